@@ -1,0 +1,218 @@
+"""The Network protocol, and what one can do with a tap.
+
+A Network is any pure function `net(x, relu=jax.nn.relu, tap=keep) -> logits` with its parameters bound. It applies
+`relu` at every rectification and calls `tap(name, value)` on every named activation in forward order; what the tap
+returns flows on. A Network that is a pytree, such as `jax.tree_util.Partial(module.apply, variables)`, goes through
+`jax.jit` as an ordinary argument: new weights do not retrace.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from xai_jax.rules import Relu
+
+Tap = Callable[[str, Array], Array]
+Activations = Mapping[str, Array]
+
+
+def keep(name: str, value: Array) -> Array:
+    """The tap that changes nothing."""
+    del name
+    return value
+
+
+class Network(Protocol):
+    """`x` (N, H, W, C) float32 in the network's input range -> logits (N, K), before softmax."""
+
+    def __call__(self, x: Array, relu: Relu = jax.nn.relu, tap: Tap = keep) -> Array: ...
+
+
+def as_network(net: Network) -> Network:
+    """Makes any callable an argument that `jax.jit` accepts; pytrees pass unchanged."""
+    if not callable(net):
+        raise TypeError(
+            f"Expected a network, a function net(x, relu, tap) -> logits, got {type(net).__name__}. "
+            "A LoadedModel holds it as `.net`; adapt.from_linen and its siblings make one from a model."
+        )
+    is_leaf = jax.tree.structure(net) == jax.tree.structure(0)
+    return Partial(net) if is_leaf else net
+
+
+def capture(
+    net: Network, x: Array, names: Iterable[str] | None = None, relu: Relu = jax.nn.relu
+) -> tuple[Array, dict[str, Array]]:
+    """Runs the network and keeps activations: `(logits, {name: value})`, all of them or only `names`.
+
+    Raises ValueError for an unknown name, and for a network that uses one name twice.
+    """
+    wanted = None if names is None else set(names)
+    kept: dict[str, Array] = {}
+    seen: list[str] = []
+
+    def tap(name, value):
+        if name in seen:
+            raise ValueError(f"The network taps {name!r} twice; every activation needs its own name.")
+        seen.append(name)
+        if wanted is None or name in wanted:
+            kept[name] = value
+        return value
+
+    logits = net(x, relu=relu, tap=tap)
+    for name in sorted(wanted or ()):
+        require(name, seen)
+    return logits, kept
+
+
+def layer_names(net: Network, x: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Names, shapes and dtypes of the activations in forward order; computes nothing.
+
+    `x` may be an array or a `jax.ShapeDtypeStruct`.
+    """
+    return abstract(net, x)[1]
+
+
+def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes and dtypes of logits and activations, by abstract evaluation; remembered for networks seen before."""
+    leaves, tree = jax.tree.flatten(as_network(net))
+    shapes = tuple((jnp.shape(leaf), getattr(leaf, "dtype", None) or jnp.result_type(leaf)) for leaf in leaves)
+    return _abstract(tree, shapes, tuple(x.shape), x.dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _abstract(tree, shapes, shape, dtype):
+    order: list[str] = []
+
+    def run(net, x):
+        logits, kept = capture(net, x)
+        order.extend(kept)
+        return logits, kept
+
+    net = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*s) for s in shapes])
+    logits, kept = jax.eval_shape(run, net, jax.ShapeDtypeStruct(shape, dtype))
+    return logits, {name: kept[name] for name in order}  # eval_shape sorts dictionaries
+
+
+def require(name: str, seen: Iterable[str]) -> None:
+    seen = list(seen)
+    if name in seen:
+        return
+    near = difflib.get_close_matches(str(name), seen, n=1, cutoff=0)
+    hint = f" Did you mean {near[0]!r}?" if near else " The network calls its tap nowhere."
+    raise ValueError(f"Expected the name of a layer, got {name!r}.{hint} Layers: {', '.join(seen) or 'none'}.")
+
+
+def node(cls):
+    """Frozen dataclass and pytree: fields marked `static` are part of the structure, the others are leaves."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    static = [f.name for f in dataclasses.fields(cls) if f.metadata.get("static")]
+    leaves = [f.name for f in dataclasses.fields(cls) if not f.metadata.get("static")]
+    return jax.tree_util.register_dataclass(cls, data_fields=leaves, meta_fields=static)
+
+
+def static(**kwargs):
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@node
+class _Edited:
+    """A network in which `edit(activation, value)` takes the place of one activation."""
+
+    net: Network
+    value: Any
+    layer: str = static()
+    edit: Callable[[Array, Any], Array] = static()
+
+    def __call__(self, x, relu=jax.nn.relu, tap=keep):
+        seen = []
+
+        def edited(name, value):
+            seen.append(name)
+            return tap(name, self.edit(value, self.value) if name == self.layer else value)
+
+        logits = self.net(x, relu=relu, tap=edited)
+        require(self.layer, seen)
+        return logits
+
+
+@node
+class _Features:
+    net: Network
+    layer: str = static()
+
+    def __call__(self, x, relu=jax.nn.relu):
+        return capture(self.net, x, [self.layer], relu=relu)[1][self.layer]
+
+
+@node
+class _Head:
+    net: Network
+    layer: str = static()
+    image: jax.ShapeDtypeStruct = static()
+
+    def __call__(self, activation, relu=jax.nn.relu, tap=keep):
+        x = jnp.zeros((activation.shape[0], *self.image.shape), self.image.dtype)
+        return _Edited(self.net, activation, self.layer, _replace)(x, relu=relu, tap=tap)
+
+
+def features(net: Network, layer: str) -> Callable[..., Array]:
+    """f_l of Kim et al. 2018: `f(x, relu=jax.nn.relu)` gives the activation of `layer`. A pytree like the network."""
+    return _Features(as_network(net), layer)
+
+
+def head(net: Network, layer: str, x: Any) -> Callable[..., Array]:
+    """h_l of Kim et al. 2018: `h(activation)` gives the logits; the compiler removes the layers below.
+
+    `x`: an array or `jax.ShapeDtypeStruct` shaped like the network's input; its values are not used.
+    """
+    return _Head(as_network(net), layer, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+
+
+def replace(net: Network, layer: str, value: Array) -> Network:
+    """The network with the activation of `layer` replaced by `value`, of the same shape."""
+    return _Edited(as_network(net), value, layer, _replace)
+
+
+def perturb(net: Network, layer: str, delta: Array) -> Network:
+    """The network with `delta` added to the activation of `layer`; `delta` broadcasts."""
+    return _Edited(as_network(net), delta, layer, jnp.add)
+
+
+def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:
+    """The network with some channels (last axis) of `layer` set to zero."""
+    return _Edited(as_network(net), np.atleast_1d(np.asarray(channels, np.int32)), layer, _zero)
+
+
+def _replace(activation, value):
+    if activation.shape != value.shape:
+        raise ValueError(f"Expected an activation of shape {activation.shape}, got {value.shape}.")
+    return value
+
+
+def _zero(activation, channels):
+    return activation.at[..., channels].set(0)
+
+
+def check_images(x: Any) -> None:
+    """Refuses what no network here can read: wrong rank, empty batch, wrong dtype, NaN or infinity.
+
+    Expects (N, H, W, C) floating point. Values are only looked at when they are there, not under `jax.jit`.
+    """
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise TypeError(f"Expected an array of images (N, H, W, C), got {type(x).__name__}.")
+    if len(x.shape) != 4:
+        raise ValueError(f"Expected images (N, H, W, C), got shape {x.shape}. One image needs a leading axis: x[None].")
+    if 0 in x.shape:
+        raise ValueError(f"Expected at least one image and one pixel, got shape {x.shape}.")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first.")
+    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
+        raise ValueError("Expected finite images, got NaN or infinity. Usual cause: division by a zero deviation.")
