@@ -1,0 +1,123 @@
+"""Targets: values, arithmetic, per-image indices, retracing, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from scipy.special import log_softmax, softmax
+
+from xai_jax import network, targets
+
+NET = oracle.jax_network(oracle.random_layers())
+X = np.random.default_rng(0).normal(size=oracle.SHAPE).astype(np.float32)
+LOGITS, KEPT = jax.tree.map(np.asarray, network.capture(NET, X))
+
+
+def value(target):
+    targets.check(NET, X, target)
+    return targets.evaluate(NET, X, target)[0]
+
+
+def test_classes():
+    k = np.array([4, 1])
+    rows = np.arange(2)
+    np.testing.assert_allclose(value(targets.logit(k)), LOGITS[rows, k], rtol=1e-5)
+    np.testing.assert_allclose(value(targets.logit(2)), LOGITS[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(value(targets.probability(k)), softmax(LOGITS, 1)[rows, k], rtol=1e-5)
+    np.testing.assert_allclose(value(targets.log_probability(k)), log_softmax(LOGITS, 1)[rows, k], rtol=1e-5)
+
+
+def test_neurons():
+    maps = KEPT["relu1"]
+    np.testing.assert_allclose(value(targets.neuron("relu1", 2)), maps[..., 2].max((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(value(targets.neuron("relu1", 2, "max")), maps[..., 2].max((1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(value(targets.neuron("relu1", 2, "mean")), maps[..., 2].mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(value(targets.neuron("relu1", 2, (3, 5))), maps[:, 3, 5, 2], rtol=1e-6)
+    at = np.array([0, 3]), np.array([1, 2])
+    got = value(targets.neuron("relu1", np.array([4, 5]), at))
+    np.testing.assert_allclose(got, [maps[0, 0, 1, 4], maps[1, 3, 2, 5]], rtol=1e-6)
+    np.testing.assert_allclose(value(targets.neuron("dense9", 3)), KEPT["dense9"][:, 3], rtol=1e-5)
+
+
+def test_gradient_of_max_goes_to_the_first_of_equals():
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return tap("map", x).mean((1, 2))
+
+    target = targets.neuron("map", 0)
+    slope = jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(jnp.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(slope[0, ..., 0], [[1, 0], [0, 0]])
+
+
+def test_direction_takes_both_shapes():
+    vector = np.random.default_rng(1).normal(size=KEPT["pool2"].shape[1:]).astype(np.float32)
+    expected = (KEPT["pool2"] * vector).sum((1, 2, 3))
+    np.testing.assert_allclose(value(targets.direction("pool2", vector)), expected, rtol=1e-4)
+    np.testing.assert_allclose(value(targets.direction("pool2", vector.ravel())), expected, rtol=1e-4)
+
+
+def test_arithmetic():
+    a, b = targets.logit(1), targets.neuron("relu1", 0, "mean")
+    expected = 2 * value(a) - 0.5 * value(b)
+    np.testing.assert_allclose(value(2 * a - b * 0.5), expected, rtol=1e-5)
+    np.testing.assert_allclose(value(-a), -value(a), rtol=1e-6)
+    assert (a - b + targets.neuron("relu4", 1)).layers == ("relu1", "relu4")
+    with pytest.raises(TypeError):
+        a * b
+    with pytest.raises(TypeError):
+        a + 1
+
+
+def test_rows_follow_the_images():
+    target = targets.logit(np.array([4, 1])) + 2 * targets.neuron("relu1", np.array([0, 5]), (0, np.array([1, 2])))
+    both = value(target)
+    alone = targets.evaluate(NET, X[1:], target.rows(slice(1, 2)))[0]
+    np.testing.assert_allclose(alone, both[1:], rtol=1e-5)
+
+
+def test_a_new_class_or_vector_does_not_retrace():
+    traces = []
+
+    @jax.jit
+    def run(target, logits):
+        traces.append(1)
+        return target(logits, {})
+
+    for k in range(3):
+        run(2.0 * k * targets.logit(k), LOGITS)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    "target, words",
+    [
+        (lambda: targets.logit(5), r"between 0 and 4, got 5\. The network has 5 classes"),
+        (lambda: targets.logit(-1), "got -1"),
+        (lambda: targets.logit(np.array([0, 1, 2])), "one for each of 2 images, got 3"),
+        (lambda: targets.logit(1.5), "Expected a class index"),
+        (lambda: targets.neuron("relu1", 6), "'relu1' has 6 channels"),
+        (lambda: targets.neuron("relu1", 0, (17, 0)), "17 rows"),
+        (lambda: targets.neuron("relu1", 0, "best"), "Expected at=None"),
+        (lambda: targets.neuron("dense9", 0, "max"), "without positions"),
+        (lambda: targets.neuron("relu77", 0), "Did you mean"),
+        (lambda: targets.direction("relu1", np.ones(3)), "Expected a vector shaped like"),
+        (lambda: targets.direction("dense9", np.full(10, np.nan)), "finite vector"),
+        (lambda: targets.logit(0) + targets.logit(9), "got 9"),
+    ],
+)
+def test_targets_that_do_not_fit(target, words):
+    with pytest.raises(ValueError, match=words):
+        targets.check(NET, X, target())
+
+
+def test_networks_and_images_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"Expected images that the network can read, got float32 \(2, 17, 17, 1\)"):
+        targets.check(NET, X[..., :1], targets.logit(0))
+    with pytest.raises(ValueError, match=r"logits \(2, K\), got \(2, 17, 17, 3\)"):
+        targets.check(lambda x, relu, tap: x, X, targets.logit(0))
+    with pytest.raises(TypeError, match="Expected a target"):
+        targets.check(NET, X, 3)
+    with pytest.raises(ValueError, match="got probabilities"):
+        targets.check_logits(softmax(LOGITS, 1))
+    with pytest.raises(ValueError, match="finite logits"):
+        targets.check_logits(LOGITS * np.nan)
