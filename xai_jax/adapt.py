@@ -9,6 +9,7 @@ pools and dense layers get names by kind and order (`conv1`, `relu1`, ...) behin
 A model changed after it was adapted keeps its old answers: JAX caches traces. Adapt it again.
 """
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -82,11 +83,14 @@ def from_haiku(
     transformed: Any, params: Mapping, state: Any = None, relu_patterns: tuple[str, ...] = (), **kwargs: Any
 ) -> Network:
     """Network of a Haiku transform; `state` for `transform_with_state`; `kwargs` go to its `apply`."""
-    if state is not None:
-        return from_function(
-            lambda p, s, x: transformed.apply(p, s, None, x, **kwargs)[0], params, state, relu_patterns=relu_patterns
-        )
-    return from_function(lambda p, x: transformed.apply(p, None, x, **kwargs), params, relu_patterns=relu_patterns)
+    rng = (None,) if "rng" in inspect.signature(transformed.apply).parameters else ()
+    if state is None:
+        return from_function(lambda p, x: transformed.apply(p, *rng, x, **kwargs), params, relu_patterns=relu_patterns)
+
+    def f(params, state, x):
+        return transformed.apply(params, state, *rng, x, **kwargs)[0]
+
+    return from_function(f, params, state, relu_patterns=relu_patterns)
 
 
 def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:

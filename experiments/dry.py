@@ -1,0 +1,79 @@
+"""The dry run: a whole experiment on abstract values, and what it would cost.
+
+Every step is traced, lowered for cuda and tpu, and compiled for this machine, without data and without running. Any
+shape error ends it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+UTILISATION = 0.3
+"""Share of a device's peak that a convolutional network is assumed to reach."""
+
+
+class Device(NamedTuple):
+    """Peak of dense matrix products in FLOP/s, and memory in bytes, both from the vendor's data sheet."""
+
+    peak: float
+    memory: float
+
+
+DEVICES = {
+    "A100": Device(156e12, 80e9),  # TF32
+    "H100": Device(494e12, 80e9),  # TF32
+    "V100": Device(15.7e12, 32e9),  # float32
+    "TPUv4": Device(275e12, 32e9),  # bfloat16
+}
+
+
+class Step(NamedTuple):
+    """`function(*arguments)`, called `repeats` times; arguments are pytrees of `jax.ShapeDtypeStruct`."""
+
+    name: str
+    function: Callable
+    arguments: tuple
+    repeats: int = 1
+
+
+class Cost(NamedTuple):
+    """What one step needs: array elements of its first argument, FLOPs of one call, bytes at the peak."""
+
+    parameters: int
+    flops: float
+    memory: float
+
+
+def cost(step: Step) -> Cost:
+    """Traces, lowers and compiles one step. Raises what JAX raises for shapes that do not fit."""
+    jitted = jax.jit(step.function)
+    jax.eval_shape(jitted, *step.arguments)
+    jax.export.export(jitted, platforms=("cuda", "tpu"))(*step.arguments)
+    lowered = jitted.lower(*step.arguments)
+    memory = lowered.compile().memory_analysis()
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return Cost(_size(step.arguments[0]), float((lowered.cost_analysis() or {}).get("flops", math.nan)), peak)
+
+
+def report(name: str, plan: list[Step], device: str) -> str:
+    """A table of all steps and the hours they mean on `device`."""
+    costs = [cost(step) for step in plan]
+    total = sum(c.flops * step.repeats for c, step in zip(costs, plan, strict=True))
+    hours = total / (DEVICES[device].peak * UTILISATION) / 3600
+    rows = [f"{'step':40} {'calls':>8} {'parameters':>12} {'GFLOP/call':>12} {'peak MB':>9}"]
+    rows += [
+        f"{step.name:40} {step.repeats:8d} {c.parameters:12,d} {c.flops / 1e9:12.3f} {c.memory / 1e6:9.0f}"
+        for c, step in zip(costs, plan, strict=True)
+    ]
+    fits = max(c.memory for c in costs) <= DEVICES[device].memory
+    rows.append(
+        f"{name}: {total / 1e12:.2f} TFLOP, {hours:.4f} hours on one {device} at {UTILISATION:.0%} of its peak; "
+        f"memory {'fits' if fits else 'does not fit'}. All steps lower for cuda and tpu."
+    )
+    return "\n".join(rows)
+
+
+def _size(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

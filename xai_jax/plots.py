@@ -1,0 +1,56 @@
+"""Pictures of images and attributions, laid out as the papers do: rows of small panels under column titles."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+SIGNED = matplotlib.colormaps["RdBu_r"]
+
+
+def signed(attribution: np.ndarray, percentile: float = 99.9) -> np.ndarray:
+    """(H, W, C) signed values -> (H, W, C) in [0, 1] with zero at middle grey and one scale for the whole map.
+
+    Values beyond the percentile of the absolute values are clipped; a map of zeros is all grey.
+    """
+    values = np.asarray(attribution, np.float64)
+    scale = np.percentile(abs(values), percentile) or abs(values).max() or 1.0
+    return np.clip(values / scale, -1, 1) / 2 + 0.5
+
+
+def grid(
+    panels: Sequence[Sequence[np.ndarray | None]],
+    columns: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    size: float = 1.6,
+) -> tuple[Figure, np.ndarray]:
+    """Figure of image panels, (H, W), (H, W, 1) or (H, W, 3) in [0, 1], with column and row titles; None stays empty.
+
+    Returns the figure and its (rows, columns) axes. `size` is the width of a panel in inches.
+    """
+    shape = len(panels), max(map(len, panels))
+    figure = Figure(figsize=(size * shape[1], size * shape[0] * 1.06), layout="constrained")
+    axes = figure.subplots(*shape, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for i, row in enumerate(panels):
+        for j in range(shape[1]):
+            show(axes[i, j], row[j] if j < len(row) else None)
+    for axis, title in zip(axes[0], columns, strict=False):
+        axis.set_title(title, fontsize=9)
+    for axis, title in zip(axes[:, 0], rows, strict=False):
+        axis.set_ylabel(title, fontsize=8, rotation=0, ha="right", va="center", labelpad=6)
+    return figure, axes
+
+
+def show(axis: Axes, image: np.ndarray | None) -> None:
+    """One panel: colour, grey, or nothing, without ticks."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    if image is None:
+        return
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest" if image.shape[0] < 64 else "auto")
