@@ -98,7 +98,6 @@ class Run:
             path.parent.mkdir(exist_ok=True)
             _write_arrays(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
         else:
-            logging.info("%s: read back from %s", name, path)
             seconds = arrays.pop("_seconds")
         self.seconds += float(seconds)
         self.arrays |= {f"{name}/{key}": value for key, value in arrays.items()}
@@ -125,6 +124,7 @@ def main(experiment: Experiment) -> None:
 def _main(experiment, argv):
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
+    logging.set_verbosity(logging.WARNING)  # JAX reports at INFO every accelerator that it does not find
     config = _CONFIG.value
     if _DRY_RUN.value:
         print(dry.report(experiment.name, experiment.plan(config), _DEVICE.value))

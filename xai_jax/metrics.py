@@ -6,6 +6,7 @@ a map depends on what the network has learned and on what it is asked.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -112,15 +113,15 @@ def similarity(a: Array, b: Array) -> Similarity:
 
 
 def cascading_randomisation(
-    method: Method, net: Network, x: Array, target: Target, seed: int = 0, batch_size: int | None = None
+    method: Method, net: Network, x: Array, target: Target, seed: int = 0, depth: int = 1, batch_size: int | None = None
 ) -> dict[str, Similarity]:
     """Similarity to the original map as layers are randomised from the top down (Adebayo et al. 2018, section 3.1).
 
-    Keys are the layers in the order they are randomised, each on top of all before it. A map that stays similar to
-    the end shows the image, not the network.
+    Keys are the layers in the order they are randomised, each on top of all before it; `seed` and `depth` go to
+    `randomise`. A map that stays similar to the end shows the image, not the network.
     """
     original = method(net, x, target, batch_size=batch_size)
-    randomised = randomise(net, x, seed)
+    randomised = randomise(net, x, seed, depth)
     return {name: similarity(original, method(n, x, target, batch_size=batch_size)) for name, n in randomised.items()}
 
 
@@ -140,18 +141,18 @@ def random_logit(
     return similarity(*maps)
 
 
-def randomise(net: Network, x: Array, seed: int = 0) -> dict[str, Network]:
+def randomise(net: Network, x: Array, seed: int = 0, depth: int = 1) -> dict[str, Network]:
     """Networks with randomised weights, from the top layer alone down to all layers: `{layer: network}`.
 
     The entries of each array are permuted, which keeps their distribution and forgets what was learned. A layer is the
-    arrays that share a path in the network's pytree; the order is that in which the forward pass reads them. Raises
-    ValueError for a network whose weights are not leaves of a pytree.
+    arrays whose paths in the network's pytree begin with the same `depth` names; the order is that in which the
+    forward pass reads them. Raises ValueError for a network whose weights are not leaves of a pytree.
     """
     net = network.as_network(net)
     leaves, tree = jax.tree_util.tree_flatten_with_path(net)
-    layers: dict[str, list[int]] = {}
+    names, layers = _layer_names([path for path, _ in leaves], depth), {}
     for i in _order_of_use(net, x):
-        layers.setdefault(_parent(leaves[i][0]), []).append(i)
+        layers.setdefault(names[i], []).append(i)
     if not layers:
         raise ValueError(
             "Expected a network whose weights are leaves of a pytree, found none. Usual cause: a closure over weights; "
@@ -160,8 +161,8 @@ def randomise(net: Network, x: Array, seed: int = 0) -> dict[str, Network]:
     values, result = [value for _, value in leaves], {}
     for name in reversed(layers):
         for i in layers[name]:
-            key = jax.random.fold_in(jax.random.key(seed), i)
-            values[i] = jax.random.permutation(key, jnp.ravel(values[i])).reshape(jnp.shape(values[i]))
+            flat = np.ravel(values[i])
+            values[i] = np.random.default_rng([seed, i]).permutation(flat).reshape(np.shape(values[i]))
         result[name] = jax.tree.unflatten(tree, values)
     return result
 
@@ -175,9 +176,12 @@ def _order_of_use(net, x):
     return list(dict.fromkeys(read))
 
 
-def _parent(path):
-    names = [str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path[:-1]]
-    return "/".join(name for name in names if not name.isdigit() and name != "params")
+def _layer_names(paths, depth):
+    """The first names of each path, behind what all paths share and the names of Flax's collections."""
+    words = [[str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path] for path in paths]
+    words = [[word for word in path if word not in ("params", "batch_stats")] for path in words]
+    shared = len(os.path.commonprefix(words)) if len(words) > 1 else 0
+    return ["/".join(path[shared : max(shared + 1, min(shared + depth, len(path) - 1))]) for path in words]
 
 
 def _curve(net, x, attributions, target, steps, fill, batch_size, removing):

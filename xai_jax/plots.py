@@ -31,7 +31,7 @@ def grid(
     Returns the figure and its (rows, columns) axes. `size` is the width of a panel in inches.
     """
     shape = len(panels), max(map(len, panels))
-    figure = Figure(figsize=(size * shape[1], size * shape[0] * 1.06), layout="constrained")
+    figure = Figure(figsize=(size * shape[1], size * shape[0] * 1.06), layout="compressed")
     axes = figure.subplots(*shape, squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for i, row in enumerate(panels):

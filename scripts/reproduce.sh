@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Sets everything up, runs the experiments and builds the gallery. See --help.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=scripts/setup.sh
+source "$here/setup.sh"
+
+usage() {
+  cat <<'TEXT'
+Usage: bash scripts/reproduce.sh [--accelerator cuda12|cuda13|tpu] [options]
+
+Makes .venv, installs xai_jax, runs every experiment and builds the gallery, results/index.html.
+Run again, it continues where it stopped.
+
+  --accelerator NAME      install JAX for cuda12, cuda13 or tpu (default: CPU)
+  --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; wants an accelerator)
+  --only PAPER[/FIGURE]   run these only; may be given several times
+  --results DIR           where results go (default: results)
+  --overwrite             run finished experiments again
+  --plan                  print what would run, and stop
+  -h, --help              this text
+
+XAI_JAX_PYTHON=/path/to/python overrides the choice of Python.
+TEXT
+}
+
+accelerator=""
+arguments=()
+while (($#)); do
+  case "$1" in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --accelerator | --accelerator=*)
+      if [[ "$1" == *=* ]]; then
+        accelerator="${1#*=}"
+      else
+        accelerator="${2-}"
+        if (($# > 1)); then shift; fi
+      fi
+      if [[ ! "$accelerator" =~ ^(cuda12|cuda13|tpu)$ ]]; then
+        echo "reproduce: --accelerator: expected cuda12, cuda13 or tpu, got '$accelerator'" >&2
+        exit 2
+      fi
+      ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+
+# reproduce.py needs nothing but Python itself, so that wrong arguments are found before anything is installed.
+chosen="$(choose_python)"
+read -r _ _ _ python <<<"$chosen"
+plan=("$python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"} --plan)
+case " ${arguments[*]-} " in
+  *" --plan "*) exec "${plan[@]}" ;;
+  *) "${plan[@]}" >/dev/null ;;
+esac
+
+XAI_JAX_PYTHON="$python" bash "$here/setup.sh" imagenet ${accelerator:+"$accelerator"}
+exec "$ROOT/.venv/bin/python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"}

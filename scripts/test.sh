@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the tests. Arguments go to pytest: "-m slow" runs the slow tests, "-m ''" all of them.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+bash "$here/setup.sh" imagenet test
+cd "$here/.."
+exec .venv/bin/python -m pytest "$@"

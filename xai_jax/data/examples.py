@@ -1,0 +1,86 @@
+"""A few images with their true classes: photographs, digits, or ImageNet's validation set through TFDS."""
+
+import importlib.resources
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+
+
+class Examples(NamedTuple):
+    """`images`: uint8 (H, W, 3), or (H, W) in grey; `labels` (N,) int32 true classes; `names` for titles.
+
+    `boxes`: (top, left, bottom, right) of each object as shares of the centre square, or None where not known.
+    """
+
+    images: list[np.ndarray]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    boxes: tuple[Box | None, ...]
+
+
+# scikit-image's photographs with the ImageNet class of what they show. Boxes were drawn by hand, to tell whether hiding
+# the object matters more than hiding the rest.
+_PHOTOGRAPHS = {
+    "chelsea": ("chelsea.png", 285, (0.2, 0.14, 0.95, 0.95)),
+    "coffee": ("coffee.png", 967, (0.03, 0.17, 0.68, 0.83)),
+    "rocket": ("rocket.jpg", 657, (0.28, 0.44, 0.98, 0.6)),
+    "motorcycle": ("motorcycle_left.png", 665, (0.22, 0.0, 0.86, 1.0)),
+    "camera": ("camera.png", 872, (0.25, 0.42, 0.98, 0.78)),
+}
+
+
+def load(source: str, count: int) -> Examples:
+    """The first `count` images of "photographs", "digits" (held-out ones, one of each class in turn) or "imagenet".
+
+    Raises ValueError for an unknown source or more images than there are, FileNotFoundError where ImageNet has not been
+    prepared with TFDS.
+    """
+    sources = {"photographs": _photographs, "digits": _digits, "imagenet": _imagenet}
+    if source not in sources:
+        raise ValueError(f"Expected a source out of {', '.join(sources)}, got {source!r}.")
+    if count < 1:
+        raise ValueError(f"Expected at least one image, got {count}.")
+    examples = list(itertools.islice(sources[source](count), count))
+    if len(examples) < count:
+        raise ValueError(f"Expected at most {len(examples)} images, as many as {source} has, got {count}.")
+    images, labels, names, boxes = zip(*examples, strict=True)
+    return Examples(list(images), np.array(labels, np.int32), names, boxes)
+
+
+def _photographs(count):
+    folder = importlib.resources.files("skimage").joinpath("data")
+    for name, (file, label, box) in itertools.islice(_PHOTOGRAPHS.items(), count):
+        with folder.joinpath(file).open("rb") as stream:
+            yield np.asarray(Image.open(stream).convert("RGB")), label, name, box
+
+
+def _digits(count):
+    from xai_jax.models import digits
+
+    _, images, _, labels = digits.data()
+    turn = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
+    for i in np.lexsort((labels, turn))[:count]:
+        yield (images[i, :, :, 0] * 255).astype(np.uint8), labels[i], f"digit {labels[i]}", None
+
+
+def _imagenet(count):
+    data = _tfds("imagenet2012", "validation")
+    for i in range(min(count, len(data))):
+        yield data[i]["image"], data[i]["label"], f"validation {i}", None
+
+
+def _tfds(name: str, split: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.data_source(name, split=split)
+    except Exception as error:  # TFDS raises errors of many classes where files are missing
+        raise FileNotFoundError(
+            f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "
+            f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; ImageNet's archives have to "
+            f"be downloaded by hand first. TFDS says: {error}"
+        ) from error

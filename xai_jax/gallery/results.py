@@ -1,0 +1,160 @@
+"""Reads and checks what the experiments wrote.
+
+Every problem of every experiment is collected before anything is reported, so that one run shows all there is to mend.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xai_jax.gallery.pictures import Picture, load_picture
+
+
+class ResultsError(ValueError):
+    """The results cannot be shown; the message names each file and key."""
+
+
+class Experiment(NamedTuple):
+    """One `<paper>/<figure>` folder, checked: `metrics` has every key of `METRICS`."""
+
+    paper: str
+    name: str
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    pictures: tuple[Picture, ...]
+
+
+class Kind(NamedTuple):
+    """What a value in the JSON may be, in words and as a test."""
+
+    words: str
+    accepts: Any
+
+
+def is_number(value: Any) -> bool:
+    """True for finite ints and floats, but not for JSON's true and false, which are ints to Python."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+TEXT = Kind("text", lambda value: isinstance(value, str))
+NAME = Kind("text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
+NOTE = Kind("text or null", lambda value: value is None or isinstance(value, str))
+NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
+RESULT = Kind("a finite number, text or null", lambda value: isinstance(value, str) or NUMBER.accepts(value))
+SECONDS = Kind("a number of seconds or null", lambda value: value is None or (is_number(value) and value >= 0))
+HELD = Kind("true, false or null", lambda value: value is None or isinstance(value, bool))
+FILE = Kind(
+    "the name of a file in the same folder",
+    lambda value: NAME.accepts(value) and value == Path(value).name and "\0" not in value,
+)
+
+METRICS = {
+    "experiment": NAME,
+    "title": NAME,
+    "figure": TEXT,
+    "paper": NAME,
+    "summary": TEXT,
+    "tier": NAME,
+    "command": NAME,
+    "seconds": SECONDS,
+    "hardware": TEXT,
+    "seed": NUMBER,
+    "figures": [{"file": FILE, "caption": TEXT, "alt": NAME}],
+    "numbers": [
+        {
+            "name": NAME,
+            "value": RESULT,
+            "spread": NUMBER,
+            "unit": NOTE,
+            "paper": RESULT,
+            "paper_tag": NOTE,
+            "note": NOTE,
+        }
+    ],
+    "claims": [{"claim": NAME, "source": TEXT, "held": HELD, "measured": TEXT}],
+}
+
+
+def load(results: Path) -> list[Experiment]:
+    """All experiments under `results`, sorted by folder name; raises `ResultsError` listing every problem."""
+    if not results.is_dir():
+        raise ResultsError(f"expected a folder of results, but {results} is not a folder")
+    files = sorted(results.glob("*/*/metrics.json"))
+    if not files:
+        raise ResultsError(
+            f"expected results at {results}/<paper>/<figure>/metrics.json, found none: "
+            "no experiment has finished there yet, or this is not the folder the experiments wrote to"
+        )
+    problems: list[str] = []
+    experiments = [load_experiment(file.parent, problems) for file in files]
+    if problems:
+        raise ResultsError(
+            f"{len(problems)} problem(s) in the results:\n" + "\n".join(f"  {line}" for line in problems)
+        )
+    return [experiment for experiment in experiments if experiment is not None]
+
+
+def load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
+    """The experiment in `folder`, or None after adding what is wrong with it to `problems`."""
+    before = len(problems)
+    metrics = read_json(folder / "metrics.json", METRICS, problems)
+    config = read_json(folder / "config.json", {}, problems)
+    pictures = load_pictures(folder, metrics, problems)
+    if len(problems) > before:
+        return None
+    return Experiment(folder.parent.name, folder.name, metrics, config, pictures)
+
+
+def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
+    """The checked content of `file`, None if it is no JSON; adds to `problems`."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        problems.append(f"{file}: expected beside the other results, is missing")
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"{file}: expected JSON, cannot read it ({error}); was the experiment interrupted?")
+    else:
+        problems.extend(f"{file}: {line}" for line in mismatches(content, schema, ""))
+        return content
+    return None
+
+
+def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
+    """Where `value` differs from `schema`, one line each; keys the schema does not name are ignored."""
+    if isinstance(schema, Kind):
+        if not schema.accepts(value):
+            yield f"{key}: expected {schema.words}, got {shorten(value)}"
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            yield f"{key}: expected a list, got {shorten(value)}"
+            return
+        for index, item in enumerate(value):
+            yield from mismatches(item, schema[0], f"{key}[{index}]")
+    elif not isinstance(value, dict):
+        yield f"{key or 'top level'}: expected an object, got {shorten(value)}"
+    else:
+        for name, inner in schema.items():
+            path = f"{key}.{name}" if key else name
+            yield from mismatches(value[name], inner, path) if name in value else [f"{path}: key is missing"]
+
+
+def shorten(value: Any) -> str:
+    """A value for an error message, cut to one readable line."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def load_pictures(folder: Path, metrics: Any, problems: list[str]) -> tuple[Picture, ...]:
+    """The readable pictures that `metrics` names; whatever else is wrong with an entry was already reported."""
+    figures = metrics.get("figures") if isinstance(metrics, dict) else None
+    pictures = []
+    for index, figure in enumerate(figures if isinstance(figures, list) else []):
+        if not isinstance(figure, dict) or not FILE.accepts(figure.get("file")):
+            continue
+        try:
+            pictures.append(load_picture(folder / figure["file"]))
+        except ValueError as error:
+            problems.append(f"{folder / 'metrics.json'}: figures[{index}].file: {error}")
+    return tuple(pictures)

@@ -1,0 +1,44 @@
+"""Numbers, durations, sizes and verdicts as the page words them."""
+
+VERDICTS = {
+    True: ("held", "held"),
+    False: ("failed", "not held"),
+    None: ("open", "not testable here"),
+}
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | str | None, digits: int = 4) -> str:
+    """A value to `digits` significant digits, text as it is, and a dash for null."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        text = f"{value:,}"
+    elif 10**digits <= abs(value) < 1e15:
+        text = f"{value:,.0f}"
+    else:
+        mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+        text = mantissa + (f" × 10{str(int(exponent)).translate(SUPERSCRIPTS)}" if exponent else "")
+    return text.replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: 0.4 s, 41 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return "not recorded"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: int) -> str:
+    """Bytes as kB or MB."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
