@@ -179,10 +179,12 @@ def _finished(workdir, described):
         old, new = json.loads(found), json.loads(described)
     except json.JSONDecodeError as error:
         raise UserError(f"{workdir / 'config.json'} is damaged ({error}); --overwrite starts anew.") from None
-    differ = [f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)]
+    differ = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)
+    ]
     raise UserError(
-        f"Expected an empty working directory or one of this configuration, {workdir} has another ({'; '.join(differ)}). "
-        "Choose another --workdir, or --overwrite to start anew."
+        f"Expected an empty working directory or one of this configuration, {workdir} has another "
+        f"({'; '.join(differ)}). Choose another --workdir, or --overwrite to start anew."
     )
 
 
@@ -190,16 +192,21 @@ def _finish(experiment, config, run, tier, seconds):
     _write_arrays(run.workdir / "arrays.npz", run.arrays)
     run.seconds = seconds
     metrics = {key: getattr(experiment, key) for key in ("title", "figure", "paper", "summary")}
-    metrics = {"experiment": experiment.name} | metrics | {
-        "tier": tier,
-        "command": f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}",
-        "seconds": round(seconds, 1),
-        "hardware": f"{jax.devices()[0].device_kind} x{jax.device_count()}, {os.cpu_count()} cores, jax {jax.__version__}",
-        "seed": getattr(config, "seed", None),
-        "figures": run.figures,
-        "numbers": [_plain(dataclasses.asdict(number)) for number in run.numbers],
-        "claims": [_plain(dataclasses.asdict(claim)) for claim in run.claims],
-    }
+    metrics = (
+        {"experiment": experiment.name}
+        | metrics
+        | {
+            "tier": tier,
+            "command": f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}",
+            "seconds": round(seconds, 1),
+            "hardware": f"{jax.device_count()} {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
+            f"jax {jax.__version__}",
+            "seed": getattr(config, "seed", None),
+            "figures": run.figures,
+            "numbers": [_plain(dataclasses.asdict(number)) for number in run.numbers],
+            "claims": [_plain(dataclasses.asdict(claim)) for claim in run.claims],
+        }
+    )
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     write_atomically(run.workdir / "metrics.json", text.encode())
 
@@ -232,8 +239,8 @@ def _write_arrays(path, arrays):
 def _read_stage(path, fingerprint):
     """A finished stage, or None if it has to be computed: not there, damaged, or of another configuration."""
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
+        with open(path, "rb") as file:
+            arrays = dict(np.load(file))
         return arrays if str(arrays.pop("_fingerprint")) == fingerprint else None
     except FileNotFoundError:
         return None

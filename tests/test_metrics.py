@@ -25,7 +25,9 @@ def probability(x):
 @pytest.mark.parametrize("removing", [True, False])
 def test_curves_equal_a_slow_loop(removing):
     fill = np.float32(0.25)
-    curve = (metrics.deletion if removing else metrics.insertion)(NET, X, MAPS, TARGET, steps=5, fill=fill, batch_size=2)
+    curve = (metrics.deletion if removing else metrics.insertion)(
+        NET, X, MAPS, TARGET, steps=5, fill=fill, batch_size=2
+    )
     total = MAPS.sum(-1).reshape(3, -1)
     for step, fraction in enumerate(np.linspace(0, 1, 6)):
         images = X.copy()
@@ -91,7 +93,9 @@ class Bound:
     @staticmethod
     def apply(weights, x, relu=jax.nn.relu, tap=network.keep):
         for name in ("zeta", "alpha", "mid"):
-            x = relu(jax.lax.conv(x.transpose(0, 3, 1, 2), weights[name]["kernel"], (1, 1), "SAME").transpose(0, 2, 3, 1))
+            x = relu(
+                jax.lax.conv(x.transpose(0, 3, 1, 2), weights[name]["kernel"], (1, 1), "SAME").transpose(0, 2, 3, 1)
+            )
             x = x + weights[name]["bias"]
         return pooling.max_pool(x, 4).reshape(len(x), -1)[:, :5]
 

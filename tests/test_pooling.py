@@ -49,9 +49,7 @@ def test_switches_point_at_the_maxima_and_bring_values_back(geometry):
     batch = np.arange(x.shape[0])[:, None, None, None]
     np.testing.assert_array_equal(x[batch, row, column, np.arange(x.shape[3])], values)
     signal = images(4, values.shape)
-    np.testing.assert_allclose(
-        pooling.unpool(signal, switches), oracle.pool_backward(x, signal, *geometry), atol=1e-6
-    )
+    np.testing.assert_allclose(pooling.unpool(signal, switches), oracle.pool_backward(x, signal, *geometry), atol=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
@@ -95,7 +93,9 @@ def test_switches_of_one_image_route_anothers_values():
 def test_unpool_is_the_transpose_of_pool_at():
     x, (_, switches) = images(9), pooling.max_pool_with_switches(images(10), 3, 2)
     y = images(11, switches.index.shape)
-    np.testing.assert_allclose((pooling.pool_at(x, switches) * y).sum(), (x * pooling.unpool(y, switches)).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        (pooling.pool_at(x, switches) * y).sum(), (x * pooling.unpool(y, switches)).sum(), rtol=1e-4
+    )
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
@@ -105,7 +105,9 @@ def test_any_geometry(window, stride, data):
     x = images(12, (1, data.draw(st.integers(window, 9)), data.draw(st.integers(window, 9)), 2), ties=True)
     value, pull = jax.vjp(lambda x: pooling.max_pool(x, window, stride, pads), x)
     np.testing.assert_array_equal(value, oracle.pool_forward(x, window, stride, pads))
-    np.testing.assert_allclose(pull(value)[0], oracle.pool_backward(x, np.asarray(value), window, stride, pads), atol=1e-6)
+    np.testing.assert_allclose(
+        pull(value)[0], oracle.pool_backward(x, np.asarray(value), window, stride, pads), atol=1e-6
+    )
 
 
 def test_under_jit_vmap_and_grad():

@@ -213,6 +213,8 @@ def check_images(x: Any) -> None:
     if 0 in x.shape:
         raise ValueError(f"Expected at least one image and one pixel, got shape {x.shape}.")
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first.")
+        raise ValueError(
+            f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first."
+        )
     if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
         raise ValueError("Expected finite images, got NaN or infinity. Usual cause: division by a zero deviation.")

@@ -98,7 +98,9 @@ def _geometry(x, window, strides, padding):
     else:
         raise ValueError(f"Expected padding 'VALID', 'SAME' or two pairs, got {padding!r}.")
     if any(n + sum(p) < w for n, p, w in zip(x.shape[1:3], padding, window, strict=True)):
-        raise ValueError(f"Expected a map at least as large as the window {window}, got {x.shape[1:3]} with {padding=}.")
+        raise ValueError(
+            f"Expected a map at least as large as the window {window}, got {x.shape[1:3]} with {padding=}."
+        )
     if any(min(p) < 0 or max(p) >= w for p, w in zip(padding, window, strict=True)):
         raise ValueError(f"Expected padding between 0 and less than the window {window}, got {padding}.")
     return window, strides, padding
@@ -140,9 +142,7 @@ def _max_and_index(x, window, strides, padding):
 def _by_slices(x, window, strides, padding):
     """Maximum and its place by comparing the window's strided slices in turn: one fused loop, no reduction."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
-    rows, columns = (
-        (n - w) // s + 1 for n, w, s in zip(x.shape[1:3], window, strides, strict=True)
-    )
+    rows, columns = ((n - w) // s + 1 for n, w, s in zip(x.shape[1:3], window, strides, strict=True))
     values = index = None
     for place in range(window[0] * window[1]):
         i, j = divmod(place, window[1])

@@ -175,7 +175,9 @@ def occlude(
         part = _occluded(net, jnp.asarray(x), reader, fill, image[at], top[at], left[at], patch, tuple(layers))
         parts.append(jax.tree.map(np.asarray, part))
     shape = (x.shape[0], len(tops), len(lefts))
-    return jax.tree.map(lambda *p: jnp.asarray(np.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:])), *parts)
+    return jax.tree.map(
+        lambda *p: jnp.asarray(np.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:])), *parts
+    )
 
 
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:

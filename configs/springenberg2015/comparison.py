@@ -25,7 +25,9 @@ class Config:
 TIERS = {
     "smoke": Config("digits", "pretrained", "digits", 4, ("relu1", "pool1", "relu2"), 4, 8),
     "default": Config(),
-    "paper": Config("allcnn_imagenet", "allcnn_imagenet.safetensors", "imagenet", 50, ("conv3", "conv6", "conv9"), 10, 28),
+    "paper": Config(
+        "allcnn_imagenet", "allcnn_imagenet.safetensors", "imagenet", 50, ("conv3", "conv6", "conv9"), 10, 28
+    ),
 }
 
 

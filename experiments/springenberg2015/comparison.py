@@ -28,7 +28,10 @@ def run(config: Any, run: runner.Run) -> None:
     data = examples.load(config.images, config.count)
     x = model.preprocess(data.images)
     classes = run.stage("classes", lambda: class_maps(model.net, x, data.labels))
-    neurons = {n: run.stage(f"neurons-{i}", lambda n=n: neuron_maps(model.net, x, n, config)) for i, n in enumerate(config.layers)}
+    neurons = {
+        n: run.stage(f"neurons-{i}", lambda n=n: neuron_maps(model.net, x, n, config))
+        for i, n in enumerate(config.layers)
+    }
     curves = run.stage("curves", lambda: faithfulness(model.net, x, data.labels, classes, config.curve_steps))
     sanity = run.stage("sanity", lambda: sanity_checks(model.net, x, data.labels, config, run))
     pixels = model.to_pixels(x)
@@ -140,8 +143,14 @@ def neuron_figure(pixels, found, layer):
         panels.append([pixels[found["image"][i]][crop] / 255, *scaled])
         rows.append(f"channel {found['channel'][i]}\n{bottom - top}x{right - left} px")
     figure, _ = plots.grid(panels, ["image crop", *METHODS], rows, size=1.7)
-    caption = f"Strong neurons of layer {layer}, cropped to their receptive fields. Zero is grey, one scale for each map."
-    return figure, caption, f"{len(rows)} image patches that strongly excite neurons of {layer}, and three maps of each."
+    caption = (
+        f"Strong neurons of layer {layer}, cropped to their receptive fields. Zero is grey, one scale for each map."
+    )
+    return (
+        figure,
+        caption,
+        f"{len(rows)} image patches that strongly excite neurons of {layer}, and three maps of each.",
+    )
 
 
 def sanity_figure(sanity):
@@ -152,7 +161,9 @@ def sanity_figure(sanity):
     for axis, measure, title in zip(axes, ("spearman_abs", "ssim"), ("rank correlation of |map|", "SSIM"), strict=True):
         for name, style in zip(METHODS, ("-o", "-s", "-^"), strict=True):
             values = sanity[f"{measure} {name}"]
-            axis.errorbar(range(len(layers)), values.mean(1), values.std(1), fmt=style, ms=3, lw=1.2, capsize=2, label=name)
+            axis.errorbar(
+                range(len(layers)), values.mean(1), values.std(1), fmt=style, ms=3, lw=1.2, capsize=2, label=name
+            )
         axis.set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
         axis.set_title(f"similarity to the original: {title}", fontsize=9)
         axis.axhline(0, color="0.7", lw=0.8)
@@ -160,10 +171,15 @@ def sanity_figure(sanity):
     axes[0].set_xlabel("layers randomised, from the top down to this one", fontsize=8)
     axes[0].legend(fontsize=8, frameon=False)
     caption = (
-        "Sanity check of Adebayo et al. 2018: weights are randomised from the top layer down. A method that explains the "
-        "network must lose its map at once; one whose map survives shows the image. Mean and standard deviation over images."
+        "Sanity check of Adebayo et al. 2018: weights are randomised from the top layer down. A method that explains "
+        "the network must lose its map at once; one whose map survives shows the image. Mean and standard deviation "
+        "over images."
     )
-    return figure, caption, "Lines of similarity falling as more layers are randomised, for three methods and two measures."
+    return (
+        figure,
+        caption,
+        "Lines of similarity falling as more layers are randomised, for three methods and two measures.",
+    )
 
 
 def structure(maps, pixels):
@@ -205,7 +221,9 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
         Claim(
             "Without max-pooling a deconvnet projection is not conditioned on the image; guided backprop is.",
             "section 4.1, from memory of the paper (unverified)",
-            bool(across["deconvnet"].mean() > 0.5 > across["guided backprop"].mean()) if config.network != "digits" else None,
+            bool(across["deconvnet"].mean() > 0.5 > across["guided backprop"].mean())
+            if config.network != "digits"
+            else None,
             f"maps of one class correlate between images by {across['deconvnet'].mean():.2f} (deconvnet) and "
             f"{across['guided backprop'].mean():.2f} (guided backprop)"
             + ("; this network has a max-pool, so the claim is not about it" if config.network == "digits" else ""),
@@ -227,7 +245,9 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
 
 def number(name, values):
     values = np.asarray(values, np.float64)
-    return Number(name, float(np.nanmean(values)), float(np.nanstd(values)), note=f"mean and deviation over {values.size}")
+    return Number(
+        name, float(np.nanmean(values)), float(np.nanstd(values)), note=f"mean and deviation over {values.size}"
+    )
 
 
 def listed(table):
@@ -247,7 +267,7 @@ def pairwise(maps):
 
 
 def plan(config: Any) -> list[dry.Step]:
-    """The three maps of a batch of images, for the class and for a neuron of each layer; forward passes of the curves."""
+    """The three maps of a batch, for the class and for a neuron of each layer; forward passes of the curves."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
 

@@ -93,7 +93,9 @@ def figure(pixels, strongest, hidden, data, names, rows):
     projections = [plots.signed(p[0]) for p in strongest["projections"]]
     panels = [[pixels[i] / 255, None, projections[i], None, None] for i in rows]
     titles = [f"{names[data.labels[i]]}\n({data.names[i]})" for i in rows]
-    fig, axes = plots.grid(panels, [f"({letter}) {title}" for letter, title in zip("abcde", COLUMNS, strict=True)], titles, 1.9)
+    fig, axes = plots.grid(
+        panels, [f"({letter}) {title}" for letter, title in zip("abcde", COLUMNS, strict=True)], titles, 1.9
+    )
     for row, i in zip(axes, rows, strict=True):
         for axis, key in ((row[1], "total"), (row[3], "probability")):
             limits = {"vmin": 0, "vmax": 1} if key == "probability" else {}
@@ -102,11 +104,15 @@ def figure(pixels, strongest, hidden, data, names, rows):
             bar.ax.tick_params(labelsize=6)
         label_panel(row[4], hidden[i]["label"], names)
     caption = (
-        "A grey square slides over the image. By its position: (b) the total activation of the map that is strongest on "
-        "the whole image, (d) the probability of the true class, (e) the most probable class. (c) The strongest "
+        "A grey square slides over the image. By its position: (b) the total activation of the map that is strongest "
+        "on the whole image, (d) the probability of the true class, (e) the most probable class. (c) The strongest "
         "activation of that map brought down to pixels by a deconvnet."
     )
-    return fig, caption, "For each image: heat maps of activation and probability by position of the occluder, and a map of labels."
+    return (
+        fig,
+        caption,
+        "For each image: heat maps of activation and probability by position of the occluder, and a map of labels.",
+    )
 
 
 def label_panel(axis, labels, names):
@@ -131,10 +137,14 @@ def projections_figure(pixels, strongest, data, config, rows):
     titles = ["image", "projection"] + ["another image", "projection"] * config.others
     fig, _ = plots.grid(panels, titles, [f"{data.names[i]}\nmap {strongest['channel'][i]}" for i in rows], 1.5)
     caption = (
-        f"Deconvnet projections of the map of {config.layer} that is strongest on each image, from that image (left) and "
-        "from the other images that excite the map most. Zero is grey, one scale for each projection."
+        f"Deconvnet projections of the map of {config.layer} that is strongest on each image, from that image (left) "
+        "and from the other images that excite the map most. Zero is grey, one scale for each projection."
     )
-    return fig, caption, "Rows of image and projection pairs, the first pair from the image itself, the others from further images."
+    return (
+        fig,
+        caption,
+        "Rows of image and projection pairs, the first pair from the image itself, the others from further images.",
+    )
 
 
 def report(run, strongest, hidden, data, size, config):
@@ -173,8 +183,8 @@ def report(run, strongest, hidden, data, size, config):
             "When the square covers the region that appears in the projection, activity in the map drops strongly.",
             "section 4.2 and Fig. 7b, c",
             bool(stats.ttest_1samp(follows, 0, alternative="greater").pvalue < 0.05) if config.count > 2 else None,
-            f"rank correlation {follows.mean():.2f} ± {follows.std():.2f} over {config.count} images between the fall of the "
-            "map's total and the projection's share under the square",
+            f"rank correlation {follows.mean():.2f} ± {follows.std():.2f} over {config.count} images between the fall "
+            "of the map's total and the projection's share under the square",
         ),
     ]
 
@@ -204,7 +214,9 @@ def follow(hidden, projection, config):
 
 
 def _number(name, values):
-    return Number(name, float(np.mean(values)), float(np.std(values)), note=f"mean and deviation over {len(values)} images")
+    return Number(
+        name, float(np.mean(values)), float(np.std(values)), note=f"mean and deviation over {len(values)} images"
+    )
 
 
 def plan(config: Any) -> list[dry.Step]:
@@ -236,9 +248,9 @@ EXPERIMENT = runner.Experiment(
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(
         "Does the network find the object, or does it use its surroundings? A grey square hides one part of the image "
-        "after the other while the activation of a feature map, the probability of the true class and the most probable "
-        "class are recorded. The paper does not give the square's size, step or grey; they are choices of ours, in the "
-        "configuration."
+        "after the other while the activation of a feature map, the probability of the true class and the most "
+        "probable class are recorded. The paper does not give the square's size, step or grey; they are choices of "
+        "ours, in the configuration."
     ),
     run=run,
     plan=plan,

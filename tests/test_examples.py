@@ -1,0 +1,44 @@
+"""Images to explain: photographs, digits, and ImageNet through TFDS with mock data."""
+
+import numpy as np
+import pytest
+
+from xai_jax.data import examples
+
+
+def test_photographs_are_colour_with_classes_and_boxes():
+    data = examples.load("photographs", 5)
+    assert [image.dtype for image in data.images] == [np.uint8] * 5
+    assert all(image.ndim == 3 and image.shape[2] == 3 for image in data.images)
+    assert list(data.labels) == [285, 967, 657, 665, 872] and data.names[0] == "chelsea"
+    for top, left, bottom, right in data.boxes:
+        assert 0 <= top < bottom <= 1 and 0 <= left < right <= 1
+
+
+def test_digits_come_one_of_each_class_in_turn():
+    data = examples.load("digits", 12)
+    assert list(data.labels) == [*range(10), 0, 1]
+    assert data.images[0].shape == (8, 8) and max(image.max() for image in data.images) == 255
+
+
+def test_imagenet_through_tfds():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=4):
+        data = examples.load("imagenet", 3)
+    assert len(data.images) == 3 and data.images[0].dtype == np.uint8 and data.images[0].shape[2] == 3
+    assert data.names == ("validation 0", "validation 1", "validation 2")
+
+
+def test_imagenet_that_is_not_prepared(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"Expected imagenet2012 \(validation\) prepared by TFDS"):
+        examples.load("imagenet", 1)
+
+
+@pytest.mark.parametrize(
+    "source, count, words",
+    [("pictures", 1, "Expected a source"), ("photographs", 6, "at most 5"), ("digits", 0, "at least one")],
+)
+def test_mistakes(source, count, words):
+    with pytest.raises(ValueError, match=words):
+        examples.load(source, count)

@@ -1,0 +1,192 @@
+"""The contract of experiments: outputs, resuming after SIGKILL, locking, damaged files, and the dry run."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import dry, runner
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclasses.dataclass
+class Config:
+    size: int = 3
+    seed: int = 0
+
+
+def experiment(calls, fail_after=None):
+    def run(config, run):
+        for stage in range(3):
+            if fail_after == stage:
+                raise KeyboardInterrupt
+
+            def compute(stage=stage):
+                calls.append(stage)
+                return {"values": np.random.default_rng([config.seed, stage]).normal(size=config.size)}
+
+            run.stage(f"stage{stage}", compute)
+        figure = Figure()
+        figure.subplots().plot(run.arrays["stage1/values"])
+        run.figure("curve", figure, "A curve.", "A line.")
+        run.numbers.append(runner.Number("mean", run.arrays["stage0/values"].mean(), np.float32(np.nan), paper=1.0))
+        run.claims.append(runner.Claim("It works.", "section 1", True, "it did"))
+
+    return runner.Experiment("paper/figure", "Title", "Fig. 1", "Paper 2014", "Summary.", run, lambda config: [])
+
+
+def test_writes_the_contract(tmp_path):
+    runner.execute(experiment([]), Config(), tmp_path / "a" / "b", "smoke")
+    workdir = tmp_path / "a" / "b"
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    assert metrics["experiment"] == "paper/figure" and metrics["tier"] == "smoke" and metrics["seed"] == 0
+    assert metrics["figures"] == [{"file": "curve.png", "caption": "A curve.", "alt": "A line."}]
+    (number,) = metrics["numbers"]
+    assert number["spread"] is None and number["paper"] == 1.0 and isinstance(number["value"], float)
+    assert json.loads((workdir / "config.json").read_text())["size"] == 3
+    assert sorted(np.load(workdir / "arrays.npz")) == ["stage0/values", "stage1/values", "stage2/values"]
+    assert (workdir / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(workdir.rglob("*.part"))
+
+
+def test_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(experiment(calls, fail_after=2), Config(), tmp_path / "killed", "smoke")
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    runner.execute(experiment(calls), Config(), tmp_path / "killed", "smoke")
+    assert calls == [0, 1, 2]
+    runner.execute(experiment([]), Config(), tmp_path / "whole", "smoke")
+    killed, whole = (np.load(tmp_path / d / "arrays.npz") for d in ("killed", "whole"))
+    for name in whole:
+        np.testing.assert_array_equal(killed[name], whole[name])
+
+
+def test_finished_returns_at_once_and_overwrite_starts_anew(tmp_path, capsys):
+    calls = []
+    for overwrite in (False, False, True):
+        runner.execute(experiment(calls), Config(), tmp_path, "smoke", overwrite)
+    assert calls == [0, 1, 2] * 2
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_by_name(tmp_path):
+    runner.execute(experiment([]), Config(), tmp_path, "smoke")
+    before = (tmp_path / "metrics.json").read_bytes()
+    with pytest.raises(runner.UserError, match=r"size: 3 there, 4 now.*--overwrite"):
+        runner.execute(experiment([]), Config(size=4), tmp_path, "smoke")
+    assert (tmp_path / "metrics.json").read_bytes() == before
+
+
+def test_stages_of_another_configuration_or_damaged_ones_are_computed_again(tmp_path):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(experiment(calls, fail_after=2), Config(), tmp_path, "smoke")
+    stage = tmp_path / "stages" / "stage0.npz"
+    stage.write_bytes(stage.read_bytes()[:-40])
+    runner.execute(experiment(calls), Config(), tmp_path, "smoke")
+    assert calls == [0, 1, 0, 2]
+
+
+def test_damaged_config_is_named(tmp_path):
+    runner.execute(experiment([]), Config(), tmp_path, "smoke")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(runner.UserError, match="config.json is damaged"):
+        runner.execute(experiment([]), Config(), tmp_path, "smoke")
+
+
+def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
+    with runner._locked(tmp_path), pytest.raises(runner.UserError, match="Another run is working"):
+        runner.execute(experiment([]), Config(), tmp_path, "smoke")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    runner.write_atomically(path, b"old")
+
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        runner.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_overwrite_leaves_files_of_the_users_own(tmp_path):
+    runner.execute(experiment([]), Config(), tmp_path, "smoke")
+    (tmp_path / "notes.txt").write_text("mine")
+    runner.execute(experiment([]), Config(), tmp_path, "smoke", overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def command(figure, *flags):
+    paper, name = figure.split("/")
+    flags = [f"--config=configs/{paper}/{name}.py:{flags[0]}", *flags[1:]]
+    return [sys.executable, "-m", f"experiments.{paper}.{name}", *flags]
+
+
+FIGURES = ["springenberg2015/comparison", "zeiler2014/occlusion"]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_smoke_survives_sigkill_with_the_same_arrays(figure, tmp_path):
+    flags = "smoke", f"--workdir={tmp_path / 'killed'}"
+    process = subprocess.Popen(command(figure, *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "killed" / "stages").glob("*.npz")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    subprocess.run(command(figure, *flags), cwd=ROOT, check=True)
+    subprocess.run(command(figure, "smoke", f"--workdir={tmp_path / 'whole'}"), cwd=ROOT, check=True)
+    killed, whole = (np.load(tmp_path / d / "arrays.npz") for d in ("killed", "whole"))
+    assert list(killed) == list(whole)
+    for name in whole:
+        np.testing.assert_array_equal(killed[name], whole[name])
+    metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    assert metrics["claims"] and metrics["numbers"]
+    assert all((tmp_path / "whole" / f["file"]).exists() and f["alt"] and f["caption"] for f in metrics["figures"])
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("tier", [pytest.param("default", marks=pytest.mark.slow), "paper"])
+def test_dry_run_of_every_configuration(figure, tier, tmp_path):
+    done = subprocess.run(command(figure, tier, "--dry_run"), cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "All steps lower for cuda and tpu" in done.stdout and "hours on one A100" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["smoke"], "Expected --workdir"),
+        (["nope", "--workdir=x"], "Expected a tier out of smoke, default, paper, got 'nope'"),
+        (["smoke", "--workdir=x", "--config.count=many"], "config.count"),
+    ],
+)
+def test_mistakes_on_the_command_line(flags, words, tmp_path):
+    done = subprocess.run(command(FIGURES[1], *flags), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and words in done.stdout + done.stderr
+    assert not (ROOT / "x").exists()
+
+
+def test_dry_run_counts_and_fails_on_shapes():
+    a, b = jax.ShapeDtypeStruct((64, 32), jnp.float32), jax.ShapeDtypeStruct((32, 16), jnp.float32)
+    step = dry.Step("product", jnp.dot, (a, b), 10)
+    cost = dry.cost(step)
+    assert cost.parameters == 64 * 32 and cost.memory >= 4 * (64 * 32 + 32 * 16 + 64 * 16)
+    np.testing.assert_allclose(cost.flops, 2 * 64 * 32 * 16, rtol=0.01)
+    assert "product" in dry.report("paper/figure", [step], "V100")
+    with pytest.raises(TypeError):
+        dry.cost(dry.Step("wrong", jnp.dot, (a, a)))
