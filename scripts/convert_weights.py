@@ -1,0 +1,30 @@
+"""Converts a checkpoint to the safetensors file that `models.load(name, path)` reads fastest, and checks that it fits.
+
+python scripts/convert_weights.py vgg16 vgg16.pth vgg16.safetensors
+"""
+
+import argparse
+import sys
+
+from xai_jax import models
+from xai_jax.models import weights
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=models.names(), help="the network")
+    parser.add_argument("source", help="a PyTorch .pth/.pt or safetensors file")
+    parser.add_argument("destination", help="the safetensors file to write")
+    given = parser.parse_args(arguments)
+    try:
+        arrays = weights.flatten(models.read_variables(given.name, given.source))
+        weights.write(given.destination, arrays, {"network": given.name})
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{given.destination}: {len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

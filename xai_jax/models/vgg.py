@@ -1,0 +1,104 @@
+"""VGG: stacks of 3x3 convolutions, each stack followed by max-pooling (Simonyan & Zisserman 2015, Table 1).
+
+Activations in forward order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1, ..., pool5, fc6, relu6, fc7, relu7,
+fc8 (the logits). Other numbers of stages keep the names fc6, fc7, fc8.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Mapping
+
+import flax.linen as nn
+import numpy as np
+
+from xai_jax.network import keep
+from xai_jax.pooling import max_pool
+
+_he = nn.initializers.he_normal()
+
+
+class VGG(nn.Module):
+    """(N, H, W, C) -> logits (N, classes); H and W at least 2 ** number of stages, the same in training and use.
+
+    `stages` counts the convolutions in each stack, `widths` their channels; `hidden` is the size of fc6 and fc7.
+    Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`.
+    """
+
+    stages: tuple[int, ...] = (2, 2, 3, 3, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    hidden: int = 4096
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        self._check(x)
+        for stage, (depth, width) in enumerate(zip(self.stages, self.widths, strict=True), 1):
+            for layer in range(1, depth + 1):
+                x = nn.Conv(width, (3, 3), kernel_init=_he, name=f"conv{stage}_{layer}")(x)
+                x = tap(f"conv{stage}_{layer}", x)
+                x = tap(f"relu{stage}_{layer}", relu(x))
+            x = tap(f"pool{stage}", max_pool(x, 2))
+        x = x.reshape(x.shape[0], -1)
+        for number in (6, 7):
+            x = tap(f"fc{number}", nn.Dense(self.hidden, kernel_init=_he, name=f"fc{number}")(x))
+            x = tap(f"relu{number}", relu(x))
+            x = nn.Dropout(0.5, deterministic=not train)(x)
+        return tap("fc8", nn.Dense(self.classes, name="fc8")(x))
+
+    def _check(self, x):
+        if len(self.stages) != len(self.widths):
+            raise ValueError(f"Expected one width for each stage, got stages {self.stages} and widths {self.widths}.")
+        if x.ndim != 4 or min(x.shape[1:3]) < 2 ** len(self.stages):
+            least = 2 ** len(self.stages)
+            raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
+
+
+vgg16 = VGG
+vgg19 = functools.partial(VGG, stages=(2, 2, 4, 4, 4))
+
+
+def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """State dictionary of torchvision's layout (`features.0.weight`, `classifier.0.weight`) -> flat own entries.
+
+    Unknown entries keep their names, so that `weights.fit` can list them.
+    """
+    names = _convolution_names(state) | {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
+    leaves = {"weight": "kernel", "bias": "bias"}
+    entries = {}
+    for name, array in state.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer in names and leaf in leaves:
+            entries[f"params/{names[layer]}/{leaves[leaf]}"] = _layout(array, names[layer], state)
+        else:
+            entries[name] = array
+    return entries
+
+
+def _convolution_names(state):
+    """Positions count convolutions, ReLUs and pools; a step of three has a pool in it."""
+    positions = sorted(int(found[1]) for name in state if (found := re.fullmatch(r"features\.(\d{1,4})\.weight", name)))
+    names, stage, layer, before = {}, 1, 0, 0
+    for position in positions:
+        stage, layer = (stage + 1, 1) if position - before > 2 else (stage, layer + 1)
+        names[f"features.{position}"] = f"conv{stage}_{layer}"
+        before = position
+    return names
+
+
+def _layout(array, layer, state):
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    if layer == "fc6" and array.ndim == 2:
+        return _flattened_by_channel(array, state).T
+    return array.T
+
+
+def _flattened_by_channel(array, state):
+    """PyTorch flattens (C, H, W), this network (H, W, C)."""
+    convolutions = [value for name, value in state.items() if name.startswith("features.") and value.ndim == 4]
+    channels = convolutions[-1].shape[0] if convolutions else 1
+    side = math.isqrt(array.shape[1] // channels)
+    if side * side * channels != array.shape[1]:
+        return array
+    return array.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(array.shape)

@@ -1,0 +1,105 @@
+"""Weights on disk: reading foreign checkpoints, writing our own, and fitting them to a network.
+
+Own files are safetensors with one entry for each array of the variables, named by its path: "params/conv1/kernel".
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from xai_jax.models import torch_file
+
+_HEAD = 9  # bytes that tell the formats apart
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Entries of a safetensors or PyTorch .pth/.pt file, told apart by content; never executes what a file holds.
+
+    Raises FileNotFoundError, and ValueError for damaged, unknown or malicious files.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith((torch_file.ZIP_MAGIC, b"\x80")):
+        return torch_file.read(path)
+    if head[8:] == b"{":
+        return _read_safetensors(path)
+    raise ValueError(
+        f"{path}: expected safetensors or a PyTorch .pth/.pt file, got a file that starts with {head!r}. "
+        "Usual cause: a download that saved an error page or a placeholder."
+    )
+
+
+def _read_safetensors(path):
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: damaged safetensors file ({error}).") from error
+
+
+def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file, whole or not at all. Raises ValueError for dtypes it cannot hold."""
+    path = Path(path)
+    raw = _serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _serialise(arrays, metadata):
+    try:
+        return safetensors.numpy.save(arrays, dict(metadata) if metadata else None)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ValueError(f"Expected arrays of numbers that safetensors can hold: {error}") from error
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Tree of variables -> {"params/conv1/kernel": array}."""
+    return flax.traverse_util.flatten_dict(variables, sep="/")
+
+
+def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """{"params/conv1/kernel": array} -> tree of variables."""
+    return flax.traverse_util.unflatten_dict(arrays, sep="/")
+
+
+def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat arrays -> variables in float32, checked against an abstract tree (`jax.eval_shape` of the module's init).
+
+    Raises one ValueError that lists every missing, unexpected, wrongly shaped and non-finite entry.
+    """
+    expected = flatten(expected)
+    problems = [f"missing: {name} {shape.shape}" for name, shape in expected.items() if name not in arrays]
+    problems += [f"unexpected: {name} {arrays[name].shape}" for name in arrays if name not in expected]
+    for name in expected.keys() & arrays.keys():
+        problems += _problems(name, arrays[name], expected[name].shape)
+    if problems:
+        lines = "\n  ".join(sorted(problems))
+        raise ValueError(
+            f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
+            "Usual cause: weights of another network, or another number of classes."
+        )
+    return unflatten({name: jnp.asarray(arrays[name], jnp.float32) for name in expected})
+
+
+def _problems(name, array, shape):
+    if array.shape != shape:
+        return [f"shape: {name} expected {shape}, got {array.shape}"]
+    if not np.issubdtype(array.dtype, np.number) and array.dtype != ml_dtypes.bfloat16:
+        return [f"dtype: {name} expected numbers, got {array.dtype}"]
+    if not np.isfinite(array.astype(np.float32)).all():
+        return [f"not finite: {name} holds NaN or infinity"]
+    return []
