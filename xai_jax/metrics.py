@@ -100,14 +100,14 @@ def infidelity(
 def similarity(a: Array, b: Array) -> Similarity:
     """Compares two attributions of the same images, both (N, H, W, C), as Adebayo et al. 2018 do (section 3).
 
-    A constant map has no ranks: its correlations are NaN.
+    Values, or absolute values, are added up over channels first: what is compared are the maps one looks at. A constant map has no ranks: its correlations are NaN.
     """
     if a.shape != b.shape or len(a.shape) != 4:
         raise ValueError(f"Expected two attributions (N, H, W, C) of one shape, got {a.shape} and {b.shape}.")
     pairs = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in zip(a, b, strict=True)]
     return Similarity(
-        np.array([_spearman(p, q) for p, q in pairs]),
-        np.array([_spearman(abs(p), abs(q)) for p, q in pairs]),
+        np.array([_spearman(p.sum(-1), q.sum(-1)) for p, q in pairs]),
+        np.array([_spearman(abs(p).sum(-1), abs(q).sum(-1)) for p, q in pairs]),
         np.array([_ssim(p, q) for p, q in pairs]),
     )
 

@@ -18,7 +18,7 @@ class Config:
     count: int = 5  # images, one row of the figure each
     layers: tuple[str, ...] = ("block3", "block6", "block11")  # an early, a middle and a late layer (Fig. 2 and 3)
     neurons: int = 5  # strong neurons of each layer
-    curve_steps: int = 28  # points of deletion and insertion curves
+    curve_steps: int = 16  # points of deletion and insertion curves
     seed: int = 0
 
 

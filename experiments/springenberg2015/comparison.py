@@ -79,12 +79,12 @@ def strong_neurons(net, x, layer, count):
 def receptive_boxes(net, x, target, count, seed, draws=4):
     """(count, 4) top, left, bottom, right of the pixels that reach each neuron.
 
-    Where the gradient is not zero when rectifiers let everything pass; several random images, since max-pools do not.
+    Where the gradient is not zero for any of several random images: what rectifiers and max-pools block differs.
     """
     reached = np.zeros((count, *x.shape[1:3]), bool)
     for draw in range(draws):
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), draw), (count, *x.shape[1:]))
-        slope = saliency.backprop(net, noise, target, relu=_let_pass, batch_size=BATCH)
+        slope = saliency.gradient(net, noise, target, batch_size=BATCH)
         reached |= np.asarray(jnp.abs(slope).sum(-1) > 0)
     boxes = [ndimage.find_objects(mask.astype(int))[0] for mask in reached]
     return np.array([(r.start, c.start, r.stop, c.stop) for r, c in boxes], np.int32)
@@ -92,10 +92,6 @@ def receptive_boxes(net, x, target, count, seed, draws=4):
 
 _call = jax.jit(lambda f, x: f(x))
 _probabilities = jax.jit(lambda net, x: jax.nn.softmax(net(x)))
-
-
-def _let_pass(x):
-    return x
 
 
 def faithfulness(net, x, labels, classes, steps):
