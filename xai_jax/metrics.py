@@ -100,7 +100,8 @@ def infidelity(
 def similarity(a: Array, b: Array) -> Similarity:
     """Compares two attributions of the same images, both (N, H, W, C), as Adebayo et al. 2018 do (section 3).
 
-    Values, or absolute values, are added up over channels first: what is compared are the maps one looks at. A constant map has no ranks: its correlations are NaN.
+    Values, or absolute values, are added up over channels first: what is compared are the maps one looks at. A
+    constant map has no ranks: its correlations are NaN.
     """
     if a.shape != b.shape or len(a.shape) != 4:
         raise ValueError(f"Expected two attributions (N, H, W, C) of one shape, got {a.shape} and {b.shape}.")
