@@ -1,0 +1,118 @@
+"""The PyTorch side of benchmark.py: captum on the same network, one request at a time.
+
+Each line of standard input is a request in JSON, each line of standard output its answer; between them the process
+sleeps. Needs torch, captum and NumPy only, so that it runs in another Python than xai_jax.
+
+    {"do": "load", "folder": F, "threads": 2, "layout": "contiguous"}    network and images from F/net.npz
+    {"do": "map", "method": "gradient", "to": P}    attributions (N, H, W, C) to P: float32, float64 of the first image
+    {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}
+"""
+
+import copy
+import functools
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+
+try:
+    import captum
+    import numpy as np
+    import torch
+    from captum.attr import Deconvolution, GuidedBackprop, Saliency
+except ImportError as missing:
+    print(json.dumps({"error": str(missing)}))
+    sys.exit(1)
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+class VGG(torch.nn.Module):
+    """torchvision's layout; `stages` counts the convolutions in each stack, sizes come from the weights."""
+
+    def __init__(self, state, stages):
+        super().__init__()
+        kernels = iter([value for name, value in state.items() if value.ndim == 4 and name.startswith("features.")])
+        features = []
+        for depth in stages:
+            for _ in range(depth):
+                width, channels = next(kernels).shape[:2]
+                features += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU()]
+            features.append(torch.nn.MaxPool2d(2))
+        self.features = torch.nn.Sequential(*features)
+        six, seven, eight = (torch.nn.Linear(*state[f"classifier.{i}.weight"].shape[::-1]) for i in (0, 3, 6))
+        relu, dropout = torch.nn.ReLU, torch.nn.Dropout
+        self.classifier = torch.nn.Sequential(six, relu(), dropout(), seven, relu(), dropout(), eight)
+        self.load_state_dict(state)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+class Side:
+    """One network in one memory layout, with its images and captum's three methods."""
+
+    def __init__(self, folder, layout):
+        with np.load(os.path.join(folder, "net.npz")) as file:
+            arrays = dict(file)
+        x, stages, self.k = arrays.pop("x"), arrays.pop("stages").tolist(), int(arrays.pop("k"))
+        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        net = VGG(state, stages).eval().to(memory_format=LAYOUTS[layout])
+        self.x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
+        self.x.requires_grad_()
+        self.methods = methods(net)
+        self.double = copy.deepcopy(net).double()
+
+    def map(self, method):
+        return self.methods[method](self.x, target=self.k)
+
+    def write(self, method, path):
+        first = self.x[:1].detach().double().requires_grad_()
+        maps = {"float32": self.map(method), "float64": methods(self.double)[method](first, target=self.k)}
+        np.savez(path, **{name: value.detach().permute(0, 2, 3, 1).numpy() for name, value in maps.items()})
+
+    def seconds(self, method, loops):
+        start = time.perf_counter()
+        for _ in range(loops):
+            self.map(method)
+        return time.perf_counter() - start
+
+
+def methods(net):
+    return {
+        "gradient": functools.partial(Saliency(net).attribute, abs=False),
+        "deconvnet": Deconvolution(net).attribute,
+        "guided_backprop": GuidedBackprop(net).attribute,
+    }
+
+
+def answer(side, request):
+    """(side, answer) after a request; `side` is what was loaded last."""
+    if request["do"] == "load":
+        torch.set_num_threads(request["threads"])
+        return Side(request["folder"], request["layout"]), {}
+    if request["do"] == "map":
+        side.write(request["method"], request["to"])
+        return side, {}
+    return side, {"seconds": side.seconds(request["method"], request["loops"])}
+
+
+def main():
+    # What libraries print must not get between the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")  # captum warns at every call that it sets hooks
+    side = None
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "captum": captum.__version__}
+    print(json.dumps(versions), file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            side, reply = answer(side, json.loads(line))
+        except Exception:  # the other process raises it
+            reply = {"error": traceback.format_exc()}
+        print(json.dumps(reply), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The benchmark's arithmetic, its JSON, what it says without PyTorch, and a tiny run of every measurement."""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xai_jax.network import layer_names
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "benchmark.py"
+SPEC = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+benchmark = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmark)
+
+TINY = benchmark.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
+AT_LEAST = benchmark.Goal(">=", 1.2, "x")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    monkeypatch.setattr(benchmark, "LEAST_SECONDS", 0.001)
+    return argparse.Namespace(repeats=2, torch_python=sys.executable)
+
+
+def _result(goal, ours, other, busy=0.0):
+    return benchmark.Result("name", goal, ours, other, "theirs", busy, {})
+
+
+def test_a_throughput_is_the_other_time_over_ours_and_a_cost_the_reverse():
+    assert _result(AT_LEAST, [2.0, 1.0, 4.0], [3.0, 4.0, 2.0]).values == [1.5, 4.0, 0.5]
+    assert _result(AT_LEAST, [2.0, 1.0, 4.0], [3.0, 4.0, 2.0]).at_best == 2.0
+    assert _result(benchmark.AS_FAST, [2.0, 1.0], [4.0, 4.0]).values == [0.5, 0.25]
+    assert _result(benchmark.Goal("<=", 1.0, " s"), [2.0, 0.5], []).values == [2.0, 0.5]
+
+
+@pytest.mark.parametrize(("ours", "reached"), [([1.0, 1.0, 9.0], True), ([1.0, 9.0, 9.0], False)])
+def test_the_median_decides(ours, reached):
+    result = _result(AT_LEAST, ours, [1.2, 1.2, 1.2])
+    record = json.loads(benchmark.report([result], {}, {}, 0.0, 0.0))["results"][0]
+    assert record["reached"] is reached
+    assert ("NOT reached" in benchmark.line(result)) is not reached
+
+
+def test_report_holds_every_number_and_where_it_comes_from():
+    result = _result(AT_LEAST, [1.0, 2.0], [3.0, 2.0], busy=0.25)
+    facts = json.loads(benchmark.report([result], {"photo": "no weights"}, {"torch": "9"}, 0.5, 60.0))
+    record = facts["results"][0]
+    assert record["value"] == {"min": 1.0, "median": 2.0, "max": 3.0, "all": [3.0, 1.0]}
+    assert record["ours_seconds"]["all"] == [1.0, 2.0] and record["other_seconds"]["median"] == 2.5
+    assert (record["goal"], record["at_best"], record["cores_taken_by_others"]) == (">= 1.2x", 2.0, 0.25)
+    assert facts["left_out"] == {"photo": "no weights"} and facts["torch_side"] == {"torch": "9"}
+    assert facts["machine"]["cores"] >= 1 and {"jax", "python", "numpy"} <= facts["versions"].keys()
+
+
+def test_a_busy_machine_gets_no_verdict():
+    busy = _result(AT_LEAST, [1.0], [2.0], busy=0.25)
+    assert busy.reached is None
+    assert "OTHERS TOOK 25% OF THE CORES" in (said := benchmark.line(busy)) and "not judged" in said
+    assert "OTHERS" not in benchmark.line(_result(AT_LEAST, [1.0], [2.0], busy=0.01))
+
+
+def test_work_of_others_reads_everything_but_idle_time(tmp_path):
+    stat, tick = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
+    stat.write_text("cpu  " + " ".join(str(n * tick) for n in (1e6, 2, 3, 1000, 5000, 4, 5, 6, 0, 0)).replace(".0", ""))
+    expected = 1_000_020 - time.process_time()
+    assert benchmark.work_of_others(stat) == pytest.approx(expected, abs=1)
+    assert benchmark.work_of_others(tmp_path / "none") == 0
+
+
+def test_sides_take_turns(monkeypatch):
+    monkeypatch.setattr(benchmark, "LEAST_SECONDS", 3.5)
+    calls = []
+
+    def side(name, seconds):
+        return lambda loops: calls.append((name, loops)) or seconds * loops
+
+    (a, b), _ = benchmark.take_turns([side("a", 1.0), side("b", 2.0)], 2)
+    assert calls[-4:] == [("a", 4), ("b", 2)] * 2  # enough loops for 3.5 seconds
+    assert (a, b) == ([1.0, 1.0], [2.0, 2.0])
+
+
+def test_difference_is_relative_to_captums_map():
+    theirs = np.full((2, 1, 2, 2), 2.0)
+    assert benchmark.difference(theirs * 1.5, theirs) == pytest.approx(0.5)
+    for wrong in (theirs[:1], 0 * theirs):
+        with pytest.raises(ValueError, match="two maps"):
+            benchmark.difference(theirs, wrong)
+
+
+def test_weights_have_torchvisions_layout():
+    net, x, state = benchmark.build(TINY)
+    assert [name for name in state if name.endswith("weight")] == [
+        f"{name}.weight" for name in ("features.0", "features.3", "features.5", *(f"classifier.{i}" for i in (0, 3, 6)))
+    ]
+    assert layer_names(net, x)["conv2_2"].shape == (4, 4, 4, 4)
+    kernel = net.args[0]["params"]["conv1_1"]["kernel"]
+    np.testing.assert_array_equal(kernel, state["features.0.weight"].transpose(2, 3, 1, 0))
+
+
+def test_without_torch_the_message_says_how_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"error": "No module named torch"}\'\nexit 1\n')
+    python.chmod(0o755)
+    result = _result(benchmark.AS_FAST, [1.0], [1.0])
+    monkeypatch.setattr(benchmark, "MEASUREMENTS", {"captum": benchmark.against_captum, "vjp": lambda *_: [result]})
+    out = tmp_path / "benchmark.json"
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert benchmark.main(["--out", str(out)]) == 0
+    facts, said = json.loads(out.read_text()), capsys.readouterr().out
+    for text in (said, facts["left_out"]["captum"]):
+        assert "No module named torch" in text and "setup.sh bench" in text and "--torch-python" in text
+    assert [record["name"] for record in facts["results"]] == ["name"]
+    assert benchmark.main(["--out", str(out), "--only", "captum"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/none/python", "/bin/true"])
+def test_a_wrong_python_is_named(path):
+    with pytest.raises(benchmark.Missing, match=path):
+        with benchmark.captum_process(path):
+            pass
+
+
+@pytest.mark.parametrize("arguments", [["--repeats", "0"], ["--out", "/none/benchmark.json"], ["--only", "speed"]])
+def test_wrong_arguments_are_refused_before_anything_runs(arguments, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse(arguments)
+    assert "expected" in (said := capsys.readouterr().err) or "choose from" in said
+
+
+def test_tiny_vjp_and_occlusion(given):
+    (vjp,) = benchmark.against_vjp(given, {}, [TINY])
+    (occlusion,) = benchmark.against_forward(given, {}, TINY, positions=4)
+    for result in (vjp, occlusion):
+        assert len(result.ours) == len(result.other) == len(result.values) == 2
+        assert min(result.ours + result.other) > 0
+    assert occlusion.notes["patches"] == 16
+
+
+def test_tiny_captum(given):
+    if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
+        pytest.skip("needs the extra bench")
+    versions = {}
+    results = list(benchmark.against_captum(given, versions, [TINY]))
+    assert [result.name.split()[1] for result in results] == list(benchmark.METHODS)
+    assert all(result.notes["difference in float64"] < 1e-10 for result in results)
+    assert versions.keys() == {"python", "torch", "captum"}
+
+
+def test_maps_that_differ_stop_the_benchmark():
+    net, x, _ = benchmark.build(TINY)
+    theirs = {"float32": np.ones(x.shape, np.float32), "float64": np.ones((1, *x.shape[1:]))}
+    with pytest.raises(ValueError, match="maps that agree"):
+        benchmark.compare("gradient", net, x, theirs)
