@@ -32,6 +32,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from experiments import dry
+from xai_jax.files import write_atomically
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; made if needed.")
@@ -51,6 +52,14 @@ class Number:
     paper: float | str | None = None
     paper_tag: str | None = None
     note: str = ""
+
+    @classmethod
+    def mean(cls, name: str, values: Iterable[float]) -> "Number":
+        """Mean and standard deviation of some values; those that are NaN, not defined, do not count."""
+        values = np.asarray(values, np.float64)
+        values = values[~np.isnan(values)]
+        note = f"mean and deviation over {values.size}"
+        return cls(name, values.mean() if values.size else None, values.std() if values.size else None, note=note)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,19 +224,6 @@ def _plain(record):
     """NumPy scalars as Python's, and what is not finite as null, which is all that JSON knows."""
     values = {key: value.item() if isinstance(value, np.generic) else value for key, value in record.items()}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a kill or a full disk leaves the old one, or none, but never half of the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_arrays(path, arrays):

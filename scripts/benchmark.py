@@ -45,8 +45,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 import xai_jax
-from experiments.runner import write_atomically
 from xai_jax import models, saliency, targets
+from xai_jax.files import write_atomically
 from xai_jax.models import vgg, weights
 from xai_jax.network import Network
 

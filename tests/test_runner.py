@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -109,19 +108,6 @@ def test_damaged_config_is_named(tmp_path):
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     with runner._locked(tmp_path), pytest.raises(runner.UserError, match="Another run is working"):
         runner.execute(experiment([]), Config(), tmp_path, "smoke")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    runner.write_atomically(path, b"old")
-
-    def full(*arguments):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError):
-        runner.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_overwrite_leaves_files_of_the_users_own(tmp_path):

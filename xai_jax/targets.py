@@ -98,6 +98,7 @@ def check(net: Network, x: Any, target: Target) -> None:
     network.check_images(x)
     if not isinstance(target, Target):
         raise TypeError(f"Expected a target such as targets.logit(3), got {target!r}.")
+    net = network.as_network(net)
     try:
         logits, activations = network.abstract(net, x)
     except NotImplementedError:
@@ -105,7 +106,8 @@ def check(net: Network, x: Any, target: Target) -> None:
     except Exception as error:  # whatever the network's own library raises
         raise ValueError(
             f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: another number of "
-            f"channels or another image size than the weights were made for. The network says: {error}"
+            f"channels or another image size than the weights were made for, or a model without its weights (see "
+            f"xai_jax.adapt). The network says: {error}"
         ) from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
         got = getattr(logits, "shape", type(logits).__name__)

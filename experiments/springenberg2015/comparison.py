@@ -196,15 +196,15 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
     half = len(sanity["layers"]) // 2
     survives = {n: sanity[f"ssim {n}"][half] for n in METHODS}
     for layer, values in alike.items():
-        run.numbers.append(number(f"cosine of deconvnet and guided maps, {layer}", values))
+        run.numbers.append(Number.mean(f"cosine of deconvnet and guided maps, {layer}", values))
     for title, table in (
         ("correlation between images of one class's maps", across),
         ("correlation of map and image edges", follows),
         (f"SSIM after randomising down to {sanity['layers'][half]}", survives),
         ("correlation with the map of another class", {n: sanity[f"logit {n}"] for n in METHODS}),
     ):
-        run.numbers += [number(f"{title}, {name}", values) for name, values in table.items()]
-    run.numbers += [number(f"area under the {name} curve", values) for name, values in curves.items()]
+        run.numbers += [Number.mean(f"{title}, {name}", values) for name, values in table.items()]
+    run.numbers += [Number.mean(f"area under the {name} curve", values) for name, values in curves.items()]
     first, last = (alike[layer] for layer in (config.layers[0], config.layers[-1]))
     run.claims += [
         Claim(
@@ -237,13 +237,6 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
             f"SSIM after randomising down to {sanity['layers'][half]}: " + listed(survives),
         ),
     ]
-
-
-def number(name, values):
-    values = np.asarray(values, np.float64)
-    return Number(
-        name, float(np.nanmean(values)), float(np.nanstd(values)), note=f"mean and deviation over {values.size}"
-    )
 
 
 def listed(table):

@@ -157,16 +157,16 @@ def report(run, strongest, hidden, data, size, config):
     flips = np.array([(hidden[i]["label"] != hidden[i]["whole_label"]).mean() for i in rows])
     known = np.array([pair for pair in inside if pair is not None])
     run.numbers += [
-        _number("largest fall of the true class's probability", drop),
-        _number("the same as a share of the probability on the whole image", share),
-        _number("positions where the most probable class changes", flips),
-        _number("rank correlation of the map's fall with the projection under the square", follows),
+        Number.mean("largest fall of the true class's probability", drop),
+        Number.mean("the same as a share of the probability on the whole image", share),
+        Number.mean("positions where the most probable class changes", flips),
+        Number.mean("rank correlation of the map's fall with the projection under the square", follows),
     ]
     lower = known[:, 0] < known[:, 1] if len(known) else np.array([])
     if len(known):
         run.numbers += [
-            _number("probability with the square's centre on the object", known[:, 0]),
-            _number("probability with the square's centre elsewhere", known[:, 1]),
+            Number.mean("probability with the square's centre on the object", known[:, 0]),
+            Number.mean("probability with the square's centre elsewhere", known[:, 1]),
         ]
     test = stats.wilcoxon(known[:, 0], known[:, 1], alternative="less").pvalue if len(known) > 4 else np.nan
     run.claims += [
@@ -211,12 +211,6 @@ def follow(hidden, projection, config):
     covered = [[energy[r : r + config.patch, c : c + config.patch].sum() for c in starts[1]] for r in starts[0]]
     fall = hidden["whole_total"] - hidden["total"]
     return float(stats.spearmanr(np.ravel(covered), fall.ravel()).statistic)
-
-
-def _number(name, values):
-    return Number(
-        name, float(np.mean(values)), float(np.std(values)), note=f"mean and deviation over {len(values)} images"
-    )
 
 
 def plan(config: Any) -> list[dry.Step]:

@@ -1,8 +1,8 @@
 """From a folder of results to `index.html` in it."""
 
-import os
 from pathlib import Path
 
+from xai_jax.files import write_atomically
 from xai_jax.gallery.page import page
 from xai_jax.gallery.results import load
 
@@ -18,16 +18,3 @@ def build(results: str | Path) -> Path:
     # Lone surrogates are legal in JSON and not in UTF-8; as character references they cannot stop the build.
     write_atomically(target, page(load(results)).encode("utf-8", "xmlcharrefreplace"))
     return target
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Writes `content` beside `target`, then moves it into place."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

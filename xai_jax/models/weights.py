@@ -5,7 +5,6 @@ Own files are safetensors with one entry for each array of the variables, named 
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
@@ -15,6 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from xai_jax.files import write_atomically
 from xai_jax.models import torch_file
 
 _HEAD = 9  # bytes that tell the formats apart
@@ -46,17 +46,7 @@ def _read_safetensors(path):
 
 def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Writes a safetensors file, whole or not at all. Raises ValueError for dtypes it cannot hold."""
-    path = Path(path)
-    raw = _serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomically(path, _serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
 
 
 def _serialise(arrays, metadata):

@@ -1,0 +1,18 @@
+"""Writing files so that nobody ever finds half of one."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+    """Writes beside `path`, then renames: a kill or a full disk leaves the old file or none. Raises OSError."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
