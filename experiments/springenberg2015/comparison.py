@@ -135,7 +135,7 @@ def neuron_figure(pixels, found, layer):
     panels, rows = [], []
     for i, (top, left, bottom, right) in enumerate(found["boxes"]):
         crop = np.s_[top:bottom, left:right]
-        scaled = [plots.signed(maps[i])[crop] for maps in found["maps"]]
+        scaled = [plots.signed(maps[i][crop]) for maps in found["maps"]]
         panels.append([pixels[found["image"][i]][crop] / 255, *scaled])
         rows.append(f"channel {found['channel'][i]}\n{bottom - top}x{right - left} px")
     figure, _ = plots.grid(panels, ["image crop", *METHODS], rows, size=1.7)
