@@ -172,7 +172,7 @@ def occlude(
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
         reader = read.rows(image[at]) if isinstance(read, Target) else read
-        part = _occluded(net, jnp.asarray(x), reader, fill, image[at], top[at], left[at], patch, tuple(layers))
+        part = _occluded(net, x[image[at]], reader, fill, top[at], left[at], patch, tuple(layers))
         parts.append(jax.tree.map(np.asarray, part))
     shape = (x.shape[0], len(tops), len(lefts))
     return jax.tree.map(
@@ -262,12 +262,12 @@ def _moments(net, x, target, method, samples, noise, seed, batch_size):
 
 
 @functools.partial(jax.jit, static_argnames=("patch", "layers"))
-def _occluded(net, x, read, fill, image, top, left, patch, layers):
+def _occluded(net, x, read, fill, top, left, patch, layers):
     row, column = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
     rows = (row >= top[:, None]) & (row < top[:, None] + patch[0])
     columns = (column >= left[:, None]) & (column < left[:, None] + patch[1])
     hidden = rows[:, :, None, None] & columns[:, None, :, None]
-    return read(*network.capture(net, jnp.where(hidden, fill, x[image]), layers))
+    return read(*network.capture(net, jnp.where(hidden, fill, x), layers))
 
 
 def _grid(x, patch, stride):
