@@ -53,7 +53,7 @@ def neuron_maps(net, x, layer, config):
     """Strong neurons of a layer, the boxes of their receptive fields, and their maps."""
     image, channel, row, column = strong_neurons(net, x, layer, config.neurons)
     target = targets.neuron(layer, channel, (row, column))
-    boxes = receptive_boxes(net, x, target, len(image), config.seed)
+    boxes = receptive_boxes(net, x[image], target, config.seed)
     maps = [m(net, x[image], target, batch_size=BATCH) for m in METHODS.values()]
     return {"maps": np.stack(maps), "image": image, "channel": channel, "row": row, "column": column, "boxes": boxes}
 
@@ -76,16 +76,17 @@ def strong_neurons(net, x, layer, count):
     return np.array(found, np.int32).T
 
 
-def receptive_boxes(net, x, target, count, seed, draws=4):
-    """(count, 4) top, left, bottom, right of the pixels that reach each neuron.
+def receptive_boxes(net, x, target, seed, draws=4):
+    """(N, 4) top, left, bottom, right of the pixels that reach each image's neuron; the whole image if none does.
 
-    Where the gradient is not zero for any of several random images: what rectifiers and max-pools block differs.
+    Where the gradient is not zero for the image or for noisy copies of it: what rectifiers and max-pools block differs.
     """
-    reached = np.zeros((count, *x.shape[1:3]), bool)
+    reached = np.zeros(x.shape[:3], bool)
     for draw in range(draws):
-        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), draw), (count, *x.shape[1:]))
-        slope = saliency.gradient(net, noise, target, batch_size=BATCH)
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), draw), x.shape)
+        slope = saliency.gradient(net, x + draw * 0.2 * noise, target, batch_size=BATCH)
         reached |= np.asarray(jnp.abs(slope).sum(-1) > 0)
+    reached[~reached.any((1, 2))] = True
     boxes = [ndimage.find_objects(mask.astype(int))[0] for mask in reached]
     return np.array([(r.start, c.start, r.stop, c.stop) for r, c in boxes], np.int32)
 
