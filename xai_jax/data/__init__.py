@@ -1,1 +1,1 @@
-"""Images to explain."""
+"""Images to explain and to train on."""

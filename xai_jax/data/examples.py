@@ -2,10 +2,12 @@
 
 import importlib.resources
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from xai_jax.data.prepared import open_prepared
 
 Box = tuple[float, float, float, float]
 
@@ -68,19 +70,6 @@ def _digits(count):
 
 
 def _imagenet(count):
-    data = _tfds("imagenet2012", "validation")
+    data = open_prepared("imagenet2012", "validation")
     for i in range(min(count, len(data))):
         yield data[i]["image"], data[i]["label"], f"validation {i}", None
-
-
-def _tfds(name: str, split: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    try:
-        return tfds.data_source(name, split=split)
-    except Exception as error:  # TFDS raises errors of many classes where files are missing
-        raise FileNotFoundError(
-            f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "
-            f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; ImageNet's archives have to "
-            f"be downloaded by hand first. TFDS says: {error}"
-        ) from error

@@ -1,0 +1,248 @@
+"""One interface to every data set: digits, idx files, TFDS with mock data, folders; and what damage says."""
+
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai_jax.data import datasets, fashion_mnist
+from xai_jax.models import digits
+
+IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+
+def _write(folder, name, content):
+    (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+
+
+def _contents(count=5):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+    labels = (np.arange(count) * 3 % 10).astype(np.uint8)
+    return {
+        IMAGES: struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes(),
+        LABELS: struct.pack(">II", 0x801, count) + labels.tobytes(),
+    }, (pixels, labels)
+
+
+@pytest.fixture
+def idx(tmp_path, monkeypatch):
+    """A folder with a test split of five images that the loader takes for the published one."""
+    contents, arrays = _contents()
+    for name, content in contents.items():
+        _write(tmp_path, name, content)
+        monkeypatch.setitem(fashion_mnist.SHA256, name, hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(fashion_mnist.SIZES, "test", 5)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    return tmp_path, contents, arrays
+
+
+def test_digits_are_split_as_the_digits_network_was():
+    train, test = datasets.load("digits", "train"), datasets.load("digits", "test")
+    assert len(train) == 1437 and len(test) == 360 and test.classes == tuple("0123456789")
+    images, labels = test.arrays()
+    assert images.dtype == np.uint8 and images.shape == (360, 8, 8, 1) and labels.dtype == np.int32
+    np.testing.assert_array_equal(np.rint(images * (16 / 255)), digits.data()[1] * 16)
+    np.testing.assert_array_equal(labels, digits.data()[3])
+    image, label = test[-1]
+    np.testing.assert_array_equal(image, images[-1])
+    assert type(label) is int and label == labels[-1]
+    assert len(list(test)) == 360
+
+
+def test_idx_files(idx):
+    _, _, (pixels, labels) = idx
+    data = datasets.load("fashion_mnist", "test")
+    images, read = data.arrays()
+    np.testing.assert_array_equal(images, pixels[..., None])
+    np.testing.assert_array_equal(read, labels)
+    assert images.dtype == np.uint8 and read.dtype == np.int32 and data.classes[9] == "Ankle boot"
+
+
+def _damaged(kind, content):
+    packed = gzip.compress(content)
+    return {
+        "cut": packed[:-20],
+        "no gzip": content,
+        "flipped": packed[:40] + bytes([packed[40] ^ 0xFF]) + packed[41:],
+        "empty": b"",
+        "magic": gzip.compress(content[:2] + b"\x0d" + content[3:]),
+        "count": gzip.compress(content[:7] + b"\x06" + content[8:]),
+        "short": gzip.compress(content[:-1]),
+        "long": gzip.compress(content + b"0"),
+        "header": gzip.compress(content[:6]),
+        "pixel": gzip.compress(content[:-1] + bytes([content[-1] ^ 1])),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("cut", "Expected a whole gzip file"),
+        ("no gzip", "Expected a whole gzip file"),
+        ("flipped", "Expected a whole gzip file|Expected SHA-256"),
+        ("empty", "to begin with 00000803, got ''"),
+        ("magic", "to begin with 00000803, got '00000d03'"),
+        ("count", r"array of shape \(5, 28, 28\), got \(6, 28, 28\)"),
+        ("short", "Expected 3936 unpacked bytes .*, got 3935"),
+        ("long", "Expected 3936 unpacked bytes .*, got more"),
+        ("header", "array of shape"),
+        ("pixel", "Expected SHA-256"),
+    ],
+)
+def test_damaged_idx_files_say_which_and_what_to_do(idx, kind, words):
+    folder, contents, _ = idx
+    (folder / f"{IMAGES}.gz").write_bytes(_damaged(kind, contents[IMAGES]))
+    with pytest.raises(ValueError, match=words) as caught:
+        datasets.load("fashion_mnist", "test")
+    assert str(folder / f"{IMAGES}.gz") in str(caught.value) and "get it again" in str(caught.value)
+    assert sorted(path.name for path in folder.iterdir()) == [f"{IMAGES}.gz", f"{LABELS}.gz"]
+    _write(folder, IMAGES, contents[IMAGES])
+    assert len(datasets.load("fashion_mnist", "test")) == 5
+
+
+def test_missing_idx_files_are_named(idx, monkeypatch):
+    folder, _, _ = idx
+    (folder / f"{LABELS}.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{LABELS}.gz is missing"):
+        datasets.load("fashion_mnist", "test")
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(folder / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="Expected FASHION_MNIST_DIR to name a folder"):
+        datasets.load("fashion_mnist", "test")
+
+
+def test_fashion_mnist_from_nowhere_names_all_three_ways(tmp_path, monkeypatch):
+    def no_network(name):
+        raise OSError(f"no route to {name}")
+
+    monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(datasets, "download", no_network)
+    with pytest.raises(FileNotFoundError) as caught:
+        datasets.load("fashion_mnist", "train")
+    for word in ("prepared by TFDS", "apt-get install dataset-fashion-mnist", "FASHION_MNIST_DIR", "no route"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.parametrize("split, count", [("train", 60_000), ("test", 10_000)])
+def test_debians_files_are_the_published_ones(split, count):
+    images, labels = fashion_mnist.read(fashion_mnist.DEBIAN, split)
+    assert images.shape == (count, 28, 28, 1)
+    np.testing.assert_array_equal(np.bincount(labels), [count // 10] * 10)
+
+
+@pytest.mark.parametrize(
+    "name, split, classes",
+    [("fashion_mnist", "test", 10), ("cifar10", "train", 10), ("cifar100", "test", 100)],
+)
+def test_tfds_by_random_access(name, split, classes):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=4):
+        data = datasets.load(name, split)
+        images, labels = data.arrays()
+        image, label = data[-1]
+    assert images.shape == ((4, 28, 28, 1) if name == "fashion_mnist" else (4, 32, 32, 3))
+    assert images.dtype == image.dtype == np.uint8 and labels.dtype == np.int32 and type(label) is int
+    assert len(data) == 4 and len(data.classes) == classes and 0 <= label < classes
+    assert image.shape == images.shape[1:]
+    with pytest.raises(IndexError):
+        data[4]
+
+
+def test_imagenet_is_never_one_array(monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=4):
+        data = datasets.load("imagenet2012", "validation")
+        image, label = data[2]
+        monkeypatch.setattr(datasets, "MEMORY", image.nbytes)
+        with pytest.raises(ValueError, match="Read it with xai_jax.data.batches"):
+            data.arrays()
+    assert image.ndim == 3 and image.shape[2] == 3 and data.classes[285] == "Egyptian cat" and 0 <= label < 1000
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet2012"])
+def test_data_sets_that_are_not_prepared_are_not_downloaded_unasked(name, monkeypatch, tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lambda *_, **__: pytest.fail("a download"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=rf"Expected {name} \(train\) prepared by TFDS"):
+        datasets.load(name, "train")
+
+
+def test_labels_out_of_range_are_refused():
+    data = datasets.OnDisk("broken", 3, lambda index: (np.zeros((2, 2, 1), np.uint8), index), ("a", "b"))
+    assert data[1][1] == 1
+    with pytest.raises(ValueError, match="Expected labels 0 to 1 in broken, got 2 at 2"):
+        data[2]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name, shape in {"dog/2.PNG": (6, 5, 3), "dog/1.png": (6, 5, 3), "cat/0.png": (6, 5)}.items():
+            path = tmp_path / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(path)
+    (tmp_path / "val/dog/notes.txt").write_text("no image")
+    (tmp_path / "val/.cache").mkdir()
+    return tmp_path
+
+
+def test_folder_of_images_by_class(pictures):
+    data = datasets.load(f"folder:{pictures}", "val")
+    images, labels = data.arrays()
+    assert data.classes == ("cat", "dog") and list(labels) == [0, 1, 1] and images.shape == (3, 6, 5, 3)
+    for image, file in zip(images, ("cat/0.png", "dog/1.png", "dog/2.PNG"), strict=True):
+        with Image.open(pictures / "val" / file) as expected:
+            np.testing.assert_array_equal(image, np.asarray(expected.convert("RGB")))
+    assert len(datasets.load(f"folder:{pictures}/train", "all")) == 3
+
+
+def test_folder_images_are_turned_as_the_camera_says(pictures):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (4, 7)).save(pictures / "val/cat/1.jpg", exif=exif)
+    data = datasets.load(f"folder:{pictures}", "val")
+    assert data[1][0].shape == (4, 7, 3)
+    with pytest.raises(ValueError, match="Expected images of one size"):
+        data.arrays()
+
+
+def test_folder_images_that_cannot_be_read(pictures):
+    path = pictures / "val/cat/0.png"
+    data = datasets.load(f"folder:{pictures}", "val")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
+    with pytest.raises(ValueError, match="0.png, got: more than 8 bits"):
+        data[0]
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="Expected a readable image"):
+        data[0]
+
+
+def test_folders_without_images(pictures):
+    with pytest.raises(FileNotFoundError, match="not a folder"):
+        datasets.load(f"folder:{pictures}", "test")
+    with pytest.raises(ValueError, match="name 'train' as the split"):
+        datasets.load(f"folder:{pictures}", "all")
+    with pytest.raises(ValueError, match="one subfolder of images for each class"):
+        datasets.load(f"folder:{pictures}/val", "dog")
+
+
+@pytest.mark.parametrize(
+    "name, split, words",
+    [
+        ("mnist", "train", "Expected a data set out of digits"),
+        ("folder:", "train", "or folder:PATH"),
+        ("digits", "validation", "out of train, test"),
+        ("imagenet2012", "test", "out of train, validation"),
+    ],
+)
+def test_mistakes(name, split, words):
+    with pytest.raises(ValueError, match=words):
+        datasets.load(name, split)

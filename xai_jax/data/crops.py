@@ -1,0 +1,56 @@
+"""Crops of photographs of any size, one image at a time on the CPU while it is being decoded."""
+
+import numpy as np
+from PIL import Image
+
+
+def ten_crop(image: np.ndarray, side: int = 224, short: int = 256) -> np.ndarray:
+    """Corners and centre of the centre square, then their mirror images: (H, W, C) uint8 -> (10, side, side, C).
+
+    Order: top left, top right, bottom left, bottom right, centre. `short` is the side that the centre square is resized
+    to. Zeiler & Fergus 2014, section 3. Raises ValueError where the crops are larger than the square.
+    """
+    square = centre_crop(resize_short(image, short), short)
+    edge = short - _checked(side, short)
+    corners = ((0, 0), (0, edge), (edge, 0), (edge, edge), (edge // 2, edge // 2))
+    crops = np.stack([square[top : top + side, left : left + side] for top, left in corners])
+    return np.concatenate([crops, crops[:, :, ::-1]])
+
+
+def one_of_ten(image: np.ndarray, rng: np.random.Generator, side: int = 224, short: int = 256) -> np.ndarray:
+    """One of the ten crops by chance, for training as in Zeiler & Fergus 2014: (H, W, C) -> (side, side, C)."""
+    return ten_crop(image, side, short)[rng.integers(10)]
+
+
+def random_crop(image: np.ndarray, rng: np.random.Generator, side: int = 224, short: int = 256) -> np.ndarray:
+    """A square from anywhere, mirrored or not: (H, W, C) uint8 -> (side, side, C), the shorter side being `short`."""
+    _checked(side, short)
+    image = resize_short(image, short)
+    top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
+    crop = image[top : top + side, left : left + side]
+    return crop[:, ::-1] if rng.integers(2) else crop
+
+
+def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of an image: (H, W, C) -> (side, side, C). Raises ValueError where the image is smaller."""
+    height, width = image.shape[:2]
+    _checked(side, min(height, width))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def resize_short(image: np.ndarray, short: int) -> np.ndarray:
+    """Bilinear, antialiased resize that makes the shorter side `short` pixels: (H, W, C) uint8, C 1 or 3."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f"Expected one image (H, W, 1 or 3) uint8, got {image.shape} {image.dtype}.")
+    height, width, channels = image.shape
+    scale = short / min(height, width)
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    resized = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(resized.height, resized.width, channels)
+
+
+def _checked(side, largest):
+    if not 0 < side <= largest:
+        raise ValueError(f"Expected a crop of 1 to {largest} pixels, got {side}.")
+    return side

@@ -1,0 +1,159 @@
+"""Labelled images behind one interface: digits, Fashion-MNIST, CIFAR, ImageNet, and folders of images by class."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from xai_jax.data import fashion_mnist, folder
+from xai_jax.data.prepared import download, open_prepared
+
+SPLITS = {
+    "digits": ("train", "test"),
+    "fashion_mnist": ("train", "test"),
+    "cifar10": ("train", "test"),
+    "cifar100": ("train", "test"),
+    "imagenet2012": ("train", "validation"),
+}
+MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
+
+
+class Dataset(Protocol):
+    """Random access to labelled images: `len(dataset)` and `dataset[i] -> (image (H, W, C) uint8, label)`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, H, W, C) uint8 and labels (N,) int32. Raises ValueError where they do not fit one array."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A `Dataset` of arrays: `images` (N, H, W, C) uint8 and `labels` (N,) int32."""
+
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.images, self.labels
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A `Dataset` that decodes an image each time it is asked for: `read(i) -> (image, label)` for 0 <= i < size."""
+
+    name: str
+    size: int
+    read: Callable[[int], tuple[np.ndarray, Any]] = field(repr=False)
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        index = range(self.size)[operator.index(index)]
+        image, label = self.read(index)
+        if not 0 <= label < len(self.classes):
+            raise ValueError(f"Expected labels 0 to {len(self.classes) - 1} in {self.name}, got {label} at {index}.")
+        return image, int(label)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        first, _ = self[0]
+        if first.nbytes * self.size > MEMORY:
+            raise ValueError(
+                f"Expected at most {MEMORY >> 30} GiB of images, got {self.size} like {first.shape} in {self.name}. "
+                "Read it with xai_jax.data.batches."
+            )
+        images, labels = np.empty((self.size, *first.shape), np.uint8), np.empty(self.size, np.int32)
+        for index, (image, label) in enumerate(self):
+            if image.shape != first.shape:
+                raise ValueError(
+                    f"Expected images of one size in {self.name}, got {first.shape} at 0 and {image.shape} at {index}. "
+                    "Crop them to one size with xai_jax.data.batches."
+                )
+            images[index], labels[index] = image, label
+        return images, labels
+
+
+def load(name: str, split: str) -> Dataset:
+    """One split of a data set; images that are not small are decoded only when asked for.
+
+    `name`: a key of `SPLITS`, where its splits are, or "folder:PATH" with images at PATH/split/class/, for the split
+    "all" at PATH/class/. Raises ValueError for an unknown name or split and for damaged files, FileNotFoundError where
+    the data are not on this machine and cannot be downloaded; both say what to do.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        return _folder(name, Path(path).expanduser(), split)
+    if name not in SPLITS:
+        raise ValueError(f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {name!r}.")
+    if split not in SPLITS[name]:
+        raise ValueError(f"Expected a split of {name} out of {', '.join(SPLITS[name])}, got {split!r}.")
+    sources = {"digits": _digits, "fashion_mnist": _fashion_mnist}
+    return sources[name](split) if name in sources else _prepared(name, split)
+
+
+def _digits(split):
+    from xai_jax.models import digits
+
+    train, test, train_labels, test_labels = digits.data()
+    images, labels = (train, train_labels) if split == "train" else (test, test_labels)
+    return InMemory((images * 255).astype(np.uint8), labels, digits.CLASSES)
+
+
+def _fashion_mnist(split):
+    try:
+        return _prepared("fashion_mnist", split)
+    except FileNotFoundError:
+        path = fashion_mnist.folder()
+    if path is not None:
+        return InMemory(*fashion_mnist.read(path, split), fashion_mnist.CLASSES)
+    try:
+        download("fashion_mnist")
+    except Exception as error:  # of many classes: no network, no TensorFlow, a full disk
+        raise FileNotFoundError(
+            "Expected Fashion-MNIST in one of three ways: prepared by TFDS; as Debian's package (`apt-get install "
+            f"dataset-fashion-mnist`, files in {fashion_mnist.DEBIAN}, or in the folder that FASHION_MNIST_DIR names); "
+            f"or downloaded by TFDS, which failed: {type(error).__name__}: {error}. The download needs a network and "
+            "`pip install xai_jax[prepare]`."
+        ) from error
+    return _prepared("fashion_mnist", split)
+
+
+def _prepared(name, split):
+    source = open_prepared(name, split)
+
+    def read(index):
+        example = source[index]
+        return example["image"], example["label"]
+
+    return OnDisk(name, len(source), read, _class_names(name, source))
+
+
+def _class_names(name, source):
+    if name != "imagenet2012":
+        return tuple(source.dataset_info.features["label"].names)
+    from xai_jax.models import imagenet_classes
+
+    return imagenet_classes()  # TFDS has WordNet's numbers, in the same order
+
+
+def _folder(name, root, split):
+    files, labels, classes = folder.scan(root if split == "all" else root / split)
+    return OnDisk(name, len(files), lambda index: (folder.decode(files[index]), labels[index]), classes)

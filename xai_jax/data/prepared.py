@@ -1,0 +1,27 @@
+"""Data sets that TFDS has prepared on this machine, by random access."""
+
+from typing import Any
+
+
+def open_prepared(name: str, split: str) -> Any:
+    """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are read when asked for.
+
+    Raises FileNotFoundError where the data set has not been prepared as array_record files.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.data_source(name, split=split, download=False)  # its own default downloads
+    except Exception as error:  # TFDS raises errors of many classes where files are missing
+        raise FileNotFoundError(
+            f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "
+            f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; ImageNet's archives have to "
+            f"be downloaded by hand first. TFDS says: {error}"
+        ) from error
+
+
+def download(name: str) -> None:
+    """Downloads and prepares a data set with TFDS, which checks what it gets and shows it only when complete."""
+    import tensorflow_datasets as tfds
+
+    tfds.builder(name, file_format="array_record").download_and_prepare()
