@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.models import allcnn, digits, efficientnet_lite, images, vgg, weights, zfnet
+from xai_jax.models import allcnn, caffenet, digits, efficientnet_lite, images, vgg, weights, zfnet
 from xai_jax.network import Network
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -65,12 +65,16 @@ def _lite(number, width, depth, size):
 # The shorter side resized to 256, then the centre 224, with the channels' means and deviations over ImageNet.
 _IMAGENET = images.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
+# The whole square, less the mean pixel of ImageNet.
+_CAFFE = images.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
+
 _ENTRIES = {
     "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
     "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
     "vgg16": _Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
     "vgg19": _Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
+    "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch),
     "zfnet": _Entry(zfnet.ZFNet, _IMAGENET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
     "digits": _Entry(digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,))),

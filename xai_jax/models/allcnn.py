@@ -1,13 +1,18 @@
-"""The all convolutional network for ImageNet (Springenberg et al. 2015, section 3.3 and appendix B).
+"""All convolutional networks (Springenberg et al. 2015).
 
-All-CNN-B enlarged: convolutions with stride 2 take the place of pooling, and an average over positions the place of
-fully connected layers. Activations in forward order: conv1, relu1, ..., conv12, relu12, logits (the average).
+`AllCNN`: the twelve networks for CIFAR of Table 3, derived from the base models A, B and C of Table 1. Activations in
+forward order: conv1, relu1, pool1 (pools are counted by themselves), ..., logits (the average over positions).
+`LargeAllCNN`: the network with 2x2 filters for 126x126 images (Table 4). `AllCNNImageNet`: All-CNN-B enlarged for
+ImageNet (section 3.3 and appendix B). Both have conv1, relu1, ..., logits.
+
+Convolutions with stride 2 take the place of pooling, and an average over positions the place of fully connected layers.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 
+from xai_jax.models.zfnet import complete_pool
 from xai_jax.network import keep
 
 _he = nn.initializers.he_normal()
@@ -17,7 +22,129 @@ class Layer(NamedTuple):
     channels: int
     side: int
     stride: int = 1
-    padding: str = "SAME"
+    padding: str | int = "SAME"
+    dropout: float = 0.0
+
+
+class Pool(NamedTuple):
+    dropout: float = 0.5
+
+
+# Table 1: sides of the filters in each of the two stacks that a pooling layer ends.
+BASES = {"A": (5,), "B": (5, 1), "C": (3, 3)}
+VARIANTS = ("base", "strided", "convpool", "allcnn")
+
+
+def stack(sides: tuple[int, ...], channels: int, variant: str) -> tuple[Layer | Pool, ...]:
+    """Convolutions and what halves their map: a pool, or with dropout in its place a convolution (Table 2)."""
+    *before, last = (Layer(channels, side) for side in sides)
+    match variant:
+        case "strided":
+            return (*before, Layer(channels, last.side, 2, last.side // 2, 0.5))
+        case "convpool":
+            return (*before, last, Layer(channels, 3), Pool())
+        case "allcnn":
+            return (*before, last, Layer(channels, 3, 2, 1, 0.5))
+        case _:
+            return (*before, last, Pool())
+
+
+def layers(base: str, variant: str, width: float, classes: int) -> tuple[Layer | Pool, ...]:
+    """The layers of a network of Table 3 in forward order."""
+    narrow, wide = (max(1, round(channels * width)) for channels in (96, 192))
+    stacks = (*stack(BASES[base], narrow, variant), *stack(BASES[base], wide, variant))
+    # Unpadded 3x3 filters make the 8x8 map 6x6, the size that Table 1 averages over.
+    return (*stacks, Layer(wide, 3, 1, "VALID"), Layer(wide, 1), Layer(classes, 1))
+
+
+class AllCNN(nn.Module):
+    """(N, 32, 32, C) -> logits (N, classes); other sizes from 12 up work too.
+
+    `variant`: "base" pools, "strided" has stride 2 in the convolution before instead, "allcnn" replaces the pool by a
+    convolution with stride 2, "convpool" adds that convolution and pools. `width` multiplies the channels. Every
+    convolution is rectified, the last one too. Dropout (0.2 on the input, 0.5 on every halved map) acts only with
+    `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for unknown models and for images too small.
+    """
+
+    base: Literal["A", "B", "C"] = "C"
+    variant: Literal["base", "strided", "convpool", "allcnn"] = "allcnn"
+    width: float = 1.0
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        self._check(x)
+        x = nn.Dropout(0.2, deterministic=not train)(x)
+        convolutions = pools = 0
+        for layer in layers(self.base, self.variant, self.width, self.classes):
+            if isinstance(layer, Pool):
+                pools += 1
+                x = tap(f"pool{pools}", complete_pool(x))
+            else:
+                convolutions += 1
+                x = tap(f"conv{convolutions}", _convolution(layer, convolutions)(x))
+                x = tap(f"relu{convolutions}", relu(x))
+            x = nn.Dropout(layer.dropout, deterministic=not train)(x)
+        return tap("logits", x.mean((1, 2)))
+
+    def _check(self, x):
+        if self.base not in BASES or self.variant not in VARIANTS:
+            raise ValueError(
+                f"Expected a base of {', '.join(BASES)} and a variant of {', '.join(VARIANTS)}, "
+                f"got {self.base!r} and {self.variant!r}."
+            )
+        if self.width <= 0:
+            raise ValueError(f"Expected a positive width, got {self.width}. It multiplies the 96 and 192 channels.")
+        _check_images(x, 12)
+
+
+def _convolution(layer, number):
+    window = (layer.side, layer.side)
+    return nn.Conv(layer.channels, window, layer.stride, layer.padding, kernel_init=_he, name=f"conv{number}")
+
+
+def _check_images(x, least):
+    if x.ndim != 4 or min(x.shape[1:3]) < least:
+        raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
+
+
+# Two convolutions with dropout and a third that halves the map: 126 -> 62 -> 30 -> 14 -> 6 -> 2 pixels, then 1.
+LARGE_STAGES = ((320, 0.0), (640, 0.1), (960, 0.2), (1280, 0.3), (1600, 0.4))
+LARGE_LAYERS = (
+    *(
+        Layer(channels, 2, stride, "VALID", dropout if stride == 1 else 0.0)
+        for channels, dropout in LARGE_STAGES
+        for stride in (1, 1, 2)
+    ),
+    Layer(1920, 2, 1, "VALID", 0.5),
+    Layer(1920, 1, 1, "VALID", 0.5),
+)
+
+
+class LargeAllCNN(nn.Module):
+    """(N, 126, 126, C) -> logits (N, classes); sides of 126 or more. `width` multiplies the channels.
+
+    Leaky rectification is relu(x) - slope * relu(-x), so that a backward rule reaches both of its gates. Choices of
+    ours, where the paper is silent: the slope 1/3 and dropout after the convolutions with stride 1 are those of the
+    network of Graham (2014, arXiv:1409.6070) that this one enlarges; the layer of the classes is linear. Dropout acts
+    only with `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for images too small.
+    """
+
+    width: float = 1.0
+    slope: float = 1 / 3
+    classes: int = 10
+
+    @nn.compact
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        _check_images(x, 126)
+        for number, layer in enumerate(LARGE_LAYERS, 1):
+            layer = layer._replace(channels=max(1, round(layer.channels * self.width)))
+            x = tap(f"conv{number}", _convolution(layer, number)(x))
+            x = tap(f"relu{number}", relu(x) - self.slope * relu(-x))
+            x = nn.Dropout(layer.dropout, deterministic=not train)(x)
+        number = len(LARGE_LAYERS) + 1
+        x = tap(f"conv{number}", _convolution(Layer(self.classes, 1), number)(x))
+        return tap("logits", x.mean((1, 2)))
 
 
 # Strided 3x3 layers are unpadded: 224 -> 56 -> 27 -> 13 -> 6 pixels, so the average is over 6x6.

@@ -5,7 +5,6 @@ fc8 (the logits). Other numbers of stages keep the names fc6, fc7, fc8.
 """
 
 import functools
-import math
 import re
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from xai_jax.models.weights import channels_last
 from xai_jax.network import keep
 from xai_jax.pooling import max_pool
 
@@ -117,15 +117,6 @@ def _layout(array, layer, state):
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     if layer == "fc6" and array.ndim == 2:
-        return _flattened_by_channel(array, state).T
+        convolutions = [value for name, value in state.items() if name.startswith("features.") and value.ndim == 4]
+        return channels_last(array, convolutions[-1].shape[0] if convolutions else 1).T
     return array.T
-
-
-def _flattened_by_channel(array, state):
-    """PyTorch flattens (C, H, W), this network (H, W, C)."""
-    convolutions = [value for name, value in state.items() if name.startswith("features.") and value.ndim == 4]
-    channels = convolutions[-1].shape[0] if convolutions else 1
-    side = math.isqrt(array.shape[1] // channels)
-    if side * side * channels != array.shape[1]:
-        return array
-    return array.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(array.shape)

@@ -3,6 +3,7 @@
 Own files are safetensors with one entry for each array of the variables, named by its path: "params/conv1/kernel".
 """
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,17 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
             "Usual cause: weights of another network, or another number of classes."
         )
     return unflatten({name: jnp.asarray(arrays[name], jnp.float32) for name in expected})
+
+
+def channels_last(matrix: np.ndarray, channels: int) -> np.ndarray:
+    """Matrix (outputs, C * S * S) that reads a flattened (C, S, S) map -> one that reads a flattened (S, S, C) map.
+
+    PyTorch and Caffe flatten channels first, the networks here last. A matrix that fits no square map comes back as is.
+    """
+    side = math.isqrt(matrix.shape[1] // max(channels, 1))
+    if side * side * channels != matrix.shape[1]:
+        return matrix
+    return matrix.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(matrix.shape)
 
 
 def _problems(name, array, shape):
