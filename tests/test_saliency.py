@@ -197,6 +197,7 @@ def test_bad_input_is_refused_by_every_method(name, net, x, target, words):
     "call, words",
     [
         (lambda: saliency.gradient(NET, X, TARGET, batch_size=0), "batch size"),
+        (lambda: saliency.occlusion(NET, X, TARGET, 6, 5, batch_size=-1), "batch size"),
         (lambda: saliency.grad_cam(NET, X, TARGET, "dense9"), "Expected a layer with maps"),
         (lambda: saliency.grad_cam(NET, X, TARGET, "conv9"), "Did you mean"),
         (lambda: saliency.integrated_gradients(NET, X, TARGET, np.zeros(2)), "broadcasts"),

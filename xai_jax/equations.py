@@ -112,7 +112,7 @@ class Pass:
 
     def substitute(self, eqn) -> Callable | None:
         """The function to call in place of an equation, if it is a ReLU or a max-pool."""
-        kind = _rectifier(eqn) or ("relu" if "max" in self.patterns and _is_bare_relu(eqn) else None)
+        kind = self.rectifier(eqn)
         pool = None if kind else _pool(eqn)
         if kind is None and pool is None:
             return None
@@ -122,6 +122,9 @@ class Pass:
         if kind:  # a bare maximum has its zero as the other operand
             return lambda *operands: self.relu(next(o for o in operands if np.ndim(o)))
         return pool
+
+    def rectifier(self, eqn):
+        return _rectifier(eqn) or ("relu" if "max" in self.patterns and _is_bare_relu(eqn) else None)
 
     def refuse(self, eqn):
         name = eqn.primitive.name
@@ -134,7 +137,7 @@ class Pass:
             )
 
     def kind(self, eqn):
-        if _rectifier(eqn) or ("max" in self.patterns and _is_bare_relu(eqn)):
+        if self.rectifier(eqn):
             return "relu"
         if eqn.primitive.name == "name":
             return eqn.params["name"]

@@ -168,7 +168,7 @@ def occlude(
     fill = jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape[3:])
     net, read = network.as_network(net), network.as_network(read)
     image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
-    size, parts = min(batch_size or _CHUNK, image.size), []
+    size, parts = _chunk_size(batch_size, image.size), []
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
         reader = read.rows(image[at]) if isinstance(read, Target) else read
@@ -180,16 +180,19 @@ def occlude(
     )
 
 
+def patch_starts(size: int, patch: int, stride: int) -> np.ndarray:
+    """First pixels of the patches along a side of `size` pixels; the last patch ends at the border."""
+    return np.array(sorted({*range(0, size - patch + 1, stride), size - patch}), np.int32)
+
+
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
     """Runs `step(net, x, target, *rest) -> (result, logits)` over chunks of images and joins the results.
 
     `rest` are arrays (N, ...). The last chunk is filled up with copies of the last image, so one shape compiles.
     """
     targets.check(net, x, target)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
     net, n = network.as_network(net), x.shape[0]
-    size, parts = min(batch_size or _CHUNK, n), []
+    size, parts = _chunk_size(batch_size, n), []
     for start in range(0, n, size):
         whole = start + size <= n
         rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
@@ -200,6 +203,12 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
     if len(parts) == 1:
         return parts[0]
     return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+
+
+def _chunk_size(batch_size, n):
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
+    return min(batch_size or _CHUNK, n)
 
 
 @functools.partial(jax.jit, static_argnames="relu")
@@ -274,8 +283,7 @@ def _grid(x, patch, stride):
     patch, stride = (tuple(np.broadcast_to(p, 2).tolist()) for p in (patch, stride))
     if min(*patch, *stride) < 1 or any(p > n for p, n in zip(patch, x.shape[1:3], strict=True)):
         raise ValueError(f"Expected patch and stride >= 1 and a patch within {x.shape[1:3]}, got {patch} and {stride}.")
-    starts = (sorted({*range(0, n - p + 1, s), n - p}) for n, p, s in zip(x.shape[1:3], patch, stride, strict=True))
-    tops, lefts = (np.array(s, np.int32) for s in starts)
+    tops, lefts = (patch_starts(*sizes) for sizes in zip(x.shape[1:3], patch, stride, strict=True))
     return tops, lefts, patch
 
 

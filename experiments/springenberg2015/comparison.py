@@ -39,7 +39,7 @@ def run(config: Any, run: runner.Run) -> None:
     for layer, found in neurons.items():
         run.figure(f"neurons-{layer.replace('/', '-')}", *neuron_figure(pixels, found, layer))
     run.figure("sanity", *sanity_figure(sanity))
-    report(run, classes, neurons, curves, sanity, pixels, config)
+    report(run, classes, neurons, curves, sanity, pixels, has_max_pool(model.net, x), config)
 
 
 def class_maps(net, x, labels):
@@ -189,7 +189,7 @@ def _correlation(a, b):
     return stats.spearmanr(a.ravel(), b.ravel()).statistic if np.ptp(a) and np.ptp(b) else np.nan
 
 
-def report(run, classes, neurons, curves, sanity, pixels, config):
+def report(run, classes, neurons, curves, sanity, pixels, pooled, config):
     """Numbers and claims."""
     alike = {layer: cosine(found["maps"][1], found["maps"][2]) for layer, found in neurons.items()}
     across = {n: pairwise(same) for n, same in zip(METHODS, classes["same"], strict=True)}
@@ -218,12 +218,10 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
         Claim(
             "Without max-pooling a deconvnet projection is not conditioned on the image; guided backprop is.",
             "section 4.1, from memory of the paper (unverified)",
-            bool(across["deconvnet"].mean() > 0.5 > across["guided backprop"].mean())
-            if config.network != "digits"
-            else None,
+            bool(across["deconvnet"].mean() > 0.5 > across["guided backprop"].mean()) if not pooled else None,
             f"maps of one class correlate between images by {across['deconvnet'].mean():.2f} (deconvnet) and "
             f"{across['guided backprop'].mean():.2f} (guided backprop)"
-            + ("; this network has a max-pool, so the claim is not about it" if config.network == "digits" else ""),
+            + ("; this network has a max-pool, so the claim is not about it" if pooled else ""),
         ),
         Claim(
             "Guided backprop gives the cleanest maps of the three: they follow the image's structure.",
@@ -238,6 +236,11 @@ def report(run, classes, neurons, curves, sanity, pixels, config):
             f"SSIM after randomising down to {sanity['layers'][half]}: " + listed(survives),
         ),
     ]
+
+
+def has_max_pool(net, x):
+    """Whether the network has max-pools, which are tapped as maps named pool1, pool2, ...; an average is no map."""
+    return any(name.startswith("pool") and value.ndim == 4 for name, value in network.layer_names(net, x).items())
 
 
 def listed(table):
@@ -273,7 +276,7 @@ def plan(config: Any) -> list[dry.Step]:
     for layer in config.layers:
         repeats = -(-config.neurons // BATCH)
         steps.append(dry.Step(f"maps of {layer}", maps, (variables, x, targets.neuron(layer, 0)), repeats))
-    layers = len({name for name in variables["params"]})
+    layers = len(variables["params"])
     steps.append(dry.Step("sanity checks", maps, (variables, x, targets.logit(0)), layers + 2))
     curves = 2 * len(METHODS) * (config.curve_steps + 1) * batches
     return [*steps, dry.Step("curves", forward, (variables, x), curves)]

@@ -200,14 +200,13 @@ def on_object(probability, box, size, config):
 
 def centres(n, config):
     """Centres of the squares along one side of n pixels."""
-    starts = sorted({*range(0, n - config.patch + 1, config.stride), n - config.patch})
-    return np.array(starts) + config.patch / 2
+    return saliency.patch_starts(n, config.patch, config.stride) + config.patch / 2
 
 
 def follow(hidden, projection, config):
     """Rank correlation, over positions, of the map's fall with the share of the projection that the square covers."""
     energy = np.abs(projection).sum(-1)
-    starts = [(centres(n, config) - config.patch / 2).astype(int) for n in energy.shape]
+    starts = [saliency.patch_starts(n, config.patch, config.stride) for n in energy.shape]
     covered = [[energy[r : r + config.patch, c : c + config.patch].sum() for c in starts[1]] for r in starts[0]]
     fall = hidden["whole_total"] - hidden["total"]
     return float(stats.spearmanr(np.ravel(covered), fall.ravel()).statistic)
@@ -226,7 +225,7 @@ def plan(config: Any) -> list[dry.Step]:
     def project(variables, x):
         return saliency.deconvnet(Partial(module.apply, variables), x, targets.neuron(config.layer, 0))
 
-    positions = np.prod([len(centres(n, config)) for n in shape[:2]])
+    positions = np.prod([len(saliency.patch_starts(n, config.patch, config.stride)) for n in shape[:2]])
     calls = config.count * -(-int(positions) // config.batch)
     images = config.count * (1 + config.others)
     return [
