@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from experiments import dry
 from xai_jax.files import write_atomically
+from xai_jax.parallel import TrainingError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; made if needed.")
@@ -142,7 +143,7 @@ def _main(experiment, argv):
         raise app.UsageError("Expected --workdir, the directory for results.")
     try:
         execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
-    except UserError as error:
+    except (UserError, TrainingError) as error:
         sys.exit(f"{experiment.name}: {error}")
 
 
@@ -247,7 +248,8 @@ def _read_stage(path, fingerprint):
 
 def _clear(workdir):
     """Removes what experiments write, and nothing else."""
-    shutil.rmtree(workdir / "stages", ignore_errors=True)
+    for folder in ("stages", "training"):
+        shutil.rmtree(workdir / folder, ignore_errors=True)
     for path in workdir.iterdir():
         if path.suffix in (".png", ".npz", ".part") or path.name in ("config.json", "metrics.json"):
             path.unlink()

@@ -18,14 +18,20 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def batches(
-    dataset: Dataset, size: int, seed: int, epoch: int, start: int = 0, transform: Transform | None = None
+    dataset: Dataset,
+    size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    transform: Transform | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Shuffled batches number `start` and on of one epoch: images (size, H, W, C) uint8, labels (size,) int32.
 
     The same arguments give the same batches, whatever number is begun at. A last batch that would be smaller is left
     out. `transform(image, rng)` brings images to one size as they are decoded, for example `crops.random_crop`; its
-    generator depends on seed, epoch and image. Raises ValueError for sizes, seeds, epochs or starts out of range, and
-    for images of different sizes.
+    generator depends on seed, epoch and image. `part` (index, count) gives one of `count` equal shares of each batch.
+    Raises ValueError for sizes, seeds, epochs, starts or parts out of range, and for images of different sizes.
     """
     count = len(dataset) // _at_least(1, size, "images in a batch")
     if not count:
@@ -34,25 +40,42 @@ def batches(
         raise ValueError(f"Expected to start at one of {count} batches, got {start}.")
     _at_least(0, seed, "as seed")
     _at_least(0, epoch, "as epoch")
+    index, shares = _checked_part(part)
+    if size % shares:
+        raise ValueError(f"Expected batches that {shares} processes can share evenly, got {size} images.")
     order = np.random.default_rng([seed, epoch]).permutation(len(dataset))
-    groups = (order[number * size : (number + 1) * size] for number in range(start, count))
+    share = size // shares
+    begins = (number * size + index * share for number in range(start, count))
+    groups = (order[begin : begin + share] for begin in begins)
     if transform is None:
         return _stream(dataset, groups, None)
     return _stream(dataset, groups, lambda image, index: transform(image, np.random.default_rng([seed, epoch, index])))
 
 
 def in_order(
-    dataset: Dataset, size: int, transform: Callable[[np.ndarray], np.ndarray] | None = None
+    dataset: Dataset,
+    size: int,
+    transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """All images once and in order, for evaluation, as `batches` gives them; the last batch may be smaller.
 
-    `transform(image)` may give any shape, for example (10, 224, 224, 3) by `crops.ten_crop`.
+    `transform(image)` may give any shape, for example (10, 224, 224, 3) by `crops.ten_crop`. `part` (index, count)
+    gives one of `count` shares of all images, equal but for one image.
     """
-    indices = np.arange(len(dataset))
+    index, shares = _checked_part(part)
+    indices = np.array_split(np.arange(len(dataset)), shares)[index]
     groups = (
-        indices[begin : begin + size] for begin in range(0, len(dataset), _at_least(1, size, "images in a batch"))
+        indices[begin : begin + size] for begin in range(0, len(indices), _at_least(1, size, "images in a batch"))
     )
     return _stream(dataset, groups, transform and (lambda image, index: transform(image)))
+
+
+def _checked_part(part):
+    index, count = part
+    if not 0 <= index < count:
+        raise ValueError(f"Expected a part (index, count) with 0 <= index < count, got {part}.")
+    return part
 
 
 def _at_least(least, value, what):
