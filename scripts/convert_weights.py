@@ -13,7 +13,7 @@ from xai_jax.models import weights
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=models.names(), help="the network")
-    parser.add_argument("source", help="a PyTorch .pth/.pt or safetensors file")
+    parser.add_argument("source", help="a PyTorch .pth/.pt, Caffe .caffemodel or safetensors file")
     parser.add_argument("destination", help="the safetensors file to write")
     given = parser.parse_args(arguments)
     try:

@@ -130,6 +130,19 @@ def test_complete_pool_keeps_the_last_window(size):
     np.testing.assert_array_equal(zfnet.complete_pool(jnp.asarray(x))[0, ..., 0], expected)
 
 
+def test_vgg_starts_with_he_initialisation_except_in_its_last_layer(monkeypatch):
+    he, found = vgg._he, []
+
+    def record(key, shape, *options):
+        found.append(shape)
+        return he(key, shape, *options)
+
+    monkeypatch.setattr(vgg, "_he", record)
+    module, x = vgg.VGG(classes=7), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)["params"]
+    assert found == [leaf["kernel"].shape for layer, leaf in shapes.items() if layer != "fc8"]
+
+
 def torch_like_vgg(side):
     rng = np.random.default_rng(0)
     shapes = {"features.0": (4, 3, 3, 3), "features.3": (5, 4, 3, 3), "features.5": (5, 5, 3, 3)}

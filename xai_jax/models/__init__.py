@@ -5,7 +5,8 @@
     logits = model.net(x)
 
 Class names are the first lemmas of the ILSVRC 2012 synsets in WordNet 3.0, in the order of their WordNet numbers (the
-order of TFDS and of all published weights); the three words that occur twice have a word in brackets.
+order of TFDS and of all published weights); the three words that occur twice have a word in brackets. Those of CIFAR-10
+are the names and the order of its authors.
 """
 
 import difflib
@@ -24,7 +25,8 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.models import allcnn, caffenet, digits, efficientnet_lite, images, vgg, weights, zfnet
+from xai_jax.data.preprocessing import ZCA
+from xai_jax.models import allcnn, caffenet, cifar, digits, efficientnet_lite, images, vgg, weights, zfnet
 from xai_jax.network import Network
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -50,6 +52,9 @@ class _Entry(NamedTuple):
     input: images.Input
     from_torch: Convert | None = None
     package: str | None = None
+    classes: tuple[str, ...] | None = None  # None: those of ImageNet
+    foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
+    whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
 
 
 def _lite(number, width, depth, size):
@@ -74,10 +79,14 @@ _ENTRIES = {
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
     "vgg16": _Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
     "vgg19": _Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
-    "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch),
+    "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)"),
     "zfnet": _Entry(zfnet.ZFNet, _IMAGENET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
-    "digits": _Entry(digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,))),
+    "digits": _Entry(digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES),
+    **{
+        name: _Entry(build, cifar.INPUT, classes=cifar.CLASSES, whitening=cifar.WHITENING)
+        for name, build in cifar.NETWORKS.items()
+    },
 }
 
 
@@ -89,21 +98,31 @@ def names() -> tuple[str, ...]:
 def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     """The network `name` with its weights.
 
-    `weights`: "pretrained", or the path of a safetensors or .pth file (own entry names, or PyTorch's where the network
-    is known there). "digits" is trained on first use, in seconds. Raises ValueError for an unknown name, for networks
-    that have no published weights here, and for files that do not fit; ModuleNotFoundError if the weights' package is
-    not installed.
+    `weights`: "pretrained", or the path of a safetensors, .pth or .caffemodel file (own entry names, or PyTorch's and
+    Caffe's where the network is known there). "digits" is trained on first use, in seconds. The networks for CIFAR-10
+    whiten images if the file says how (see `models.cifar`), else they read pixel / 255. Raises ValueError for an
+    unknown name, for networks that have no published weights here, and for files that do not fit; ModuleNotFoundError
+    if the weights' package is not installed.
     """
     entry, net = _entry(name), module(name)
-    variables = _pretrained(name) if weights == "pretrained" else read_variables(name, weights)
+    variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
+    transforms, how = (images, entry.input) if zca is None else (cifar, zca)
     return LoadedModel(
         Partial(net.apply, variables),
-        functools.partial(images.preprocess, entry.input),
-        functools.partial(images.to_pixels, entry.input),
-        digits.CLASSES if name == "digits" else imagenet_classes(),
+        functools.partial(transforms.preprocess, how),
+        functools.partial(transforms.to_pixels, how),
+        entry.classes or imagenet_classes(),
         net,
         variables,
     )
+
+
+def _split(variables):
+    """Variables of the module, and the whitening that came with them, if any."""
+    if "preprocess" not in variables:
+        return variables, None
+    own = {name: collection for name, collection in variables.items() if name != "preprocess"}
+    return own, ZCA(variables["preprocess"]["zca_mean"], variables["preprocess"]["zca_matrix"])
 
 
 def abstract(name: str) -> tuple[nn.Module, Any, tuple[int, int, int]]:
@@ -127,14 +146,18 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Variables of the network `name` from a safetensors or .pth file; raises ValueError if they do not fit."""
-    arrays = weights.read(path)
-    from_torch = _entry(name).from_torch
-    is_own = all(entry.startswith(("params/", "batch_stats/")) for entry in arrays)
-    if from_torch is not None and not is_own:
-        arrays = from_torch(arrays)
+    """Variables of the network `name` from a file that `weights.read` reads; raises ValueError if they do not fit.
+
+    A file's own preprocessing comes with them, as the collection "preprocess".
+    """
+    arrays, entry, expected = weights.read(path), _entry(name), abstract(name)[1]
+    is_own = all(array.startswith(("params/", "batch_stats/", "preprocess/")) for array in arrays)
+    if entry.from_torch is not None and not is_own:
+        arrays = entry.from_torch(arrays)
+    if entry.whitening is not None and any(array.startswith("preprocess/") for array in arrays):
+        expected = {**expected, "preprocess": entry.whitening}
     try:
-        return weights.fit(arrays, abstract(name)[1])
+        return weights.fit(arrays, expected)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {name}: {error}") from error
 
@@ -160,7 +183,7 @@ def _trained_digits():
 def _published(name: str) -> Path:
     package = _entry(name).package
     if package is None:
-        forms = "PyTorch's state dictionary (.pth) or " if _entry(name).from_torch else ""
+        forms = f"{_entry(name).foreign} or " if _entry(name).from_torch else ""
         raise ValueError(
             f"Expected weights as a path: {name} has no published weights here. The file must hold {forms}safetensors "
             f"with the {len(weights.flatten(abstract(name)[1]))} entries of the module, such as params/conv1/kernel."

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from xai_jax.models.weights import channels_last
-from xai_jax.models.zfnet import complete_pool, contrast_normalise
+from xai_jax.models.zfnet import classify, contrast_normalise, convolve, gaussian, left
 from xai_jax.network import keep
 
 
@@ -48,14 +48,6 @@ def _convolve(x, kernel, *geometry, feature_group_count, **options):
     return lax.platform_dependent(x, kernel, cpu=apart, default=grouped)
 
 
-def _convolution(width, geometry, name):
-    side, stride, padding, groups = geometry
-    convolve = _convolve if groups > 1 else None
-    return nn.Conv(
-        width, (side, side), stride, padding, feature_group_count=groups, conv_general_dilated=convolve, name=name
-    )
-
-
 def _normalise(x):
     return contrast_normalise(x, k=1.0, n=5, alpha=1e-4 / 5, beta=0.75)  # Caffe divides its alpha by n
 
@@ -63,32 +55,41 @@ def _normalise(x):
 class CaffeNet(nn.Module):
     """(N, 227, 227, 3) -> logits (N, classes); other sizes from 39 up work too, the same in training and use.
 
-    `widths`: channels of the five convolutions, even since conv2, conv4 and conv5 work in two groups. Dropout (rate
-    0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for odd
-    widths and for images too small.
+    `widths`: channels of the five convolutions, even since conv2, conv4 and conv5 work in two groups. `hidden`: size of
+    fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3 of Zeiler & Fergus
+    2014, whose initialisation this is; the others keep their names. Dropout (rate 0.5, on fc6 and fc7) acts only with
+    `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for odd widths, for other layers in `without`
+    and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
+    without: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         self._check(x)
-        for number, (width, geometry) in enumerate(zip(self.widths, _CONVOLUTIONS, strict=True), 1):
-            conv = _convolution(width, geometry, f"conv{number}")
-            x = tap(f"conv{number}", conv(x))
-            x = tap(f"relu{number}", relu(x))
-            if number in (1, 2, 5):
-                x = tap(f"pool{number}", complete_pool(x))
-            if number in (1, 2):
-                x = tap(f"norm{number}", _normalise(x))
-        x = x.reshape(x.shape[0], -1)
-        for number in (6, 7):
-            x = tap(f"fc{number}", nn.Dense(self.hidden, name=f"fc{number}")(x))
-            x = tap(f"relu{number}", relu(x))
-            x = nn.Dropout(0.5, deterministic=not train)(x)
-        return tap("fc8", nn.Dense(self.classes, name="fc8")(x))
+        convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
+        x = convolve(x, convolutions, _normalise, relu, tap)
+        hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
+        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train)
+
+    def _convolution(self, number):
+        side, stride, padding, groups = _CONVOLUTIONS[number - 1]
+        return nn.Conv(
+            self.widths[number - 1],
+            (side, side),
+            stride,
+            padding,
+            feature_group_count=groups,
+            kernel_init=gaussian,
+            conv_general_dilated=_convolve if groups > 1 else None,
+            name=f"conv{number}",
+        )
+
+    def _dense(self, number, size):
+        return nn.Dense(size, kernel_init=gaussian, name=f"fc{number}")
 
     def _check(self, x):
         if len(self.widths) != 5 or any(width % 2 for width in self.widths):

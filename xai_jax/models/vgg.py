@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from xai_jax.models.weights import channels_last
+from xai_jax.models.zfnet import classify
 from xai_jax.network import keep
 from xai_jax.pooling import max_pool
 
@@ -66,12 +67,8 @@ class VGG(nn.Module):
                 x = tap(f"conv{stage}_{layer}", x)
                 x = tap(f"relu{stage}_{layer}", relu(x))
             x = tap(f"pool{stage}", max_pool(x, 2))
-        x = x.reshape(x.shape[0], -1)
-        for number in (6, 7):
-            x = tap(f"fc{number}", nn.Dense(self.hidden, kernel_init=_he, name=f"fc{number}")(x))
-            x = tap(f"relu{number}", relu(x))
-            x = nn.Dropout(0.5, deterministic=not train)(x)
-        return tap("fc8", nn.Dense(self.classes, name="fc8")(x))
+        hidden = {number: nn.Dense(self.hidden, kernel_init=_he, name=f"fc{number}") for number in (6, 7)}
+        return classify(x.reshape(x.shape[0], -1), hidden, nn.Dense(self.classes, name="fc8"), relu, tap, train)
 
     def _check(self, x):
         if len(self.stages) != len(self.widths):

@@ -16,13 +16,13 @@ import safetensors
 import safetensors.numpy
 
 from xai_jax.files import write_atomically
-from xai_jax.models import torch_file
+from xai_jax.models import caffe_file, torch_file
 
 _HEAD = 9  # bytes that tell the formats apart
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Entries of a safetensors or PyTorch .pth/.pt file, told apart by content; never executes what a file holds.
+    """Entries of a safetensors, PyTorch .pth/.pt or Caffe .caffemodel file, told apart by content; executes nothing.
 
     Raises FileNotFoundError, and ValueError for damaged, unknown or malicious files.
     """
@@ -32,9 +32,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return torch_file.read(path)
     if head[8:] == b"{":
         return _read_safetensors(path)
+    if head.startswith(caffe_file.STARTS):
+        return caffe_file.read(path)
     raise ValueError(
-        f"{path}: expected safetensors or a PyTorch .pth/.pt file, got a file that starts with {head!r}. "
-        "Usual cause: a download that saved an error page or a placeholder."
+        f"{path}: expected safetensors, a PyTorch .pth/.pt or a Caffe .caffemodel file, got one that starts with "
+        f"{head!r}. Usual cause: a download that saved an error page or a placeholder."
     )
 
 

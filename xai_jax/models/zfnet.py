@@ -5,6 +5,8 @@ relu5, pool5, fc6, relu6, fc7, relu7, fc8 (the logits). The paper prints the siz
 filters without padding in layer 2 follow from pooling that keeps the last, incomplete window.
 """
 
+from collections.abc import Collection, Iterable, Mapping
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -14,6 +16,11 @@ from xai_jax.pooling import max_pool
 
 # Filter side, stride, padding of the five convolutions.
 _CONVOLUTIONS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
+
+REMOVABLE = (3, 4, 6, 7)  # layers that Table 3 does without
+
+# "All weights are initialized to 1e-2 and biases to 0", taken as the deviation: equal weights would stay equal.
+gaussian = nn.initializers.normal(0.01)
 
 
 def complete_pool(x: Array) -> Array:
@@ -30,32 +37,66 @@ def contrast_normalise(x: Array, k=2.0, n=5, alpha=1e-4, beta=0.75) -> Array:
     return x / (k + alpha * energy) ** beta
 
 
+def convolve(x: Array, layers: Mapping[int, nn.Module], normalise, relu, tap) -> Array:
+    """Layers 1 to 5, those of them that `layers` has: (N, H, W, C) -> the values of pool5 (N, D)."""
+    for number, layer in layers.items():
+        x = tap(f"conv{number}", layer(x))
+        x = tap(f"relu{number}", relu(x))
+        if number in (1, 2, 5):
+            x = tap(f"pool{number}", complete_pool(x))
+        if number in (1, 2):
+            x = tap(f"norm{number}", normalise(x))
+    return x.reshape(x.shape[0], -1)
+
+
+def classify(x: Array, hidden: Mapping[int, nn.Module], last: nn.Module, relu, tap, train: bool) -> Array:
+    """Fully connected layers 6 and 7, those of them that `hidden` has, with dropout, and 8: (N, D) -> logits (N, K)."""
+    for number, layer in hidden.items():
+        x = tap(f"fc{number}", layer(x))
+        x = tap(f"relu{number}", relu(x))
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+    return tap("fc8", last(x))
+
+
+def left(numbers: Iterable[int], without: Collection[int]) -> list[int]:
+    """`numbers` of layers that are not in `without`; raises ValueError for layers that Table 3 does not remove."""
+    if not set(without) <= set(REMOVABLE):
+        raise ValueError(f"Expected numbers of layers to remove out of {REMOVABLE}, got {without}.")
+    return [number for number in numbers if number not in without]
+
+
 class ZFNet(nn.Module):
     """(N, 224, 224, 3) -> logits (N, classes); other sizes from 47 up work too, the same in training and use.
 
-    `widths`: channels of the five convolutions; the paper's variant (b) has (96, 256, 512, 1024, 512). Dropout (rate
-    0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`.
+    `widths`: channels of the five convolutions; the paper's variant (b) has (96, 256, 512, 1024, 512). `hidden`: size
+    of fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3; the others keep
+    their names. Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`.
+    Raises ValueError for another number of widths, for other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
+    without: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        self._check(x)
+        convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
+        x = convolve(x, convolutions, contrast_normalise, relu, tap)
+        hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
+        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train)
+
+    def _check(self, x):
+        if len(self.widths) != len(_CONVOLUTIONS):
+            raise ValueError(f"Expected five widths, got {self.widths}.")
         if x.ndim != 4 or min(x.shape[1:3]) < 47:
             raise ValueError(f"Expected images (N, H, W, C) with sides of 47 or more, got shape {x.shape}.")
-        for number, (width, (side, stride, pad)) in enumerate(zip(self.widths, _CONVOLUTIONS, strict=True), 1):
-            x = nn.Conv(width, (side, side), stride, padding=pad, name=f"conv{number}")(x)
-            x = tap(f"conv{number}", x)
-            x = tap(f"relu{number}", relu(x))
-            if number in (1, 2, 5):
-                x = tap(f"pool{number}", complete_pool(x))
-            if number in (1, 2):
-                x = tap(f"norm{number}", contrast_normalise(x))
-        x = x.reshape(x.shape[0], -1)
-        for number in (6, 7):
-            x = tap(f"fc{number}", nn.Dense(self.hidden, name=f"fc{number}")(x))
-            x = tap(f"relu{number}", relu(x))
-            x = nn.Dropout(0.5, deterministic=not train)(x)
-        return tap("fc8", nn.Dense(self.classes, name="fc8")(x))
+
+    def _convolution(self, number):
+        side, stride, pad = _CONVOLUTIONS[number - 1]
+        width = self.widths[number - 1]
+        return nn.Conv(width, (side, side), stride, pad, kernel_init=gaussian, name=f"conv{number}")
+
+    def _dense(self, number, size):
+        return nn.Dense(size, kernel_init=gaussian, name=f"fc{number}")

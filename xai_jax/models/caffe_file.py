@@ -1,0 +1,155 @@
+"""Reads the weights in Caffe's .caffemodel files, without Caffe, without protobuf, without executing what they hold.
+
+Such a file is one protocol buffer, the NetParameter of Caffe's caffe.proto: a row of fields, each a key (8 * number +
+wire type, as a varint) and a value (a varint, 4 bytes, 8 bytes, or a length and that many bytes). Only the fields that
+lead to the weights are looked at; no message nests deeper than net, layer, blob, shape.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+_AXES = 32  # most axes that Caffe's blobs have
+
+
+class _Layer(NamedTuple):
+    name: int
+    blobs: int
+
+
+# The net's field of layers -> fields of a layer; Caffe changed both.
+_LAYERS = {2: _Layer(name=4, blobs=6), 100: _Layer(name=1, blobs=7)}
+
+# Fields of a blob. The first four are the shape of old files: number, channels, height, width.
+_OLD_SHAPE, _FLOATS, _SHAPE, _DOUBLES = (1, 2, 3, 4), 5, 7, 8
+_BLOB = dict.fromkeys(_OLD_SHAPE, (_VARINT,)) | {
+    _FLOATS: (_BYTES, _FOUR),
+    _SHAPE: (_BYTES,),
+    _DOUBLES: (_BYTES, _EIGHT),
+}
+
+# How a net begins: with its name, or where it has none with a layer of either kind.
+STARTS = (b"\x0a", b"\x12", b"\xa2\x06")
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Blobs of all layers as {"conv1.weight": array, "conv1.bias": array, ...} float32 in Caffe's layout.
+
+    Filters are (outputs, inputs, height, width), matrices (outputs, inputs), biases (outputs,). A layer's third blob
+    and those after it are named "scale1.blob2". Raises ValueError for damaged files and for files without weights.
+    """
+    data = memoryview(Path(path).read_bytes())
+    try:
+        return _net(data)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected a Caffe model (.caffemodel), got a damaged one or another file: {error} "
+            "Usual cause: an interrupted download, or a page saved in its place."
+        ) from error
+
+
+def _net(data):
+    arrays = {}
+    for field, layer in _fields(data, dict.fromkeys(_LAYERS, (_BYTES,))):
+        for name, array in _layer(layer, _LAYERS[field]).items():
+            if name in arrays:
+                raise ValueError(f"Expected every layer once, got {name} twice.")
+            arrays[name] = array
+    if not arrays:
+        raise ValueError("Expected layers with weights, got none.")
+    return arrays
+
+
+def _layer(data, numbers):
+    name, blobs = "", []
+    for field, value in _fields(data, dict.fromkeys(numbers, (_BYTES,))):
+        if field == numbers.name:
+            name = str(value, "utf-8")
+        else:
+            blobs.append(value)
+    names = ("weight", "bias", *(f"blob{index}" for index in range(2, len(blobs))))
+    return {f"{name}.{leaf}": _blob(blob, f"{name}.{leaf}") for leaf, blob in zip(names, blobs, strict=False)}
+
+
+def _blob(data, name):
+    old_shape, shape, numbers = [0, 0, 0, 0], None, {_FLOATS: bytearray(), _DOUBLES: bytearray()}
+    for field, value in _fields(data, _BLOB):
+        if field in _OLD_SHAPE:
+            old_shape[field - 1] = value
+        elif field == _SHAPE:
+            shape = (shape or []) + _shape(value)
+        else:
+            numbers[field] += value
+    array = _numbers(numbers)
+    if shape is None:
+        shape = _without_ones(old_shape, 2 if name.endswith(".weight") else 1)
+    if len(shape) > _AXES or not array.size or math.prod(shape) != array.size:
+        raise ValueError(f"Expected the numbers of shape {shape[:_AXES]} in {name}, got {array.size}.")
+    return array.reshape(shape)
+
+
+def _numbers(numbers):
+    if not numbers[_DOUBLES]:
+        return np.frombuffer(numbers[_FLOATS], "<f4").astype(np.float32, copy=False)
+    with np.errstate(all="ignore"):  # too large: infinity, which `weights.fit` reports by name
+        return np.frombuffer(numbers[_DOUBLES], "<f8").astype(np.float32)
+
+
+def _shape(data):
+    sizes = []
+    for _, value in _fields(data, {1: (_BYTES, _VARINT)}):
+        sizes += [value] if isinstance(value, int) else _varints(value)
+    return sizes
+
+
+def _without_ones(shape, least):
+    """Old files write matrices as (1, 1, outputs, inputs) and biases as (1, 1, 1, outputs)."""
+    leading = 4 - least if shape[: 4 - least] == [1] * (4 - least) else 0
+    return shape[leading:]
+
+
+def _fields(data: memoryview, known: Mapping[int, tuple[int, ...]]) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, value) of each known field in a message; `known` maps numbers to the wire types that they may have."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if number == 0 or wire not in (_VARINT, _EIGHT, _BYTES, _FOUR):
+            raise ValueError(f"Expected a field, got number {number} with wire type {wire}.")
+        if wire not in known.get(number, (wire,)):
+            raise ValueError(f"Expected wire type {known[number]} in field {number}, got {wire}.")
+        value, at = _value(data, at, wire)
+        if number in known:
+            yield number, value
+
+
+def _value(data, at, wire):
+    if wire == _VARINT:
+        return _varint(data, at)
+    size, at = _varint(data, at) if wire == _BYTES else ({_EIGHT: 8, _FOUR: 4}[wire], at)
+    if size > len(data) - at:
+        raise ValueError(f"Expected {size} bytes more, got {len(data) - at}.")
+    return data[at : at + size], at + size
+
+
+def _varints(data):
+    values, at = [], 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        values.append(value)
+    return values
+
+
+def _varint(data, at):
+    """Seven bits in each byte, the lowest first; the last byte is below 128. At most ten bytes, for 64 bits."""
+    value = 0
+    for index, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << (7 * index)
+        if byte < 128:
+            return value, at + index + 1
+    raise ValueError("Expected a number of at most ten bytes, got a longer or unfinished one.")
