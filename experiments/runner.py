@@ -32,6 +32,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from experiments import dry
+from xai_jax import parallel
 from xai_jax.files import write_atomically
 from xai_jax.parallel import TrainingError
 
@@ -39,6 +40,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, config
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; made if needed.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Forget the results in the working directory and start anew.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only shapes, costs, and lowering for cuda and tpu: nothing is run.")
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed", None, "Several processes train together: HOST:PORT,COUNT,INDEX, or auto on a cluster."
+)
 _DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry.DEVICES), "Device that a dry run computes hours for.")
 
 
@@ -105,8 +109,9 @@ class Run:
             started = time.monotonic()
             arrays = {key: np.asarray(value) for key, value in compute().items()}
             seconds = np.float64(time.monotonic() - started)
-            path.parent.mkdir(exist_ok=True)
-            _write_arrays(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
+            if parallel.is_first():
+                path.parent.mkdir(exist_ok=True)
+                _write_arrays(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
         else:
             seconds = arrays.pop("_seconds")
         self.seconds += float(seconds)
@@ -121,7 +126,8 @@ class Run:
         """Saves a matplotlib figure as NAME.png; `alt` says in words what the picture shows."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
-        write_atomically(self.workdir / f"{name}.png", buffer.getvalue())
+        if parallel.is_first():
+            write_atomically(self.workdir / f"{name}.png", buffer.getvalue())
         self.figures.append({"file": f"{name}.png", "caption": caption, "alt": alt})
 
 
@@ -142,9 +148,29 @@ def _main(experiment, argv):
     if _WORKDIR.value is None:
         raise app.UsageError("Expected --workdir, the directory for results.")
     try:
+        if _DISTRIBUTED.value:
+            _join(_DISTRIBUTED.value)
         execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
     except (UserError, TrainingError) as error:
-        sys.exit(f"{experiment.name}: {error}")
+        _stop(f"{experiment.name}: {error}")
+
+
+def _join(where):
+    if where == "auto":
+        return parallel.join("auto")
+    try:
+        address, count, index = where.split(",")
+        numbers = int(count), int(index)
+    except ValueError:
+        raise app.UsageError(f"Expected --distributed=HOST:PORT,COUNT,INDEX or auto, got {where!r}.") from None
+    return parallel.join(address, *numbers)
+
+
+def _stop(message):
+    if _DISTRIBUTED.value:  # a normal exit would wait for minutes for processes that are gone
+        print(message, file=sys.stderr, flush=True)
+        os._exit(1)
+    sys.exit(message)
 
 
 class UserError(Exception):
@@ -164,16 +190,21 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
     described = json.dumps({"experiment": experiment.name, "tier": tier} | dataclasses.asdict(config), indent=2) + "\n"
     workdir.mkdir(parents=True, exist_ok=True)
     with _locked(workdir):
-        if overwrite:
+        if overwrite and parallel.is_first():
             _clear(workdir)
+        parallel.meet("cleared")
         if _finished(workdir, described):
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite starts anew)")
             return
-        write_atomically(workdir / "config.json", described.encode())
+        parallel.meet("not finished")
+        if parallel.is_first():
+            write_atomically(workdir / "config.json", described.encode())
         run = Run(workdir, hashlib.sha256(described.encode()).hexdigest())
         started = time.monotonic()
         experiment.run(config, run)
-        _finish(experiment, config, run, tier, max(run.seconds, time.monotonic() - started))
+        if parallel.is_first():
+            _finish(experiment, config, run, tier, max(run.seconds, time.monotonic() - started))
+        parallel.meet("finished")
         print(f"{experiment.name}: done in {run.seconds:.0f} s, see {workdir}")
 
 
@@ -258,6 +289,9 @@ def _clear(workdir):
 @contextlib.contextmanager
 def _locked(workdir) -> Iterator[None]:
     """Holds the directory against a second run; the lock goes with the process, however it ends."""
+    if not parallel.is_first():  # process 0 holds it for all
+        yield
+        return
     with open(workdir / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

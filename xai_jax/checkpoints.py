@@ -1,6 +1,7 @@
 """What a run of training leaves in its directory: what is trained, checkpoints by orbax, and lines of metrics."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from xai_jax import parallel
 from xai_jax.files import write_atomically
@@ -29,7 +31,7 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Writes one checkpoint, then removes the oldest. Raises TrainingError where the disk does not take it."""
-        with explained(self.directory):
+        with explained(self.directory), _quiet():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, state: Any) -> Any:
@@ -42,7 +44,8 @@ class Checkpoints:
             return state
         wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+            with _quiet():
+                return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except Exception as error:  # of many classes: json, tensorstore and orbax each have their own
             raise TrainingError(
                 f"Expected a whole checkpoint of this network in {self.directory / str(step)}, got one that cannot be "
@@ -52,6 +55,17 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """orbax reports every error that it raises with a traceback of each of its threads, too."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 class Log:
@@ -127,8 +141,8 @@ def explained(path: Path) -> Iterator[None]:
     except jax.errors.JaxRuntimeError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # orbax and tensorstore have no classes of their own
-        full = isinstance(error, OSError) and error.errno is not None
-        reason = os.strerror(error.errno) if full else first_line(error)
+        full = os.strerror(errno.ENOSPC)
+        reason = full if full in str(error) else first_line(error)
         raise TrainingError(
             f"Could not write {path}: {reason}. Usual causes: a full disk, or no right to write there. What was "
             "written before is as it was; start again once there is room, and training goes on."

@@ -31,7 +31,10 @@ def pixels(images: Array) -> Array:
 
 
 def as_partial(function: Callable) -> Partial:
-    """A function as an argument of jitted ones; arrays bound by a `Partial` are arguments too, not constants."""
+    """A function as an argument of jitted ones.
+
+    What `jax.tree_util.Partial` binds is traced, as arrays should be; what `functools.partial` binds is static.
+    """
     return function if isinstance(function, Partial) else Partial(function)
 
 
@@ -51,13 +54,14 @@ def errors(
     """
     net, prepare = parallel.everywhere_here((as_network(net), as_partial(prepare)))
     batch = math.ceil(batch / jax.local_device_count()) * jax.local_device_count()
-    wrong = np.zeros(2)
+    wrong = np.zeros(2, np.float32)  # counts, exact up to 16 million
     for number, (images, labels) in enumerate(in_order(data, batch, transform, parallel.part())):
         if not number:
             check_fit(net, prepare, images, labels, len(data.classes))
-        padded = (_padded(array, batch) for array in (images, labels, np.ones(len(labels), np.float32)))
-        wrong += np.asarray(_wrong(net, prepare, *parallel.split_here(tuple(padded))), np.float64)
-    return Errors(*(100 * parallel.sum_over_processes(wrong) / len(data)))
+        counts = (np.arange(batch) < len(labels)).astype(np.float32)
+        arrays = parallel.split_here((_padded(images, batch), _padded(labels, batch), counts))
+        wrong += np.asarray(_wrong(net, prepare, *arrays))
+    return Errors(*(100 * float(count) / len(data) for count in parallel.sum_over_processes(wrong)))
 
 
 @jax.jit
@@ -72,6 +76,7 @@ def _wrong(net, prepare, images, labels, counts):
 
 
 def _padded(array, size):
+    """The last row again and again, so that every batch has one size."""
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)]) if len(array) < size else array
 
 

@@ -15,7 +15,7 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says why, and what to do about it."""
 
 
-def join(address: str, processes: int, index: int) -> None:
+def join(address: str, processes: int | None = None, index: int | None = None) -> None:
     """Makes this process number `index` of several that train together; to be called before anything else of JAX.
 
     `address`: HOST:PORT of process 0; "auto" where a cluster's own settings tell all three (Slurm, Kubernetes, TPU).
@@ -26,10 +26,10 @@ def join(address: str, processes: int, index: int) -> None:
             jax.distributed.initialize()
         else:
             jax.distributed.initialize(address, processes, index, initialization_timeout=120)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         raise TrainingError(
-            f"Process {index} of {processes} could not join the others at {address}: {first_line(error)}. Every "
-            "process needs the same address and count, and its own number from 0."
+            f"Could not join the other processes at {address} as number {index} of {processes}: {first_line(error)}. "
+            "Every process needs the same address and count, and its own number from 0."
         ) from error
 
 
@@ -70,6 +70,7 @@ def everywhere_here(tree: Any) -> Any:
 
 
 def sum_over_processes(values: np.ndarray) -> np.ndarray:
+    """The sum of every process's float32 values."""
     return np.asarray(multihost_utils.process_allgather(values)).reshape(-1, *values.shape).sum(0)
 
 

@@ -63,10 +63,10 @@ class Setting(NamedTuple):
 
 def begin(setting: Setting, variables: Any) -> State:
     """The state before the first step."""
-    zero = jnp.zeros((), jnp.int32)
     params = variables["params"]
     memory = optimiser(setting.recipe, setting.per_epoch).init(params)
-    return State(params, memory, zero, jnp.float32(1), jnp.float32(jnp.inf), zero)
+    step, stale = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: updates are given both to reuse
+    return State(params, memory, step, jnp.float32(1), jnp.float32(jnp.inf), stale)
 
 
 def step(
@@ -93,7 +93,7 @@ def zeros(params: Any) -> tuple[Array, Any]:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def add_gradient(setting, gradient, params, share, seeds, prepare, augment):
-    """Adds a share's mean loss and its gradient, divided by the number of shares; `seeds` are (seed, share's number)."""
+    """Adds a share's mean loss and its gradient, divided by the number of shares; `seeds`: (seed, share's number)."""
     (images, labels), (seed, number) = share, seeds
     augmenting, dropping = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     x = prepare(images)

@@ -85,11 +85,11 @@ def fit(
     """Trains `module` and returns its variables; goes on, or returns at once, where `workdir` got that far before.
 
     `prepare` takes uint8 images (N, H, W, C) to the network's input, `augment(key, x)` changes that at random; both run
-    inside the jitted step. `transform(image, rng)` brings images to one size while they are read. `check` gives the
-    errors at the end of each epoch, of images that `check_transform` brings to one size. `keep_epochs` keeps weights
-    after each epoch, see `epoch_weights`. Raises ValueError for arguments that do not fit, and TrainingError where the
-    run cannot go on: something else in `workdir`, a damaged checkpoint, a full disk, a loss that is not finite, a
-    process that was lost.
+    inside the jitted step, `jax.tree_util.Partial` binds arrays to them and `functools.partial` what is static.
+    `transform(image, rng)` brings images to one size while they are read. `check` gives the errors at the end of each
+    epoch, of images that `check_transform` brings to one size. `keep_epochs` keeps weights after each epoch, see
+    `epoch_weights`. Raises ValueError for arguments that do not fit, and TrainingError where the run cannot go on:
+    something else in `workdir`, a damaged checkpoint, a full disk, a loss that is not finite, a process that was lost.
     """
     prepare, augment = as_partial(prepare), augment and as_partial(augment)
     run = _Run(module, data, recipe, seed, Path(workdir), prepare, augment, transform)
@@ -142,7 +142,10 @@ def _described(run):
 
 
 def _name(function):
-    return getattr(getattr(function, "func", function), "__qualname__", None)
+    """The name of a function inside any number of partials; jax has a name of its own for the attribute."""
+    while inner := getattr(function, "func", None) or getattr(function, "fun", None):
+        function = inner
+    return getattr(function, "__qualname__", None)
 
 
 def _train(run, check, check_transform, keep_epochs):

@@ -1,0 +1,71 @@
+"""One device, eight devices and two processes train alike; a lost process ends the others and loses nothing."""
+
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from tests.test_train import files, finish, start, steps_logged
+from xai_jax import train
+
+
+def curve(workdir):
+    return np.array([line.get("loss", line.get("top1")) for line in train.metrics(workdir)])
+
+
+def address():
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return f"localhost:{found.getsockname()[1]}"
+
+
+def start_two(workdir, *flags):
+    where = address()
+    return [start(workdir, f"--process={where},2,{index}", *flags) for index in range(2)]
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("single")
+    status, text = finish(start(workdir))
+    assert status == 0, text
+    return workdir
+
+
+def test_eight_devices_give_the_same_curve(single, tmp_path):
+    status, text = finish(start(tmp_path, "--devices=8"))
+    assert status == 0 and "ends with 8 devices" in text, text
+    np.testing.assert_allclose(curve(tmp_path), curve(single), rtol=1e-4)
+
+
+def test_two_processes_give_the_same_curve(single, tmp_path):
+    for process in start_two(tmp_path):
+        status, text = finish(process)
+        assert status == 0 and "ends with 2 devices" in text, text
+    np.testing.assert_allclose(curve(tmp_path), curve(single), rtol=1e-4)
+    assert list(files(tmp_path)) == list(files(single))
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_lost_process_ends_the_run_and_the_next_start_goes_on(single, tmp_path, victim):
+    processes = start_two(tmp_path)
+    while steps_logged(tmp_path) < 6 and processes[victim].poll() is None:
+        time.sleep(0.002)
+    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].communicate()
+    status, text = finish(processes[1 - victim])
+    assert status == 3 and f"Process {1 - victim} of 2 lost another one" in text and "Start all processes again" in text
+    assert not (tmp_path / "weights.safetensors").exists()
+    for process in start_two(tmp_path):
+        status, text = finish(process)
+        assert status == 0, text
+    np.testing.assert_allclose(curve(tmp_path), curve(single), rtol=1e-4)
+
+
+def test_a_process_that_is_alone_says_so():
+    from xai_jax import parallel
+
+    with pytest.raises(train.TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
+        parallel.join(address(), 2, 5)

@@ -1,0 +1,169 @@
+"""One step of training against NumPy twins written from the formulas."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from xai_jax import sgd
+from xai_jax.evaluation import as_partial, pixels
+from xai_jax.network import keep
+from xai_jax.sgd import Recipe
+
+
+class Net(nn.Module):
+    """A filter, a bias, a matrix: one of each that decay and renormalisation tell apart."""
+
+    rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        x = nn.Dropout(self.rate, deterministic=not train)(tap("conv1", nn.Conv(4, (3, 3), name="conv1")(x)))
+        return tap("logits", nn.Dense(3, name="dense")(relu(x).mean((1, 2))))
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 5, 5, 1), np.uint8)
+LABELS = np.arange(8, dtype=np.int32) % 3
+SEEDS = np.uint32(0), np.int32(0)
+PIXELS = as_partial(pixels)
+
+
+begin = jax.jit(sgd.begin, static_argnums=0)
+init = jax.jit(Net().init)
+
+
+def variables():
+    return init(jax.random.key(1), pixels(jnp.asarray(IMAGES)))
+
+
+def gradients(setting, params, parts, augment=None, seeds=SEEDS):
+    total = sgd.zeros(params)
+    for images, labels in zip(np.split(IMAGES, parts), np.split(LABELS, parts), strict=True):
+        total = sgd.add_gradient(setting, total, params, (images, labels), seeds, PIXELS, augment)
+    return total
+
+
+def mean_loss(params):
+    """The mean of -log softmax, in NumPy's words."""
+    logits = np.asarray(jax.jit(Net().apply)({"params": params}, pixels(jnp.asarray(IMAGES))), np.float64)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return -logs[np.arange(len(LABELS)), LABELS].mean()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_shares_add_up_to_the_mean_loss_and_its_gradient(parts):
+    params = variables()["params"]
+    whole = gradients(sgd.Setting(Net(), Recipe(), 10, 1), params, 1)
+    loss, gradient = gradients(sgd.Setting(Net(), Recipe(), 10, parts), params, parts)
+    np.testing.assert_allclose(loss, mean_loss(params), rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), gradient, whole[1])
+
+
+def test_the_gradient_is_that_of_the_loss():
+    setting = sgd.Setting(Net(), Recipe(), 10)
+    x = pixels(jnp.asarray(IMAGES))
+
+    @jax.jit
+    def loss(params):
+        logs = jax.nn.log_softmax(Net().apply({"params": params}, x))
+        return -logs[jnp.arange(8), LABELS].mean()
+
+    params = variables()["params"]
+    check_grads(loss, (params,), order=1, modes=["rev"], rtol=1e-2, atol=1e-2)
+    found = gradients(setting, params, 1)[1]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, jax.grad(loss)(params))
+
+
+RECIPES = [
+    Recipe(rate=0.1, momentum=0.9),
+    Recipe(rate=0.1, momentum=0.5, decay=0.01),
+    Recipe(rate=0.2, drops=(0.5, 1)),
+    Recipe(rate=0.1, epochs=2, cosine=True),
+    Recipe(rate=0.5, renormalise=0.1),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_updates_equal_the_formulas(recipe):
+    """v <- momentum * v + gradient + decay * w;  w <- w - rate * v;  then the limit on the RMS of filters."""
+    setting, per_epoch = sgd.Setting(Net(), recipe, 4), 4
+    state = begin(setting, variables())
+    w = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
+    v = jax.tree.map(np.zeros_like, w)
+    for step in range(6):
+        gradient = jax.tree.map(lambda a, s=step: np.cos(np.arange(a.size) + s).reshape(a.shape).astype(np.float32), w)
+        rate = twin_rate(recipe, step, per_epoch)
+        decay = jax.tree.map(lambda a: recipe.decay if a.ndim > 1 else 0.0, w)
+        v = jax.tree.map(lambda v, g, d, w: recipe.momentum * v + g + d * w, v, gradient, decay, w)
+        w = jax.tree.map(lambda w, v, r=rate: twin_limit(w - r * v, recipe.renormalise), w, v)
+        state, (loss, zero), measured = sgd.update(
+            setting, state, (jnp.float32(2.5), jax.tree.map(jnp.asarray, gradient))
+        )
+        np.testing.assert_allclose(measured, (2.5, rate), rtol=1e-5)
+        assert loss == 0 and all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(zero))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), state.params, w)
+    assert int(state.step) == 6
+
+
+def twin_rate(recipe, step, per_epoch):
+    if recipe.cosine:
+        return recipe.rate * 0.5 * (1 + np.cos(np.pi * step / (recipe.epochs * per_epoch)))
+    return recipe.rate * 0.1 ** sum(step >= round(epoch * per_epoch) for epoch in recipe.drops)
+
+
+def twin_limit(w, radius):
+    if radius is None or w.ndim != 4:
+        return w
+    out = w.copy()
+    for k in range(w.shape[-1]):
+        rms = np.sqrt(np.mean(w[..., k] ** 2))
+        out[..., k] *= radius / rms if rms > radius else 1
+    return out
+
+
+def test_a_plateau_scales_every_change():
+    setting = sgd.Setting(Net(), Recipe(rate=0.1), 4)
+    gradient = jax.tree.map(jnp.ones_like, variables()["params"])
+    changes = []
+    for scale in (1.0, 0.1):
+        state = begin(setting, variables())._replace(scale=jnp.float32(scale))
+        before = jax.tree.map(np.asarray, state.params)
+        after, _, (_, rate) = sgd.update(setting, state, (jnp.float32(0), jax.tree.map(jnp.copy, gradient)))
+        np.testing.assert_allclose(rate, 0.1 * scale, rtol=1e-6)
+        changes.append(np.asarray(after.params["dense"]["bias"]) - before["dense"]["bias"])
+    np.testing.assert_allclose(changes[1], 0.1 * changes[0], rtol=1e-5)
+
+
+def test_dropout_and_augmentation_depend_on_seed_and_number_alone():
+    setting = sgd.Setting(Net(rate=0.5), Recipe(), 10)
+    params = variables()["params"]
+
+    def noise(key, x):
+        return x + jax.random.normal(key, x.shape)
+
+    def loss(seed, number):
+        seeds = np.uint32(seed), np.int32(number)
+        return float(gradients(setting, params, 1, as_partial(noise), seeds)[0])
+
+    assert loss(0, 3) == loss(0, 3)
+    assert len({loss(0, 3), loss(0, 4), loss(1, 3)}) == 3
+
+
+def test_bfloat16_keeps_float32_parameters_and_nearly_the_gradient():
+    params = variables()["params"]
+    full, half = (gradients(sgd.Setting(Net(), Recipe(half=h), 10), params, 1)[1] for h in (False, True))
+    for a, b in zip(jax.tree.leaves(full), jax.tree.leaves(half), strict=True):
+        assert b.dtype == jnp.float32
+        assert 0 < np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)
+    jaxpr = str(jax.make_jaxpr(lambda p: gradients(sgd.Setting(Net(), Recipe(half=True), 10), p, 1))(params))
+    assert "conv_general_dilated" in jaxpr and "bf16" in jaxpr
+
+
+def test_step_is_the_same_as_its_pieces():
+    setting = sgd.Setting(Net(), Recipe(rate=0.1), 4)
+    start = begin(setting, variables())
+    whole = jax.jit(sgd.step(setting))(start, IMAGES, LABELS)
+    pieces, _, _ = sgd.update(setting, start, gradients(setting, start.params, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole.params, pieces.params)

@@ -1,0 +1,313 @@
+"""Training as users meet it: it learns, it survives SIGKILL bit for bit, and its errors leave earlier results alone."""
+
+import dataclasses
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.small_network import Small, small_data
+from xai_jax import checkpoints, train
+from xai_jax.data import datasets
+from xai_jax.models import weights
+from xai_jax.network import keep
+from xai_jax.train import Recipe, TrainingError
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(epochs=3, batch=64, rate=0.1)
+DATA = small_data(256)
+
+
+@pytest.fixture(autouse=True)
+def collected(request):
+    """Complaints of the garbage collector belong to the test that left the garbage."""
+    yield
+    if request.node.get_closest_marker("filterwarnings"):
+        gc.collect()
+
+
+# A failed read leaves orbax's event loops to the garbage collector, which complains of them.
+unclean = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def fit(workdir, **changes):
+    arguments = {"module": Small(), "data": DATA, "recipe": RECIPE, "seed": 0} | changes
+    return train.fit(arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), workdir, **arguments)
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_learns_and_leaves_the_contract(tmp_path):
+    variables = fit(tmp_path, check=small_data(90), keep_epochs=True)
+    lines = train.metrics(tmp_path)
+    assert [line["step"] for line in lines] == [1, 4, 4, 8, 8, 12, 12]
+    assert lines[0]["loss"] > 0.9 and lines[-2]["loss"] < 0.3 and lines[-1]["top1"] < 10
+    assert all(line["images_per_second"] > 0 for line in lines if "loss" in line)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == [
+        "epochs", "metrics.jsonl", "training.json", "weights.safetensors"
+    ]  # fmt: skip
+    epochs = train.epoch_weights(tmp_path)
+    assert list(epochs) == [1, 2, 3]
+    assert_same(weights.unflatten(weights.read(epochs[3])), jax.tree.map(np.asarray, variables))
+    with pytest.raises(AssertionError):
+        assert_same(weights.unflatten(weights.read(epochs[2])), jax.tree.map(np.asarray, variables))
+
+
+def test_finished_returns_at_once_and_another_seed_differs(tmp_path):
+    first = fit(tmp_path / "a")
+    before = files(tmp_path / "a")
+    assert_same(fit(tmp_path / "a"), first)
+    assert files(tmp_path / "a") == before
+    assert_same(fit(tmp_path / "b"), first)
+    with pytest.raises(AssertionError):
+        assert_same(fit(tmp_path / "c", seed=1), first)
+
+
+def test_goes_through_every_batch_in_the_order_of_its_seed(tmp_path, monkeypatch):
+    seen = []
+    original = train.evaluation.check_labels
+    monkeypatch.setattr(train.evaluation, "check_labels", lambda labels, n: (seen.append(labels), original(labels, n)))
+    fit(tmp_path)
+    expected = [np.random.default_rng([0, epoch]).permutation(256) for epoch in range(3)]
+    np.testing.assert_array_equal(np.concatenate(seen[1:]), DATA.labels[np.concatenate(expected)])
+
+
+def start(workdir, *flags):
+    command = [sys.executable, "tests/training_child.py", str(workdir), *flags]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out + err
+
+
+def steps_logged(workdir):
+    try:
+        return len((workdir / "metrics.jsonl").read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize(
+    "lines", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)]
+)
+def test_survives_sigkill_bit_for_bit(tmp_path, lines):
+    killed = start(tmp_path / "killed")
+    while steps_logged(tmp_path / "killed") < lines and killed.poll() is None:
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed/weights.safetensors").exists()
+    for name in ("killed", "whole"):
+        status, text = finish(start(tmp_path / name))
+        assert status == 0, text
+    killed, whole = files(tmp_path / "killed"), files(tmp_path / "whole")
+    assert list(killed) == list(whole)
+    for path in whole:
+        if path.suffix == ".safetensors":
+            assert killed[path] == whole[path], path
+    losses = [[line.get("loss", line.get("top1")) for line in train.metrics(tmp_path / n)] for n in ("killed", "whole")]
+    assert losses[0] == losses[1]
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupted(workdir, monkeypatch, at, **changes):
+    """Trains until the checkpoint of step `at` is written."""
+    save = checkpoints.Checkpoints.save
+
+    def then_stop(self, step, state):
+        save(self, step, state)
+        if step == at:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", then_stop)
+        with pytest.raises(Stop):
+            fit(workdir, **changes)
+
+
+@unclean
+def test_a_truncated_checkpoint_is_named_and_the_one_before_serves(tmp_path, monkeypatch):
+    whole = fit(tmp_path / "whole")
+    work = tmp_path / "work"
+    interrupted(work, monkeypatch, at=8)
+    newest = work / "checkpoints" / "8"
+    for path in newest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    before = files(work)
+    with pytest.raises(TrainingError, match=r"whole checkpoint .*checkpoints/8.*truncated copy. Remove that folder"):
+        fit(work)
+    assert files(work) == before
+    for path in sorted(newest.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    newest.rmdir()
+    assert_same(fit(work), whole)
+
+
+@unclean
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path, kept):
+    state = {"a": jnp.arange(5000.0), "step": jnp.int32(3)}
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(3, state)
+    store.close()
+    for path in sorted((tmp_path / "3").rglob("*")):
+        if path.is_file() and (content := path.read_bytes()):
+            path.write_bytes(content[: int(kept * len(content))])
+            store = checkpoints.Checkpoints(tmp_path)
+            try:
+                jax.tree.map(np.testing.assert_array_equal, store.restore(state), state)  # a file that is not needed
+            except TrainingError as error:
+                assert "truncated copy" in str(error)
+            store.close()
+            path.write_bytes(content)
+
+
+def test_something_else_in_the_directory_is_refused_by_name(tmp_path):
+    fit(tmp_path)
+    before = files(tmp_path)
+    for change, words in [
+        (
+            {"module": Small(width=5)},
+            r"network: Small\(dropout=0.0, width=4\) there, Small\(dropout=0.0, width=5\) now",
+        ),
+        ({"recipe": dataclasses.replace(RECIPE, rate=0.2)}, "recipe: .*'rate': 0.1.* there, .*'rate': 0.2.* now"),
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"data": small_data(200)}, "images: 256 there, 200 now"),
+    ]:
+        with pytest.raises(TrainingError, match=words):
+            fit(tmp_path, **change)
+    assert files(tmp_path) == before
+
+
+@unclean
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, at=4)
+    described = json.loads((tmp_path / "training.json").read_text())
+    described["network"] = "Small(dropout=0.0, width=5)"
+    (tmp_path / "training.json").write_text(json.dumps(described))
+    before = files(tmp_path)
+    with pytest.raises(TrainingError, match="Expected a whole checkpoint of this network"):
+        fit(tmp_path, module=Small(width=5))
+    assert files(tmp_path) == before
+
+
+def test_a_damaged_description_is_named(tmp_path):
+    fit(tmp_path)
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(TrainingError, match="training.json is damaged"):
+        fit(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_named_and_training_goes_on_once_there_is_room(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk here")
+    try:
+        module, whole = Small(width=400), fit(tmp_path / "whole", module=Small(width=400))
+        with pytest.raises(TrainingError, match=r"Could not write .*No space left on device.*start again"):
+            fit(disk, module=module)
+        left = sorted(path.name for path in (disk / "checkpoints").iterdir() if path.name.isdigit())
+        assert not (disk / "weights.safetensors").exists()
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        assert_same(fit(disk, module=module), whole)
+        assert left == [] or left[0] == "4"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_rate_too_high_is_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"The loss is (nan|inf) at step \d+, with rate 1e\+30.*rate too high"):
+        fit(tmp_path, recipe=dataclasses.replace(RECIPE, rate=1e30))
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_labels_out_of_range(tmp_path):
+    data = datasets.InMemory(DATA.images, DATA.labels + 1, DATA.classes)
+    with pytest.raises(ValueError, match="Expected labels from 0 to 2, got .*count from 1"):
+        fit(tmp_path, data=data)
+
+
+def test_one_channel_images_into_a_network_for_colour(tmp_path):
+    colour = fit(tmp_path / "colour", data=small_data(128, channels=3))
+    net = jax.tree_util.Partial(Small().apply, colour)
+    with pytest.raises(ValueError, match=r"got \(6, 6, 1\).*one-channel images into a network for colour"):
+        train.evaluation.errors(net, DATA)
+    with pytest.raises(ValueError, match="one-channel images"):
+        fit(tmp_path / "checked", data=small_data(128, channels=3), check=DATA)
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x).mean((1, 2)))
+
+
+def test_arguments_that_do_not_fit(tmp_path):
+    for change, words in [
+        ({"recipe": dataclasses.replace(RECIPE, batch=300)}, "batches of 1 to 256 images"),
+        ({"recipe": dataclasses.replace(RECIPE, epochs=0)}, "at least one step"),
+        ({"recipe": dataclasses.replace(RECIPE, cosine=True, drops=(1,))}, "a cosine or drops but not both"),
+        ({"data": small_data(256, classes=tuple("abcd"))}, "the data's 4 classes, got one with 3"),
+        ({"module": Normalised()}, "parameters alone, got .*batch_stats"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            fit(tmp_path / "never" / words[:5], **change)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_rate_falls_on_plateaus(tmp_path):
+    wrong = datasets.InMemory(DATA.images, (DATA.labels + 1) % 3, DATA.classes)  # no progress on these
+    recipe = dataclasses.replace(RECIPE, epochs=8, patience=2)
+    fit(tmp_path, recipe=recipe, check=wrong)
+    lines = train.metrics(tmp_path)
+    errors = [line["top1"] for line in lines if "top1" in line]
+    rates = [line["rate"] for line in lines if "rate" in line and line["step"] % 4 == 0]
+    scale, best, stale, expected = 1.0, np.inf, 0, []
+    for error in errors:
+        expected.append(0.1 * scale)
+        best, stale = (error, 0) if error < best else (best, stale + 1)
+        if stale == 2:
+            scale, stale = scale / 10, 0
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+    assert rates[-1] < rates[0]
+
+
+def test_images_of_many_sizes_through_transform(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def read(index):
+        return rng.integers(0, 256, (8 + index % 3, 9, 1), np.uint8), index % 3
+
+    data = datasets.OnDisk("made", 64, read, DATA.classes)
+
+    def crop(image, rng):
+        top = rng.integers(len(image) - 6 + 1)
+        return image[top : top + 6, :6]
+
+    fit(tmp_path, data=data, recipe=Recipe(epochs=1, batch=32), transform=crop)
+    with pytest.raises(ValueError, match="Crop them with `transform`"):
+        fit(tmp_path / "uncropped", data=data, recipe=Recipe(epochs=1, batch=32))

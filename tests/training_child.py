@@ -1,0 +1,58 @@
+"""Trains a small network in a process of its own, for tests that kill it or give it several devices.
+
+python tests/training_child.py WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
+"""
+
+import argparse
+import functools
+import os
+import sys
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workdir")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--process")
+    parser.add_argument("--epochs", type=float, default=3)
+    arguments = parser.parse_args()
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={arguments.devices}"
+
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    from xai_jax import parallel, train
+
+    try:
+        if arguments.process:
+            address, count, index = arguments.process.split(",")
+            parallel.join(address, int(count), int(index))
+        run(arguments.workdir, arguments.epochs)
+    except train.TrainingError as error:
+        print(f"TrainingError: {error}", file=sys.stderr, flush=True)
+        os._exit(3)  # a normal exit waits for lost processes
+    print("ends with", jax.device_count(), "devices")
+
+
+def run(workdir, epochs):
+    from tests.small_network import Small, small_data
+    from xai_jax import train
+    from xai_jax.data.augmentation import random_shift
+
+    train.SAVE_EVERY = 7
+    train.LOG_EVERY = 1
+    train.fit(
+        Small(dropout=0.5),
+        small_data(256),
+        train.Recipe(epochs=epochs, batch=64, rate=0.05, decay=1e-3),
+        workdir,
+        seed=4,
+        augment=functools.partial(random_shift, most=1),
+        check=small_data(50),
+        keep_epochs=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    main()
