@@ -7,6 +7,8 @@ captum      gradient, deconvnet, guided backprop: throughput as a multiple of ca
             about, and once with everything moved to the layout that is often faster on CPU, channels last
 vjp         guided backprop: time as a multiple of a bare jitted forward pass and input-vjp
 photo       guided backprop of one photograph through EfficientNet-Lite0: seconds, without compiling
+training    the small max-pooling network of `models.fashion`: throughput of whole steps as a multiple of PyTorch's,
+            from the same weights and images, in both of its memory layouts
 occlusion   400 patches on one image: time as a multiple of 400 bare forward passes of the same batch size
 
 All on the CPU, each side with all cores. The two sides take turns, run by run, each idle while the other runs, and
@@ -45,10 +47,11 @@ import numpy as np
 from jax.tree_util import Partial
 
 import xai_jax
-from xai_jax import models, saliency, targets
+from xai_jax import models, saliency, sgd, targets, train
 from xai_jax.files import write_atomically
 from xai_jax.models import vgg, weights
 from xai_jax.network import Network
+from xai_jax.sgd import Recipe
 
 CLASS = 3
 METHODS = ("gradient", "deconvnet", "guided_backprop")
@@ -75,9 +78,16 @@ class Case(NamedTuple):
     stages: tuple[int, ...] = (2, 2, 3, 3, 3)
     hidden: int = 256
     classes: int = 10
+    channels: int = 3
+
+    @property
+    def module(self) -> vgg.VGG:
+        return vgg.VGG(self.stages, self.widths, self.hidden, self.classes)
 
 
 CASES = (Case(32, 32), Case(64, 16), Case(224, 2))
+TRAINED = Case(28, 128, widths=(32, 64, 128), stages=(1, 1, 1), channels=1)
+RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))
 
 
@@ -190,6 +200,54 @@ def against_captum(given: argparse.Namespace, torch_versions: dict, cases: Seque
                 yield Result(name, goal, ours, other, "captum", busy, notes)
 
 
+def against_torch(given: argparse.Namespace, torch_versions: dict, case: Case = TRAINED) -> Iterator[Result]:
+    with (
+        captum_process(given.torch_python or sys.executable) as (ask, versions),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        torch_versions.update(versions)
+        net, x, state = build(case)
+        labels = np.arange(case.batch, dtype=np.int32) % case.classes
+        np.savez(Path(folder, "net.npz"), **state, x=np.asarray(x), labels=labels, stages=case.stages, k=CLASS)
+        for layout in LAYOUTS:
+            ask(do="load", folder=folder, threads=cores(), layout=layout)
+            notes = {"layout": layout, "batch": case.batch, "widths": case.widths}
+            notes |= same_loss(net, x, labels, ask(do="loss")["loss"])
+            sides = loop(training(case, net, x, labels)), functools.partial(_ask_seconds, ask, "train")
+            (ours, other), busy = take_turns(sides, given.repeats)
+            name = f"training {case.side} px" + (f", {layout}" if layout != LAYOUTS[0] else "")
+            yield Result(name, Goal(">=", 0.9, "x"), ours, other, "PyTorch", busy, notes)
+
+
+def same_loss(net: Network, x: jax.Array, labels: np.ndarray, theirs: float) -> dict[str, float]:
+    """The relative difference of the two losses without dropout; ValueError if it is above TOLERANCE."""
+    logs = jax.nn.log_softmax(_forward(net, x))
+    ours = -float(np.asarray(logs)[np.arange(len(labels)), labels].mean())
+    if not abs(ours - theirs) <= TOLERANCE * abs(theirs):
+        raise ValueError(f"training: expected losses that agree to {TOLERANCE:g}, got {ours} and {theirs}.")
+    return {"difference of the losses": abs(ours - theirs) / abs(theirs)}
+
+
+def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Callable[[], Any]:
+    """One step after the other, as `train.fit` makes them."""
+    shares = case.batch // train.share_size(case.batch)
+    setting = sgd.Setting(case.module, RECIPE, case.batch, shares)
+    parts = list(zip(np.split(np.asarray(x), shares), np.split(labels, shares), strict=True))
+    parts = [(jax.numpy.asarray(images), jax.numpy.asarray(part)) for images, part in parts]
+    state = jax.jit(sgd.begin, static_argnums=0)(setting, jax.tree.map(jax.numpy.copy, net.args[0]))
+    gradient, identity = sgd.zeros(state.params), Partial(lambda x: x)
+
+    def step():
+        nonlocal state, gradient
+        for number, part in enumerate(parts):
+            seeds = np.uint32(0), np.int32(number)
+            gradient = sgd.add_gradient(setting, gradient, state.params, part, seeds, identity, None)
+        state, gradient, measured = sgd.update(setting, state, gradient)
+        return measured
+
+    return step
+
+
 def against_vjp(given: argparse.Namespace, _: dict, cases: Sequence[Case] = CASES) -> Iterator[Result]:
     for case in cases:
         net, x, _ = build(case)
@@ -224,22 +282,27 @@ def against_forward(given: argparse.Namespace, _: dict, case: Case = OCCLUDED, p
     yield Result(f"occlusion {positions**2} patches {case.side} px", AS_FAST, ours, other, "bare forward", busy, notes)
 
 
-MEASUREMENTS = {"captum": against_captum, "vjp": against_vjp, "photo": one_photo, "occlusion": against_forward}
+MEASUREMENTS = {
+    "captum": against_captum,
+    "vjp": against_vjp,
+    "photo": one_photo,
+    "training": against_torch,
+    "occlusion": against_forward,
+}
 
 
 @functools.cache
 def build(case: Case) -> tuple[Network, jax.Array, dict[str, np.ndarray]]:
     """Network, images, and the weights under torchvision's names."""
-    module = vgg.VGG(case.stages, case.widths, case.hidden, case.classes)
     state = random_state(case)
-    x = jax.random.normal(jax.random.key(0), (case.batch, case.side, case.side, 3))
-    expected = jax.eval_shape(module.init, jax.random.key(0), x)
-    return Partial(module.apply, weights.fit(vgg.from_torch(state), expected)), x, state
+    x = jax.random.normal(jax.random.key(0), (case.batch, case.side, case.side, case.channels))
+    expected = jax.eval_shape(case.module.init, jax.random.key(0), x)
+    return Partial(case.module.apply, weights.fit(vgg.from_torch(state), expected)), x, state
 
 
 def random_state(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
     """He-normal weights and small biases, named and laid out as in torchvision's VGG."""
-    rng, shapes, position, channels = np.random.default_rng(seed), {}, 0, 3
+    rng, shapes, position, channels = np.random.default_rng(seed), {}, 0, case.channels
     for depth, width in zip(case.stages, case.widths, strict=True):
         for _ in range(depth):
             shapes[f"features.{position}"] = (width, channels, 3, 3)

@@ -5,7 +5,8 @@ sleeps. Needs torch, captum and NumPy only, so that it runs in another Python th
 
     {"do": "load", "folder": F, "threads": 2, "layout": "contiguous"}    network and images from F/net.npz
     {"do": "map", "method": "gradient", "to": P}    attributions (N, H, W, C) to P: float32, float64 of the first image
-    {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}
+    {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}; "train" is a step
+    {"do": "loss"}    answers {"loss": the mean over all images, without dropout}
 """
 
 import copy
@@ -58,11 +59,14 @@ class Side:
         with np.load(os.path.join(folder, "net.npz")) as file:
             arrays = dict(file)
         x, stages, self.k = arrays.pop("x"), arrays.pop("stages").tolist(), int(arrays.pop("k"))
+        labels = arrays.pop("labels", None)
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net = VGG(state, stages).eval().to(memory_format=LAYOUTS[layout])
         self.x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
         self.x.requires_grad_()
         self.methods = methods(net)
+        if labels is not None:
+            self.trained = Training(copy.deepcopy(net), self.x.detach(), torch.from_numpy(labels).long())
         self.double = copy.deepcopy(net).double()
 
     def map(self, method):
@@ -74,10 +78,28 @@ class Side:
         np.savez(path, **{name: value.detach().permute(0, 2, 3, 1).numpy() for name, value in maps.items()})
 
     def seconds(self, method, loops):
+        run = self.trained.step if method == "train" else functools.partial(self.map, method)
         start = time.perf_counter()
         for _ in range(loops):
-            self.map(method)
+            run()
         return time.perf_counter() - start
+
+
+class Training:
+    """Stochastic gradient descent with momentum on one batch."""
+
+    def __init__(self, net, x, labels):
+        self.net, self.x, self.labels = net, x, labels
+        self.rule = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def loss(self):
+        return torch.nn.functional.cross_entropy(self.net(self.x), self.labels)
+
+    def step(self):
+        self.net.train()
+        self.rule.zero_grad()
+        self.loss().backward()
+        self.rule.step()
 
 
 def methods(net):
@@ -96,6 +118,8 @@ def answer(side, request):
     if request["do"] == "map":
         side.write(request["method"], request["to"])
         return side, {}
+    if request["do"] == "loss":
+        return side, {"loss": side.trained.loss().item()}
     return side, {"seconds": side.seconds(request["method"], request["loops"])}
 
 

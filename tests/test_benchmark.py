@@ -152,6 +152,24 @@ def test_tiny_captum(given):
     assert versions.keys() == {"python", "torch", "captum"}
 
 
+def test_tiny_training(given):
+    if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
+        pytest.skip("needs the extra bench")
+    results = list(benchmark.against_torch(given, {}, TINY._replace(channels=1)))
+    assert [result.name for result in results] == ["training 8 px", "training 8 px, channels last"]
+    assert all(result.notes["difference of the losses"] < 1e-5 and min(result.ours) > 0 for result in results)
+
+
+def test_steps_of_the_benchmark_train():
+    net, x, _ = benchmark.build(TINY)
+    labels = np.arange(4, dtype=np.int32)
+    step = benchmark.training(TINY, net, x, labels)
+    losses = [float(step()[0]) for _ in range(30)]
+    assert losses[-1] < losses[0]
+    with pytest.raises(ValueError, match="losses that agree"):
+        benchmark.same_loss(net, x, labels, 100.0)
+
+
 def test_maps_that_differ_stop_the_benchmark():
     net, x, _ = benchmark.build(TINY)
     theirs = {"float32": np.ones(x.shape, np.float32), "float64": np.ones((1, *x.shape[1:]))}

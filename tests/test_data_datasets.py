@@ -121,6 +121,7 @@ def test_fashion_mnist_from_nowhere_names_all_three_ways(tmp_path, monkeypatch):
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(fashion_mnist, "UNPACKED", tmp_path / "none")
     monkeypatch.setattr(datasets, "download", no_network)
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load("fashion_mnist", "train")

@@ -314,6 +314,39 @@ def test_help_names_every_option_of_both_scripts(project, machine):
     assert done.returncode == 0 and all(option in done.stdout for option in options | {"--accelerator"})
 
 
+@pytest.fixture
+def without_images(tree, machine, tmp_path):
+    """Runs fashion_mnist.sh where Python finds no images; apt-get does as it is told."""
+    shutil.copy(ROOT / "scripts/fashion_mnist.sh", tree / "scripts")
+    _link(tmp_path / "tools", "mktemp rm mkdir mv id touch")
+    _command(tree / ".venv/bin/python", f'[ -e "{tree}/.venv/share/datasets/fashion-mnist/images.gz" ]')
+
+    def run(apt, unpack="true"):
+        _command(tmp_path / "bin/apt-get", apt)
+        inside = "$3/usr/share/datasets/fashion-mnist"
+        _command(tmp_path / "bin/dpkg-deb", f'mkdir -p "{inside}" && touch "{inside}/images.gz" && {unpack}')
+        return _bash([f"{tree}/scripts/fashion_mnist.sh"], machine)
+
+    return run
+
+
+def test_fashion_mnist_is_unpacked_once(without_images, tree):
+    done = without_images("touch dataset-fashion-mnist_1_all.deb")
+    assert done.returncode == 0 and "fetching" in done.stdout and not done.stderr
+    assert (tree / ".venv/share/datasets/fashion-mnist/images.gz").exists()
+    again = without_images("exit 1")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "apt, unpack", [("echo no network >&2; exit 1", "true"), ("touch dataset-fashion-mnist_1_all.deb", "false")]
+)
+def test_fashion_mnist_that_cannot_be_had_is_said_and_stops_nothing(without_images, tree, apt, unpack):
+    done = without_images(apt, unpack)
+    assert done.returncode == 0 and "could not fetch it" in done.stdout
+    assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("fashion*"))
+
+
 def test_fake_machine_has_no_python_of_its_own(machine):
     """Guards the other tests: a real python on the fake machine's PATH would make them vacuous."""
     assert not shutil.which("python3", path=machine["PATH"])

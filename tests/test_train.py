@@ -28,16 +28,15 @@ RECIPE = Recipe(epochs=3, batch=64, rate=0.1)
 DATA = small_data(256)
 
 
-@pytest.fixture(autouse=True)
-def collected(request):
-    """Complaints of the garbage collector belong to the test that left the garbage."""
+# Reading or writing in vain leaves event loops of orbax to the garbage collector, which complains of them later.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage():
+    """Collected before the tests of other modules, which take every complaint for an error."""
     yield
-    if request.node.get_closest_marker("filterwarnings"):
-        gc.collect()
-
-
-# A failed read leaves orbax's event loops to the garbage collector, which complains of them.
-unclean = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    gc.collect()
 
 
 def fit(workdir, **changes):
@@ -146,7 +145,6 @@ def interrupted(workdir, monkeypatch, at, **changes):
             fit(workdir, **changes)
 
 
-@unclean
 def test_a_truncated_checkpoint_is_named_and_the_one_before_serves(tmp_path, monkeypatch):
     whole = fit(tmp_path / "whole")
     work = tmp_path / "work"
@@ -165,7 +163,6 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_serves(tmp_path, mon
     assert_same(fit(work), whole)
 
 
-@unclean
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
 def test_every_file_of_a_checkpoint_may_be_truncated(tmp_path, kept):
     state = {"a": jnp.arange(5000.0), "step": jnp.int32(3)}
@@ -201,7 +198,6 @@ def test_something_else_in_the_directory_is_refused_by_name(tmp_path):
     assert files(tmp_path) == before
 
 
-@unclean
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, at=4)
     described = json.loads((tmp_path / "training.json").read_text())

@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from xai_jax import parallel
 from xai_jax.files import write_atomically
+from xai_jax.logs import quiet
 from xai_jax.parallel import TrainingError, first_line
 
 KEPT = 2  # checkpoints: if the newest is damaged, the one before serves
@@ -31,7 +31,7 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Writes one checkpoint, then removes the oldest. Raises TrainingError where the disk does not take it."""
-        with explained(self.directory), _quiet():
+        with explained(self.directory), quiet():  # orbax logs an error in each of its threads, too
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, state: Any) -> Any:
@@ -44,7 +44,7 @@ class Checkpoints:
             return state
         wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         try:
-            with _quiet():
+            with quiet():
                 return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except Exception as error:  # of many classes: json, tensorstore and orbax each have their own
             raise TrainingError(
@@ -55,17 +55,6 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """orbax reports every error that it raises with a traceback of each of its threads, too."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 class Log:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xai_jax import models
-from xai_jax.models import weights
+from xai_jax.models import fashion, weights
 
 # Springenberg et al. 2015, Table 3: parameters, counted by hand from Tables 1 and 2. A convolution with 96 channels and
 # one with 192, both 3x3, come on top where pooling is replaced or preceded by them.
@@ -53,7 +53,7 @@ def test_abstract_gives_shapes_without_numbers(name):
     assert module is models.module(name)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(variables))
     logits = jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
-    assert logits.shape == (2, 10 if name in ("digits", *CIFAR) else 1000)
+    assert logits.shape == (2, 10 if name in ("digits", *fashion.NAMES, *CIFAR) else 1000)
 
 
 def test_imagenet_classes_are_a_thousand_different_names():

@@ -79,7 +79,9 @@ def test_refuses_what_is_neither_format(tmp_path, raw):
 
 
 @given(data=st.data())
-@settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_damaged_safetensors_raise_value_error_only(tmp_path, data):
     path = tmp_path / "x.safetensors"
     header = {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}

