@@ -90,6 +90,9 @@ class Experiment:
     plan: Callable[[Any], list[dry.Step]]
 
 
+_BAR = {"delay": 2, "file": sys.stderr, "leave": False, "dynamic_ncols": True}
+
+
 class Run:
     """The working directory of one experiment, while it runs."""
 
@@ -120,7 +123,11 @@ class Run:
 
     def progress(self, items: Iterable, description: str) -> Iterable:
         """The items, behind a progress bar; it stays quiet for the first two seconds."""
-        return tqdm(items, description, delay=2, file=sys.stderr, leave=False, dynamic_ncols=True)
+        return tqdm(items, description, **_BAR)
+
+    def bar(self, total: int, description: str) -> tqdm:
+        """The same for work that reports its own progress by `update()`; a context manager."""
+        return tqdm(total=total, desc=description, **_BAR)
 
     def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
         """Saves a matplotlib figure as NAME.png; `alt` says in words what the picture shows."""

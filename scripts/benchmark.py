@@ -10,6 +10,8 @@ photo       guided backprop of one photograph through EfficientNet-Lite0: second
 training    the small max-pooling network of `models.fashion`: throughput of whole steps as a multiple of PyTorch's,
             from the same weights and images, in both of its memory layouts
 occlusion   400 patches on one image: time as a multiple of 400 bare forward passes of the same batch size
+deconvnet   the search for the strongest activations of many layers: time as a multiple of bare forward passes over the
+            same images; and 144 projections of the deepest map: time as a multiple of 144 guided-backprop maps
 
 All on the CPU, each side with all cores. The two sides take turns, run by run, each idle while the other runs, and
 ratios are taken pair by pair; a goal is reached if the median reaches it. Other work on the machine still tilts them,
@@ -47,7 +49,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 import xai_jax
-from xai_jax import models, saliency, sgd, targets, train
+from xai_jax import deconvnet, models, network, saliency, sgd, targets, train
 from xai_jax.files import write_atomically
 from xai_jax.models import vgg, weights
 from xai_jax.network import Network
@@ -89,6 +91,7 @@ CASES = (Case(32, 32), Case(64, 16), Case(224, 2))
 TRAINED = Case(28, 128, widths=(32, 64, 128), stages=(1, 1, 1), channels=1)
 RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))
+SEARCHED = (TRAINED, CASES[0])
 
 
 class Goal(NamedTuple):
@@ -282,12 +285,48 @@ def against_forward(given: argparse.Namespace, _: dict, case: Case = OCCLUDED, p
     yield Result(f"occlusion {positions**2} patches {case.side} px", AS_FAST, ours, other, "bare forward", busy, notes)
 
 
+def of_deconvnet(given: argparse.Namespace, _: dict, cases: Sequence[Case] = SEARCHED) -> Iterator[Result]:
+    for case in cases:
+        net, x, _ = build(case)
+        images = np.random.default_rng(0).normal(size=(16 * case.batch, *x.shape[1:])).astype(np.float32)
+        layers = network.layer_names(net, x)
+        rectified = [name for name in layers if name.startswith("relu")]
+        yield against_forward_over_data(given, case, net, images, list(layers), "all layers")
+        yield against_forward_over_data(given, case, net, images, rectified, "rectified layers")
+        maps = [name for name, shape in layers.items() if len(shape.shape) == 4]
+        yield against_guided_maps(given, case, net, images, maps[-1])
+
+
+def against_forward_over_data(given, case: Case, net: Network, images: np.ndarray, layers: list, which: str) -> Result:
+    search = functools.partial(deconvnet.top_k, net, layers, images, batch=case.batch)
+    batches = np.split(images, len(images) // case.batch)
+    sides = loop(search), loop(lambda: [jax.block_until_ready(_forward(net, batch)) for batch in batches])
+    (ours, other), busy = take_turns(sides, given.repeats)
+    notes = {"images": len(images), "layers": layers, "batch": case.batch, "widths": case.widths}
+    name = f"deconvnet search of {which} {case.side} px"
+    return Result(name, Goal("<=", 1.25, "x"), ours, other, "bare forward", busy, notes)
+
+
+def against_guided_maps(given, case: Case, net: Network, images: np.ndarray, layer: str) -> Result:
+    """Projections of the nine strongest activations of each of the layer's first 16 channels."""
+    top = deconvnet.top_k(net, layer, images, k=9, batch=case.batch)[layer]
+    channels, _ = np.indices(top.images[:16].shape)
+    found = deconvnet.Top(*(array[:16].ravel() for array in top))
+    neurons = targets.neuron(layer, channels.ravel(), (found.rows, found.columns))
+    chosen = jax.numpy.asarray(images[found.images])
+    sides = [loop(functools.partial(f, net, chosen, neurons)) for f in (deconvnet.project, saliency.guided_backprop)]
+    (ours, other), busy = take_turns(sides, given.repeats)
+    name = f"deconvnet {len(chosen)} projections of {layer} {case.side} px"
+    return Result(name, Goal("<=", 1.5, "x"), ours, other, "guided_backprop", busy, {"widths": case.widths})
+
+
 MEASUREMENTS = {
     "captum": against_captum,
     "vjp": against_vjp,
     "photo": one_photo,
     "training": against_torch,
     "occlusion": against_forward,
+    "deconvnet": of_deconvnet,
 }
 
 

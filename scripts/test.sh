@@ -5,4 +5,5 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 bash "$here/setup.sh" imagenet test
 cd "$here/.."
-exec .venv/bin/python -m pytest "$@"
+# Most of the time goes into compiling, which takes one core: several processes share the tests.
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"

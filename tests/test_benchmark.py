@@ -142,6 +142,14 @@ def test_tiny_vjp_and_occlusion(given):
     assert occlusion.notes["patches"] == 16
 
 
+def test_tiny_deconvnet(given):
+    results = whole, rectified, projections = list(benchmark.of_deconvnet(given, {}, [TINY]))
+    assert whole.name == "deconvnet search of all layers 8 px" and whole.notes["images"] == 64
+    assert rectified.notes["layers"] == ["relu1_1", "relu2_1", "relu2_2", "relu6", "relu7"]
+    assert projections.name == "deconvnet 36 projections of pool2 8 px"
+    assert all(min(result.ours + result.other) > 0 for result in results)
+
+
 def test_tiny_captum(given):
     if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
         pytest.skip("needs the extra bench")

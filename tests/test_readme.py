@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_jax import metrics, models, network, pooling, saliency, targets
+from xai_jax import deconvnet, metrics, models, network, parallel, pooling, saliency, targets, train
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-EXPLAIN, PHOTOGRAPH, RULE, OWN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EXPLAIN, PHOTOGRAPH, RULE, OWN, TRAIN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 class CNN(nn.Module):
@@ -68,8 +68,21 @@ def test_write_a_network():
     assert saliency.guided_backprop(names["net"], x, targets.logit(3)).shape == x.shape
 
 
+def test_train_a_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos/train" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (50 + number, 40)).save(tmp_path / f"photos/train/{name}/{number}.jpg")
+    names = {}
+    exec(TRAIN.replace("epochs=30, batch=64", "epochs=1, batch=2").replace("width=0.5", "width=0.05"), names)
+    assert (tmp_path / "runs/photos/weights.safetensors").exists()
+    assert names["module"].apply(names["variables"], np.ones((1, 32, 32, 3), np.float32)).shape == (1, 2)
+
+
 def test_named_functions_experiments_and_networks_exist():
     modules = {"saliency": saliency, "metrics": metrics, "pooling": pooling, "targets": targets, "network": network}
+    modules |= {"train": train, "parallel": parallel, "deconvnet": deconvnet}
     named = re.findall(r"`(\w+)\.(?!json)(\w+)[`(]", TEXT)
     assert len(named) > 15
     for module, name in named:

@@ -123,10 +123,25 @@ def command(figure, *flags):
     return [sys.executable, "-m", f"experiments.{paper}.{name}", *flags]
 
 
-FIGURES = ["springenberg2015/comparison", "zeiler2014/occlusion"]
+FIGURES = [
+    "springenberg2015/cifar_sota",
+    "springenberg2015/cifar_table",
+    "springenberg2015/comparison",
+    "springenberg2015/imagenet",
+    "zeiler2014/evolution",
+    "zeiler2014/features",
+    "zeiler2014/imagenet",
+    "zeiler2014/invariance",
+    "zeiler2014/occlusion",
+]
+TABLES = {"springenberg2015/cifar_sota", "springenberg2015/imagenet", "zeiler2014/imagenet"}  # have tests of their own
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+def slow_where(is_slow, figures=FIGURES):
+    return [pytest.param(figure, marks=[pytest.mark.slow] * is_slow(figure)) for figure in figures]
+
+
+@pytest.mark.parametrize("figure", slow_where(TABLES.__contains__))
 def test_smoke_survives_sigkill_with_the_same_arrays(figure, tmp_path):
     flags = "smoke", f"--workdir={tmp_path / 'killed'}"
     process = subprocess.Popen(command(figure, *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -146,7 +161,7 @@ def test_smoke_survives_sigkill_with_the_same_arrays(figure, tmp_path):
     assert all((tmp_path / "whole" / f["file"]).exists() and f["alt"] and f["caption"] for f in metrics["figures"])
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", slow_where({*TABLES, "springenberg2015/cifar_table"}.__contains__))
 @pytest.mark.parametrize("tier", [pytest.param("default", marks=pytest.mark.slow), "paper"])
 def test_dry_run_of_every_configuration(figure, tier, tmp_path):
     done = subprocess.run(command(figure, tier, "--dry_run"), cwd=ROOT, check=True, capture_output=True, text=True)
@@ -162,7 +177,7 @@ def test_dry_run_of_every_configuration(figure, tier, tmp_path):
     ],
 )
 def test_mistakes_on_the_command_line(flags, words, tmp_path):
-    done = subprocess.run(command(FIGURES[1], *flags), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command(FIGURES[-1], *flags), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and words in done.stdout + done.stderr
     assert not (ROOT / "x").exists()
 

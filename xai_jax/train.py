@@ -7,6 +7,7 @@ ends with the same parameters, bit for bit: batches, crops and dropout masks dep
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import shutil
@@ -175,14 +176,20 @@ def _initial(run):
     index, count = parallel.part()
     images, labels = next(batches(run.data, count, run.seed, 0, 0, run.transform, (index, count)))
     x = np.asarray(jax.jit(run.prepare)(images[:1]))
-    everywhere = parallel.everywhere()
-    variables = jax.jit(run.module.init, out_shardings=everywhere)(jax.random.key(run.seed), x)
+    variables = _start(run.module)(jax.random.key(run.seed), x)
     if set(variables) != {"params"}:
         raise ValueError(
             f"Expected a network with parameters alone, got {sorted(variables)}, which are not trained here."
         )
     evaluation.check_fit(Partial(run.module.apply, variables), run.prepare, images, labels, len(run.data.classes))
-    return jax.jit(sgd.begin, static_argnums=0, out_shardings=everywhere)(run.setting, variables)
+    return jax.jit(sgd.begin, static_argnums=0, out_shardings=parallel.everywhere())(run.setting, variables)
+
+
+@functools.cache
+def _start(module):
+    """The initialisation, kept for other seeds. It runs once, and optimised for a CPU it takes seconds to compile."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(module.init, out_shardings=parallel.everywhere(), compiler_options=options)
 
 
 def _bar(run):
@@ -212,7 +219,9 @@ def _batches(run, step) -> Iterator[list[tuple[Array, Array]]]:
 
 def _advance(run, state, steps, log, bar):
     """The state after some more steps. The loss is looked at now and then only: looking waits for the device."""
-    setting, gradient = run.setting, sgd.zeros(state.params)
+    setting = run.setting
+    # Laid out as `update` leaves it, or the first step would be compiled for itself.
+    gradient = jax.jit(sgd.zeros, out_shardings=parallel.everywhere())(state.params)
     first = mark = int(state.step)
     started = time.monotonic()
     for step, shares in enumerate(steps, first + 1):

@@ -13,6 +13,7 @@ from experiments import dry, runner
 from experiments.runner import Claim, Number
 from xai_jax import metrics, models, network, plots, saliency, targets
 from xai_jax.data import examples
+from xai_jax.receptive_field import receptive_field
 
 METHODS = {
     "backprop": saliency.gradient,
@@ -53,7 +54,7 @@ def neuron_maps(net, x, layer, config):
     """Strong neurons of a layer, the boxes of their receptive fields, and their maps."""
     image, channel, row, column = strong_neurons(net, x, layer, config.neurons)
     target = targets.neuron(layer, channel, (row, column))
-    boxes = receptive_boxes(net, x[image], target, config.seed)
+    boxes = receptive_field(net, layer, x).boxes(row, column)
     maps = [m(net, x[image], target, batch_size=BATCH) for m in METHODS.values()]
     return {"maps": np.stack(maps), "image": image, "channel": channel, "row": row, "column": column, "boxes": boxes}
 
@@ -74,21 +75,6 @@ def strong_neurons(net, x, layer, count):
         row, column = np.unravel_index(scores[n, :, :, best.argmax()].argmax(), scores.shape[1:3])
         found.append((n, best.argmax(), row, column))
     return np.array(found, np.int32).T
-
-
-def receptive_boxes(net, x, target, seed, draws=4):
-    """(N, 4) top, left, bottom, right of the pixels that reach each image's neuron; the whole image if none does.
-
-    Where the gradient is not zero for the image or for noisy copies of it: what rectifiers and max-pools block differs.
-    """
-    reached = np.zeros(x.shape[:3], bool)
-    for draw in range(draws):
-        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), draw), x.shape)
-        slope = saliency.gradient(net, x + draw * 0.2 * noise, target, batch_size=BATCH)
-        reached |= np.asarray(jnp.abs(slope).sum(-1) > 0)
-    reached[~reached.any((1, 2))] = True
-    boxes = [ndimage.find_objects(mask.astype(int))[0] for mask in reached]
-    return np.array([(r.start, c.start, r.stop, c.stop) for r, c in boxes], np.int32)
 
 
 _call = jax.jit(lambda f, x: f(x))

@@ -34,7 +34,7 @@ def cache(tmp_path, monkeypatch):
     models._trained.cache_clear()
 
 
-@pytest.mark.parametrize("name", fashion.NAMES)
+@pytest.mark.parametrize("name", ["fashion_maxpool", pytest.param("fashion_allcnn", marks=pytest.mark.slow)])
 def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
     model = models.load(name)
     assert model.classes == fashion_mnist.CLASSES

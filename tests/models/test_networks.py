@@ -56,6 +56,14 @@ def test_allcnn_averages_over_six_by_six():
     assert sizes["conv9"].shape == (1, 6, 6, 384)
 
 
+def test_the_width_of_allcnn_multiplies_the_channels_but_not_the_classes():
+    x = jnp.zeros((1, 57, 57, 3))
+    module = allcnn.AllCNNImageNet(classes=7, width=1 / 8)
+    found = layer_names(Partial(module.apply, jax.eval_shape(module.init, jax.random.key(0), x)), x)
+    channels = [found[f"conv{number}"].shape[-1] for number in range(1, 13)]
+    assert channels == [12, 12, 12, 32, 32, 32, 48, 48, 48, 128, 128, 7]
+
+
 @pytest.mark.parametrize("size", [32, 64, 224])
 def test_vgg_works_at_several_sizes(size):
     x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
@@ -98,6 +106,13 @@ def test_dropout_acts_in_training_only(name):
     drawn = [train(jax.random.key(seed)) for seed in (0, 1)]
     assert not np.allclose(drawn[0], drawn[1])
     assert not np.allclose(drawn[0], used)
+
+
+def test_allcnn_without_dropout_draws_nothing_in_training():
+    module, x = allcnn.AllCNNImageNet(classes=3, dropout=False), jax.ShapeDtypeStruct((2, 57, 57, 1), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    logits = jax.eval_shape(lambda v, x: module.apply(v, x, train=True), variables, x)  # no key for dropout
+    assert logits.shape == (2, 3)
 
 
 @pytest.mark.parametrize("name, shape", [("vgg", (1, 3, 9, 3)), ("zfnet", (1, 46, 90, 3)), ("allcnn", (1, 56, 90, 3))])

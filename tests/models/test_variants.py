@@ -1,5 +1,6 @@
 """Variants of ZFNet and of the Krizhevsky replication in Zeiler & Fergus 2014, Table 3, and their initialisation."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,21 +88,26 @@ def test_only_the_layers_of_table_3_can_be_removed(name):
         kernels(MODULES[name](widths=(4, 4, 4)))
 
 
-def drawn(monkeypatch, source, name, module):
-    """Shapes of all kernels, and of those that the initialiser `name` of the file `source` draws."""
-    initialise, shapes = getattr(source, name), []
+@pytest.mark.parametrize("options, deviation", [({}, 0.01), ({"deviation": 0.05}, 0.05)], ids=str)
+@pytest.mark.parametrize("name", MODULES)
+def test_all_weights_start_with_the_deviation_of_the_paper_or_another(monkeypatch, name, options, deviation):
+    found = []
 
-    def record(key, shape, dtype=jnp.float32, **options):
-        shapes.append(shape)
-        return initialise(key, shape, dtype, **options)
+    def normal(deviation):
+        def draw(key, shape, dtype):
+            found.append((deviation, shape))
+            return jnp.zeros(shape, dtype)
 
-    monkeypatch.setattr(source, name, record)
-    return kernels(module), shapes
+        return draw
+
+    monkeypatch.setattr(nn.initializers, "normal", normal)
+    shapes = kernels(MODULES[name](classes=7, **options))
+    assert found == [(deviation, shape) for shape in shapes.values()]
 
 
-@pytest.mark.parametrize("name, source", [("zfnet", zfnet), ("caffenet", caffenet)])
-def test_all_weights_start_with_the_deviation_of_the_paper(monkeypatch, name, source):
-    shapes, found = drawn(monkeypatch, source, "gaussian", MODULES[name](classes=7))
-    assert found == list(shapes.values())
-    values = zfnet.gaussian(jax.random.key(0), (100, 100))
-    assert np.std(values) == pytest.approx(0.01, rel=0.05) and abs(np.mean(values)) < 1e-3
+@pytest.mark.parametrize("name", MODULES)
+def test_training_without_dropout_draws_nothing(name):
+    module, x = MODULES[name](classes=3, dropout=False), jax.ShapeDtypeStruct((2, 47, 47, 1), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    logits = jax.eval_shape(lambda v, x: module.apply(v, x, train=True), variables, x)  # no key for dropout
+    assert logits.shape == (2, 3)

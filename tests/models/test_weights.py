@@ -47,6 +47,15 @@ def test_reads_safetensors_laid_out_by_hand(tmp_path):
     np.testing.assert_array_equal(array.astype(np.float32), [1, -2])
 
 
+@pytest.mark.parametrize("first", [0x80, 0x50, 0x0A, 0x12])
+def test_a_length_that_begins_like_another_format_is_safetensors_still(tmp_path, first):
+    header = {"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}
+    size = next(n for n in range(first, 4096, 256) if n > len(json.dumps(header)))
+    text = json.dumps(header).ljust(size).encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", size) + text + b"\x07")
+    assert weights.read(tmp_path / "x") == {"x": 7}
+
+
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     weights.write(path, ARRAYS)

@@ -93,6 +93,9 @@ _IMAGENET = images.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.
 # The whole square, less the mean pixel of ImageNet.
 _CAFFE = images.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
 
+# As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
+_ZFNET = _CAFFE._replace(size=224, crop=224 / 256)
+
 _ENTRIES = {
     "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
     "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
@@ -102,7 +105,7 @@ _ENTRIES = {
     "googlenet": _Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
     "inception_v3": _Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
     "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)"),
-    "zfnet": _Entry(zfnet.ZFNet, _IMAGENET),
+    "zfnet": _Entry(zfnet.ZFNet, _ZFNET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
     "digits": _Entry(
         digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES, train=digits.train

@@ -17,6 +17,10 @@ from xai_jax.network import keep
 
 _he = nn.initializers.he_normal()
 
+# The paper is silent about the start. A rectified logit that begins below zero for all images never learns, and with
+# max-pools whole networks begin so: the logits begin near 1 instead.
+_ALIVE = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.ones}
+
 
 class Layer(NamedTuple):
     channels: int
@@ -63,28 +67,33 @@ class AllCNN(nn.Module):
     `variant`: "base" pools, "strided" has stride 2 in the convolution before instead, "allcnn" replaces the pool by a
     convolution with stride 2, "convpool" adds that convolution and pools. `width` multiplies the channels. Every
     convolution is rectified, the last one too. Dropout (0.2 on the input, 0.5 on every halved map) acts only with
-    `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for unknown models and for images too small.
+    `train=True`, which needs `rngs={"dropout": key}`; narrow networks do better without: `dropout=False`. Raises
+    ValueError for unknown models and for images too small.
     """
 
     base: Literal["A", "B", "C"] = "C"
     variant: Literal["base", "strided", "convpool", "allcnn"] = "allcnn"
     width: float = 1.0
     classes: int = 10
+    dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         self._check(x)
-        x = nn.Dropout(0.2, deterministic=not train)(x)
+        dropping = train and self.dropout
+        x = nn.Dropout(0.2, deterministic=not dropping)(x)
         convolutions = pools = 0
-        for layer in layers(self.base, self.variant, self.width, self.classes):
+        plan = layers(self.base, self.variant, self.width, self.classes)
+        for layer in plan:
             if isinstance(layer, Pool):
                 pools += 1
                 x = tap(f"pool{pools}", complete_pool(x))
             else:
                 convolutions += 1
-                x = tap(f"conv{convolutions}", _convolution(layer, convolutions)(x))
+                start = _ALIVE if layer is plan[-1] else {}
+                x = tap(f"conv{convolutions}", _convolution(layer, convolutions, **start)(x))
                 x = tap(f"relu{convolutions}", relu(x))
-            x = nn.Dropout(layer.dropout, deterministic=not train)(x)
+            x = nn.Dropout(layer.dropout, deterministic=not dropping)(x)
         return tap("logits", x.mean((1, 2)))
 
     def _check(self, x):
@@ -98,9 +107,9 @@ class AllCNN(nn.Module):
         _check_images(x, 12)
 
 
-def _convolution(layer, number):
-    window = (layer.side, layer.side)
-    return nn.Conv(layer.channels, window, layer.stride, layer.padding, kernel_init=_he, name=f"conv{number}")
+def _convolution(layer, number, **start):
+    start = {"kernel_init": _he} | start
+    return nn.Conv(layer.channels, (layer.side,) * 2, layer.stride, layer.padding, name=f"conv{number}", **start)
 
 
 def _check_images(x, least):
@@ -165,23 +174,25 @@ DROPOUT_AFTER = 9
 
 
 class AllCNNImageNet(nn.Module):
-    """(N, 224, 224, 3) -> logits (N, classes); other sizes from 57 up work too.
+    """(N, 224, 224, 3) -> logits (N, classes); other sizes from 57 up work too. `width` multiplies the channels.
 
     Every convolution is rectified, the last one too. Dropout (rate 0.5, after layer 9) acts only with `train=True`,
-    which needs `rngs={"dropout": key}`.
+    which needs `rngs={"dropout": key}`; narrow networks do better without: `dropout=False`.
     """
 
     classes: int = 1000
+    width: float = 1.0
+    dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         if x.ndim != 4 or min(x.shape[1:3]) < 57:
             raise ValueError(f"Expected images (N, H, W, C) with sides of 57 or more, got shape {x.shape}.")
-        for number, layer in enumerate((*LAYERS, Layer(self.classes, 1)), 1):
-            window = (layer.side, layer.side)
-            x = nn.Conv(layer.channels, window, layer.stride, layer.padding, kernel_init=_he, name=f"conv{number}")(x)
-            x = tap(f"conv{number}", x)
+        hidden = (layer._replace(channels=max(1, round(layer.channels * self.width))) for layer in LAYERS)
+        for number, layer in enumerate((*hidden, Layer(self.classes, 1)), 1):
+            start = _ALIVE if number > len(LAYERS) else {}
+            x = tap(f"conv{number}", _convolution(layer, number, **start)(x))
             x = tap(f"relu{number}", relu(x))
             if number == DROPOUT_AFTER:
-                x = nn.Dropout(0.5, deterministic=not train)(x)
+                x = nn.Dropout(0.5, deterministic=not (train and self.dropout))(x)
         return tap("logits", x.mean((1, 2)))

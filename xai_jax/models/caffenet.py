@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from xai_jax.models.weights import channels_last
-from xai_jax.models.zfnet import classify, contrast_normalise, convolve, gaussian, left
+from xai_jax.models.zfnet import DEVIATION, classify, contrast_normalise, convolve, left
 from xai_jax.network import keep
 
 
@@ -57,15 +57,18 @@ class CaffeNet(nn.Module):
 
     `widths`: channels of the five convolutions, even since conv2, conv4 and conv5 work in two groups. `hidden`: size of
     fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3 of Zeiler & Fergus
-    2014, whose initialisation this is; the others keep their names. Dropout (rate 0.5, on fc6 and fc7) acts only with
-    `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for odd widths, for other layers in `without`
-    and for images too small.
+    2014, whose initialisation this is; the others keep their names. `deviation`: of the weights at the start. Dropout
+    (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow networks learn
+    only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for odd widths, for
+    other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
     without: tuple[int, ...] = ()
+    deviation: float = DEVIATION
+    dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
@@ -73,7 +76,7 @@ class CaffeNet(nn.Module):
         convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
         x = convolve(x, convolutions, _normalise, relu, tap)
         hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
-        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train)
+        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train and self.dropout)
 
     def _convolution(self, number):
         side, stride, padding, groups = _CONVOLUTIONS[number - 1]
@@ -83,13 +86,13 @@ class CaffeNet(nn.Module):
             stride,
             padding,
             feature_group_count=groups,
-            kernel_init=gaussian,
+            kernel_init=nn.initializers.normal(self.deviation),
             conv_general_dilated=_convolve if groups > 1 else None,
             name=f"conv{number}",
         )
 
     def _dense(self, number, size):
-        return nn.Dense(size, kernel_init=gaussian, name=f"fc{number}")
+        return nn.Dense(size, kernel_init=nn.initializers.normal(self.deviation), name=f"fc{number}")
 
     def _check(self, x):
         if len(self.widths) != 5 or any(width % 2 for width in self.widths):

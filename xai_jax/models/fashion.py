@@ -18,7 +18,9 @@ NAMES = ("fashion_maxpool", "fashion_allcnn")
 
 def build(name: str) -> nn.Module:
     """(N, 28, 28, 1) in [0, 1] -> logits (N, 10)."""
-    return VGG((1, 1, 1), (32, 64, 128), 256, 10) if name == "fashion_maxpool" else AllCNN("C", "allcnn", 0.25)
+    if name == "fashion_maxpool":
+        return VGG((1, 1, 1), (32, 64, 128), 256, 10)
+    return AllCNN("C", "allcnn", 0.25, dropout=False)
 
 
 def recipe(name: str):
@@ -27,7 +29,7 @@ def recipe(name: str):
 
     if name == "fashion_maxpool":
         return Recipe(epochs=8, batch=128, rate=0.05, cosine=True, decay=5e-4)
-    return Recipe(epochs=8, batch=128, rate=0.05, cosine=True, decay=5e-4)
+    return Recipe(epochs=8, batch=128, rate=0.02, cosine=True, decay=5e-4)
 
 
 def folder(name: str) -> Path:

@@ -28,10 +28,10 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     with open(path, "rb") as file:
         head = file.read(_HEAD)
+    if head[8:] == b"{":  # before it stands a length, which may begin with the bytes of other formats
+        return _read_safetensors(path)
     if head.startswith((torch_file.ZIP_MAGIC, b"\x80")):
         return torch_file.read(path)
-    if head[8:] == b"{":
-        return _read_safetensors(path)
     if head.startswith(caffe_file.STARTS):
         return caffe_file.read(path)
     raise ValueError(

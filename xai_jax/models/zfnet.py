@@ -20,7 +20,7 @@ _CONVOLUTIONS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
 REMOVABLE = (3, 4, 6, 7)  # layers that Table 3 does without
 
 # "All weights are initialized to 1e-2 and biases to 0", taken as the deviation: equal weights would stay equal.
-gaussian = nn.initializers.normal(0.01)
+DEVIATION = 0.01
 
 
 def complete_pool(x: Array) -> Array:
@@ -70,14 +70,18 @@ class ZFNet(nn.Module):
 
     `widths`: channels of the five convolutions; the paper's variant (b) has (96, 256, 512, 1024, 512). `hidden`: size
     of fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3; the others keep
-    their names. Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`.
-    Raises ValueError for another number of widths, for other layers in `without` and for images too small.
+    their names. `deviation`: of the weights at the start. Dropout (rate 0.5, on fc6 and fc7) acts only with
+    `train=True`, which needs `rngs={"dropout": key}`. Narrow networks learn only with more deviation, and do better
+    without dropout: `dropout=False`. Raises ValueError for another number of widths, for other layers in `without` and
+    for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
     without: tuple[int, ...] = ()
+    deviation: float = DEVIATION
+    dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
@@ -85,7 +89,7 @@ class ZFNet(nn.Module):
         convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
         x = convolve(x, convolutions, contrast_normalise, relu, tap)
         hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
-        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train)
+        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train and self.dropout)
 
     def _check(self, x):
         if len(self.widths) != len(_CONVOLUTIONS):
@@ -95,8 +99,8 @@ class ZFNet(nn.Module):
 
     def _convolution(self, number):
         side, stride, pad = _CONVOLUTIONS[number - 1]
-        width = self.widths[number - 1]
-        return nn.Conv(width, (side, side), stride, pad, kernel_init=gaussian, name=f"conv{number}")
+        first = nn.initializers.normal(self.deviation)
+        return nn.Conv(self.widths[number - 1], (side, side), stride, pad, kernel_init=first, name=f"conv{number}")
 
     def _dense(self, number, size):
-        return nn.Dense(size, kernel_init=gaussian, name=f"fc{number}")
+        return nn.Dense(size, kernel_init=nn.initializers.normal(self.deviation), name=f"fc{number}")

@@ -1,0 +1,72 @@
+"""Errors of ZFNet, of a replication of Krizhevsky's network and of their variants (Zeiler & Fergus 2014, Tables 2, 3).
+
+    python -m experiments.zeiler2014.imagenet \\
+        --config=configs/zeiler2014/imagenet.py:default --workdir=results/zeiler2014/imagenet
+
+smoke: seconds. default: about eight minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
+paper: about three weeks on one A100 (12 networks, five times each; --config.seeds=1 trains each once), with ImageNet
+prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    classes: int = 10
+    images: int = 4000  # of the training images, to learn
+    checked: int = 2000  # of the training and of the validation images each, to count errors of
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
+    short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
+    side: int = 63  # of the crops (section 3: 224)
+    rows: tuple[str, ...] = (  # of Table 3; none means all
+        "replication",
+        "replication_without_34",
+        "replication_without_67",
+        "replication_without_3467",
+        "zfnet",
+        "zfnet_doubled",
+        "zfnet_wider",
+    )
+    width: float = 1 / 8  # multiplies channels and hidden units
+    deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
+    dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
+    seeds: int = 3  # networks of each row; those of "zfnet" make the ensemble (Table 2: 5)
+    epochs: int = 6  # section 3: 70
+    batch: int = 32  # section 3: 128
+    rate: float = 0.003  # section 3: 0.01, for batches four times as large
+    patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
+    renormalise: float = 0.1  # largest RMS of a filter (section 3)
+    seed: int = 0  # of the first network of each row
+
+
+TIERS = {
+    "smoke": Config("digits", 10, 320, 64, (77.8,), 54, 47, ("replication", "zfnet"), 1 / 32, 0.1, seeds=2, epochs=1),
+    "default": Config(),
+    "paper": Config(
+        data="imagenet2012",
+        classes=1000,
+        images=1_281_167,
+        checked=50_000,
+        mean=(122.679, 116.669, 104.007),
+        short=256,
+        side=224,
+        rows=(),
+        width=1,
+        deviation=0.01,
+        dropout=True,
+        seeds=5,
+        epochs=70,
+        batch=128,
+        rate=0.01,
+        patience=3,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,194 @@
+"""What the experiments that train networks for ImageNet share: images, errors, how sure a comparison is, a table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+from scipy import stats
+
+from experiments import dry
+from experiments.runner import Claim
+from xai_jax import evaluation, sgd, train
+from xai_jax.data import crops, datasets
+from xai_jax.data.datasets import Dataset
+from xai_jax.network import Network
+
+BATCH = 32  # images whose errors are counted at a time
+
+
+class Task(NamedTuple):
+    """Images to learn and to check, and how they become a network's input.
+
+    `known`: the first of the training images, whose errors are counted, too. `crop` is for training, `centre` for use.
+    """
+
+    training: Dataset
+    known: Dataset
+    validation: Dataset
+    prepare: Callable[[Array], Array]
+    crop: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    centre: Callable[[np.ndarray], np.ndarray]
+
+
+def load(config: Any, crop: Callable, mean: tuple[float, ...], deviation: tuple[float, ...] = (1.0,)) -> Task:
+    """The images that `config` names: `data`, `images` to learn, `checked` to count errors of, `short` and `side`."""
+    learnt, held_out = (datasets.load(config.data, split) for split in datasets.SPLITS[config.data])
+    training = first(learnt, config.images)
+    sides = {"side": config.side, "short": config.short}
+    inputs = partial(prepare, mean=mean, deviation=deviation)
+    known, validation = first(training, config.checked), first(held_out, config.checked)
+    return Task(training, known, validation, inputs, partial(crop, **sides), partial(centre, **sides))
+
+
+def first(data: Dataset, count: int) -> Dataset:
+    """The first `count` images, or all where there are no more."""
+    return datasets.OnDisk("the first images", min(count, len(data)), data.__getitem__, data.classes)
+
+
+def prepare(images: Array, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Array:
+    """uint8 (N, H, W, C) -> (pixel - mean) / deviation, both of one value for each channel or for all."""
+    return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(deviation)
+
+
+def centre(image: np.ndarray, side: int, short: int) -> np.ndarray:
+    """The middle of an image whose shorter side is made `short`: (H, W, C) uint8 -> (side, side, C)."""
+    return crops.centre_crop(crops.resize_short(image, short), side)
+
+
+def fit(module: nn.Module, task: Task, recipe: sgd.Recipe, workdir: Path, seed: int) -> Network:
+    """A network trained in `workdir`, or read from there. Errors on plateaus are those of centre crops."""
+    check = {"check": task.validation, "check_transform": task.centre} if recipe.patience else {}
+    common = {"seed": seed, "prepare": task.prepare, "transform": task.crop}
+    return Partial(module.apply, train.fit(module, task.training, recipe, workdir, **common, **check))
+
+
+def errors(net: Network, data: Dataset, task: Task, transform: Callable) -> evaluation.Errors:
+    """Errors in %, of few images at a time: there may be ten crops of each."""
+    return evaluation.errors(net, data, task.prepare, transform, batch=BATCH)
+
+
+def plan(
+    name: str, module: nn.Module, recipe: sgd.Recipe, config: Any, shape: tuple[int, int, int], crops: int
+) -> list[dry.Step]:
+    """The steps of training of one network, and its errors over `crops` of each image of `shape` (H, W, C)."""
+    per_epoch = config.images // recipe.batch
+    setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), deviation=(1.0,))
+    variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    state = jax.eval_shape(partial(sgd.begin, setting), variables)
+    images = jax.ShapeDtypeStruct((recipe.batch, *shape), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((recipe.batch,), jnp.int32)
+    seen = jax.ShapeDtypeStruct((BATCH * crops, *shape), jnp.uint8)
+
+    def classify(variables, images):
+        return module.apply(variables, inputs(images))
+
+    steps, batches = round(recipe.epochs * per_epoch), 2 * -(-config.checked // BATCH)  # of both splits
+    return [
+        dry.Step(f"step, {name}", sgd.step(setting, inputs), (state, images, labels), steps),
+        dry.Step(f"errors, {name}", classify, (variables, seen), batches),
+    ]
+
+
+class Verdict(NamedTuple):
+    """A sum of means, its standard error, the chance of one so far below zero, and what follows at the 5 % level."""
+
+    value: float
+    error: float
+    p: float
+    held: bool | None
+
+
+def below_zero(terms: Sequence[tuple[float, np.ndarray]]) -> Verdict:
+    """Whether the weighted sum of the samples' means is below zero, by Welch's t-test with Satterthwaite's freedom.
+
+    `held` is True where it is, False where it is above, None where the test cannot tell, as with single values.
+    """
+    value = sum(weight * sample.mean() for weight, sample in terms)
+    if min(len(sample) for _, sample in terms) < 2:
+        return Verdict(value, np.nan, np.nan, None)
+    parts = np.array([weight**2 * sample.var(ddof=1) / len(sample) for weight, sample in terms])
+    error = np.sqrt(parts.sum())
+    if not error:
+        return Verdict(value, error, np.nan, None)
+    freedom = parts.sum() ** 2 / sum(
+        part**2 / (len(sample) - 1) for part, (_, sample) in zip(parts, terms, strict=True)
+    )
+    p = float(stats.t.cdf(value / error, freedom))
+    return Verdict(value, error, p, True if p < 0.05 else False if p > 0.95 else None)
+
+
+def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> Claim:
+    """A claim that some errors are lower than others: that `formula`, a sum of mean errors, is below zero."""
+    found = below_zero(terms)
+    if np.isnan(found.p):
+        return Claim(words, source, None, f"{formula} = {found.value:+.2f} points, too few networks to tell")
+    return Claim(words, source, found.held, f"{formula} = {found.value:+.2f} ± {found.error:.2f}, p = {found.p:.3f}")
+
+
+def spreads(values: np.ndarray) -> list[str]:
+    """Mean and deviation of each column of (networks, kinds of errors), as words."""
+    deviations = [f" ± {column.std():.1f}" if len(column) > 1 else "" for column in values.T]
+    return [f"{mean:.1f}{deviation}" for mean, deviation in zip(values.mean(0), deviations, strict=True)]
+
+
+class Line(NamedTuple):
+    """A line of a table: its words, and the same kinds of errors as found here (over seeds) and in the paper."""
+
+    title: str
+    cells: tuple[str, ...]
+    here: Mapping[str, np.ndarray]
+    paper: Mapping[str, float]
+
+
+# Edge and face of the dots, by kind of error.
+STYLES = {"training, top-1": ("tab:grey", "none"), "validation, top-1": ("tab:blue", "tab:blue")}
+SPAN = 4.0  # points that an axis shows at least, so that half a point looks small
+
+
+def table(lines: Sequence[Line], columns: Sequence[str], data: str) -> Figure:
+    """The lines as words on the left, as dots on the right: one for each network here, and beside them the paper's."""
+    figure = Figure(figsize=(13, 1.1 + 0.3 * len(lines)), layout="constrained")
+    words, here, paper = figure.subplots(1, 3, sharey=True, width_ratios=(2.6 + len(columns), 2.6, 2.6))
+    _write(words, lines, columns)
+    _draw(here, f"here: {data}", [line.here for line in lines])
+    _draw(paper, "paper: ImageNet", [line.paper for line in lines])
+    here.set_ylim(len(lines) - 0.5, -0.5)
+    dots = {artist.get_label(): artist for artist in here.lines if artist.get_label() in STYLES}
+    figure.legend(dots.values(), dots, fontsize=8, frameon=False, loc="outside lower right", ncols=len(STYLES))
+    return figure
+
+
+def _write(axis, lines, columns):
+    places = np.linspace(0.44, 0.96, len(columns))
+    axis.axis("off")
+    for x, text in zip(places, columns, strict=True):
+        axis.text(x, -0.7, text, fontsize=8, ha="center", va="bottom", weight="bold")
+    for y, line in enumerate(lines):
+        axis.text(0, y, line.title, fontsize=8.5, va="center")
+        for x, cell in zip(places, line.cells, strict=True):
+            axis.text(x, y, cell, fontsize=8.5, va="center", ha="center")
+
+
+def _draw(axis, title, errors):
+    for y, kinds in enumerate(errors):
+        for kind, values in kinds.items():
+            (edge, face), values = STYLES[kind], np.atleast_1d(values)
+            axis.plot(values, np.full(len(values), y), "o", mfc=face, mec=edge, ms=5, label=kind)
+            if len(values) > 1:
+                axis.plot([values.mean()] * 2, [y - 0.32, y + 0.32], color=edge, lw=1.2)
+    low, high = axis.get_xlim()
+    margin = max(0, SPAN - (high - low)) / 2
+    axis.set_xlim(low - margin, high + margin)
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("error (%)", fontsize=8)
+    axis.grid(axis="y", color="0.92")
+    axis.tick_params(labelsize=8, left=False, labelleft=False)
+    axis.spines[["top", "right", "left"]].set_visible(False)

@@ -1,0 +1,281 @@
+"""The experiments that train networks for ImageNet: settings, inputs, ensembles, verdicts, resuming, dry runs."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from scipy import stats
+
+from configs.springenberg2015 import imagenet as springenberg_config
+from configs.zeiler2014 import imagenet as zeiler_config
+from experiments import classifiers, dry, runner
+from experiments.springenberg2015 import imagenet as springenberg
+from experiments.zeiler2014 import imagenet as zeiler
+from xai_jax import evaluation, models, sgd
+from xai_jax.data import crops, datasets
+from xai_jax.models import weights
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = {zeiler: zeiler_config, springenberg: springenberg_config}
+RNG = np.random.default_rng(0)
+
+
+def made(count, shape=(20, 26, 3), classes=4):
+    images = np.random.default_rng(count).integers(0, 256, (count, *shape), np.uint8)
+    return datasets.InMemory(images, np.arange(count, dtype=np.int32) % classes, tuple("abcdefghij"[:classes]))
+
+
+def test_the_paper_tiers_train_the_networks_that_models_loads():
+    config = zeiler_config.get_config("paper")
+    assert zeiler.build(zeiler.ROWS["zfnet"], config) == models.module("zfnet")
+    assert zeiler.build(zeiler.ROWS["replication"], config) == models.module("caffenet")
+    networks = springenberg.networks(springenberg_config.get_config("paper"))
+    assert networks == {"allcnn": models.module("allcnn_imagenet"), "caffenet": models.module("caffenet")}
+
+
+@pytest.mark.parametrize("name, experiment", [("zfnet", zeiler), ("allcnn_imagenet", springenberg)])
+def test_loaded_networks_read_photographs_as_training_did(name, experiment, tmp_path, monkeypatch):
+    config = CONFIGS[experiment].get_config("paper")
+    photograph = RNG.integers(0, 256, (256, 300, 3), np.uint8)
+    monkeypatch.setattr(datasets, "load", lambda *_: made(4))
+    if experiment is zeiler:
+        task = classifiers.load(config, crops.one_of_ten, config.mean)
+    else:
+        task = springenberg.task("allcnn", config)
+    path = tmp_path / "weights.safetensors"
+    weights.write(path, jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), weights.flatten(models.abstract(name)[1])))
+    model = models.load(name, path)
+    x = jax.jit(task.prepare)(task.centre(photograph)[None])
+    np.testing.assert_allclose(x, model.preprocess([photograph]), rtol=1e-6, atol=1e-6)
+    assert x.shape == (1, 224, 224, 3) and abs(np.asarray(x)).max() > (100 if name == "zfnet" else 1.5)
+
+
+def test_the_rows_of_table_3_at_the_width_of_the_configuration():
+    config = dataclasses.replace(zeiler_config.get_config("paper"), width=1 / 8)
+    built = {name: zeiler.build(row, config) for name, row in zeiler.ROWS.items()}
+    assert len(built) == 12
+    assert built["zfnet"].widths == (12, 32, 48, 48, 32) and built["zfnet"].hidden == 512
+    assert built["zfnet_wider_doubled"].widths == (12, 32, 64, 128, 64)
+    assert built["zfnet_wider_doubled"].hidden == built["replication_doubled"].hidden == 1024
+    assert built["replication_halved"].hidden == built["zfnet_halved"].hidden == 256
+    assert {m.without for m in built.values()} == {(), (3, 4), (7,), (6, 7), (3, 4, 6, 7)}
+    tiny = dataclasses.replace(config, width=1 / 100)
+    assert zeiler.build(zeiler.ROWS["replication"], tiny).widths == (2, 2, 4, 4, 2)  # even, for two groups
+
+
+def test_rows_that_are_none_are_named():
+    config = dataclasses.replace(zeiler_config.get_config("smoke"), rows=("zfnet", "alexnet"))
+    with pytest.raises(ValueError, match="Expected rows out of replication, .* got zfnet, alexnet"):
+        zeiler.plan(config)
+
+
+def test_recipes_of_the_papers():
+    config = zeiler_config.get_config("paper")
+    expected = sgd.Recipe(epochs=70, batch=128, rate=0.01, patience=config.patience, momentum=0.9, renormalise=0.1)
+    assert zeiler.recipe(config) == expected and config.patience > 0
+    config = springenberg_config.get_config("paper")
+    recipe, per_epoch = springenberg.recipe(config), config.images // 64
+    assert (recipe.batch, recipe.decay, round(recipe.epochs * per_epoch)) == (64, 5e-4, 450_000)
+    rates = [float(sgd.schedule(recipe, per_epoch)(step)) for step in (0, 199_999, 200_001, 399_999, 400_001, 449_999)]
+    np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4], rtol=1e-4)
+
+
+def test_the_share_of_parameters_here_is_that_at_full_size():
+    config = springenberg_config.get_config("default")
+    counts = springenberg.parameters(springenberg.networks(config), config)
+    assert (counts["allcnn at full size"], counts["caffenet at full size"]) == (9_372_840, 60_965_224)
+    full = counts["allcnn at full size"] / counts["caffenet at full size"]
+    assert counts["allcnn"] / counts["caffenet"] == pytest.approx(full, rel=0.02)
+
+
+def test_the_first_images_in_order():
+    data = made(9)
+    few = classifiers.first(data, 5)
+    assert len(few) == 5 and len(classifiers.first(data, 50)) == 9 and few.classes == data.classes
+    images, labels = few.arrays()
+    np.testing.assert_array_equal(images, data.images[:5])
+    np.testing.assert_array_equal(labels, data.labels[:5])
+
+
+def test_the_centre_is_what_ten_crops_call_it():
+    image = RNG.integers(0, 256, (31, 44, 3), np.uint8)
+    np.testing.assert_array_equal(classifiers.centre(image, 15, 20), crops.ten_crop(image, 15, 20)[4])
+
+
+def linear(matrix, x, relu=None, tap=None):
+    return x.reshape(len(x), -1) @ matrix
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def test_ensembles_average_probabilities_over_networks_and_crops():
+    matrices = [RNG.normal(size=(12 * 12 * 3, 4)).astype("f") for _ in range(3)]
+    nets, data = [Partial(linear, matrix) for matrix in matrices], made(40)
+    config = dataclasses.replace(zeiler_config.get_config("smoke"), short=14, side=12)
+    found = evaluation.errors(zeiler.ensemble(nets), data, transform=zeiler.ten_crop(config))
+    wrong = 0
+    for image, label in zip(data.images, data.labels, strict=True):
+        each = crops.ten_crop(image, 12, 14).reshape(10, -1).astype(float) / 255
+        scores = np.mean([softmax(crop @ matrix.astype(float)) for crop in each for matrix in matrices], 0)
+        wrong += scores.argmax() != label
+    assert found.top1 == pytest.approx(100 * wrong / 40) and 0 < wrong < 40
+    alone = [evaluation.errors(net, data, transform=zeiler.ten_crop(config)).top1 for net in nets]
+    assert len({*alone, found.top1}) > 1
+
+
+def test_below_zero_is_welchs_test():
+    a, b = RNG.normal(0, 1, 4), RNG.normal(1, 3, 6)
+    expected = stats.ttest_ind(a, b, equal_var=False, alternative="less")
+    found = classifiers.below_zero([(1, a), (-1, b)])
+    assert found.p == pytest.approx(expected.pvalue) and found.value == pytest.approx(a.mean() - b.mean())
+    assert found.value / found.error == pytest.approx(expected.statistic)
+    alone = classifiers.below_zero([(2, a)])
+    assert alone.p == pytest.approx(stats.ttest_1samp(a, 0, alternative="less").pvalue)
+
+
+def test_below_zero_says_true_false_or_that_it_cannot_tell():
+    low, high, noisy = np.array([1, 1.1, 0.9]), np.array([2, 2.1, 1.9]), np.array([-9, 1.0, 9])
+    assert classifiers.below_zero([(1, low), (-1, high)]).held is True
+    assert classifiers.below_zero([(1, high), (-1, low)]).held is False
+    for terms in ([(1, low), (-1, noisy)], [(1, low), (-1, high[:1])], [(1, low[:1])], [(1, low * 0), (-1, high * 0)]):
+        assert classifiers.below_zero(terms).held is None
+
+
+def spread(value):
+    """Three networks' (training, top-1, top-5) errors around those of the paper."""
+    return np.array([value, value, value]) + np.array([-0.1, 0, 0.1])[:, None]
+
+
+def claims(found, ensembles):
+    run = runner.Run(Path(), "")
+    zeiler.report(run, found, ensembles)
+    return run
+
+
+def test_every_claim_holds_for_the_papers_own_numbers_and_none_for_their_opposites():
+    found = {name: spread(row.paper) for name, row in zeiler.ROWS.items()}
+    ensembles = {name: np.array(values) for name, values in zeiler.ENSEMBLES.items()}
+    run = claims(found, ensembles)
+    assert [claim.held for claim in run.claims] == [True] * 6
+    assert len(run.numbers) == 3 * 12 + 2 * 2
+    assert all(number.paper_tag == "V:ZF" and number.unit == "%" for number in run.numbers)
+    assert all(number.value == pytest.approx(number.paper) for number in run.numbers)
+    opposite = claims({n: 100 - v for n, v in found.items()}, {n: 100 - v for n, v in ensembles.items()})
+    assert [claim.held for claim in opposite.claims] == [False] * 6
+
+
+def test_claims_about_rows_that_were_left_out_or_trained_once_are_open():
+    found = {name: spread(zeiler.ROWS[name].paper) for name in ("replication", "zfnet")}
+    few = claims(found, {"a": np.array([36.7, 15.3])})
+    assert [claim.held for claim in few.claims] == [True, None, None, None, None, True]
+    once = claims({name: spread(row.paper)[:1] for name, row in zeiler.ROWS.items()}, {"a": np.array([36.7, 15.3])})
+    assert {claim.held for claim in once.claims} == {None}
+    assert claims({"replication": spread((1, 2, 3))}, {}).claims[-1].held is None
+
+
+@pytest.mark.parametrize("difference, held", [(0.5, True), (3.0, False), (1.0, None)])
+def test_all_cnn_comes_close_or_not(difference, held):
+    found = {"caffenet": spread((30, 40.0, 5)), "allcnn": spread((30, 40 + difference, 5))}
+    config = springenberg_config.get_config("default")
+    run = runner.Run(Path(), "")
+    springenberg.report(run, found, springenberg.parameters(springenberg.networks(config), config))
+    assert [claim.held for claim in run.claims] == [True, held]
+
+
+SHORT = {
+    zeiler: {"rows": ("zfnet",), "images": 96, "checked": 32},
+    springenberg: {"images": 96, "checked": 32, "iterations": 3, "drop_every": 2},
+}
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(zeiler, id="zeiler"), pytest.param(springenberg, id="springenberg", marks=pytest.mark.slow)],
+)
+def test_an_interrupted_run_goes_on_and_ends_the_same(experiment, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIGS[experiment].get_config("smoke"), **SHORT[experiment])
+    fit, calls = classifiers.fit, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifiers, "fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            runner.execute(experiment.EXPERIMENT, config, tmp_path / "stopped", "smoke")
+    for name in ("stopped", "whole"):
+        runner.execute(experiment.EXPERIMENT, config, tmp_path / name, "smoke")
+    stopped, whole = (np.load(tmp_path / name / "arrays.npz") for name in ("stopped", "whole"))
+    assert list(stopped) == list(whole)
+    for name in whole:
+        np.testing.assert_array_equal(stopped[name], whole[name])
+    metrics = json.loads((tmp_path / "whole/metrics.json").read_text())
+    assert metrics["claims"] and metrics["numbers"] and metrics["summary"]
+    assert all((tmp_path / "whole" / figure["file"]).exists() for figure in metrics["figures"])
+    trained = sorted((tmp_path / "whole/training").glob("*/weights.safetensors"))
+    assert len(trained) == config.seeds * (1 if experiment is zeiler else 2)
+
+
+@pytest.mark.parametrize("experiment", CONFIGS, ids=["zeiler", "springenberg"])
+def test_every_step_of_the_paper_has_a_shape_and_a_count(experiment):
+    config = CONFIGS[experiment].get_config("paper")
+    if experiment is zeiler:
+        config = dataclasses.replace(config, rows=("replication_without_3467", "zfnet_wider_doubled"))
+    plan = experiment.plan(config)
+    for step in plan:
+        jax.eval_shape(step.function, *step.arguments)
+    steps = {step.name: step.repeats for step in plan}
+    assert len(steps) == 4
+    if experiment is zeiler:
+        assert steps["step, zfnet_wider_doubled"] == 5 * 70 * (1_281_167 // 128)
+        assert steps["errors, zfnet_wider_doubled"] == 5 * 2 * -(-50_000 // 32)
+        assert plan[1].arguments[1].shape == (320, 224, 224, 3)
+    else:
+        assert steps["step, allcnn"] == steps["step, caffenet"] == 3 * 450_000
+        assert plan[1].arguments[1].shape == (32, 224, 224, 3)
+
+
+def test_a_smoke_plan_lowers_for_accelerators():
+    config = dataclasses.replace(zeiler_config.get_config("smoke"), rows=("zfnet",))
+    report = dry.report("zeiler2014/imagenet", zeiler.plan(config), "A100")
+    assert "All steps lower for cuda and tpu" in report
+
+
+def command(experiment, tier, *flags):
+    name = experiment.EXPERIMENT.name
+    module = f"experiments.{name.replace('/', '.')}"
+    return [sys.executable, "-m", module, f"--config=configs/{name}.py:{tier}", *flags]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", CONFIGS, ids=["zeiler", "springenberg"])
+def test_smoke_survives_sigkill_in_the_middle_of_training(experiment, tmp_path):
+    flags = f"--workdir={tmp_path / 'killed'}", "--config.images=1280"
+    process = subprocess.Popen(command(experiment, "smoke", *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "killed/training").glob("*/metrics.jsonl")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "killed/stages").glob("*.npz"))
+    for name in ("killed", "whole"):
+        flags = f"--workdir={tmp_path / name}", "--config.images=1280"
+        subprocess.run(command(experiment, "smoke", *flags), cwd=ROOT, check=True, capture_output=True)
+    killed, whole = (np.load(tmp_path / name / "arrays.npz") for name in ("killed", "whole"))
+    assert list(killed) == list(whole)
+    for name in whole:
+        np.testing.assert_array_equal(killed[name], whole[name])

@@ -1,0 +1,91 @@
+"""Receptive fields: which pixels a unit of a layer sees, exactly, in any Network.
+
+They are the image patches beside the projections of Zeiler & Fergus 2014 (Fig. 2). The network's jaxpr says what each
+value is made of (see `xai_jax.dependence`), so nothing has to be computed and weights do not matter.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from xai_jax import network, targets
+from xai_jax.dependence import Span, Unknown, follow
+from xai_jax.network import Network
+from xai_jax.pooling import Pair
+
+
+class ReceptiveField(NamedTuple):
+    """The pixels that the units of a layer see; pairs are (vertical, horizontal), in pixels.
+
+    The unit in row r and column c sees `size` pixels from `offset + stride * (r, c)` on, partly outside the image where
+    the network pads. `rows` (h, 2) and `columns` (w, 2) hold what is inside it: first pixel, and the one behind the
+    last, for each row and column of units. Both are one long for layers (N, C). Where units differ in size, behind
+    reflecting padding for example, `size` is the largest, and `offset` belongs to the middle of the layer.
+    """
+
+    size: Pair
+    stride: Pair
+    offset: Pair
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def boxes(self, rows: Any, columns: Any) -> np.ndarray:
+        """Fields of units at `rows` and `columns` (n,), clipped to the image: (n, 4) top, left, bottom, right."""
+        (top, bottom), (left, right) = self.rows[rows].T, self.columns[columns].T
+        return np.stack([top, left, bottom, right], axis=-1)
+
+
+def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -> ReceptiveField:
+    """Size, stride, offset and borders of the receptive fields of `layer`, (N, h, w, C) or (N, C).
+
+    `x` is shaped like the network's input; its values are not used. Units that every pixel reaches, behind an average
+    over positions or a fully connected layer, have stride 0. Raises ValueError for an unknown layer, and
+    NotImplementedError, naming the operation, for layers behind one whose dependencies are not known here.
+    """
+    targets.check(net, x, targets.neuron(layer, 0))
+    leaves, tree = jax.tree.flatten(network.as_network(net))
+    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    shape, spans = _layers(tree, shapes, jax.ShapeDtypeStruct(x.shape, x.dtype))[layer]
+    for span in spans:
+        if isinstance(span, Unknown):
+            raise NotImplementedError(
+                f"Expected operations whose dependencies are known before layer {layer!r}, got {span.operation!r}."
+            )
+    size, stride, offset, inside = zip(*map(_geometry, spans, (1, 2), (*shape[1:-1], 1, 1)[:2]), strict=True)
+    return ReceptiveField(size, stride, offset, *inside)
+
+
+@functools.lru_cache(maxsize=64)
+def _layers(tree, leaves, x):
+    """{layer: (its shape, (span over the image's rows, over its columns))}"""
+    names = []
+
+    def activations(net, x):
+        kept = network.capture(net, x)[1]
+        names.extend(kept)
+        return list(kept.values())
+
+    net = jax.tree.unflatten(tree, leaves)
+    closed, shapes = jax.make_jaxpr(activations, return_shape=True)(net, x)
+    spans = []
+    for axis in (1, 2):
+        pixels = np.tile(np.arange(x.shape[axis]), (2, 1))
+        spans.append(follow(closed, [None] * len(leaves) + [Span(axis, pixels, pixels + 1, 1)]))
+    return {
+        name: (shape.shape, pair) for name, shape, pair in zip(names, shapes, zip(*spans, strict=True), strict=True)
+    }
+
+
+def _geometry(span, axis, units):
+    """Size, stride, offset, and intervals inside the image, of units along `axis` of a layer."""
+    if span is None:  # the layer does not depend on the image
+        return 0, 0, 0, np.zeros((units, 2), np.int64)
+    span = span if span.axis == axis and span.start.shape[1] == units else span.whole().spread(axis, units)
+    middle, (start, stop) = units // 2, (span.start[1], span.stop[1])
+    inside = np.where((start < stop)[:, None], np.stack([start, stop], axis=-1), 0)
+    offset = span.start[0, middle] - middle * span.stride
+    return int((span.stop[0] - span.start[0]).max()), span.stride, int(offset), inside
