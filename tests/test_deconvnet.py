@@ -105,12 +105,12 @@ def prepared(images):
 
 
 def test_data_sets_are_read_once_and_memory_does_not_grow():
-    few, many = Stream(64), Stream(640)
+    few, many = Stream(320), Stream(1600)
     for stream in (few, many):
         found = deconvnet.top_k(NET, NAMES, stream, 9, prepared, crop, batch=16)
         assert sorted(stream.asked) == list(range(len(stream)))
-    assert many.most <= 3 * few.most  # which of the few live arrays are counted is a matter of timing
-    x = np.stack([crop(stream[i][0]) for i in range(640)]).astype(np.float32) / 16
+    assert many.most <= 2 * few.most  # kept activations would make it five; how many batches are alive is timing
+    x = np.stack([crop(stream[i][0]) for i in range(1600)]).astype(np.float32) / 16
     expected = deconvnet.top_k(NET, NAMES, x, 9, batch=16)
     for layer in NAMES:
         np.testing.assert_array_equal(found[layer].images, expected[layer].images)

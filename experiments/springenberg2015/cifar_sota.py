@@ -111,8 +111,8 @@ def flip_and_shift(key: Array, x: Array, most: int) -> Array:
 def distort(key: Array, x: Array, turn: float, zoom: float, slide: float) -> Array:
     """Images (N, S, S, C) mirrored by chance, turned, zoomed and moved at random; zeros come in.
 
-    By up to `turn` degrees, and `zoom` and `slide` of their side. The paper says only that its heavy augmentation
-    follows Graham (2014), as it is remembered (unverified); the extent is ours.
+    By up to `turn` degrees, and `zoom` and `slide` of their side: choices of ours. The paper's heavy augmentation is
+    said to follow Graham (2014), unverified.
     """
     flipping, drawing = jax.random.split(key)
     most = jnp.array([math.radians(turn), zoom, slide * x.shape[1], slide * x.shape[1]], jnp.float32)
@@ -223,7 +223,8 @@ def rivalry(name, errors, config):
     setting = SETTINGS[name]
     rival = min((other for other in setting.others if "Fractional" not in other), key=setting.others.get)
     words = f"{setting.network} errs less than {rival}: {setting.title}."
-    if name not in errors or jobs(config)[name].data != setting.data:
+    job = jobs(config).get(name)
+    if job is None or job.data != setting.data:
         here = f"the other method's {setting.others[rival]:.2f} % are for {setting.title}, not for {config.data}"
         return Claim(words, "Tables 4 and 5", None, here)
     found = tables.interval(errors[name])

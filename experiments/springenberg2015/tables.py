@@ -62,8 +62,8 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[str]], ruled: Sequenc
     figure = Figure(figsize=(1.4 * (len(columns) + first), 0.7 + 0.24 * len(lines)), layout="constrained")
     axis = figure.subplots()
     axis.axis("off")
-    axis.set(xlim=(-first, len(columns) - 1), ylim=(len(lines) - 0.4, -1.7))
-    for y, line in enumerate([columns, *lines], -1):
+    axis.set(xlim=(-first, len(columns) - 1), ylim=(len(lines) - 0.4, -1.9))
+    for y, line in zip([-1.2, *range(len(lines))], [columns, *lines], strict=True):
         weight = "bold" if y < 0 else "normal"
         axis.text(-first, y, line[0], fontsize=9, weight=weight, va="center")
         for x, words in enumerate(line[1:]):
