@@ -63,10 +63,12 @@ def centre(image: np.ndarray, side: int, short: int) -> np.ndarray:
     return crops.centre_crop(crops.resize_short(image, short), side)
 
 
-def fit(module: nn.Module, task: Task, recipe: sgd.Recipe, workdir: Path, seed: int) -> Network:
+def fit(
+    module: nn.Module, task: Task, recipe: sgd.Recipe, workdir: Path, seed: int, keep_epochs: bool = False
+) -> Network:
     """A network trained in `workdir`, or read from there. Errors on plateaus are those of centre crops."""
     check = {"check": task.validation, "check_transform": task.centre} if recipe.patience else {}
-    common = {"seed": seed, "prepare": task.prepare, "transform": task.crop}
+    common = {"seed": seed, "prepare": task.prepare, "transform": task.crop, "keep_epochs": keep_epochs}
     return Partial(module.apply, train.fit(module, task.training, recipe, workdir, **common, **check))
 
 

@@ -62,7 +62,8 @@ def run(config: Any, run: runner.Run) -> None:
 
     def trained(name, seed):
         workdir = run.workdir / "training" / f"{name}-{seed}"
-        return classifiers.fit(modules[name], task, recipe(config), workdir, seed)
+        followed = (name, seed) == ("zfnet", config.seed)  # by zeiler2014/evolution
+        return classifiers.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
 
     seeds = range(config.seed, config.seed + config.seeds)
     for name, seed in run.progress([(name, seed) for name in names for seed in seeds], "networks"):
