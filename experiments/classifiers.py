@@ -131,8 +131,8 @@ def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np
     """A claim that some errors are lower than others: that `formula`, a sum of mean errors, is below zero."""
     found = below_zero(terms)
     if np.isnan(found.p):
-        return Claim(words, source, None, f"{formula} = {found.value:+.2f} points, too few networks to tell")
-    return Claim(words, source, found.held, f"{formula} = {found.value:+.2f} ± {found.error:.2f}, p = {found.p:.3f}")
+        return Claim(words, source, None, f"{formula} = {found.value:+.3g}, too few networks, or too alike, to tell")
+    return Claim(words, source, found.held, f"{formula} = {found.value:+.3g} ± {found.error:.2g}, p = {found.p:.3f}")
 
 
 def spreads(values: np.ndarray) -> list[str]:
@@ -155,13 +155,13 @@ STYLES = {"training, top-1": ("tab:grey", "none"), "validation, top-1": ("tab:bl
 SPAN = 4.0  # points that an axis shows at least, so that half a point looks small
 
 
-def table(lines: Sequence[Line], columns: Sequence[str], data: str) -> Figure:
+def table(lines: Sequence[Line], columns: Sequence[str], data: str, unit: str = "error (%)") -> Figure:
     """The lines as words on the left, as dots on the right: one for each network here, and beside them the paper's."""
     figure = Figure(figsize=(13, 1.1 + 0.3 * len(lines)), layout="constrained")
     words, here, paper = figure.subplots(1, 3, sharey=True, width_ratios=(2.6 + len(columns), 2.6, 2.6))
     _write(words, lines, columns)
-    _draw(here, f"here: {data}", [line.here for line in lines])
-    _draw(paper, "paper: ImageNet", [line.paper for line in lines])
+    _draw(here, f"here: {data}", [line.here for line in lines], unit)
+    _draw(paper, "paper: ImageNet", [line.paper for line in lines], unit)
     here.set_ylim(len(lines) - 0.5, -0.5)
     dots = {artist.get_label(): artist for artist in here.lines if artist.get_label() in STYLES}
     figure.legend(dots.values(), dots, fontsize=8, frameon=False, loc="outside lower right", ncols=len(STYLES))
@@ -179,7 +179,7 @@ def _write(axis, lines, columns):
             axis.text(x, y, cell, fontsize=8.5, va="center", ha="center")
 
 
-def _draw(axis, title, errors):
+def _draw(axis, title, errors, unit):
     for y, kinds in enumerate(errors):
         for kind, values in kinds.items():
             (edge, face), values = STYLES[kind], np.atleast_1d(values)
@@ -190,7 +190,7 @@ def _draw(axis, title, errors):
     margin = max(0, SPAN - (high - low)) / 2
     axis.set_xlim(low - margin, high + margin)
     axis.set_title(title, fontsize=9)
-    axis.set_xlabel("error (%)", fontsize=8)
+    axis.set_xlabel(unit, fontsize=8)
     axis.grid(axis="y", color="0.92")
     axis.tick_params(labelsize=8, left=False, labelleft=False)
     axis.spines[["top", "right", "left"]].set_visible(False)

@@ -158,7 +158,7 @@ def _main(experiment, argv):
         if _DISTRIBUTED.value:
             _join(_DISTRIBUTED.value)
         execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
-    except (UserError, TrainingError) as error:
+    except (UserError, TrainingError, FileNotFoundError) as error:
         _stop(f"{experiment.name}: {error}")
 
 

@@ -201,7 +201,7 @@ def report(run, rates, errors, config):
 
 def claim(comparison: Comparison, cost: Interval, config: Any) -> Claim:
     """A cost is none if it is surely below the margin."""
-    trained = f"{config.data}, {config.width:g} times the paper's width, {config.epochs:g} epochs"
+    trained = f"{config.data}, {config.width:g} times the paper's width, epochs: {config.epochs:g}"
     measured = (
         f"{comparison.words}, points of error: {cost.words()}, averaged over base models {', '.join(config.bases)} "
         f"({trained}); by a margin fixed before, a cost surely below {config.margin:g} counts as none"

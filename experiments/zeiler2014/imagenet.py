@@ -74,7 +74,7 @@ def run(config: Any, run: runner.Run) -> None:
     run.figure("table3", *table_3(found, config))
     if ensembles:
         run.figure("table2", *table_2(found, ensembles, config))
-    report(run, found, ensembles)
+    report(run, found, ensembles, config)
 
 
 def chosen(config: Any) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ def line_2(title, values, paper):
     return Line(title, cells, {"validation, top-1": values[:, 0]}, {"validation, top-1": paper[0]})
 
 
-def report(run, found, ensembles):
+def report(run, found, ensembles, config):
     """Numbers beside the paper's, and claims."""
     kinds = ("training top-1", "validation top-1", "validation top-5")
     for name, values in found.items():
@@ -184,8 +184,8 @@ def report(run, found, ensembles):
     for name, values in ensembles.items():
         for kind, value, paper in zip(kinds[1:], values, ENSEMBLES[name], strict=True):
             run.numbers.append(Number(f"ensemble {name}, {kind}", value, None, "%", paper, "V:ZF"))
-    run.claims += [contrast(found, *arguments) for arguments in CONTRASTS]
-    run.claims += [the_worst(found), better_together(found, ensembles)]
+    run.claims += [contrast(found, config, *arguments) for arguments in CONTRASTS]
+    run.claims += [the_worst(found, config), better_together(found, ensembles)]
 
 
 # Claims that one error is below another, or a sum of errors below zero: column of the errors, weights of the rows.
@@ -207,20 +207,30 @@ CONTRASTS = (
 )
 
 
-def contrast(found, words, source, weights, column=VALIDATION):
-    """Whether a sum of rows' errors is below zero; None where a row was left out."""
+def untrained(errors: np.ndarray, classes: int) -> int:
+    """How many networks (networks, kinds of errors) learnt nothing: their validation error is near a guess's."""
+    return int((errors[:, VALIDATION] > 0.9 * 100 * (1 - 1 / classes)).sum())
+
+
+def contrast(found, config, words, source, weights, column=VALIDATION):
+    """Whether a sum of rows' errors is below zero; None where a row was left out, or some networks learnt nothing."""
     missing = [name for name in weights if name not in found]
     if missing:
         return Claim(words, source, None, f"this run leaves out {', '.join(missing)}")
+    idle = [name for name in weights if untrained(found[name], config.classes)]
+    if idle:
+        return Claim(words, source, None, f"some networks learnt nothing: {', '.join(idle)}")
     formula = " ".join(f"{'-' if weight < 0 else '+'} {name}" for name, weight in weights.items()).removeprefix("+ ")
     return classifiers.claim(words, source, formula, [(w, found[name][:, column]) for name, w in weights.items()])
 
 
-def the_worst(found, worst="replication_without_3467"):
+def the_worst(found, config, worst="replication_without_3467"):
     """Whether one row's validation error is above every other row's."""
     words = "Without layers 3, 4, 6 and 7 the validation error is the highest of all."
     if worst not in found:
         return Claim(words, "Table 3", None, f"this run leaves out {worst}")
+    if untrained(found[worst], config.classes):
+        return Claim(words, "Table 3", None, f"some networks of {worst} learnt nothing")
     others = {name: values[:, VALIDATION] for name, values in found.items() if name != worst}
     tests = [classifiers.below_zero([(1, other), (-1, found[worst][:, VALIDATION])]) for other in others.values()]
     held = False if False in [t.held for t in tests] else None if None in [t.held for t in tests] else True

@@ -1,0 +1,59 @@
+"""Layers of a small network removed and resized as in Table 3 of Zeiler & Fergus 2014.
+
+    python -m experiments.zeiler2014.ablation \\
+        --config=configs/zeiler2014/ablation.py:default --workdir=results/zeiler2014/ablation
+
+smoke: seconds. default: about TODO minutes on 2 cores. paper: about TODO hours on one A100, with CIFAR-10 prepared by
+TFDS; the table itself, on ImageNet, is that of zeiler2014/imagenet.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    classes: int = 10
+    images: int = 4000  # of the training images, to learn
+    checked: int = 2000  # of the training and of the validation images each, to count errors of
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
+    short: int = 54  # side that images are resized to, before ten crops
+    side: int = 47  # of the crops, the smallest that five convolutions leave something of
+    changes: tuple[str, ...] = ()  # of layers; none means all
+    width: float = 1 / 8  # multiplies channels and hidden units
+    deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
+    dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
+    seeds: int = 3  # networks of each row
+    epochs: int = 6
+    batch: int = 32
+    rate: float = 0.003
+    patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
+    renormalise: float = 0.1  # largest RMS of a filter (section 3)
+    seed: int = 0  # of the first network of each row
+
+
+TIERS = {
+    "smoke": Config("digits", 10, 320, 64, (77.8,), changes=("without_3467",), width=1 / 32, seeds=2, epochs=1),
+    "default": Config(),
+    "paper": Config(
+        "cifar10",
+        10,
+        50_000,
+        10_000,
+        (125.3, 123.0, 113.9),
+        72,
+        63,
+        width=0.5,
+        seeds=5,
+        epochs=40,
+        batch=128,
+        rate=0.01,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

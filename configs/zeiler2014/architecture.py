@@ -1,0 +1,64 @@
+"""How the first layer's filters depend on their size, stride and renormalisation (Zeiler & Fergus 2014, Fig. 6).
+
+    python -m experiments.zeiler2014.architecture \\
+        --config=configs/zeiler2014/architecture.py:default --workdir=results/zeiler2014/architecture
+
+smoke: seconds. default: about TODO minutes on 2 cores. paper: about a day on one A100, with ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    classes: int = 10
+    images: int = 4000  # of the training images, to learn
+    checked: int = 2000  # of the validation images, to count errors of and to search
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
+    short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
+    side: int = 63  # of the crops (section 3: 224)
+    widths: tuple[int, ...] = (32, 32, 48, 48, 32)  # channels of the five convolutions (paper: 96, 256, 384, 384, 256)
+    hidden: int = 256  # units of fc6 and fc7 (paper: 4096)
+    deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
+    dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
+    seeds: int = 3  # networks of each kind
+    epochs: int = 4  # section 3: 70
+    batch: int = 32  # section 3: 128
+    rate: float = 0.003  # section 3: 0.01, for batches four times as large
+    patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
+    renormalise: float = 0.1  # largest RMS of a filter (section 3)
+    maps: int = 9  # of layer 2 in the figure, chosen at random
+    probes: int = 64  # images whose responses are analysed
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config("digits", 10, 320, 64, (77.8,), 54, 47, (8, 8, 8, 8, 8), 32, seeds=2, epochs=1, maps=4, probes=16),
+    "default": Config(),
+    "paper": Config(
+        data="imagenet2012",
+        classes=1000,
+        images=1_281_167,
+        checked=50_000,
+        mean=(122.679, 116.669, 104.007),
+        short=256,
+        side=224,
+        widths=(96, 256, 384, 384, 256),
+        hidden=4096,
+        deviation=0.01,
+        dropout=True,
+        seeds=1,
+        epochs=70,
+        batch=128,
+        rate=0.01,
+        patience=3,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

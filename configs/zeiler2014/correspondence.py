@@ -1,0 +1,52 @@
+"""Whether a network relates corresponding parts of objects (Zeiler & Fergus 2014, Table 1).
+
+    python -m experiments.zeiler2014.correspondence \\
+        --config=configs/zeiler2014/correspondence.py:default --workdir=results/zeiler2014/correspondence
+
+smoke: seconds. default: under a minute on 2 cores, and once 4 minutes to train the network. paper: minutes on one GPU,
+with weights of a ZFNet given as --config.weights=PATH, and as --config.places=PATH a CSV file with the columns image,
+part, row, column: an image file, a part's name, and the part's centre in pixels. The paper's dogs are not published.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "fashion_maxpool"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; its test images lie alike, unlike the paper's dogs
+    label: int = 9  # ankle boots
+    parts: tuple[tuple[str, float, float], ...] = (  # name and centre, as shares of height and width
+        ("toe", 0.7, 0.17),
+        ("heel", 0.72, 0.85),
+        ("opening", 0.2, 0.72),
+    )
+    places: str = ""  # CSV file of images and parts, instead of the above
+    count: int = 5  # images in a set; Table 1 has one set of five
+    sets: int = 40
+    side: float = 0.25  # of the square that hides a part, as a share of the image's shorter side; our choice
+    grey: int = 127  # of the square; our choice
+    layers: tuple[str, str] = ("relu3_1", "relu7")  # 5 and 7 in the paper
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        "digits",
+        data="digits",
+        label=0,
+        parts=(("top", 0.2, 0.5), ("bottom", 0.8, 0.5), ("side", 0.5, 0.25)),
+        sets=6,
+        layers=("relu1", "relu2"),
+    ),
+    "default": Config(),
+    "paper": Config("zfnet", "zfnet.safetensors", parts=(), places="parts.csv", sets=20, layers=("relu5", "relu7")),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,95 @@
+"""Features of a trained network on other data sets, with new classifiers (Zeiler & Fergus 2014, Tables 4 to 7, Fig. 9).
+
+    python -m experiments.zeiler2014.transfer \\
+        --config=configs/zeiler2014/transfer.py:default --workdir=results/zeiler2014/transfer
+
+smoke: seconds. default: about three minutes on 2 cores. paper: about a day on one GPU and its CPU, where the linear
+classifiers take most, and 48 GB of memory; with weights of a ZFNet given as --config.weights=PATH, Caltech-101 and
+PASCAL VOC 2012 prepared by TFDS, and the folder of Caltech-256, which TFDS does not have.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "efficientnet_lite0"  # whose features are used; a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    layers: tuple[str, ...] = (
+        "stem",
+        "block3",
+        "block6",
+        "block11",
+        "block16",
+        "pool",
+    )  # Table 7; Tables 4-6: the last
+    data: tuple[str, ...] = ("fashion_mnist",)  # to transfer to: names of xai_jax.data.datasets, or caltech101
+    splits: tuple[str, ...] = ("test",)  # of each data set, where folds are drawn
+    images: tuple[int, ...] = (2000,)  # the first of each split; all where there are fewer
+    classes: tuple[int, ...] = (10,)  # of each data set, for the dry run
+    counts: tuple[tuple[int, ...], ...] = ((6, 15, 30, 45, 60),)  # images per class to learn (section 5.2)
+    tested: int = 50  # images per class to test, at most (section 5.2)
+    folds: int = 5  # section 5.2
+    scenes: str = "tiles"  # images of several objects: made of the first data set, or voc/2012 (section 5.2)
+    scene_split: str = ""  # of voc/2012
+    scene_count: int = 1200  # half to learn, half to test
+    scratch: str = "fashion_maxpool"  # trained on the same images alone; Tables 4 and 5 take the same network
+    steps: int = 300  # of its training; the paper is silent about this and the following
+    batch: int = 30
+    rate: float = 0.01  # falls along half a cosine
+    decay: float = 5e-4
+    renormalise: float = 0.0  # largest RMS of a filter (section 3), 0: any
+    mean: tuple[float, ...] = (0.0,)  # subtracted from its pixels
+    deviation: float = 255.0  # that its pixels are divided by
+    short: int = 28  # side that its images are resized to, before one of ten crops (section 3)
+    side: int = 28  # of the crops
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        network="digits",
+        layers=("pool1", "relu2"),
+        data=("digits",),
+        splits=("train",),  # which this network has learnt: there are too few others
+        images=(800,),
+        counts=((3, 6, 12),),
+        tested=10,
+        folds=3,
+        scene_count=200,
+        scratch="digits",
+        steps=20,
+        short=8,
+        side=8,
+    ),
+    "default": Config(),
+    "paper": Config(
+        network="zfnet",
+        weights="zfnet.safetensors",
+        layers=("pool1", "pool2", "relu3", "relu4", "pool5", "relu7"),
+        data=("caltech101", "folder:256_ObjectCategories"),
+        splits=("train+test", "all"),
+        images=(9144, 30_608),
+        classes=(102, 257),
+        counts=((15, 30), (6, 15, 30, 45, 60)),
+        scenes="voc/2012",
+        scene_split="train+validation",
+        scene_count=11_540,
+        scratch="zfnet",
+        steps=5000,
+        batch=128,
+        decay=0.0,
+        renormalise=0.1,
+        mean=(122.679, 116.669, 104.007),
+        deviation=1.0,
+        short=256,
+        side=224,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,220 @@
+"""Filters of the first layer by their size, stride and renormalisation (Zeiler & Fergus 2014, section 4.1, Fig. 6)."""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from matplotlib.figure import Figure
+
+from experiments import classifiers, dry, runner
+from experiments.runner import Number
+from experiments.zeiler2014 import features
+from experiments.zeiler2014.imagenet import recipe
+from xai_jax import deconvnet, network, plots, targets
+from xai_jax.data import crops
+from xai_jax.models.caffenet import CaffeNet
+from xai_jax.models.zfnet import ZFNet
+
+DOMINATING = 2  # times the median RMS
+
+
+class Kind(NamedTuple):
+    """A network of Fig. 6: its title, the stride and the padding of its first layer, whether filters are limited."""
+
+    title: str
+    network: type[nn.Module]
+    stride: int
+    padding: int
+    limited: bool
+
+
+KINDS = {
+    "unlimited": Kind("7x7, stride 2,\nwithout renormalisation", ZFNet, 2, 1, False),
+    "krizhevsky": Kind("11x11, stride 4", CaffeNet, 4, 0, True),
+    "zfnet": Kind("7x7, stride 2", ZFNet, 2, 1, True),
+}
+MEASURES = {
+    "error": ("validation error, top-1", "%"),
+    "dominance": ("largest RMS of a filter over the median", ""),
+    "dominating": (f"filters with more than {DOMINATING} times the median RMS", ""),
+    "dead": ("filters that no image excites", ""),
+    "alike": ("greatest similarity of a filter to another one", "cosine"),
+    "aliased": ("share of the responses' power that the stride aliases", ""),
+}
+
+
+def run(config: Any, run: runner.Run) -> None:
+    """Trains the three networks of the figure, measures their first layers, and draws layers 1 and 2."""
+    task = classifiers.load(config, crops.one_of_ten, config.mean)
+    pairs = [(name, seed) for name in KINDS for seed in range(config.seed, config.seed + config.seeds)]
+    found = {name: {measure: [] for measure in MEASURES} for name in KINDS}
+    drawn = {}
+    for name, seed in run.progress(pairs, "networks"):
+        stage = run.stage(f"{name}-{seed}", lambda n=name, s=seed: study(n, s, task, config, run))
+        drawn.setdefault(name, stage)
+        for measure in MEASURES:
+            found[name][measure].append(float(stage[measure]))
+    found = {name: {key: np.array(values) for key, values in kinds.items()} for name, kinds in found.items()}
+    run.figure("architecture", *figure(drawn, config))
+    report(run, found)
+
+
+def build(name: str, config: Any) -> nn.Module:
+    """The network of a kind, as wide as the configuration says."""
+    return KINDS[name].network(config.widths, config.hidden, config.classes, (), config.deviation, config.dropout)
+
+
+def settings(name, config):
+    return dataclasses.replace(recipe(config), renormalise=config.renormalise if KINDS[name].limited else None)
+
+
+def study(name, seed, task, config, run):
+    """Trains a network; its filters, their measures, and projections of the strongest activations of layer 2."""
+    workdir = run.workdir / "training" / f"{name}-{seed}"
+    net = classifiers.fit(build(name, config), task, settings(name, config), workdir, seed)
+    top = deconvnet.top_k(net, ("relu1", "relu2"), task.validation, 9, task.prepare, task.centre, 32)
+    kernel = np.asarray(net.args[0]["params"]["conv1"]["kernel"])
+    images = np.stack([task.centre(task.validation[i][0]) for i in range(min(config.probes, len(task.validation)))])
+    responses = respond(jax.jit(task.prepare)(images), kernel, KINDS[name].padding)
+    rms = np.sqrt((kernel**2).mean((0, 1, 2)))
+    return {
+        "error": classifiers.errors(net, task.validation, task, task.centre).top1,
+        "dominance": rms.max() / np.median(rms),
+        "dominating": (rms > DOMINATING * np.median(rms)).sum(),
+        "dead": (top["relu1"].values[:, 0] <= 0).sum(),
+        "alike": alike(kernel).mean(),
+        "aliased": aliased(np.asarray(responses), KINDS[name].stride).mean(),
+        "filters": kernel,
+        "projections": projections(net, top["relu2"], task, config),
+    }
+
+
+@partial(jax.jit, static_argnums=2)
+def respond(x: Array, kernel: Array, padding: int) -> Array:
+    """Responses of filters at every place of images, as if the stride were 1."""
+    pads = ((padding, padding),) * 2
+    return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def alike(kernel: np.ndarray) -> np.ndarray:
+    """For each filter (H, W, in, out) the greatest absolute cosine with another one, (out,)."""
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    cosines = np.abs(flat.T @ flat) / np.maximum(np.outer(*[np.linalg.norm(flat, axis=0)] * 2), 1e-12)
+    return (cosines * (1 - np.eye(len(cosines)))).max(1)
+
+
+def aliased(responses: np.ndarray, stride: int) -> np.ndarray:
+    """The share of each channel's power (N, H, W, C) at frequencies that a stride folds onto lower ones, (C,).
+
+    They are those above half a period for each stride, in either direction. The mean is taken off before, and a Hann
+    window keeps the borders from leaking.
+    """
+    height, width = responses.shape[1:3]
+    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])[..., None]
+    centred = responses - (responses * window).sum((1, 2), keepdims=True) / window.sum()
+    power = np.abs(np.fft.fft2(centred * window, axes=(1, 2))) ** 2
+    rows, columns = (np.abs(np.fft.fftfreq(n)) > 1 / (2 * stride) for n in (height, width))
+    folded = power[:, rows[:, None] | columns].sum((0, 1))
+    whole = power.sum((0, 1, 2))
+    return np.divide(folded, whole, out=np.zeros_like(folded), where=whole > 0)
+
+
+def projections(net, top, task, config):
+    """Tiles (maps, 9, h, w, C) of the projections of layer 2, of maps by chance among those that are alive."""
+    alive = np.flatnonzero(top.values[:, 0] > 0)
+    channels = np.sort(np.random.default_rng(config.seed).permutation(alive)[: config.maps])
+    images, rows, columns = (getattr(top, name)[channels].ravel() for name in ("images", "rows", "columns"))
+    x = jax.jit(task.prepare)(np.stack([task.centre(task.validation[int(i)][0]) for i in images]))
+    neurons = targets.neuron("relu2", np.repeat(channels, 9), (rows, columns))
+    maps = np.asarray(deconvnet.project(net, x, neurons, batch_size=features.BATCH))
+    field = deconvnet.receptive_field(net, "relu2", x)
+    tiles = [plots.signed(features.tile(m, field, *at)) for m, *at in zip(maps, rows, columns, strict=True)]
+    return np.stack(tiles).reshape(len(channels), 9, *tiles[0].shape).astype(np.float32)
+
+
+def figure(drawn, config):
+    """Filters of layer 1 above, projections of layer 2 below, a column for each network."""
+    figure = Figure(figsize=(11, 7.6), layout="constrained")
+    axes = figure.subplots(2, len(KINDS), height_ratios=(1, 1.6))
+    for column, (name, kind) in zip(axes.T, KINDS.items(), strict=True):
+        kernel, tiles = drawn[name]["filters"], drawn[name]["projections"]
+        strongest = np.abs(kernel).max()
+        filters = [f / strongest / 2 + 0.5 for f in kernel.transpose(3, 0, 1, 2)]
+        plots.show(column[0], features.mosaic(filters, max(8, int(np.sqrt(2 * len(filters)))), 1, 1.0))
+        blocks = [features.mosaic(block, 3, 1, 0.8) for block in tiles]
+        plots.show(column[1], features.mosaic(blocks, int(np.ceil(np.sqrt(config.maps))), 4, 1.0))
+        column[0].set_title(f"{kind.title}\n\nlayer 1: filters, one scale", fontsize=9)
+        column[1].set_title("layer 2: projections", fontsize=9)
+    caption = (
+        "Above: the filters of the first layer, all of a network on one scale, zero at grey, so that filters that "
+        "dominate stand out. Below: the nine strongest activations of maps of layer 2, brought down to pixels, each "
+        f"with a scale of its own. One of {config.seeds} networks of each kind."
+    )
+    return figure, caption, "Three columns of filters and of blocks of nine small projections below them."
+
+
+def report(run, found):
+    """Measures of every kind of network, and claims about pairs of them."""
+    for name, kind in KINDS.items():
+        for measure, (words, unit) in MEASURES.items():
+            title = kind.title.replace("\n", " ")
+            number = Number.mean(f"{words}, {title}", found[name][measure])
+            run.numbers.append(dataclasses.replace(number, unit=unit))
+    run.claims += [compare(found, *contrast) for contrast in CONTRASTS]
+
+
+# Claims that a measure is lower for one kind of network than for another.
+CONTRASTS = (
+    ("Without renormalisation a few filters of the first layer dominate.", "dominance", "zfnet", "unlimited"),
+    ("Filters of 7x7 and stride 2 leave fewer dead ones than 11x11 and stride 4.", "dead", "zfnet", "krizhevsky"),
+    ("Filters of 7x7 and stride 2 are more distinct than those of 11x11.", "alike", "zfnet", "krizhevsky"),
+    ("Stride 4 in the first layer causes aliasing, stride 2 less.", "aliased", "zfnet", "krizhevsky"),
+)
+
+
+def compare(found, words, measure, less, more):
+    formula, terms = f"{MEASURES[measure][0]}: {less} - {more}", [(1, found[less]), (-1, found[more])]
+    samples = [(weight, kinds[measure]) for weight, kinds in terms]
+    return classifiers.claim(words, "section 4.1 and Fig. 6", formula, samples)
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """Training of the three networks, and the search."""
+    shape, steps = (config.side, config.side, len(config.mean)), []
+    for name in KINDS:
+        module = build(name, config)
+        steps += classifiers.plan(name, module, settings(name, config), config, shape, 1)
+        variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+        x = jax.ShapeDtypeStruct((features.BATCH, *shape), jnp.float32)
+
+        def project(variables, x, module=module):
+            net = jax.tree_util.Partial(module.apply, variables)
+            return deconvnet.project(net, x, targets.neuron("relu2", 0, (0, 0))), network.capture(net, x, ["relu1"])
+
+        steps.append(dry.Step(f"projections, {name}", project, (variables, x), -(-9 * config.maps // features.BATCH)))
+    return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
+
+
+EXPERIMENT = runner.Experiment(
+    name="zeiler2014/architecture",
+    title="What was wrong with the first layer",
+    figure="Fig. 6",
+    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    summary=(
+        "Pictures of the first two layers led the authors from filters of 11x11 pixels and stride 4 to 7x7 and stride "
+        "2, and to a limit on the RMS of filters. Here the three networks are trained, and what the pictures show is "
+        "counted: filters that dominate, dead ones, similar ones, and the share of the responses' power at frequencies "
+        "that the stride cannot carry and folds onto lower ones (aliasing). The measures are ours. By default the "
+        "networks are small, and learn 4000 images of Fashion-MNIST enlarged to 72 pixels."
+    ),
+    run=run,
+    plan=plan,
+)
+
+if __name__ == "__main__":
+    runner.main(EXPERIMENT)

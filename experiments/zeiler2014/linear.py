@@ -1,0 +1,136 @@
+"""Features of fixed layers, and linear classifiers on top of them (Zeiler & Fergus 2014, sections 5.2 and 5.3)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, balanced_accuracy_score
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
+from sklearn.svm import LinearSVC
+
+from xai_jax import network
+from xai_jax.data.batches import in_order
+from xai_jax.data.datasets import Dataset
+from xai_jax.network import Network
+
+SIDE = 6  # that larger maps are averaged to: pool5 of the paper's network has 6x6
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # values of C, of which held-out images choose one
+BATCH = 32
+PATIENT = 10_000  # iterations; all fits here converge in far fewer
+
+# Not the dual, whose coordinate descent hardly ends where C is large.
+svm = partial(LinearSVC, dual=False, max_iter=PATIENT)
+softmax = partial(LogisticRegression, max_iter=PATIENT)
+
+
+def extract(net: Network, data: Dataset, prepare: Callable, layers: tuple[str, ...], bar: Any) -> dict[str, np.ndarray]:
+    """Features (N, D) float32 of all images in each layer. `prepare(image)` gives an input (H, W, C) of the network."""
+    parts = []
+    for x, _ in in_order(data, BATCH, prepare):
+        kept = features(net, np.resize(x, (BATCH, *x.shape[1:])), layers)  # repeats images where there are too few
+        parts.append({name: np.asarray(value)[: len(x)] for name, value in kept.items()})
+        bar.update(len(x))
+    return {name: np.concatenate([part[name] for part in parts]) for name in layers}
+
+
+@partial(jax.jit, static_argnums=2)
+def features(net: Network, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
+    """Features (N, D) of each layer of images (N, H, W, C). Raises ValueError for names that are no layers."""
+    _, kept = network.capture(net, x, layers)
+    return {name: shrink(value).reshape(len(x), -1) for name, value in kept.items()}
+
+
+def shrink(value: Array) -> Array:
+    """Maps (N, H, W, C) with sides above 6 averaged to (N, 6, 6, C), vectors (N, D) as they are.
+
+    Position i of 6 averages the rows floor(i H / 6) to ceil((i + 1) H / 6); neighbours may share a row.
+    """
+    if value.ndim == 2:
+        return value
+    rows, columns = (_averages(n) for n in value.shape[1:3])
+    return jnp.einsum("ih,nhwc,jw->nijc", rows, value, columns)
+
+
+def _averages(n):
+    size, places = min(n, SIDE), np.arange(n)
+    starts = np.arange(size)[:, None]
+    inside = (places >= starts * n // size) & (places < -(-(starts + 1) * n // size))
+    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+
+
+def span(known: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (N, R) and (M, R) of features (N, D) and (M, D) in an orthonormal basis of what the N span, float64.
+
+    A linear classifier with an L2 penalty lies in this span, so it gives the same scores as on D dimensions. With no
+    more dimensions than images, features stay as they are.
+    """
+    known, new = np.asarray(known, np.float64), np.asarray(new, np.float64)
+    if known.shape[1] <= len(known):
+        return known, new
+    values, vectors = np.linalg.eigh(known @ known.T)
+    kept = values > values[-1] * len(known) * np.finfo(np.float64).eps
+    lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    return vectors * lengths, new @ known.T @ (vectors / lengths)
+
+
+def fit(model: Callable, known: np.ndarray, labels: np.ndarray, new: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
+    """A classifier of `known` (N, D) with labels (N,), and the coordinates (M, R) in which it reads `new` (M, D).
+
+    `model(C=...)` is `svm` or `softmax`. Features are divided by the mean norm of the known ones, and C is the smallest
+    of those out of `STRENGTHS` that are right most often on a third of them, with classes in proportion, held out.
+    Raises ValueError where a class has fewer than two.
+    """
+    scale = np.linalg.norm(known, axis=1).mean()
+    known, new = span(known / scale, new / scale)
+    held_out = StratifiedShuffleSplit(1, test_size=1 / 3, random_state=seed)
+    return GridSearchCV(model(), {"C": STRENGTHS}, cv=held_out).fit(known, labels), new
+
+
+def accuracy(model: Callable, features: np.ndarray, labels: np.ndarray, known: Any, new: Any, seed: int) -> float:
+    """Accuracy in %, averaged over classes, on the images `new` after learning those that `known` picks."""
+    fitted, x = fit(model, features[known], labels[known], features[new], seed)
+    return per_class(labels[new], fitted.predict(x))
+
+
+def per_class(truth: np.ndarray, found: np.ndarray) -> float:
+    """Accuracy of each class that occurs, averaged over these classes, in %."""
+    return 100 * float(balanced_accuracy_score(truth, found))
+
+
+def precisions(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Average precision (K,) of each class in %: the area under recall and precision, not interpolated.
+
+    `truth` (N, K): which classes are there; `probability` (N, K) ranks the images of each class.
+    """
+    return 100 * np.asarray(average_precision_score(truth, probability, average=None))
+
+
+class Test(NamedTuple):
+    """A mean difference, the chance of one so large where there is none, and what follows at the 5 % level."""
+
+    mean: float
+    p: float
+    held: bool | None
+
+
+def above_zero(differences: np.ndarray, ratio: float) -> Test:
+    """Whether a mean difference over folds is above zero (True), below (False), or the folds cannot tell (None).
+
+    Folds share images, so their variance alone is too small: the t-test is corrected by the `ratio` of test to
+    training images (Nadeau & Bengio 2003, Inference for the generalization error, section 3). Fewer than three folds
+    never tell, nor do folds that all give zero.
+    """
+    mean, count = float(np.mean(differences)), len(differences)
+    if count < 3:
+        return Test(mean, np.nan, None)
+    error = np.sqrt((1 / count + ratio) * np.var(differences, ddof=1))
+    if not error:
+        return Test(mean, np.nan, None)
+    p = float(stats.t.sf(mean / error, count - 1))
+    return Test(mean, p, True if p < 0.05 else False if p > 0.95 else None)

@@ -1,0 +1,94 @@
+"""Networks trained from scratch on few images: "non-pretrained" in Tables 4 and 5 of Zeiler & Fergus 2014."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from experiments import classifiers, dry
+from experiments.classifiers import Task
+from experiments.zeiler2014 import linear
+from xai_jax import models, sgd
+from xai_jax.data import crops
+from xai_jax.data.batches import in_order
+from xai_jax.data.datasets import Dataset, OnDisk
+from xai_jax.network import Network
+
+
+def accuracy(
+    data: Dataset, labels: np.ndarray, known: np.ndarray, new: np.ndarray, config: Any, workdir: Path, seed: int
+) -> float:
+    """Accuracy in %, averaged over classes, on the images `new` of a network that has seen nothing but `known`.
+
+    `labels` are those of all images; `known` and `new` are numbers of images. Trains in `workdir`.
+    """
+    sides = {"side": config.side, "short": config.short}
+    cropped, centred = partial(crops.one_of_ten, **sides), partial(classifiers.centre, **sides)
+    learnt, tested = _subset(data, known), _subset(data, new)
+    task = Task(learnt, learnt, tested, inputs(config), cropped, centred)
+    net = classifiers.fit(build(config, len(data.classes)), task, recipe(config, len(known)), workdir, seed)
+    return linear.per_class(labels[new], predict(net, task))
+
+
+def _subset(data, numbers):
+    return OnDisk("a fold", len(numbers), lambda index: data[numbers[index]], data.classes)
+
+
+def inputs(config: Any) -> partial:
+    """uint8 images -> the network's input."""
+    return partial(classifiers.prepare, mean=config.mean, deviation=(config.deviation,))
+
+
+def build(config: Any, classes: int) -> nn.Module:
+    return models.module(config.scratch).clone(classes=classes)
+
+
+def recipe(config: Any, images: int) -> sgd.Recipe:
+    """As many steps for few images as for many."""
+    return sgd.Recipe(
+        epochs=config.steps / (images // config.batch),
+        batch=config.batch,
+        rate=config.rate,
+        cosine=True,
+        decay=config.decay,
+        renormalise=config.renormalise or None,
+    )
+
+
+def predict(net: Network, task: Task) -> np.ndarray:
+    """The likeliest class (N,) of each of the task's validation images."""
+    found = []
+    for images, _ in in_order(task.validation, linear.BATCH, task.centre):
+        padded = np.resize(images, (linear.BATCH, *images.shape[1:]))
+        found.append(np.asarray(_likeliest(net, Partial(task.prepare), padded))[: len(images)])
+    return np.concatenate(found)
+
+
+@jax.jit
+def _likeliest(net, prepare, images):
+    return net(prepare(images)).argmax(1)
+
+
+def plan(name: str, classes: int, known: int, new: int, networks: int, config: Any) -> list[dry.Step]:
+    """Training and tests of `networks` networks on `known` and `new` images."""
+    module, shape = build(config, classes), (config.side, config.side, len(config.mean))
+    setting, prepare = sgd.Setting(module, recipe(config, known), known // config.batch), inputs(config)
+    variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    state = jax.eval_shape(partial(sgd.begin, setting), variables)
+    images = jax.ShapeDtypeStruct((config.batch, *shape), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((config.batch,), jnp.int32)
+    seen = jax.ShapeDtypeStruct((linear.BATCH, *shape), jnp.uint8)
+
+    def test(variables, images):
+        return _likeliest(Partial(module.apply, variables), Partial(prepare), images)
+
+    batches = -(-new // linear.BATCH)
+    return [
+        dry.Step(f"step, {name}", sgd.step(setting, prepare), (state, images, labels), config.steps * networks),
+        dry.Step(f"test, {name}", test, (variables, seen), batches * networks),
+    ]
