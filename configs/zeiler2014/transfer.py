@@ -25,16 +25,16 @@ class Config:
     )  # Table 7; Tables 4-6: the last
     data: tuple[str, ...] = ("fashion_mnist",)  # to transfer to: names of xai_jax.data.datasets, or caltech101
     splits: tuple[str, ...] = ("test",)  # of each data set, where folds are drawn
-    images: tuple[int, ...] = (2000,)  # the first of each split; all where there are fewer
+    images: tuple[int, ...] = (1600,)  # the first of each split; all where there are fewer
     classes: tuple[int, ...] = (10,)  # of each data set, for the dry run
     counts: tuple[tuple[int, ...], ...] = ((6, 15, 30, 45, 60),)  # images per class to learn (section 5.2)
     tested: int = 50  # images per class to test, at most (section 5.2)
     folds: int = 5  # section 5.2
     scenes: str = "tiles"  # images of several objects: made of the first data set, or voc/2012 (section 5.2)
     scene_split: str = ""  # of voc/2012
-    scene_count: int = 1200  # half to learn, half to test
+    scene_count: int = 800  # half to learn, half to test
     scratch: str = "fashion_maxpool"  # trained on the same images alone; Tables 4 and 5 take the same network
-    steps: int = 300  # of its training; the paper is silent about this and the following
+    steps: int = 200  # of its training; the paper is silent about this and the following
     batch: int = 30
     rate: float = 0.01  # falls along half a cosine
     decay: float = 5e-4

@@ -29,14 +29,15 @@ def accuracy(
     """
     sides = {"side": config.side, "short": config.short}
     cropped, centred = partial(crops.one_of_ten, **sides), partial(classifiers.centre, **sides)
-    learnt, tested = _subset(data, known), _subset(data, new)
+    learnt, tested = _subset(data, known, config.steps * config.batch), _subset(data, new, len(new))
     task = Task(learnt, learnt, tested, inputs(config), cropped, centred)
-    net = classifiers.fit(build(config, len(data.classes)), task, recipe(config, len(known)), workdir, seed)
+    net = classifiers.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
     return linear.per_class(labels[new], predict(net, task))
 
 
-def _subset(data, numbers):
-    return OnDisk("a fold", len(numbers), lambda index: data[numbers[index]], data.classes)
+def _subset(data, numbers, count):
+    """`count` images, which are those of `numbers` again and again."""
+    return OnDisk("a fold", count, lambda index: data[numbers[index % len(numbers)]], data.classes)
 
 
 def inputs(config: Any) -> partial:
@@ -48,10 +49,10 @@ def build(config: Any, classes: int) -> nn.Module:
     return models.module(config.scratch).clone(classes=classes)
 
 
-def recipe(config: Any, images: int) -> sgd.Recipe:
-    """As many steps for few images as for many."""
+def recipe(config: Any) -> sgd.Recipe:
+    """As many steps for few images as for many: one epoch of images that are repeated."""
     return sgd.Recipe(
-        epochs=config.steps / (images // config.batch),
+        epochs=1,
         batch=config.batch,
         rate=config.rate,
         cosine=True,
@@ -74,10 +75,10 @@ def _likeliest(net, prepare, images):
     return net(prepare(images)).argmax(1)
 
 
-def plan(name: str, classes: int, known: int, new: int, networks: int, config: Any) -> list[dry.Step]:
-    """Training and tests of `networks` networks on `known` and `new` images."""
+def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[dry.Step]:
+    """Training of `networks` networks, and tests of each on `new` images."""
     module, shape = build(config, classes), (config.side, config.side, len(config.mean))
-    setting, prepare = sgd.Setting(module, recipe(config, known), known // config.batch), inputs(config)
+    setting, prepare = sgd.Setting(module, recipe(config), config.steps), inputs(config)
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     state = jax.eval_shape(partial(sgd.begin, setting), variables)
     images = jax.ShapeDtypeStruct((config.batch, *shape), jnp.uint8)

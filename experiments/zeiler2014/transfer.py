@@ -259,8 +259,8 @@ def plan(config: Any) -> list[dry.Step]:
     images = sum(target.images for target in targets(config)) + config.scene_count
     steps = [dry.Step("features", forward, (variables, x), -(-images // linear.BATCH))]
     for target in targets(config):
-        most, networks = max(target.counts) * target.classes, config.folds * len(target.counts)
-        steps += scratch.plan(target.stage, target.classes, most, config.tested * target.classes, networks, config)
+        tested, networks = config.tested * target.classes, config.folds * len(target.counts)
+        steps += scratch.plan(target.stage, target.classes, tested, networks, config)
     return steps
 
 
@@ -274,15 +274,15 @@ EXPERIMENT = runner.Experiment(
         "images. By default EfficientNet-Lite0 with its ImageNet weights reads Fashion-MNIST, grey pictures of 28x28 "
         "pixels, enlarged: far from the photographs that it knows, and much farther than Caltech's. What is trained "
         "from scratch on the same images is a smaller network of another kind, since Lite0 is here for use only; the "
-        "paper trains the same network anew. It gets the same number of steps for few images as for many. The scenes of "
-        "several objects are no photographs either: one to three Fashion-MNIST images in a square of 2x2 places on "
-        "black, so each object is half as high as on the single images, and a class is there in a fifth of the scenes "
-        "but in a tenth of the single images, which helps average precision in scenes. It is averaged without "
-        "interpolation. Choices of ours: maps larger than 6x6 are averaged to 6x6; features are divided by the mean norm "
-        "of the training features; the classifiers' C is chosen by a third of the training images; smaller training "
-        "sets are parts of the larger. The paper removed from ImageNet all images that it found in Caltech's sets and "
-        "trained again; we do not. Folds are drawn from the same images, as in the paper, so they are not independent: "
-        "p-values are one-sided and corrected for that (Nadeau and Bengio 2003)."
+        "paper trains the same network anew. It gets the same number of steps for few images as for many. The scenes "
+        "of several objects are no photographs either: one to three Fashion-MNIST images in a square of 2x2 places on "
+        "black, so each object is half as high as on the single images. Average precision is not interpolated; a class "
+        "is there in a fifth of the scenes but in a tenth of the single images, which by itself raises it in scenes. "
+        "Choices of ours: maps larger than 6x6 are averaged to 6x6; features are divided by the mean norm of the "
+        "training features; the classifiers' C is chosen by a third of the training images; smaller training sets are "
+        "parts of the larger. The paper removed from ImageNet all images that it found in Caltech's sets and trained "
+        "again; we do not. Folds are drawn from the same images, as in the paper, so they are not independent: "
+        "p-values are one-sided and corrected for that (Nadeau and Bengio 2003), each claim by itself."
     ),
     run=run,
     plan=plan,

@@ -173,8 +173,8 @@ def precisions(
     figure = tables.table(columns, lines, [0], 1.4)
     pictures = "made of 2x2 tiles" if config.scenes == "tiles" else f"of {config.scenes}"
     caption = (
-        f"Average precision of each class in scenes {pictures}, ranked by the probability of one softmax that learnt one "
-        f"object of each scene: mean and deviation over {config.folds} halvings. The paper's is for PASCAL VOC 2012."
+        f"Average precision of each class in scenes {pictures}, ranked by the probability of one softmax that "
+        f"learnt one object of each scene: mean and deviation over {config.folds} halvings. The paper's is for PASCAL VOC 2012."
     )
     return figure, caption, f"Table of average precisions of {len(classes)} classes here and of 20 in the paper."
 
