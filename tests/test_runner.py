@@ -128,13 +128,23 @@ FIGURES = [
     "springenberg2015/cifar_table",
     "springenberg2015/comparison",
     "springenberg2015/imagenet",
+    "zeiler2014/ablation",
+    "zeiler2014/architecture",
+    "zeiler2014/correspondence",
     "zeiler2014/evolution",
     "zeiler2014/features",
     "zeiler2014/imagenet",
     "zeiler2014/invariance",
     "zeiler2014/occlusion",
+    "zeiler2014/switches",
 ]
-TABLES = {"springenberg2015/cifar_sota", "springenberg2015/imagenet", "zeiler2014/imagenet"}  # have tests of their own
+TABLES = {  # heavy ones
+    "springenberg2015/cifar_sota",
+    "springenberg2015/imagenet",
+    "zeiler2014/ablation",
+    "zeiler2014/architecture",
+    "zeiler2014/imagenet",
+}
 
 
 def slow_where(is_slow, figures=FIGURES):

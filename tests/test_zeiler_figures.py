@@ -1,12 +1,17 @@
-"""The numbers behind Zeiler & Fergus's figures 2, 4 and 5: tiles, purities, correlations, transformations."""
+"""The numbers behind Zeiler & Fergus's figures 2, 4 and 5, Table 1 and the switches, on small arrays."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from experiments.zeiler2014 import evolution, features, invariance
-from xai_jax import deconvnet, models, network
+from configs.zeiler2014 import correspondence as correspondence_config
+from experiments import runner
+from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
+from xai_jax import deconvnet, models, network, targets
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,111 @@ def test_distances_are_shares_of_those_between_images(digits):
 
 def test_epochs_that_were_not_kept_are_named(tmp_path):
     from configs.zeiler2014.evolution import get_config
-    from experiments.runner import UserError
 
     config = get_config("paper")
     config.weights = str(tmp_path)
-    with pytest.raises(UserError, match=r"after the epochs \(1, 2, 5.*keep_epochs=True"):
+    with pytest.raises(runner.UserError, match=r"after the epochs \(1, 2, 5.*keep_epochs=True"):
         evolution.kept(config, None, tmp_path)
+
+
+def test_projections_use_the_switches_that_they_say(digits):
+    x, others = np.random.default_rng(0).random((2, 3, 8, 8, 1)).astype(np.float32)
+    found = switches.projections(digits.net, jnp.asarray(x), jnp.asarray(others), "relu2")
+    maps = np.asarray(network.capture(digits.net, jnp.asarray(x), ["relu2"])[1]["relu2"])
+    for n in range(3):
+        row, column, channel = (found[name][n] for name in ("row", "column", "channel"))
+        assert maps[n, row, column, channel] == maps[n].max()
+        neuron = targets.neuron("relu2", channel, (row, column))
+        for kind, lent in (("own", "own"), ("other", jnp.asarray(others[n : n + 1])), ("none", "none")):
+            expected = deconvnet.project(digits.net, jnp.asarray(x[n : n + 1]), neuron, lent)
+            np.testing.assert_allclose(found[kind][n], expected[0], atol=1e-5)
+
+
+def test_projections_follow_edges_where_they_lie_on_them():
+    bar = np.zeros((2, 12, 12, 1))
+    bar[0, :, 4:6], bar[1, 7:9] = 1, 1
+    upright, level = (switches.edges(image)[None, ..., None] for image in bar)
+    found = {"own": upright, "other": level, "none": np.full((1, 12, 12, 1), 0.1)}
+    measured = {key: values[0] for key, values in switches.measure(found, bar[:1], bar[1:]).items()}
+    assert measured["own edges"] == pytest.approx(1) and measured["other other's edges"] == pytest.approx(1)
+    assert measured["own other's edges"] < 0.5 and np.isnan(measured["none edges"])
+    assert measured["own cosine"] == pytest.approx(1) and 0 < measured["other cosine"] < 0.9
+
+
+def test_claims_of_comparisons_need_three_values():
+    more, less = (np.array([1.0, 2, 3, np.nan]), "a"), (np.array([0.0, 1.1, 1.9, 4]), "b")
+    assert switches.compare("words", more, less).held is True
+    assert switches.compare("words", less, more).held is False
+    few = (np.array([1.0, 2, np.nan, np.nan]), "a")
+    assert switches.compare("words", few, less).held is None
+
+
+def test_sign_distances_are_the_papers_sum_over_pairs():
+    changes = np.random.default_rng(0).normal(size=(5, 40))
+    changes[:, ::3] = 0
+    changes[2, 3] = 1e-9  # rounding
+    total, pairs = 0, 0
+    for i in range(5):
+        for j in range(5):
+            if i != j:
+                signs = [np.sign(row) * (abs(row) > 1e-8) for row in (changes[i], changes[j])]
+                total += np.count_nonzero(signs[0] != signs[1]) / 40
+                pairs += 1
+    assert correspondence.distance(changes) == pytest.approx(total / pairs)
+    assert correspondence.distance(np.ones((3, 7))) == 0
+
+
+def parts_config(**changes):
+    return dataclasses.replace(correspondence_config.get_config("default"), **changes)
+
+
+def test_squares_are_clipped_at_borders():
+    image = np.zeros((8, 12), np.uint8)
+    hidden = correspondence.hide(image, (4, 6), parts_config(side=0.5))
+    assert np.argwhere(hidden == 127).min(0).tolist() == [2, 4] and (hidden == 127).sum() == 16
+    assert (correspondence.hide(image, (0, 12), parts_config(side=0.5)) == 127).sum() == 4
+    assert (correspondence.hide(image, (-9, 6), parts_config(side=0.5)) == 127).sum() == 0
+    assert (image == 0).all()
+
+
+def test_sets_are_drawn_by_their_number_and_random_squares_lie_inside():
+    images = [np.full((20, 30), n, np.uint8) for n in range(9)]
+    parts = correspondence.Parts(images, {"nose": np.arange(18.0).reshape(9, 2)})
+    config = parts_config(side=0.3)
+    first, again, second = (correspondence.draw(parts, config, number) for number in (0, 0, 1))
+    chosen = [image[0, 0] for image in first.images]
+    assert len(set(chosen)) == 5 and chosen == [image[0, 0] for image in again.images]
+    assert chosen != [image[0, 0] for image in second.images]
+    np.testing.assert_array_equal(first.centres["nose"], parts.centres["nose"][chosen])
+    common = first.centres[correspondence.COMMON]
+    assert (common == common[0]).all() and len(np.unique(first.centres[correspondence.RANDOM])) == 10
+    for number in range(50):
+        for name in (correspondence.RANDOM, correspondence.COMMON):
+            for centre in correspondence.draw(parts, config, number).centres[name]:
+                assert (correspondence.hide(images[0], centre, config) == 127).sum() == 36
+
+
+def test_parts_are_read_from_a_file_and_what_is_missing_is_named(tmp_path):
+    Image.fromarray(np.zeros((6, 5, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.ones((7, 5), np.uint8)).save(tmp_path / "b.png")
+    table = tmp_path / "parts.csv"
+    lines = ["image,part,row,column", "b.png,nose,1,2", "a.png,nose,3,4.5", "b.png,eye,5,6", "a.png,eye,0,0"]
+    table.write_text("\n".join(lines))
+    found = correspondence.from_file(str(table))
+    assert [image.shape for image in found.images] == [(6, 5, 3), (7, 5, 3)]
+    np.testing.assert_array_equal(found.centres["nose"], [[3, 4.5], [1, 2]])
+    table.write_text("\n".join(lines[:-1]))
+    with pytest.raises(runner.UserError, match="missing: eye in a.png"):
+        correspondence.from_file(str(table))
+    for text in ("image,part,row\na.png,nose,1", "image,part,row,column\na.png,nose,one,2"):
+        table.write_text(text)
+        with pytest.raises(runner.UserError, match="columns image, part, row and column"):
+            correspondence.from_file(str(table))
+    with pytest.raises(runner.UserError, match="not published"):
+        correspondence.from_file(str(tmp_path / "none.csv"))
+
+
+def test_too_few_images_of_a_class_are_refused(tmp_path):
+    config = dataclasses.replace(correspondence_config.get_config("smoke"), count=100)
+    with pytest.raises(runner.UserError, match="at least 100 images"):
+        correspondence.run(config, runner.Run(tmp_path, ""))

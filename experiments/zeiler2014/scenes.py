@@ -65,13 +65,14 @@ def _fold(numbers, known, new, rng):
 
 
 class Scenes(NamedTuple):
-    """Images of several objects. The label in `data` is one object of the scene, drawn at random for training.
+    """Images of several objects: `truth` (N, classes) says which classes are there.
 
-    `truth` (N, classes): which classes are there.
+    `drawn` (N,), also the labels of `data`: one object of each scene, drawn at random as the label to learn.
     """
 
     data: Dataset
     truth: np.ndarray
+    drawn: np.ndarray
 
 
 def tiles(data: Dataset, count: int, seed: int) -> Scenes:
@@ -94,7 +95,7 @@ def tiles(data: Dataset, count: int, seed: int) -> Scenes:
         truth[number, objects] = True
         drawn[number] = rng.choice(objects)
     scenes = scenes.reshape(count, 2 * height, 2 * width, channels)
-    return Scenes(datasets.InMemory(scenes, drawn, data.classes), truth)
+    return Scenes(datasets.InMemory(scenes, drawn, data.classes), truth, drawn)
 
 
 def annotated(name: str, split: str, count: int, seed: int) -> Scenes:
@@ -105,17 +106,18 @@ def annotated(name: str, split: str, count: int, seed: int) -> Scenes:
     truth = np.array([np.isin(np.arange(len(classes)), found) for found in objects])
     drawn = np.array([rng.choice(found) for found in objects], np.int32)
     data = datasets.OnDisk(name, len(truth), lambda index: (source[index]["image"], drawn[index]), classes)
-    return Scenes(data, truth)
+    return Scenes(data, truth, drawn)
 
 
-def halves(drawn: np.ndarray, truth: np.ndarray, classes: tuple[str, ...], seed: Any) -> tuple[np.ndarray, np.ndarray]:
+def halves(scenes: Scenes, seed: Any) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of scenes to learn and to test, half each, at random.
 
     Raises UserError where a class is drawn for fewer than two scenes to learn, or is in no scene to test.
     """
-    known, new = np.array_split(np.random.default_rng(seed).permutation(len(drawn)), 2)
-    counts = zip(classes, np.bincount(drawn[known], minlength=len(classes)), truth[new].sum(0), strict=True)
-    for name, learnt, tested in counts:
+    known, new = np.array_split(np.random.default_rng(seed).permutation(len(scenes.drawn)), 2)
+    classes = scenes.data.classes
+    learnt_from = np.bincount(scenes.drawn[known], minlength=len(classes))
+    for name, learnt, tested in zip(classes, learnt_from, scenes.truth[new].sum(0), strict=True):
         if learnt < 2 or tested < 1:
             raise UserError(
                 f"Expected two scenes or more to learn {name!r} from and one to test it, got {learnt} and {tested}. "

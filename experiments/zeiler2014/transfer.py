@@ -57,7 +57,7 @@ def run(config: Any, run: runner.Run) -> None:
 
 
 def classify(target: Target, model: models.LoadedModel, config: Any, run: runner.Run) -> dict[str, np.ndarray]:
-    """Accuracies in %, one row for each fold, see `probe` and `scratch`."""
+    """Accuracies in %, one row for each fold, see `probe` and `alone`."""
     data = classifiers.first(scenes.load(target.name, target.split), target.images)
     labels = run.stage(f"{target.stage}-labels", lambda: {"labels": scenes.labels(data)})["labels"]
     folds = scenes.folds(labels, data.classes, max(target.counts), config.tested, config.folds, config.seed)
@@ -127,9 +127,8 @@ def classify_scenes(model, config, run):
         pictures = scenes.tiles(scenes.load(first.name, first.split), config.scene_count, config.seed)
     else:
         pictures = scenes.annotated(config.scenes, config.scene_split, config.scene_count, config.seed)
-    drawn, last = scenes.labels(pictures.data), config.layers[-1]
-    seeds = [[config.seed, number] for number in range(config.folds)]
-    halves = [scenes.halves(drawn, pictures.truth, pictures.data.classes, seed) for seed in seeds]
+    drawn, last = pictures.drawn, config.layers[-1]
+    halves = [scenes.halves(pictures, [config.seed, number]) for number in range(config.folds)]
     features = extract("scenes-features", model, pictures.data, [last], run)[last]
     found = []
     for number, (known, new) in enumerate(run.progress(halves, "folds of scenes")):

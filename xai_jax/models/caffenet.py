@@ -57,10 +57,10 @@ class CaffeNet(nn.Module):
 
     `widths`: channels of the five convolutions, even since conv2, conv4 and conv5 work in two groups. `hidden`: size of
     fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3 of Zeiler & Fergus
-    2014, whose initialisation this is; the others keep their names. `deviation`: of the weights at the start. Dropout
-    (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow networks learn
-    only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for odd widths, for
-    other layers in `without` and for images too small.
+    2014, whose initialisation this is; the others keep their names. `deviation`: of the weights at the start, but for
+    conv1. Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow
+    networks learn only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for odd
+    widths, for other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
@@ -86,7 +86,7 @@ class CaffeNet(nn.Module):
             stride,
             padding,
             feature_group_count=groups,
-            kernel_init=nn.initializers.normal(self.deviation),
+            kernel_init=nn.initializers.normal(DEVIATION if number == 1 else self.deviation),
             conv_general_dilated=_convolve if groups > 1 else None,
             name=f"conv{number}",
         )

@@ -70,10 +70,10 @@ class ZFNet(nn.Module):
 
     `widths`: channels of the five convolutions; the paper's variant (b) has (96, 256, 512, 1024, 512). `hidden`: size
     of fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3; the others keep
-    their names. `deviation`: of the weights at the start. Dropout (rate 0.5, on fc6 and fc7) acts only with
-    `train=True`, which needs `rngs={"dropout": key}`. Narrow networks learn only with more deviation, and do better
-    without dropout: `dropout=False`. Raises ValueError for another number of widths, for other layers in `without` and
-    for images too small.
+    their names. `deviation`: of the weights at the start, but for conv1, whose inputs are as many in narrow networks.
+    Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow networks
+    learn only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for another number
+    of widths, for other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
@@ -99,7 +99,7 @@ class ZFNet(nn.Module):
 
     def _convolution(self, number):
         side, stride, pad = _CONVOLUTIONS[number - 1]
-        first = nn.initializers.normal(self.deviation)
+        first = nn.initializers.normal(DEVIATION if number == 1 else self.deviation)
         return nn.Conv(self.widths[number - 1], (side, side), stride, pad, kernel_init=first, name=f"conv{number}")
 
     def _dense(self, number, size):
