@@ -59,7 +59,7 @@ def test_flips_and_shifts_move_every_image_by_its_own_whole_pixels():
 def test_jobs_are_the_settings_that_there_are_data_for():
     paper, default, smoke = (cifar_sota.jobs(get_config(tier)) for tier in ("paper", "default", "smoke"))
     assert list(paper) == list(cifar_sota.SETTINGS)
-    assert list(default) == ["plain", "augmented", "large"] and list(smoke) == ["plain", "augmented"]
+    assert list(default) == list(smoke) == ["plain", "augmented"]
     assert paper["plain"].augment is None and paper["augmented"].augment.keywords == {"most": 5}
     assert paper["fine"].data == "cifar100" and paper["fine"].module.classes == 100
     assert paper["large"].module.width == 1 and paper["large"].canvas == 126
@@ -79,6 +79,8 @@ def test_one_large_network_cannot_tell():
     errors = {"augmented": np.array([20.0, 21.0]), "large": np.array([15.0])}
     claim = cifar_sota.improvement("large", "augmented", errors, Config())
     assert claim.held is None and "-5.00 (one seed, too few to tell)" in claim.measured
+    del errors["large"]
+    assert "not trained" in cifar_sota.improvement("large", "augmented", errors, Config()).measured
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_plan_has_every_network_of_the_paper_tier():
 
 def test_a_step_with_heavy_augmentation_traces():
     config = get_config("default")
-    config = dataclasses.replace(config, large=dataclasses.replace(config.large, batch=2, width=1 / 64))
+    config = dataclasses.replace(config, large=dataclasses.replace(config.large, batch=2, width=1 / 64, seeds=1))
     step = cifar_sota.plan(config)[4]
     state = jax.eval_shape(step.function, *step.arguments)
     assert jax.tree.structure(state) == jax.tree.structure(step.arguments[0])

@@ -198,9 +198,7 @@ def report(run, found, config):
         else:
             note = "not trained at this tier"
             run.numbers.append(Number(f"error, {title}", None, unit="%", paper=setting.error, paper_tag="D", note=note))
-    run.claims.append(improvement("augmented", "plain", errors, config))
-    if "large" in errors:
-        run.claims.append(improvement("large", "augmented", errors, config))
+    run.claims += [improvement(*pair, errors, config) for pair in (("augmented", "plain"), ("large", "augmented"))]
     run.claims += [rivalry(name, errors, config) for name in ("plain", "augmented", "fine")]
 
 
@@ -213,6 +211,8 @@ IMPROVEMENTS = {
 def improvement(better, worse, errors, config):
     """A claim that one setting has a lower error than another: that the interval of the difference is below zero."""
     printed = f"paper: {SETTINGS[better].error - SETTINGS[worse].error:+.2f}, on CIFAR-10"
+    if better not in errors:
+        return Claim(IMPROVEMENTS[better], "Table 4", None, f"not trained at this tier; {printed}")
     change = tables.interval(difference(errors, better, worse))
     measured = f"{better} − {worse}, points of error on {config.data}: {change.words()}; {printed}"
     return Claim(IMPROVEMENTS[better], "Table 4", tables.below(change, 0), measured)
@@ -249,7 +249,9 @@ EXPERIMENT = runner.Experiment(
     summary=(
         "All-CNN-C with and without flips and shifts of the training images, the same network on CIFAR-100, and a "
         "larger one of 2x2 filters with heavier augmentation. Whether augmentation lowers the error is tested over "
-        "seeds. How the networks stand beside other methods can be told on CIFAR alone."
+        "seeds. How the networks stand beside other methods can be told on CIFAR alone. By default few images are "
+        "learnt many times: in a first run, of 5000 images in 8 epochs, augmentation raised the error by 7.9 points, "
+        "and the large network learnt nothing in the minutes that it had, so it is left to the paper's tier."
     ),
     run=run,
     plan=plan,
