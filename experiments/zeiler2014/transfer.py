@@ -45,9 +45,11 @@ def targets(config: Any) -> list[Target]:
 
 def run(config: Any, run: runner.Run) -> None:
     """Classifies each data set by features of the network and from scratch, then scenes."""
+    pictures = load_scenes(config)
+    halves = [scenes.halves(pictures, [config.seed, number]) for number in range(config.folds)]
     model = models.load(config.network, config.weights)
     found = {target: classify(target, model, config, run) for target in targets(config)}
-    pictures, scene = classify_scenes(model, config, run)
+    scene = classify_scenes(pictures, halves, model, config, run)
     run.figure("tables4and5", *transfer_tables.accuracies(found, config))
     run.figure("figure9", *transfer_tables.curves(found, config))
     run.figure("table6", *transfer_tables.precisions(pictures.data.classes, scene, found, config))
@@ -120,25 +122,27 @@ def probe(features, labels, fold: Fold, target: Target, config, seed: int) -> di
     }
 
 
-def classify_scenes(model, config, run):
-    """The scenes, and the average precision in % of each class in them, (folds, classes)."""
-    if config.scenes == "tiles":
-        first = targets(config)[0]
-        pictures = scenes.tiles(scenes.load(first.name, first.split), config.scene_count, config.seed)
-    else:
-        pictures = scenes.annotated(config.scenes, config.scene_split, config.scene_count, config.seed)
-    drawn, last = pictures.drawn, config.layers[-1]
-    halves = [scenes.halves(pictures, [config.seed, number]) for number in range(config.folds)]
+def load_scenes(config: Any) -> scenes.Scenes:
+    """Images of several objects, made of the first data set or annotated."""
+    if config.scenes != "tiles":
+        return scenes.annotated(config.scenes, config.scene_split, config.scene_count, config.seed)
+    first, *_ = targets(config)
+    return scenes.tiles(scenes.load(first.name, first.split), config.scene_count, config.seed)
+
+
+def classify_scenes(pictures: scenes.Scenes, halves: list, model, config, run) -> np.ndarray:
+    """Average precision (folds, classes) in % of the softmax on the last layer, by `halves` of scenes for each fold."""
+    last = config.layers[-1]
     features = extract("scenes-features", model, pictures.data, [last], run)[last]
     found = []
     for number, (known, new) in enumerate(run.progress(halves, "folds of scenes")):
 
         def precision(known=known, new=new, seed=config.seed + number):
-            fitted, x = linear.fit(linear.softmax, features[known], drawn[known], features[new], seed)
+            fitted, x = linear.fit(linear.softmax, features[known], pictures.drawn[known], features[new], seed)
             return {"precision": linear.precisions(pictures.truth[new], fitted.predict_proba(x))}
 
         found.append(run.stage(f"scenes-fold-{number}", precision)["precision"])
-    return pictures, np.array(found)
+    return np.array(found)
 
 
 def report(run, found, scene, config):
