@@ -6,18 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import dry, runner
 from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input, mosaic
+from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets, train
 from xai_jax.data import datasets
 from xai_jax.models import fashion
-
-BATCH = 32  # projections at once
 
 
 def run(config: Any, run: runner.Run) -> None:
@@ -159,21 +156,8 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry.Step]:
     """The search over the whole data set at each epoch, and the projections."""
-    module, variables, shape = models.abstract(config.network)
-    many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch, BATCH))
-
-    def activations(variables, x):
-        return network.capture(Partial(module.apply, variables), x, config.layers)[1]
-
-    def project(layer, variables, x):
-        return deconvnet.project(Partial(module.apply, variables), x, targets.neuron(layer, 0, (0, 0)))
-
-    searches = len(config.epochs) * -(-config.images // config.batch)
-    calls = len(config.epochs) * -(-config.maps // BATCH)
-    return [
-        dry.Step("search", activations, (variables, many), searches),
-        *(dry.Step(f"projections of {n}", partial(project, n), (variables, few), calls) for n in config.layers),
-    ]
+    epochs = len(config.epochs)
+    return passes(config, epochs * -(-config.images // config.batch), epochs * -(-config.maps // BATCH))
 
 
 EXPERIMENT = runner.Experiment(

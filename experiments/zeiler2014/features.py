@@ -155,6 +155,11 @@ def report(run, purities, data, k):
 
 def plan(config: Any) -> list[dry.Step]:
     """The search over the whole data set, and the projections of each layer."""
+    return passes(config, -(-config.images // config.batch), -(-config.maps * config.k // BATCH))
+
+
+def passes(config: Any, searches: int, projections: int) -> list[dry.Step]:
+    """That many batches searched, and that many projected from each layer."""
     module, variables, shape = models.abstract(config.network)
     many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch, BATCH))
 
@@ -164,10 +169,9 @@ def plan(config: Any) -> list[dry.Step]:
     def project(layer, variables, x):
         return deconvnet.project(Partial(module.apply, variables), x, targets.neuron(layer, 0, (0, 0)))
 
-    calls = -(-config.maps * config.k // BATCH)
     return [
-        dry.Step("search", activations, (variables, many), -(-config.images // config.batch)),
-        *(dry.Step(f"projections of {n}", partial(project, n), (variables, few), calls) for n in config.layers),
+        dry.Step("search", activations, (variables, many), searches),
+        *(dry.Step(f"projections of {n}", partial(project, n), (variables, few), projections) for n in config.layers),
     ]
 
 

@@ -1,0 +1,140 @@
+"""The loop: against NumPy's steps, in batches, by chunks, resumed after a stop, and where it diverges."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import optimize
+
+RNG = np.random.default_rng(0)
+MATRICES, GOALS = RNG.normal(size=(3, 4, 5)).astype("f"), RNG.normal(size=(3, 4)).astype("f")
+START = RNG.normal(size=(3, 5)).astype("f")
+COPY, KEY = START.copy(), jax.random.key(0)
+MOMENTUM = optax.sgd(0.02, momentum=0.9)
+
+
+def terms(matrices, goals, key, x):
+    missed = jnp.einsum("nij,nj->ni", matrices, x) - goals
+    return {"distance": (missed**2).sum(1), "size": 0.1 * (x**2).sum(1)}
+
+
+QUADRATIC = Partial(terms, MATRICES, GOALS)
+
+
+def by_numpy(matrix, goal, x, steps, limit=np.inf):
+    x, speed, history = x.astype(float), np.zeros(5), []
+    for _ in range(steps):
+        missed = matrix.astype(float) @ x - goal
+        history.append([(missed**2).sum(), 0.1 * (x**2).sum()])
+        speed = 0.9 * speed + 2 * matrix.T @ missed + 0.2 * x
+        x = np.clip(x - 0.02 * speed, -limit, limit)
+    return x, np.array(history)
+
+
+@pytest.mark.parametrize("limit", [np.inf, 0.4])
+def test_every_problem_of_a_batch_is_solved_as_if_alone(limit):
+    bounded = functools.partial(jnp.clip, min=-limit, max=limit)
+    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 40, KEY, bounded)
+    for n in range(3):
+        x, history = by_numpy(MATRICES[n], GOALS[n], START[n], 40, limit)
+        np.testing.assert_allclose(found.x[n], x, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.history["distance"][:, n], history[:, 0], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found.history["size"][:, n], history[:, 1], rtol=1e-3, atol=1e-4)
+    assert found.history["size"].shape == (40, 3)
+    np.testing.assert_array_equal(START, COPY)
+
+
+def test_a_scan_takes_the_same_steps_as_a_program_for_each(monkeypatch):
+    expected = optimize.minimise(QUADRATIC, START, MOMENTUM, 30, KEY)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 30, KEY)
+    np.testing.assert_allclose(found.x, expected.x, rtol=1e-6)
+    np.testing.assert_allclose(found.history["distance"], expected.history["distance"], rtol=1e-5)
+
+
+def noisy(key, x):
+    return {"noise": ((x["a"] - jax.random.normal(key, x["a"].shape)) ** 2).sum(1) + x["b"] ** 2}
+
+
+def test_trees_are_optimised_with_another_key_at_each_step():
+    x = {"a": np.zeros((2, 3), "f"), "b": np.ones(2, "f")}
+    found = optimize.minimise(noisy, x, optax.sgd(0.5), 3, KEY)
+    last = jax.random.normal(jax.random.fold_in(KEY, 2), (2, 3))  # a rate of 1/2 jumps to each step's draw
+    np.testing.assert_allclose(found.x["a"], last, rtol=1e-5)
+    np.testing.assert_allclose(found.x["b"], 0, atol=1e-6)
+    assert len(np.unique(found.history["noise"])) == 6
+
+
+def test_schedules_of_optax_count_the_steps():
+    rates = optax.piecewise_constant_schedule(0.5, {1: 0.0})
+    found = optimize.minimise(QUADRATIC, START, optax.sgd(rates), 4, KEY)
+    assert (found.history["size"][1] != found.history["size"][0]).all()
+    np.testing.assert_array_equal(found.history["size"][2:], found.history["size"][[1, 1]])
+
+
+@pytest.mark.parametrize("optimiser", [MOMENTUM, optax.adam(0.1)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_arrays(optimiser, tmp_path, monkeypatch):
+    whole = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY)
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    chunk, calls = optimize._chunk, []
+
+    def stopped(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return chunk(*arguments)
+
+    path = tmp_path / "new" / "state.npz"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optimize, "_chunk", stopped)
+        optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+    started = []
+    monkeypatch.setattr(optimize, "_chunk", lambda *a: started.append(int(a[3].step)) or chunk(*a))
+    found = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+    assert started == [50, 75, 100]
+    again = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+    for result in (found, again):
+        jax.tree.map(np.testing.assert_array_equal, result, whole)
+
+
+def test_a_file_of_other_arrays_is_refused_and_a_damaged_one_forgotten(tmp_path, caplog):
+    path = tmp_path / "state.npz"
+    first = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, KEY, saved=path)
+    for changed in ((QUADRATIC, START + 1, KEY), (QUADRATIC, START, jax.random.key(1))):
+        objective, x, key = changed
+        with pytest.raises(ValueError, match="Expected .*state.npz to be of this problem"):
+            optimize.minimise(objective, x, MOMENTUM, 5, key, saved=path)
+    with pytest.raises(ValueError, match="Expected at most 3 steps"):
+        optimize.minimise(QUADRATIC, START, MOMENTUM, 3, KEY, saved=path)
+    path.write_bytes(path.read_bytes()[:-200])
+    again = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, KEY, saved=path)
+    np.testing.assert_array_equal(again.x, first.x)
+    assert "damaged" in caplog.text
+
+
+def test_divergence_names_step_term_and_problem():
+    def objective(key, x):
+        return {"good": 0 * x[:, 0], "bad": jnp.where(x[:, 0] > 3.05, jnp.nan, -x[:, 0])}
+
+    with pytest.raises(optimize.DivergedError, match="The term 'bad' is nan before step 32, in problem 1"):
+        optimize.minimise(objective, np.array([[-9.0], [0.0]], "f"), optax.sgd(0.1), 99, KEY)
+
+
+@pytest.mark.parametrize(
+    "objective, x, steps, words",
+    [
+        (QUADRATIC, START, 0, "at least one step, got 0"),
+        (QUADRATIC, {"a": START, "b": np.zeros((2, 5), "f")}, 1, r"counted along axis 0, got lengths \[2, 3\]"),
+        (QUADRATIC, {"a": np.float32(1)}, 1, r"got lengths \[0\]"),
+        (lambda key, x: {"mean": x.mean()}, START, 1, r"shape \(3,\), one number for each problem, got {'mean': \(\)}"),
+        (lambda key, x: {}, START, 1, "Expected terms"),
+    ],
+)
+def test_what_does_not_fit_is_refused(objective, x, steps, words):
+    with pytest.raises(ValueError, match=words):
+        optimize.minimise(objective, x, MOMENTUM, steps, KEY)
