@@ -90,12 +90,14 @@ def tile(image, field, row, column, fill=0.0):
 def figure(shown, layer, k):
     """Projections on the left, the patches in the same places on the right, k to a map."""
     side = int(np.ceil(np.sqrt(len(shown["channels"]))))
+    h, w = shown["patches"].shape[2:4]
+    larger = max(1, 20 // h)  # or the gaps would be as wide as the smallest patches
     figure = Figure(figsize=(12, 6.3), layout="constrained")
     for axis, key in zip(figure.subplots(1, 2), ("projections", "patches"), strict=True):
-        blocks = [mosaic(tiles, int(np.ceil(np.sqrt(k))), 1, 0.8) for tiles in shown[key]]
+        tiles = np.repeat(np.repeat(shown[key], larger, 2), larger, 3)
+        blocks = [mosaic(each, int(np.ceil(np.sqrt(k))), 1, 0.8) for each in tiles]
         plots.show(axis, mosaic(blocks, side, 4, 1.0))
         axis.set_title(f"{layer}: {key}", fontsize=11)
-    h, w = shown["patches"].shape[2:4]
     numbers = ", ".join(map(str, shown["channels"]))
     caption = (
         f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over the whole data set, at most "
