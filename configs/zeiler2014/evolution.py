@@ -3,8 +3,8 @@
     python -m experiments.zeiler2014.evolution \\
         --config=configs/zeiler2014/evolution.py:default --workdir=results/zeiler2014/evolution
 
-smoke: seconds. default: a minute or two on 2 cores, and once 4 minutes to train the network. paper: hours on one GPU,
-with --config.weights=DIR where zeiler2014/imagenet trained a ZFNet and kept its epochs.
+smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network. paper: hours on one
+GPU, with --config.weights=DIR where zeiler2014/imagenet trained a ZFNet and kept its epochs.
 """
 
 import dataclasses

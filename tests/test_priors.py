@@ -1,0 +1,136 @@
+"""Penalties, steps and images by frequencies against loops in NumPy written from the papers, and their gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from xai_jax import priors
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, 5, 6, 3)).astype("f")
+
+
+def variation(image, beta):
+    height, width, channels = image.shape
+    total = 0.0
+    for i in range(height):
+        for j in range(width):
+            for c in range(channels):
+                down = image[min(i + 1, height - 1), j, c] - image[i, j, c]
+                right = image[i, min(j + 1, width - 1), c] - image[i, j, c]
+                total += (down**2 + right**2) ** (beta / 2)
+    return total
+
+
+PENALTIES = {
+    "alpha_norm": (priors.alpha_norm, lambda x, a: sum(abs(v) ** a for v in x.ravel())),
+    "colour_norm": (priors.colour_norm, lambda x, a: np.mean([np.sqrt(c @ c) ** a for c in x.reshape(-1, 3)])),
+    "variation": (priors.variation, variation),
+    "mean_variation": (priors.mean_variation, lambda x, beta: variation(x, beta) / 30),
+}
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 6.0])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_are_the_papers_sums(name, exponent):
+    penalty, slow = PENALTIES[name]
+    found = penalty(X, exponent)
+    np.testing.assert_allclose(found, [slow(x.astype(float), exponent) for x in X], rtol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 6.0])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_gradients_of_penalties_are_numerically_right(name, exponent):
+    penalty, slow = PENALTIES[name]
+    found = np.asarray(jax.grad(lambda x: penalty(x, exponent).sum())(X))[0]
+    image, step = X[0].astype(float), 1e-5
+    for index in np.ndindex(*image.shape):
+        there = np.zeros_like(image)
+        there[index] = step
+        expected = (slow(image + there, exponent) - slow(image - there, exponent)) / (2 * step)
+        np.testing.assert_allclose(found[index], expected, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_gradients_of_flat_images_are_zero_and_finite(name):
+    penalty, _ = PENALTIES[name]
+    for exponent in (1.0, 1.5, 2.0):
+        np.testing.assert_array_equal(jax.grad(lambda x, p=penalty, e=exponent: p(x, e).sum())(0 * X), 0)
+
+
+def test_short_differences_have_the_slope_of_the_floor():
+    x = np.zeros((1, 1, 2, 1), np.float32)
+    x[0, 0, 1] = priors.FLOOR / 10
+    slope = jax.grad(lambda x: priors.variation(x, 1.0).sum())(x)[0, 0, 1, 0]
+    np.testing.assert_allclose(slope, 0.1, rtol=1e-5)  # x / FLOOR, where the length itself would give 1
+
+
+def test_blur_is_scipys():
+    found = priors.blur(X, 0.8)
+    for image, blurred in zip(X, found, strict=True):
+        expected = ndimage.gaussian_filter(image, (0.8, 0.8, 0), mode="nearest", truncate=4)
+        np.testing.assert_allclose(blurred, expected, atol=1e-5)
+
+
+def test_decay_shrinks():
+    np.testing.assert_allclose(priors.decay(X, 0.25), 0.75 * X, rtol=1e-6)
+
+
+def test_clipping_empties_the_least_pixels_of_each_image():
+    gradient = RNG.normal(size=X.shape).astype("f")
+    lengths, parts = np.sqrt((X**2).sum(-1)), np.abs((X * gradient).sum(-1))
+    for found, amounts in (
+        (priors.clip_small_norm(X, 30.0), lengths),
+        (priors.clip_small_contribution(X, gradient, 30.0), parts),
+    ):
+        for image, after, amount in zip(X, np.asarray(found), amounts, strict=True):
+            kept = amount >= np.percentile(amount, 30)
+            assert 19 <= kept.sum() <= 22
+            np.testing.assert_array_equal(after, np.where(kept[..., None], image, 0))
+
+
+def test_jitter_cuts_a_window_at_every_place():
+    images = np.arange(6 * 7, dtype=np.float32).reshape(1, 6, 7, 1).repeat(200, 0)
+    found = np.asarray(jax.jit(functools.partial(priors.jitter, size=(4, 6)))(jax.random.key(0), images))
+    corners = {divmod(int(window[0, 0, 0]), 7) for window in found}
+    assert corners == {(i, j) for i in range(3) for j in range(2)}
+    for window in found:
+        i, j = divmod(int(window[0, 0, 0]), 7)
+        np.testing.assert_array_equal(window, images[0, i : i + 4, j : j + 6])
+    with pytest.raises(ValueError, match=r"at most \(6, 7\), .* got \(7, 7\)"):
+        priors.jitter(jax.random.key(0), images, (7, 7))
+
+
+def test_long_colours_are_scaled_to_the_bound():
+    found = np.asarray(priors.bounded_colour(X, 1.0))
+    for before, after in zip(X.reshape(-1, 3), found.reshape(-1, 3), strict=True):
+        length = np.linalg.norm(before)
+        np.testing.assert_allclose(after, before if length <= 1 else before / length, rtol=1e-5)
+    gradient = jax.grad(lambda x: priors.bounded_colour(x, 1.0).sum())(jnp.zeros((1, 2, 2, 3)))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("width", [6, 7])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_by_frequencies_are_sums_of_waves(width, channels):
+    coefficients = np.asarray(priors.fourier_noise(jax.random.key(1), (1, 5, width, channels), 1.0))
+    assert coefficients.shape == (1, 5, width // 2 + 1, channels, 2)
+    expected = np.zeros((5, width, channels))
+    rows, columns = np.mgrid[:5, :width]
+    for u in range(5):
+        for v in range(width // 2 + 1):
+            frequency = np.hypot(u / 5 if u <= 2 else u / 5 - 1, v / width)
+            scale = np.sqrt(5 * width) / max(frequency, 1 / max(5, width)) / (5 * width)
+            phase = np.exp(2j * np.pi * (u * rows / 5 + v * columns / width))[..., None]
+            twice = 1 if v == 0 or 2 * v == width else 2  # the other half mirrors it
+            value = coefficients[0, u, v, :, 0] + 1j * coefficients[0, u, v, :, 1]
+            expected += twice * scale * (value * phase).real
+    if channels == 3:
+        expected = expected @ (priors.COLOURS / np.linalg.norm(priors.COLOURS, axis=0).max()).T
+    np.testing.assert_allclose(priors.from_fourier(coefficients, width)[0], expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match=f"Expected a width of {width // 2 * 2} or {width // 2 * 2 + 1}"):
+        priors.from_fourier(coefficients, 9)

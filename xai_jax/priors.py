@@ -1,0 +1,128 @@
+"""What natural images look like: penalties on images, steps that change them, and another way to write them.
+
+Mahendran & Vedaldi 2015 (CVPR) and 2016 (IJCV); Yosinski et al. 2015, Understanding neural networks through deep
+visualization, section 3 (decay, blur, clipping); Olah, Mordvintsev & Schubert 2017, Feature visualization (Fourier,
+colours). Penalties take images (N, H, W, C) to (N,); steps keep the shape.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+FLOOR = 1e-5  # of the length whose power the variation is; its gradient is taken there where it is shorter
+
+# Root of the covariance of ImageNet's colours, as the software of Olah et al. 2017 has it: three columns, in RGB.
+COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]], np.float32)
+
+
+def alpha_norm(x: Array, alpha: float = 6.0) -> Array:
+    """R_alpha: the sum of all values' powers of alpha (CVPR, section 3.1)."""
+    return _power(x**2, alpha).sum((1, 2, 3))
+
+
+def colour_norm(x: Array, alpha: float = 6.0) -> Array:
+    """The mean over pixels of their colours' lengths to the power of alpha (IJCV, section 3.2)."""
+    return _power((x**2).sum(-1), alpha).mean((1, 2))
+
+
+def variation(x: Array, beta: float = 2.0) -> Array:
+    """R_V^beta: the sum of the powers of beta of gradients' lengths, each channel by itself (CVPR, section 3.1).
+
+    Gradients are differences to the next row and column; beyond the border the last ones are repeated. For beta below 2
+    the derivative would be infinite where an image is flat: there it is taken at a length of `FLOOR`.
+    """
+    down = jnp.diff(x, axis=1, append=x[:, -1:])
+    right = jnp.diff(x, axis=2, append=x[:, :, -1:])
+    return _power(down**2 + right**2, beta).sum((1, 2, 3))
+
+
+def mean_variation(x: Array, beta: float = 2.0) -> Array:
+    """The same divided by the number of pixels (IJCV, section 3.2)."""
+    return variation(x, beta) / (x.shape[1] * x.shape[2])
+
+
+def _power(square, exponent):
+    """square^(exponent/2), with the derivative of lengths of at least FLOOR."""
+    slope = lax.stop_gradient(jnp.maximum(square, FLOOR**2) ** (exponent / 2 - 1)) * exponent / 2
+    value = lax.stop_gradient(square ** (exponent / 2))
+    return value + slope * (square - lax.stop_gradient(square))
+
+
+def decay(x: Array, rate: float) -> Array:
+    """A step towards zero: (1 - rate) x (Yosinski et al., section 3)."""
+    return (1 - rate) * x
+
+
+def blur(x: Array, deviation: float) -> Array:
+    """A Gaussian blur with a deviation in pixels; the border is repeated (Yosinski et al., section 3)."""
+    radius = max(1, int(4 * deviation + 0.5))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    for axis in (1, 2):
+        pads = [(radius, radius) if a == axis else (0, 0) for a in range(4)]
+        padded, size = jnp.pad(x, pads, mode="edge"), x.shape[axis]
+        x = sum(w * lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights))
+    return x
+
+
+def clip_small_norm(x: Array, percent: float) -> Array:
+    """Pixels whose colours are short, the lowest `percent` of each image, become zero (Yosinski et al., section 3)."""
+    return _clipped(x, jnp.sqrt((x**2).sum(-1)), percent)
+
+
+def clip_small_contribution(x: Array, gradient: Array, percent: float) -> Array:
+    """Pixels that change the activation little when zero, by its gradient, become zero (Yosinski et al., section 3)."""
+    return _clipped(x, jnp.abs((x * gradient).sum(-1)), percent)
+
+
+def _clipped(x, amount, percent):
+    least = jnp.percentile(amount, percent, axis=(1, 2), keepdims=True)
+    return jnp.where((amount >= least)[..., None], x, 0)
+
+
+def jitter(key: Array, x: Array, size: tuple[int, int]) -> Array:
+    """A window (N, *size, C) of the images, at a random place, another one in each (IJCV, section 3.3).
+
+    Raises ValueError for windows larger than the images.
+    """
+    room = x.shape[1] - size[0], x.shape[2] - size[1]
+    if min(room) < 0:
+        raise ValueError(f"Expected windows of at most {x.shape[1:3]}, as large as the images, got {tuple(size)}.")
+    places = jax.random.randint(key, (len(x), 2), 0, jnp.array(room) + 1)
+    return jax.vmap(lambda image, at: lax.dynamic_slice(image, (at[0], at[1], 0), (*size, x.shape[3])))(x, places)
+
+
+def bounded_colour(x: Array, most: float) -> Array:
+    """Colours longer than `most` are scaled down to it (IJCV, section 3.2: B+)."""
+    square = (x**2).sum(-1, keepdims=True)
+    return x * (most / jnp.sqrt(jnp.maximum(square, most**2)))
+
+
+def fourier_noise(key: Array, shape: tuple[int, int, int, int], deviation: float = 0.01) -> Array:
+    """Random coefficients (N, H, W // 2 + 1, C, 2) for `from_fourier` to begin with."""
+    n, height, width, channels = shape
+    return deviation * jax.random.normal(key, (n, height, width // 2 + 1, channels, 2))
+
+
+def from_fourier(coefficients: Array, width: int) -> Array:
+    """Images (N, H, W, C) whose frequencies are all as easy to change as they are strong in natural images.
+
+    Coefficients are divided by their frequency, or by that of one period an image where it is lower. Of three channels
+    the colours are decorrelated, see `COLOURS`. The result is meant for a squashing function or a penalty: its range is
+    not limited. Raises ValueError for a width that does not fit.
+    """
+    height, half = coefficients.shape[1:3]
+    if width // 2 + 1 != half:
+        raise ValueError(f"Expected a width of {2 * half - 2} or {2 * half - 1} for {half} columns, got {width}.")
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    scale = np.sqrt(height * width) / np.maximum(frequency, 1 / max(height, width))
+    spectrum = lax.complex(coefficients[..., 0], coefficients[..., 1])
+    spectrum = spectrum * scale[..., None].astype(np.float32).astype(np.complex64)
+    images = jnp.fft.irfft2(spectrum, (height, width), axes=(1, 2))
+    return mix_colours(images) if images.shape[-1] == 3 else images
+
+
+def mix_colours(x: Array) -> Array:
+    """Decorrelated channels (..., 3) to RGB."""
+    return x @ (COLOURS / np.linalg.norm(COLOURS, axis=0).max()).T
