@@ -361,9 +361,8 @@ def test_everything_lowers_for_accelerators():
     x, net = jax.ShapeDtypeStruct((2, 17, 17, 3), jnp.float32), Partial(NET)
     maps = functools.partial(deconvnet._maps, net, Partial(lambda x: x), layers=("relu1", "dense9"))
     lowers(maps, x)
-    lowers(
-        functools.partial(deconvnet._merge, first=0, count=2), deconvnet._nothing_yet(16, 2), jax.eval_shape(maps, x)
-    )
+    merge = functools.partial(deconvnet._merge, first=0, count=2)
+    lowers(merge, deconvnet._nothing_yet(16, 2), *jax.eval_shape(maps, x))
     lowers(lambda x: deconvnet.project(NET, x, targets.neuron("relu4", 1)), x)
     lowers(lambda x: deconvnet.project(NET, x, targets.neuron("relu4", 1), "none"), x)
 

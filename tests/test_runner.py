@@ -137,6 +137,7 @@ FIGURES = [
     "zeiler2014/invariance",
     "zeiler2014/occlusion",
     "zeiler2014/switches",
+    "zeiler2014/transfer",
 ]
 TABLES = {  # heavy ones
     "springenberg2015/cifar_sota",
@@ -144,6 +145,7 @@ TABLES = {  # heavy ones
     "zeiler2014/ablation",
     "zeiler2014/architecture",
     "zeiler2014/imagenet",
+    "zeiler2014/transfer",
 }
 
 

@@ -76,7 +76,7 @@ def top_k(
             size, channels = len(part), _channels(net, layers, prepare, part)
             best = _nothing_yet(sum(channels), k)
         whole = part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
-        best, finite = _merge(best, _maps(net, prepare, whole, layers), number * batch, len(part))
+        best, finite = _merge(best, *_maps(net, prepare, whole, layers), number * batch, len(part))
         if not finite:
             raise ValueError(
                 f"Expected finite activations, got NaN or infinity in the images {number * batch} to "
@@ -127,19 +127,20 @@ def _nothing_yet(channels, k):
 # unlike that for its results, comes from the operating system anew at each call.
 @functools.partial(jax.jit, static_argnames="layers")
 def _maps(net, prepare, images, layers):
-    """Activations of the layers, all as (N, H, W, C)."""
+    """Activations of the layers, all as (N, H, W, C), and the largest of each row, (N, H, C), cheapest to find here."""
     _, kept = network.capture(net, prepare(images), layers)
     values = [kept[layer] for layer in layers]
-    return [value.reshape(len(value), *value.shape[1:-1] or (1, 1), value.shape[-1]) for value in values]
+    maps = [value.reshape(len(value), *value.shape[1:-1] or (1, 1), value.shape[-1]) for value in values]
+    return maps, [m.max(2) for m in maps]
 
 
 @jax.jit
-def _merge(best, maps, first, count):
+def _merge(best, maps, by_row, first, count):
     """The best of those so far and of `count` images from number `first` on, and whether all activations are finite.
 
     `best` holds the channels of all layers one after the other.
     """
-    k, by_row = best.values.shape[1], [m.max(2) for m in maps]
+    k = best.values.shape[1]
     there = (jnp.arange(len(maps[0])) < count)[:, None]
     peaks = jnp.concatenate([rows.max(1).astype(jnp.float32) for rows in by_row], axis=1)
     peaks = jnp.where(peaks == 0, 0, peaks)  # top_k takes 0 for larger than -0
