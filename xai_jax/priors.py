@@ -94,9 +94,9 @@ def jitter(key: Array, x: Array, size: tuple[int, int]) -> Array:
 
 
 def bounded_colour(x: Array, most: float) -> Array:
-    """Colours longer than `most` are scaled down to it (IJCV, section 3.2: B+)."""
+    """Colours longer than `most`, which may be infinite, are scaled down to it (IJCV, section 3.2: B+)."""
     square = (x**2).sum(-1, keepdims=True)
-    return x * (most / jnp.sqrt(jnp.maximum(square, most**2)))
+    return x * jnp.minimum(1.0, most / jnp.sqrt(jnp.maximum(square, FLOOR**2)))
 
 
 def fourier_noise(key: Array, shape: tuple[int, int, int, int], deviation: float = 0.01) -> Array:

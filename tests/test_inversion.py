@@ -1,0 +1,219 @@
+"""Inversion against NumPy's steps of both papers' codes, its ends, its masks and what it refuses."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import inversion, network, optimize
+from xai_jax.inversion import CVPR, IJCV
+
+RNG = np.random.default_rng(0)
+NET = oracle.jax_network(oracle.random_layers())
+X = RNG.normal(size=(2, 17, 17, 3)).astype("f")
+SHAPE = (4, 5, 2)
+MATRIX = RNG.normal(size=(40, 6)).astype("f")
+KEY = jax.random.key(0)
+SHORT = CVPR(variation=0.3, deviation=2.0, norm=1e-3, rate=0.002, phases=((1.0, 5), (0.1, 4), (0.01, 3)))
+
+
+def linear(matrix, x):
+    return x.reshape(len(x), -1) @ matrix
+
+
+LINEAR = Partial(linear, MATRIX)
+PICTURES = RNG.normal(size=(3, *SHAPE)).astype("f")
+WANTED = jnp.asarray(LINEAR(PICTURES))
+
+
+def variation(x):
+    down, right = np.diff(x, axis=0, append=x[-1:]), np.diff(x, axis=1, append=x[:, -1:])
+    return (down**2 + right**2).sum()
+
+
+def variation_slope(x):
+    slope = np.zeros_like(x)
+    for axis in (0, 1):
+        ends = [slice(None)] * 3
+        ends[axis] = slice(-1, None)
+        steps = np.diff(x, axis=axis, append=x[tuple(ends)])
+        slope -= 2 * steps
+        slope += 2 * np.roll(steps, 1, axis)  # the last step is zero, so nothing comes in from the other side
+    return slope
+
+
+def by_momentum(matrix, wanted, x, form):
+    """The code of the first paper, step by step."""
+    sigma, terms = form.deviation**2 * x.size, []
+    for factor, count in form.phases:
+        speed = np.zeros_like(x)
+        for _ in range(count):
+            missed = x.ravel() @ matrix - wanted
+            terms.append(sigma * (missed @ missed) / (wanted @ wanted))
+            loss = sigma * 2 * (matrix @ missed).reshape(x.shape) / (wanted @ wanted)
+            prior = form.norm / 2 * 6 * x**5 + form.variation / 2 * variation_slope(x)
+            speed = 0.9 * speed - form.rate * factor * (prior + loss)
+            x = x + speed
+    return x, terms
+
+
+def test_the_first_form_takes_the_codes_steps():
+    found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, SHORT)
+    noise = inversion.noise(jax.random.split(KEY)[0], (3, *SHAPE), SHORT)
+    np.testing.assert_allclose(np.sqrt((np.asarray(noise) ** 2).mean((1, 2, 3))), 2.0, rtol=1e-5)
+    for n in range(3):
+        start = np.asarray(noise[n], np.float64)
+        x, terms = by_momentum(MATRIX.astype(float), np.asarray(WANTED[n], float), start, SHORT)
+        np.testing.assert_allclose(found.x[n], x, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found.history["features"][:, n], terms, rtol=1e-3)
+        np.testing.assert_allclose(found.history["variation"][0, n], 0.15 * variation(start), rtol=1e-4)
+    assert found.history["norm"].shape == (12, 3)
+
+
+def by_jitter(matrix, wanted, x, form, rate, steps):
+    """The code of the second paper without jitter."""
+    squares, speed, pixels = np.zeros_like(x), np.zeros_like(x), x.shape[0] * x.shape[1]
+    for _ in range(steps):
+        missed = x.ravel() @ matrix - wanted
+        slope = form.weight * 2 * (matrix @ missed).reshape(x.shape) / (wanted @ wanted)
+        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.deviation**6
+        slope += variation_slope(x) / pixels * (6.5 / form.deviation) ** 2
+        squares = 0.9 * squares + slope**2
+        speed = 0.9 * speed - slope / (1 / rate + np.sqrt(squares))
+        x = x + speed
+        length = np.sqrt((x**2).sum(-1, keepdims=True))
+        x = x * np.minimum(1, form.most / length)
+    return x
+
+
+def test_the_second_form_takes_the_codes_steps():
+    form = IJCV(weight=20.0, deviation=3.0, most=4.0, steps=(7, 5))
+    found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, form)
+    start = inversion.noise(jax.random.split(KEY)[0], (3, *SHAPE), form)
+    np.testing.assert_allclose(np.quantile(start, 0.95), 3 / np.sqrt(3), rtol=1e-4)
+    rate = 0.05 * 9 / 6 * 20
+    for n in range(3):
+        x, matrix, wanted = np.asarray(start[n], float), MATRIX.astype(float), np.asarray(WANTED[n], float)
+        for factor, steps in ((1, 7), (0.1, 5)):
+            x = by_jitter(matrix, wanted, x, form, factor * rate, steps)
+        np.testing.assert_allclose(found.x[n], x, rtol=2e-3, atol=2e-3)
+    assert np.linalg.norm(found.x, axis=-1).max() <= 4.001 and found.history["features"].shape == (12, 3)
+
+
+def test_jittered_images_are_larger_until_the_last_phase():
+    seen = []
+
+    def represent(x):
+        seen.append(x.shape)
+        return LINEAR(x)
+
+    form = IJCV(weight=20.0, deviation=3.0, jitter=3, steps=(4, 2))
+    found = inversion.invert(represent, WANTED, SHAPE, KEY, form)
+    assert found.x.shape == (3, *SHAPE) and set(seen) == {(3, *SHAPE)}
+    assert inversion.invert(represent, WANTED, SHAPE, KEY, form, start=np.ones((3, 6, 7, 2), "f")).x.shape[1:] == SHAPE
+    with pytest.raises(ValueError, match=r"a start of shape \(3, 6, 7, 2\), got \(3, 4, 5, 2\)"):
+        inversion.invert(represent, WANTED, SHAPE, KEY, form, start=PICTURES)
+
+
+FORMS = (
+    CVPR(variation=0.0, norm=0.0, phases=((1.0, 10),)),
+    IJCV(norm=0.0, variation=0.0, most=np.inf, steps=(10, 1)),
+)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["cvpr", "ijcv"])
+def test_without_priors_a_run_that_starts_at_the_image_stays_there(form):
+    represent = inversion.of_layer(NET, "relu6")
+    wanted = jax.jit(represent)(X)
+    found = inversion.invert(represent, wanted, X.shape[1:], KEY, form, start=X)
+    np.testing.assert_allclose(found.x, X, atol=1e-4 if form is FORMS[0] else 0.02)  # the second magnifies rounding
+    assert found.history["features"].max() < 1e-6 * (form.deviation**2 * X[0].size if form is FORMS[0] else 100)
+
+
+def test_masked_parts_of_the_representation_do_not_count():
+    form, mask = dataclasses.replace(SHORT, rate=0.0001), np.array([1, 1, 0, 0, 0, 0], np.float32)
+    found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, form, mask)
+    alone = inversion.invert(Partial(linear, MATRIX[:, :2]), WANTED[:, :2], SHAPE, KEY, form)
+    np.testing.assert_allclose(found.x, alone.x, rtol=1e-3, atol=1e-4)
+    other = WANTED.at[:, 2:].add(7.0)
+    np.testing.assert_allclose(inversion.invert(LINEAR, other, SHAPE, KEY, form, mask).x, found.x, rtol=1e-4)
+
+
+def test_answers_to_one_question_differ_in_pixels_and_agree_in_features():
+    form = CVPR(variation=0.0, norm=0.0, deviation=2.0, rate=0.002, phases=((1.0, 300),))
+    found = inversion.invert(LINEAR, jnp.repeat(WANTED[:1], 4, 0), SHAPE, KEY, form)
+    apart = np.asarray([np.linalg.norm(a - b) for a in found.x for b in found.x])
+    assert np.sort(apart)[4] > 1
+    np.testing.assert_allclose(LINEAR(found.x), np.repeat(WANTED[:1], 4, 0), atol=0.05)
+
+
+def test_layers_see_pixels_divided_by_their_deviation():
+    represent = inversion.of_layer(NET, "relu4", deviation=(2.0, 3.0, 4.0))
+    expected = network.capture(NET, X / jnp.array([2.0, 3.0, 4.0]), ["relu4"])[1]["relu4"]
+    np.testing.assert_allclose(represent(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_errors_are_shares_of_the_distance_between_images():
+    x = PICTURES + 0.1
+    flat = np.asarray(WANTED, float)
+    apart = np.mean([((a - b) ** 2).sum() for a in flat for b in flat])
+    expected = ((np.asarray(LINEAR(x), float) - flat) ** 2).sum(1) / apart
+    np.testing.assert_allclose(inversion.error(LINEAR, x, WANTED), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", [SHORT, IJCV(jitter=3, steps=(40, 30))], ids=["cvpr", "ijcv"])
+def test_a_run_that_was_killed_goes_on_to_the_same_images(form, tmp_path, monkeypatch):
+    invert = functools.partial(inversion.invert, LINEAR, WANTED, SHAPE, KEY, form)
+    whole = invert()
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "CHUNK", 5)
+    for stop in (2, 3, 9):
+        chunk, calls = optimize._chunk, []
+
+        def stopped(*arguments, chunk=chunk, calls=calls, stop=stop):
+            calls.append(arguments)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return chunk(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optimize, "_chunk", stopped)
+            try:
+                invert(saved=tmp_path / "run.npz")
+            except KeyboardInterrupt:
+                continue
+    jax.tree.map(np.testing.assert_array_equal, invert(saved=tmp_path / "run.npz"), whole)
+
+
+def test_settings_compile_once():
+    inversion.invert(LINEAR, WANTED, SHAPE, KEY, SHORT)
+    before = optimize._step._cache_size()
+    inversion.invert(Partial(linear, 2 * MATRIX), WANTED, SHAPE, jax.random.key(5), dataclasses.replace(SHORT))
+    assert optimize._step._cache_size() == before
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"wanted": WANTED[:0]}, "one representation or more, got none"),
+        ({"wanted": WANTED[:, :5]}, r"representations of shape \(3, 6\), .* got \(3, 5\)"),
+        ({"wanted": WANTED.at[1].set(0)}, r"not all zero, got zeros in number \[1\]"),
+        ({"mask": np.zeros(6)}, r"zeros in number \[0, 1, 2\]. Usual causes: dead features, or a mask"),
+        ({"mask": np.ones(4)}, r"Expected a mask for representations \(6,\), got \(4,\)"),
+    ],
+)
+def test_what_cannot_be_inverted_is_refused(changes, words):
+    arguments = {"wanted": WANTED, "mask": None} | changes
+    with pytest.raises(ValueError, match=words):
+        inversion.invert(LINEAR, arguments["wanted"], SHAPE, KEY, SHORT, arguments["mask"])
+
+
+def test_steps_that_are_too_large_name_the_term():
+    form = dataclasses.replace(SHORT, rate=50.0, phases=((1.0, 100),))
+    with pytest.raises(optimize.DivergedError, match="The term '(norm|features|variation)' is (inf|nan) before step"):
+        inversion.invert(LINEAR, WANTED, SHAPE, KEY, form)
