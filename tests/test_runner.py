@@ -189,7 +189,7 @@ def test_dry_run_of_every_configuration(figure, tier, tmp_path):
     ],
 )
 def test_mistakes_on_the_command_line(flags, words, tmp_path):
-    done = subprocess.run(command(FIGURES[-1], *flags), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command("zeiler2014/occlusion", *flags), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and words in done.stdout + done.stderr
     assert not (ROOT / "x").exists()
 
