@@ -152,9 +152,10 @@ def test_answers_to_one_question_differ_in_pixels_and_agree_in_features():
     np.testing.assert_allclose(LINEAR(found.x), np.repeat(WANTED[:1], 4, 0), atol=0.05)
 
 
-def test_layers_see_pixels_divided_by_their_deviation():
-    represent = inversion.of_layer(NET, "relu4", deviation=(2.0, 3.0, 4.0))
-    expected = network.capture(NET, X / jnp.array([2.0, 3.0, 4.0]), ["relu4"])[1]["relu4"]
+def test_layers_see_pixels_shifted_and_divided_by_their_deviation():
+    represent = inversion.of_layer(NET, "relu4", (2.0, 3.0, 4.0), (0.5, 0.1, 0.2))
+    x = (X + jnp.array([0.5, 0.1, 0.2])) / jnp.array([2.0, 3.0, 4.0])
+    expected = network.capture(NET, x, ["relu4"])[1]["relu4"]
     np.testing.assert_allclose(represent(X), expected, rtol=1e-5, atol=1e-6)
 
 

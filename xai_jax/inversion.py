@@ -72,13 +72,16 @@ class IJCV:
     steps: tuple[int, int] = (300, 50)
 
 
-def of_layer(net: Network, layer: str, deviation: Sequence[float] = (1.0,)) -> Partial:
-    """A layer of a network whose input is (pixel - mean) / deviation, as a function of pixels less their mean."""
-    return Partial(_layer, network.features(net, layer), jnp.asarray(deviation, jnp.float32))
+def of_layer(net: Network, layer: str, deviation: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)) -> Partial:
+    """A layer as a function of pixels less a mean colour, of a network whose input is (these + shift) / deviation.
+
+    The shift is zero for networks whose input has the same mean taken off.
+    """
+    return Partial(_layer, network.features(net, layer), *(jnp.asarray(v, jnp.float32) for v in (deviation, shift)))
 
 
-def _layer(features, deviation, x):
-    return features(x / deviation)
+def _layer(features, deviation, shift, x):
+    return features((x + shift) / deviation)
 
 
 def invert(
@@ -168,7 +171,7 @@ def _sums(x):
     return x.reshape(len(x), -1).sum(1)
 
 
-def _distance(represent, wanted, mask, x):
+def distance(represent, wanted, mask, x):
     """Squared distance as a share of the wanted representation's square, where the mask looks."""
     return _sums((mask * (represent(x) - wanted)) ** 2) / _sums((mask * wanted) ** 2)
 
@@ -177,7 +180,7 @@ def _cvpr(form, represent, wanted, mask, key, x):
     """All terms are sigma squared times the paper's, as in the code, so that its rates hold."""
     sigma = form.deviation**2 * np.prod(x.shape[1:])
     return {
-        "features": sigma * _distance(represent, wanted, mask, x),
+        "features": sigma * distance(represent, wanted, mask, x),
         "norm": form.norm / 2 * priors.alpha_norm(x, form.alpha),
         "variation": form.variation / 2 * priors.variation(x, form.beta),
     }
@@ -186,7 +189,7 @@ def _cvpr(form, represent, wanted, mask, key, x):
 def _ijcv(form, represent, wanted, mask, key, x):
     seen = priors.jitter(key, x, (x.shape[1] - form.jitter + 1, x.shape[2] - form.jitter + 1))
     return {
-        "features": form.weight * _distance(represent, wanted, mask, seen),
+        "features": form.weight * distance(represent, wanted, mask, seen),
         "norm": form.norm * priors.colour_norm(x / form.deviation, form.alpha),
         "variation": form.variation * priors.mean_variation(x * (6.5 / form.deviation), form.beta),
     }
