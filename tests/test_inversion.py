@@ -214,6 +214,11 @@ def test_what_cannot_be_inverted_is_refused(changes, words):
         inversion.invert(LINEAR, arguments["wanted"], SHAPE, KEY, SHORT, arguments["mask"])
 
 
+def test_shapes_that_the_representation_does_not_take_are_refused():
+    with pytest.raises(ValueError, match=r"images that the representation takes, got \(4, 4, 2\). It said: "):
+        inversion.invert(LINEAR, WANTED, (4, 4, 2), KEY, SHORT)
+
+
 def test_steps_that_are_too_large_name_the_term():
     form = dataclasses.replace(SHORT, rate=50.0, phases=((1.0, 100),))
     with pytest.raises(optimize.DivergedError, match="The term '(norm|features|variation)' is (inf|nan) before step"):

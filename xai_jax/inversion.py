@@ -23,7 +23,7 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import network, optimize, priors
+from xai_jax import network, optimize, parallel, priors
 from xai_jax.evaluation import as_partial
 from xai_jax.network import Network
 from xai_jax.optimize import Result
@@ -142,7 +142,13 @@ def _checked(represent, wanted, shape, mask):
     wanted = jnp.asarray(wanted, jnp.float32)
     if not len(wanted):
         raise ValueError("Expected one representation or more, got none.")
-    one = jax.eval_shape(represent, jax.ShapeDtypeStruct((len(wanted), *shape), jnp.float32)).shape
+    try:
+        one = jax.eval_shape(represent, jax.ShapeDtypeStruct((len(wanted), *shape), jnp.float32)).shape
+    except Exception as error:  # flax and lax each have their own
+        raise ValueError(
+            f"Expected a shape (height, width, channels) of images that the representation takes, got {shape}. It said: "
+            f"{parallel.first_line(error)}"
+        ) from error
     if one != wanted.shape:
         raise ValueError(f"Expected representations of shape {one}, as images {shape} have, got {wanted.shape}.")
     try:
