@@ -124,6 +124,7 @@ def command(figure, *flags):
 
 
 FIGURES = [
+    "mahendran2015/layers",
     "springenberg2015/cifar_sota",
     "springenberg2015/cifar_table",
     "springenberg2015/comparison",
@@ -140,6 +141,7 @@ FIGURES = [
     "zeiler2014/transfer",
 ]
 TABLES = {  # heavy ones
+    "mahendran2015/layers",
     "springenberg2015/cifar_sota",
     "springenberg2015/imagenet",
     "zeiler2014/ablation",

@@ -146,7 +146,8 @@ def _checked(represent, wanted, shape, mask):
         one = jax.eval_shape(represent, jax.ShapeDtypeStruct((len(wanted), *shape), jnp.float32)).shape
     except Exception as error:  # flax and lax each have their own
         raise ValueError(
-            f"Expected a shape (height, width, channels) of images that the representation takes, got {shape}. It said: "
+            f"Expected a shape (height, width, channels) of images that the representation takes, got {shape}. It "
+            "said: "
             f"{parallel.first_line(error)}"
         ) from error
     if one != wanted.shape:

@@ -1,0 +1,83 @@
+"""The numbers behind Mahendran & Vedaldi's figures: units, strengths, likeness, classes, claims."""
+
+import dataclasses
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.mahendran2015.layers import get_config
+from experiments import runner
+from experiments.mahendran2015 import layers
+from xai_jax import inversion, models
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return models.load("digits")
+
+
+@pytest.mark.parametrize("name, mean", [("digits", (77.8,)), ("efficientnet_lite0", (123.0, 117.0, 104.0))])
+def test_pixels_less_the_mean_become_the_networks_input(name, mean):
+    model = models.load(name)
+    size = models.abstract(name)[2][0]
+    image = RNG.integers(0, 256, (size, size, 3), np.uint8)
+    image[...] = image[..., :1]  # grey, for both
+    deviation, shift = layers.units(model, mean)
+    x = image[..., : len(mean)].astype(np.float32) - np.float32(mean)
+    np.testing.assert_allclose((x + shift) / deviation, model.preprocess([image])[0], atol=1e-2)
+
+
+def test_strengths_grow_with_depth_and_stay():
+    config = dataclasses.replace(get_config("default"), lower=2)
+    assert [layers.strength_of(n, config) for n in range(8)] == [0.015] * 2 + [0.15] * 2 + [1.5] * 4
+    form = layers.recipe(dataclasses.replace(config, steps=0.1), 7.0)
+    assert form.variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.deviation == 89
+
+
+def test_likeness_is_a_correlation_for_each_image():
+    a, b = RNG.normal(size=(2, 3, 4, 4, 2))
+    expected = [np.corrcoef(a[n].ravel(), b[n].ravel())[0, 1] for n in range(3)]
+    np.testing.assert_allclose(layers.alike(a, b), expected)
+
+
+def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
+    config = dataclasses.replace(get_config("smoke"), batch=2, variations=(0.001,))
+    to_input = layers.units(digits, config.mean)
+    images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
+    represent = inversion.of_layer(digits.net, "relu1", *to_input)
+    found = layers.one(represent, digits.net, images, to_input, 0.001, config)
+    assert found["images"].shape == images.shape and found["same"].shape == (3,)
+    np.testing.assert_allclose(
+        found["error"], inversion.error(represent, found["images"], represent(images)), rtol=1e-4
+    )
+    deviation, shift = to_input
+    classes = [np.asarray(digits.net((x + shift) / deviation)).argmax(1) for x in (images, found["images"])]
+    np.testing.assert_array_equal(found["same"], classes[0] == classes[1])
+    np.testing.assert_allclose(found["alike"], layers.alike(np.asarray(images), np.asarray(found["images"])))
+
+
+def claims(errors, same, alike):
+    config, run = dataclasses.replace(get_config("default"), variations=(1.0,), lower=1), runner.Run(Path(), "")
+    found = {
+        (name, 1.0): {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, a)}
+        for name, e, s, a in zip("abc", errors, same, alike, strict=True)
+    }
+    layers.report(run, found, ["a", "b", "c"], config)
+    return [claim.held for claim in run.claims]
+
+
+def test_claims_follow_errors_classes_and_likeness():
+    assert claims((5, 10, 19), (1, 1, 0.9), (0.99, 0.5, 0.1)) == [True] * 3
+    assert claims((5, 10, 21), (1, 1, 0.8), (0.8, 0.5, 0.1)) == [False] * 3
+    assert claims((5, 10, 19), (1, 1, 1), (0.95, 0.97, 0.99)) == [True, True, False]
+
+
+def test_the_papers_numbers_stand_beside_its_network_alone():
+    paper = get_config("paper")
+    names = list(layers.PAPER)
+    assert len(names) == 20 and all(layers.printed(name, paper) for name in names)
+    assert not layers.printed("conv1", get_config("default")) and not layers.printed("conv9", paper)
