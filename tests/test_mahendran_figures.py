@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015.layers import get_config
 from experiments import runner
-from experiments.mahendran2015 import layers
+from experiments.mahendran2015 import layers, multiple
 from xai_jax import inversion, models
 
 RNG = np.random.default_rng(0)
@@ -81,3 +82,38 @@ def test_the_papers_numbers_stand_beside_its_network_alone():
     names = list(layers.PAPER)
     assert len(names) == 20 and all(layers.printed(name, paper) for name in names)
     assert not layers.printed("conv1", get_config("default")) and not layers.printed("conv9", paper)
+
+
+def test_distances_of_restarts_are_shares_of_those_between_images():
+    found, different = RNG.normal(size=(2, 3, 5)), RNG.normal(size=(4, 5))
+    between = np.mean([np.linalg.norm(a - b) for i, a in enumerate(different) for b in different[:i]])
+    for group, share in zip(found, multiple.apart(found, different), strict=True):
+        pairs = [np.linalg.norm(group[i] - group[j]) for i in range(3) for j in range(i)]
+        assert share == pytest.approx(np.mean(pairs) / between)
+
+
+def test_restarts_stay_with_their_image(digits):
+    config = dataclasses.replace(multiple_config.get_config("smoke"), count=2, steps=0.3)
+    to_input = layers.units(digits, config.mean)
+    images = jnp.asarray(RNG.uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)) - 77.8
+    represent = inversion.of_layer(digits.net, "relu1", *to_input)
+    found = multiple.restarts(represent, images, 0.0, config)
+    assert found["images"].shape == (2, 3, 8, 8, 1) and found["error"].shape == (2, 3)
+    own = np.array(
+        [[layers.alike(np.asarray(images[n : n + 1]), x[None]) for x in found["images"][n]] for n in range(2)]
+    )
+    other = np.array(
+        [[layers.alike(np.asarray(images[1 - n])[None], x[None]) for x in found["images"][n]] for n in (0, 1)]
+    )
+    assert (own > other).all() and (found["pixels"] > 0.01).all()
+
+
+@pytest.mark.parametrize("pixels, error, held", [((0.2, 0.5), 0.1, [True, True]), ((0.5, 0.2), 0.3, [False, False])])
+def test_claims_about_restarts_follow_distances(pixels, error, held):
+    config, run = dataclasses.replace(multiple_config.get_config("default"), layers=("a", "b")), runner.Run(Path(), "")
+    found = {
+        layer: {"pixels": np.full(10, p), "features": np.full(10, 0.15), "error": np.full((10, 4), error)}
+        for layer, p in zip("ab", pixels, strict=True)
+    }
+    multiple.report(run, found, config)
+    assert [claim.held for claim in run.claims] == held

@@ -125,6 +125,7 @@ def command(figure, *flags):
 
 FIGURES = [
     "mahendran2015/layers",
+    "mahendran2015/multiple",
     "springenberg2015/cifar_sota",
     "springenberg2015/cifar_table",
     "springenberg2015/comparison",
@@ -142,6 +143,7 @@ FIGURES = [
 ]
 TABLES = {  # heavy ones
     "mahendran2015/layers",
+    "mahendran2015/multiple",
     "springenberg2015/cifar_sota",
     "springenberg2015/imagenet",
     "zeiler2014/ablation",

@@ -96,10 +96,10 @@ def invert(
 ) -> Result:
     """Images (N, *shape) whose representations come close to `wanted` (N, ...), from noise or from `start`.
 
-    `mask`, of the shape of one representation or broadcast to it, says which parts of it count (CVPR, sections 5.3 and
-    5.4); repeat a target for several answers. The history has the terms of the loss: "features", "norm" and
-    "variation". With `saved` a killed run goes on. Raises ValueError for representations that are all zero where the
-    mask looks, of another shape, or a mask that does not fit; DivergedError where steps are too large.
+    `mask`, of the shape of one representation or broadcast to it, says which parts of it count (CVPR, Figs. 9 and 10);
+    repeat a target for several answers. The history has the terms of the loss: "features", "norm" and "variation". With
+    `saved` a killed run goes on. Raises ValueError for representations that are all zero where the mask looks, of
+    another shape, or a mask that does not fit; DivergedError where steps are too large.
     """
     represent = as_partial(represent)
     wanted, mask = _checked(represent, wanted, shape, mask)
@@ -246,7 +246,7 @@ def smoothed(rate: float) -> optax.GradientTransformation:
 
 
 def error(represent: Represent, x: Array, wanted: Array, others: Array | None = None) -> Array:
-    """Squared distance of representations as a share, (N,): of the mean one between `others` (CVPR, section 5.1).
+    """Squared distance of representations as a share, (N,): of the mean one between `others` (CVPR).
 
     Others are representations of different images, `wanted` themselves if not given; each counts with itself, too, as
     in the code.

@@ -1,7 +1,7 @@
 """What natural images look like: penalties on images, steps that change them, and another way to write them.
 
 Mahendran & Vedaldi 2015 (CVPR) and 2016 (IJCV); Yosinski et al. 2015, Understanding neural networks through deep
-visualization, section 3 (decay, blur, clipping); Olah, Mordvintsev & Schubert 2017, Feature visualization (Fourier,
+visualization (decay, blur, clipping); Olah, Mordvintsev & Schubert 2017, Feature visualization (Fourier,
 colours). Penalties take images (N, H, W, C) to (N,); steps keep the shape.
 """
 
@@ -17,17 +17,17 @@ COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]]
 
 
 def alpha_norm(x: Array, alpha: float = 6.0) -> Array:
-    """R_alpha: the sum of all values' powers of alpha (CVPR, section 3.1)."""
+    """R_alpha: the sum of all values' powers of alpha (CVPR)."""
     return _power(x**2, alpha).sum((1, 2, 3))
 
 
 def colour_norm(x: Array, alpha: float = 6.0) -> Array:
-    """The mean over pixels of their colours' lengths to the power of alpha (IJCV, section 3.2)."""
+    """The mean over pixels of their colours' lengths to the power of alpha (IJCV)."""
     return _power((x**2).sum(-1), alpha).mean((1, 2))
 
 
 def variation(x: Array, beta: float = 2.0) -> Array:
-    """R_V^beta: the sum of the powers of beta of gradients' lengths, each channel by itself (CVPR, section 3.1).
+    """R_V^beta: the sum of the powers of beta of gradients' lengths, each channel by itself (CVPR).
 
     Gradients are differences to the next row and column; beyond the border the last ones are repeated. For beta below 2
     the derivative would be infinite where an image is flat: there it is taken at a length of `FLOOR`.
@@ -38,7 +38,7 @@ def variation(x: Array, beta: float = 2.0) -> Array:
 
 
 def mean_variation(x: Array, beta: float = 2.0) -> Array:
-    """The same divided by the number of pixels (IJCV, section 3.2)."""
+    """The same divided by the number of pixels (IJCV)."""
     return variation(x, beta) / (x.shape[1] * x.shape[2])
 
 
@@ -50,12 +50,12 @@ def _power(square, exponent):
 
 
 def decay(x: Array, rate: float) -> Array:
-    """A step towards zero: (1 - rate) x (Yosinski et al., section 3)."""
+    """A step towards zero: (1 - rate) x (Yosinski et al.)."""
     return (1 - rate) * x
 
 
 def blur(x: Array, deviation: float) -> Array:
-    """A Gaussian blur with a deviation in pixels; the border is repeated (Yosinski et al., section 3)."""
+    """A Gaussian blur with a deviation in pixels; the border is repeated (Yosinski et al.)."""
     radius = max(1, int(4 * deviation + 0.5))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
@@ -67,12 +67,12 @@ def blur(x: Array, deviation: float) -> Array:
 
 
 def clip_small_norm(x: Array, percent: float) -> Array:
-    """Pixels whose colours are short, the lowest `percent` of each image, become zero (Yosinski et al., section 3)."""
+    """Pixels whose colours are short, the lowest `percent` of each image, become zero (Yosinski et al.)."""
     return _clipped(x, jnp.sqrt((x**2).sum(-1)), percent)
 
 
 def clip_small_contribution(x: Array, gradient: Array, percent: float) -> Array:
-    """Pixels that change the activation little when zero, by its gradient, become zero (Yosinski et al., section 3)."""
+    """Pixels that change the activation little when zero, by its gradient, become zero (Yosinski et al.)."""
     return _clipped(x, jnp.abs((x * gradient).sum(-1)), percent)
 
 
@@ -82,7 +82,7 @@ def _clipped(x, amount, percent):
 
 
 def jitter(key: Array, x: Array, size: tuple[int, int]) -> Array:
-    """A window (N, *size, C) of the images, at a random place, another one in each (IJCV, section 3.3).
+    """A window (N, *size, C) of the images, at a random place, another one in each (IJCV).
 
     Raises ValueError for windows larger than the images.
     """
@@ -94,7 +94,7 @@ def jitter(key: Array, x: Array, size: tuple[int, int]) -> Array:
 
 
 def bounded_colour(x: Array, most: float) -> Array:
-    """Colours longer than `most`, which may be infinite, are scaled down to it (IJCV, section 3.2: B+)."""
+    """Colours longer than `most`, which may be infinite, are scaled down to it (IJCV)."""
     square = (x**2).sum(-1, keepdims=True)
     return x * jnp.minimum(1.0, most / jnp.sqrt(jnp.maximum(square, FLOOR**2)))
 

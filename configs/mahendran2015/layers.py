@@ -16,7 +16,7 @@ class Config:
     weights: str = "pretrained"  # or the path of a checkpoint
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     split: str = "test"
-    count: int = 10  # images inverted, the first of the split (section 5.1: 100)
+    count: int = 10  # images inverted, the first of the split (the paper: 100)
     shown: int = 2  # of them, in the figure
     mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off
     deviation: float = 89.0  # RMS of the images' values less the mean (68.9 of ImageNet's)

@@ -1,4 +1,4 @@
-"""Pre-images of every layer at three strengths of the prior (Mahendran & Vedaldi 2015, section 5, Fig. 6, Table 3)."""
+"""Pre-images of every layer at three strengths of the prior (Mahendran & Vedaldi 2015, Fig. 6 and Table 3)."""
 
 import dataclasses
 from functools import partial
@@ -196,21 +196,21 @@ def report(run, found, layers, config):
     run.claims += [
         Claim(
             f"The error rarely exceeds {BAR:g} %.",
-            "section 5.2",
+            "Fig. 6 and Table 3",
             bool(above < 0.1),
             f"{100 * above:.0f} % of {errors.size} errors, of all layers at the strengths of the figure, are above; "
             f"rarely is taken for less than a tenth. Mean {errors.mean():.1f} %",
         ),
         Claim(
             "The last layer still says what the image shows.",
-            "section 5.2",
+            "Fig. 6 and Table 3",
             bool(same >= 0.9) if config.count >= 10 else None,
             f"the network's likeliest class is that of the image in {100 * same:.0f} % of {config.count} pre-images of "
             f"{layers[-1]}; nine in ten are asked for here",
         ),
         Claim(
             "Images are photographic when inverted from the first layers, and grow vaguer with depth.",
-            "section 5.2 and Fig. 6",
+            "Fig. 6",
             bool(kept[0] > 0.9 and np.polyfit(np.arange(len(kept)), kept, 1)[0] < 0),
             f"correlation of image and pre-image {kept[0]:.2f} in {layers[0]}, {kept[-1]:.2f} in {layers[-1]}",
         ),

@@ -1,0 +1,147 @@
+"""Several pre-images of one representation (Mahendran & Vedaldi 2015, Fig. 7)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from experiments import dry, runner
+from experiments.mahendran2015.layers import recipe, units
+from experiments.runner import Claim, Number
+from experiments.zeiler2014.features import as_input
+from xai_jax import inversion, models, network, plots
+from xai_jax.data import datasets
+
+
+def run(config: Any, run: runner.Run) -> None:
+    """Inverts every image several times from each layer, and compares what comes out."""
+    model = models.load(config.network, config.weights)
+    data = datasets.load(config.data, config.split)
+    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
+    deviation, shift = units(model, config.mean)
+    images, found = x * deviation - shift, {}
+    jobs = list(zip(config.layers, config.variations, strict=True))
+    for layer, strength in run.progress(jobs, "layers"):
+        represent = inversion.of_layer(model.net, layer, deviation, shift)
+        found[layer] = run.stage(layer, lambda r=represent, s=strength: restarts(r, images, s, config))
+
+    def pixels(x):
+        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
+
+    run.figure("multiple", *figure(pixels, images, found, config))
+    report(run, found, config)
+
+
+def restarts(represent, images, strength, config):
+    """Pre-images (N, restarts, H, W, C), and how far they are apart in pixels and in features.
+
+    Distances (N,) are means over pairs of restarts, as shares of the mean distance between different images.
+    """
+    wanted = _call(represent, images)
+    many = jnp.repeat(wanted, config.restarts, axis=0)
+    key = jax.random.key(config.seed)
+    x = inversion.invert(represent, many, images.shape[1:], key, recipe(config, strength)).x
+    groups = config.count, config.restarts
+    features = np.asarray(_call(represent, x))
+    return {
+        "images": x.reshape(*groups, *images.shape[1:]),
+        "pixels": apart(np.asarray(x).reshape(*groups, -1), np.asarray(images).reshape(config.count, -1)),
+        "features": apart(features.reshape(*groups, -1), np.asarray(wanted).reshape(config.count, -1)),
+        "error": np.asarray(inversion.error(represent, x, many, wanted)).reshape(groups),
+    }
+
+
+@jax.jit
+def _call(function, x):
+    return function(x)
+
+
+def apart(found: np.ndarray, different: np.ndarray) -> np.ndarray:
+    """Mean distance of the pairs in each group (N, restarts, D), as a share of that of the pairs of `different`."""
+    distances = np.linalg.norm(found[:, :, None] - found[:, None], axis=-1)
+    between = np.linalg.norm(different[:, None] - different, axis=-1)
+    pairs, others = (~np.eye(len(d), dtype=bool) for d in (distances[0], between))
+    return distances[:, pairs].mean(1) / between[others].mean()
+
+
+def figure(pixels, images, found, config):
+    """A row of pre-images for each image and layer, as in Fig. 7."""
+    panels, rows = [], []
+    for n in range(min(config.shown, config.count)):
+        for layer in config.layers:
+            panels.append([pixels(images[n]), *pixels(found[layer]["images"][n])])
+            rows.append(layer)
+    titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))]
+    fig, _ = plots.grid(panels, titles, rows, 1.4)
+    caption = (
+        "Images with the same features as the one on the left, in the layer named, each found from other noise. What "
+        "they share the layer knows; what differs it does not."
+    )
+    return fig, caption, "Rows of an image and of several pictures that agree with it more in upper rows than in lower."
+
+
+def report(run, found, config):
+    """Distances of restarts in pixels and features, and errors."""
+    for layer in config.layers:
+        run.numbers += [
+            Number.mean(f"distance of restarts in pixels, {layer}", found[layer]["pixels"]),
+            Number.mean(f"distance of restarts in features, {layer}", found[layer]["features"]),
+            Number.mean(f"error of features, {layer}", found[layer]["error"].mean(1)),
+        ]
+    first, last = (found[layer] for layer in (config.layers[0], config.layers[-1]))
+    wins = (last["pixels"] > first["pixels"]).mean()
+    agree = max(each["error"].mean() for each in found.values())
+    run.claims += [
+        Claim(
+            "Pre-images of one representation agree in features and differ in pixels, from the last layer.",
+            "Fig. 7",
+            bool(agree < 0.2 and (last["pixels"] > 2 * last["features"]).all()),
+            f"distances of restarts as shares of those of different images: {last['pixels'].mean():.2f} in pixels, "
+            f"{last['features'].mean():.2f} in features of {config.layers[-1]}; the largest mean error of a layer is "
+            f"{100 * agree:.1f} %. Held if that is below 20 %, and pixels differ twice as much as features for every "
+            "image",
+        ),
+        Claim(
+            "The deeper the layer, the more its pre-images differ.",
+            "Fig. 7",
+            bool(wins > 0.9),
+            f"restarts lie farther apart from {config.layers[-1]} ({last['pixels'].mean():.2f}) than from "
+            f"{config.layers[0]} ({first['pixels'].mean():.2f}) for {100 * wins:.0f} % of {config.count} images",
+        ),
+    ]
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """The steps of each layer's inversion, all images and restarts at once."""
+    module, variables, shape = models.abstract(config.network)
+    x = jax.ShapeDtypeStruct((config.count * config.restarts, *shape), jnp.float32)
+    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
+    calls = sum(count for _, count in recipe(config, 1.0).phases)
+    for layer in config.layers:
+
+        def step(variables, x, wanted, layer=layer):
+            represent = inversion.of_layer(Partial(module.apply, variables), layer)
+            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
+
+        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
+    return steps
+
+
+EXPERIMENT = runner.Experiment(
+    name="mahendran2015/multiple",
+    title="Many images, one representation",
+    figure="Fig. 7",
+    paper="Mahendran and Vedaldi 2015, Understanding Deep Image Representations by Inverting Them, arXiv 1412.0035",
+    summary=(
+        "A layer that forgets where things are, or which of two textures it saw, has many pre-images. Gradient descent "
+        "from different noise finds some of them. Their distances from one another are shares of the mean distance "
+        "between different images, in pixels and in features."
+    ),
+    run=run,
+    plan=plan,
+)
+
+if __name__ == "__main__":
+    runner.main(EXPERIMENT)
