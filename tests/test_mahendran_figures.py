@@ -10,7 +10,7 @@ import pytest
 from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015.layers import get_config
 from experiments import runner
-from experiments.mahendran2015 import layers, multiple
+from experiments.mahendran2015 import layers, multiple, regulariser
 from xai_jax import inversion, models
 
 RNG = np.random.default_rng(0)
@@ -117,3 +117,25 @@ def test_claims_about_restarts_follow_distances(pixels, error, held):
     }
     multiple.report(run, found, config)
     assert [claim.held for claim in run.claims] == held
+
+
+def test_spikes_are_what_a_median_takes_off():
+    image = np.zeros((6, 7, 1))
+    image[:, 3:] = 1.0
+    assert regulariser.spikes(image) == 0
+    image[2, 1] = 1.0
+    assert regulariser.spikes(image) == pytest.approx(np.sqrt(1 / 42) / image.std())
+
+
+def test_roughness_counts_both_directions():
+    image = RNG.normal(size=(3, 4, 2))
+    steps = [image[i + 1, j, c] - image[i, j, c] for i in range(2) for j in range(4) for c in range(2)]
+    steps += [image[i, j + 1, c] - image[i, j, c] for i in range(3) for j in range(3) for c in range(2)]
+    assert regulariser.roughness(image) == pytest.approx(np.sqrt(np.mean(np.square(steps))) / image.std())
+
+
+def test_claims_about_penalties_compare_the_same_images():
+    more, less = (RNG.normal(2, 0.1, 10), "a"), (RNG.normal(1, 0.1, 10), "b")
+    assert regulariser.compare("words", "Fig. 2", more, less).held is True
+    assert regulariser.compare("words", "Fig. 2", less, more).held is False
+    assert regulariser.compare("words", "Fig. 2", (more[0][:2], "a"), (less[0][:2], "b")).held is None
