@@ -6,12 +6,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from configs.mahendran2015 import multiple as multiple_config
+from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
 from experiments import runner
-from experiments.mahendran2015 import layers, multiple, regulariser
-from xai_jax import inversion, models
+from experiments.mahendran2015 import layers, multiple, receptive_field, regulariser
+from xai_jax import inversion, models, network
 
 RNG = np.random.default_rng(0)
 
@@ -139,3 +141,59 @@ def test_claims_about_penalties_compare_the_same_images():
     assert regulariser.compare("words", "Fig. 2", more, less).held is True
     assert regulariser.compare("words", "Fig. 2", less, more).held is False
     assert regulariser.compare("words", "Fig. 2", (more[0][:2], "a"), (less[0][:2], "b")).held is None
+
+
+def test_the_middle_is_in_the_middle():
+    assert receptive_field.central(7, 1).tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert receptive_field.central(8, 3).tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
+    assert receptive_field.central(2, 5).tolist() == [1, 1]
+
+
+def test_the_box_is_all_that_the_middle_depends_on(digits):
+    x = RNG.random((1, 8, 8, 1)).astype(np.float32)
+    top, left, bottom, right = receptive_field.box(digits.net, "relu2", x, 1)
+    maps = np.asarray(network.capture(digits.net, x, ["conv2"])[1]["conv2"])
+    place = tuple(int(np.flatnonzero(receptive_field.central(size, 1))[0]) for size in maps.shape[1:3])
+    seen = np.zeros((8, 8), bool)
+    for i in range(8):
+        for j in range(8):
+            changed = x.copy()
+            changed[0, i, j] += 5
+            after = np.asarray(network.capture(digits.net, changed, ["conv2"])[1]["conv2"])
+            seen[i, j] = not np.array_equal(after[0][place], maps[0][place])
+    assert seen[top:bottom, left:right].any() and not np.delete(seen, np.s_[top:bottom], 0).any()
+    assert not np.delete(seen, np.s_[left:right], 1).any()
+    assert seen[top].any() and seen[bottom - 1].any() and seen[:, left].any() and seen[:, right - 1].any()
+
+
+def test_likeness_is_told_apart_inside_and_outside_of_the_box():
+    images, found = RNG.normal(size=(3, 6, 6, 1)), RNG.normal(size=(2, 6, 6, 1))
+    found[:, 1:4, 2:5] = images[[0, 2], 1:4, 2:5]
+    measured = receptive_field.measure(images, found, np.array([0, 2]), (1, 2, 4, 5))
+    np.testing.assert_allclose(measured["inside"], 1)
+    assert (measured["outside"] < 0.9).all()
+    assert np.isnan(receptive_field.measure(images, found, np.array([0, 2]), (0, 0, 6, 6))["outside"]).all()
+
+
+def test_images_that_hardly_excite_the_middle_are_left_out(digits):
+    config = dataclasses.replace(field_config.get_config("smoke"), phases=((0.1, 2),))
+    to_input = layers.units(digits, config.mean)
+    images = jnp.asarray(RNG.uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)) - 77.8
+
+    def represent(x):
+        return (
+            inversion.of_layer(digits.net, "relu1", *to_input)(x)
+            * jnp.array([1.0, 1e-4, 1.0, 1.0])[:, None, None, None]
+        )
+
+    assert represent(images).shape[0] == 4
+    strength = (np.asarray(represent(images))[:, 3, 3] ** 2).sum(-1)
+    expected = np.flatnonzero(strength > 0.1 * strength.mean())
+    assert 1 not in expected
+
+    def some(x):
+        return represent(images) if len(x) == 4 else inversion.of_layer(digits.net, "relu1", *to_input)(x)
+
+    found = receptive_field.one(Partial(some), images, config)
+    np.testing.assert_array_equal(found["kept"], expected)
+    assert found["images"].shape == (len(expected), 8, 8, 1)

@@ -126,6 +126,7 @@ def command(figure, *flags):
 FIGURES = [
     "mahendran2015/layers",
     "mahendran2015/multiple",
+    "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "springenberg2015/cifar_sota",
     "springenberg2015/cifar_table",
@@ -144,6 +145,7 @@ FIGURES = [
 ]
 TABLES = {  # heavy ones
     "mahendran2015/layers",
+    "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "springenberg2015/cifar_sota",
     "springenberg2015/imagenet",

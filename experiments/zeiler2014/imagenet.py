@@ -269,8 +269,8 @@ EXPERIMENT = runner.Experiment(
         "count, and a comparison that fails here may hold on ImageNet. Choices of ours: the mean pixel is subtracted, "
         "not the mean image; training errors are those of ten crops; by default weights above layer 1 start larger, "
         "there is no dropout, and the rate follows half a cosine, since narrow networks hardly learn otherwise in so "
-        "few epochs. That rate was lowered from 0.007 to 0.003 after a first run, in which two of three networks without layers 3, "
-        "4, 6 and 7 ended at chance: the claims about them would have held for that reason alone."
+        "few epochs. That rate was lowered from 0.007 to 0.003 after a first run, in which two of three networks "
+        "without layers 3, 4, 6 and 7 ended at chance: the claims about them would have held for that reason alone."
     ),
     run=run,
     plan=plan,
