@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from configs.mahendran2015 import consistency as consistency_config
 from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
 from experiments import runner
-from experiments.mahendran2015 import layers, multiple, receptive_field, regulariser
+from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
 
 RNG = np.random.default_rng(0)
@@ -197,3 +198,24 @@ def test_images_that_hardly_excite_the_middle_are_left_out(digits):
     found = receptive_field.one(Partial(some), images, config)
     np.testing.assert_array_equal(found["kept"], expected)
     assert found["images"].shape == (len(expected), 8, 8, 1)
+
+
+def test_images_are_jittered_by_a_quarter_of_the_stride():
+    config = consistency_config.get_config("paper")
+    forms = consistency.forms_of(config)
+    assert list(forms) == list(config.layers) and {len(each) for each in forms.values()} == {4}
+    jitters = [each[0].jitter for each in forms.values()]
+    assert jitters == [1, 1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 8, 8]
+    assert [form.weight for form in forms["fc8"]] == [1, 20, 100, 300]
+
+
+@pytest.mark.parametrize("light, heavy, held", [(0.5, 0.9, [True, True]), (0.9, 0.5, [False, False])])
+def test_claims_about_consistency_follow_the_classes(light, heavy, held):
+    config = consistency_config.get_config("default")
+    config, run = dataclasses.replace(config, layers=("a",), weights_of_loss=(1.0, 300.0)), runner.Run(Path(), "")
+    found = {
+        ("a", weight): {"same": np.arange(20) < 20 * share, "error": np.full(20, 0.1)}
+        for weight, share in ((1.0, light), (300.0, heavy))
+    }
+    consistency.report(run, found, config)
+    assert [claim.held for claim in run.claims] == held

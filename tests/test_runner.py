@@ -124,6 +124,7 @@ def command(figure, *flags):
 
 
 FIGURES = [
+    "mahendran2015/consistency",
     "mahendran2015/layers",
     "mahendran2015/multiple",
     "mahendran2015/receptive_field",
@@ -144,6 +145,7 @@ FIGURES = [
     "zeiler2014/transfer",
 ]
 TABLES = {  # heavy ones
+    "mahendran2015/consistency",
     "mahendran2015/layers",
     "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
