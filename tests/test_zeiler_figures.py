@@ -128,10 +128,10 @@ def test_projections_follow_edges_where_they_lie_on_them():
 
 def test_claims_of_comparisons_need_three_values():
     more, less = (np.array([1.0, 2, 3, np.nan]), "a"), (np.array([0.0, 1.1, 1.9, 4]), "b")
-    assert switches.compare("words", more, less).held is True
-    assert switches.compare("words", less, more).held is False
+    assert switches.compare("words", "Fig. 1", more, less).held is True
+    assert switches.compare("words", "Fig. 1", less, more).held is False
     few = (np.array([1.0, 2, np.nan, np.nan]), "a")
-    assert switches.compare("words", few, less).held is None
+    assert switches.compare("words", "Fig. 1", few, less).held is None
 
 
 def test_sign_distances_are_the_papers_sum_over_pairs():

@@ -101,6 +101,12 @@ def _abstract(tree, shapes, shape, dtype):
     return logits, {name: kept[name] for name in order}  # eval_shape sorts dictionaries
 
 
+@jax.jit
+def call(function: Callable[[Any], Any], x: Any) -> Any:
+    """`function(x)` of a network, its features or another pytree that can be called, compiled once for each kind."""
+    return function(x)
+
+
 def require(name: str, seen: Iterable[str]) -> None:
     seen = list(seen)
     if name in seen:

@@ -75,7 +75,7 @@ def minimise(
     objective, project = as_partial(objective), as_partial(project)
     names = _check(objective, x, key)
     state = _State(x, optimiser.init(x), jnp.zeros((), jnp.int32))
-    mark = _fingerprint(objective, x, key, project)
+    mark = _fingerprint(objective, x, key, project) if saved is not None else ""
     state, history = _restore(saved, mark, state, names)
     if int(state.step) > steps:
         raise ValueError(f"Expected at most {steps} steps in {saved}, it has gone on for {int(state.step)}.")

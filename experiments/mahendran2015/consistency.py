@@ -3,18 +3,13 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.mahendran2015.layers import units
+from experiments import dry, preimages, runner
 from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input
-from xai_jax import inversion, models, network, plots
-from xai_jax.data import datasets
+from xai_jax import inversion, network, plots
 from xai_jax.inversion import IJCV
 
 BATCH = 20  # images inverted at once
@@ -22,21 +17,12 @@ BATCH = 20  # images inverted at once
 
 def run(config: Any, run: runner.Run) -> None:
     """Inverts every layer with every weight, and asks the network what it sees."""
-    model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
-    images, found = x * deviation - shift, {}
+    subject, found = preimages.load(config), {}
     jobs = [(layer, form) for layer, forms in forms_of(config).items() for form in forms]
     for layer, form in run.progress(jobs, "layers"):
-        represent = inversion.of_layer(model.net, layer, deviation, shift)
-        compute = partial(one, represent, model.net, images, (deviation, shift), form, config.seed)
+        compute = partial(one, subject, layer, form, config.seed)
         found[layer, form.weight] = run.stage(f"{layer}-{form.weight:g}", compute)
-
-    def pixels(x):
-        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
-
-    run.figure("preimages", *pictures(pixels, images, found, config))
+    run.figure("preimages", *pictures(subject, found, config))
     run.figure("consistency", *curves(found, config))
     report(run, found, config)
 
@@ -52,33 +38,24 @@ def forms_of(config: Any) -> dict[str, list[IJCV]]:
     }
 
 
-def one(represent, net, images, to_input, form, seed):
+def one(subject, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, and whether the network gives them the images' classes."""
-    wanted, found = _call(represent, images), []
-    for start in range(0, len(images), BATCH):
-        key = jax.random.fold_in(jax.random.key(seed), start)
-        found.append(inversion.invert(represent, wanted[start : start + BATCH], images.shape[1:], key, form).x)
-    x, (deviation, shift) = jnp.concatenate(found), to_input
-    before, after = (np.asarray(_call(net, (each + shift) / deviation)).argmax(1) for each in (images, x))
-    ones = jnp.ones(wanted.shape[1:])
+    x, represent = preimages.invert(subject, layer, form, BATCH, seed), subject.represent(layer)
+    wanted = network.call(represent, subject.images)
     return {
         "images": x,
-        "error": np.sqrt(inversion.distance(represent, wanted, ones, x)),
-        "same": before == after,
+        "error": np.sqrt(inversion.distance(represent, wanted, jnp.ones(wanted.shape[1:]), x)),
+        "same": subject.classes(subject.images) == subject.classes(x),
     }
 
 
-@jax.jit
-def _call(function, x):
-    return function(x)
-
-
-def pictures(pixels, images, found, config):
+def pictures(subject, found, config):
     """A row for each weight of the loss, a column for each layer."""
     panels, rows = [], []
     for n in range(min(config.shown, config.count)):
         for weight in config.weights_of_loss:
-            panels.append([pixels(images[n]), *(pixels(found[a, weight]["images"][n]) for a in config.layers)])
+            by_layer = [subject.pixels(found[layer, weight]["images"][n]) for layer in config.layers]
+            panels.append([subject.pixels(subject.images[n]), *by_layer])
             rows.append(f"C = {weight:g}")
     fig, _ = plots.grid(panels, ["image", *config.layers], rows, 1.2)
     caption = (
@@ -140,18 +117,8 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry.Step]:
     """The steps of each layer's inversions."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((min(BATCH, config.count), *shape), jnp.float32)
-    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
     calls = -(-config.count // BATCH) * len(config.weights_of_loss) * sum(config.steps)
-    for layer in config.layers:
-
-        def step(variables, x, wanted, layer=layer):
-            represent = inversion.of_layer(Partial(module.apply, variables), layer)
-            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
-
-        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
-    return steps
+    return preimages.plan(config.network, config.layers, min(BATCH, config.count), calls)
 
 
 EXPERIMENT = runner.Experiment(

@@ -10,11 +10,9 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
+from experiments import dry, preimages, runner
 from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input
 from xai_jax import inversion, models, network, plots
-from xai_jax.data import datasets
 from xai_jax.inversion import CVPR
 
 # Table 3, unverified: mean and deviation of the error in % at the three strengths.
@@ -45,30 +43,14 @@ BAR = 20.0  # %, which errors "rarely exceed"
 
 def run(config: Any, run: runner.Run) -> None:
     """Inverts every layer at every strength, and draws what comes out."""
-    model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
-    images = x * deviation - shift
-    layers = chosen(model.net, x, config)
+    subject = preimages.load(config)
+    layers = chosen(subject.model.net, subject.images, config)
     found, jobs = {}, [(layer, strength) for layer in layers for strength in config.variations]
     for layer, strength in run.progress(jobs, "layers"):
-        represent = inversion.of_layer(model.net, layer, deviation, shift)
-        compute = partial(one, represent, model.net, images, (deviation, shift), strength, config)
-        found[layer, strength] = run.stage(f"{layer}-{strength:g}", compute)
-    run.figure("layers", *figure(model, images, (deviation, shift), found, layers, config))
+        found[layer, strength] = run.stage(f"{layer}-{strength:g}", partial(one, subject, layer, strength, config))
+    run.figure("layers", *figure(subject, found, layers, config))
     run.figure("table3", *table(found, layers, config))
     report(run, found, layers, config)
-
-
-def units(model: models.LoadedModel, mean: tuple[float, ...]) -> tuple[jax.Array, jax.Array]:
-    """How a network's input comes from pixels less `mean`: the deviation it is divided by, the shift before.
-
-    Both of one value for each channel.
-    """
-    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
-    deviation = 255 / (white - black)
-    return deviation, jnp.asarray(mean, jnp.float32) + black * deviation
 
 
 def chosen(net, x, config):
@@ -82,27 +64,16 @@ def recipe(config: Any, variation: float) -> CVPR:
     return CVPR(variation=variation, deviation=config.deviation, phases=phases)
 
 
-def one(represent, net, images, to_input, strength, config):
-    """Pre-images (N, H, W, C), errors in features and the network's likeliest classes of both."""
-    wanted = _call(represent, images)
-    found = []
-    for start in range(0, len(images), config.batch):
-        part, key = wanted[start : start + config.batch], jax.random.fold_in(jax.random.key(config.seed), start)
-        found.append(inversion.invert(represent, part, images.shape[1:], key, recipe(config, strength)).x)
-    x = jnp.concatenate(found)
-    deviation, shift = to_input
-    before, after = (np.asarray(_call(net, (each + shift) / deviation)).argmax(1) for each in (images, x))
+def one(subject, layer, strength, config):
+    """Pre-images (N, H, W, C), errors in features, and whether the network gives them the images' classes."""
+    x = preimages.invert(subject, layer, recipe(config, strength), config.batch, config.seed)
+    represent = subject.represent(layer)
     return {
         "images": x,
-        "error": inversion.error(represent, x, wanted),
-        "same": before == after,
-        "alike": alike(np.asarray(images), np.asarray(x)),
+        "error": inversion.error(represent, x, network.call(represent, subject.images)),
+        "same": subject.classes(subject.images) == subject.classes(x),
+        "alike": alike(np.asarray(subject.images), np.asarray(x)),
     }
-
-
-@jax.jit
-def _call(function, x):
-    return function(x)
 
 
 def alike(images: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -115,18 +86,14 @@ def strength_of(number: int, config: Any) -> float:
     return config.variations[min(number // config.lower, len(config.variations) - 1)]
 
 
-def figure(model, images, to_input, found, layers, config):
+def figure(subject, found, layers, config):
     """A row of pre-images for each of the first images, layer by layer, as in Fig. 6."""
-    deviation, shift = to_input
-
-    def pixels(x):
-        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
-
     strengths = [strength_of(n, config) for n in range(len(layers))]
     shown = min(config.shown, config.count)
     columns = -(-(len(layers) + 1) // 2)
-    cells = [("image", pixels(images[:shown]))]
-    cells += [(f"{a}\n({s:g})", pixels(found[a, s]["images"][:shown])) for a, s in zip(layers, strengths, strict=True)]
+    cells = [("image", subject.pixels(subject.images[:shown]))]
+    for layer, strength in zip(layers, strengths, strict=True):
+        cells.append((f"{layer}\n({strength:g})", subject.pixels(found[layer, strength]["images"][:shown])))
     halves = [half for half in (cells[:columns], cells[columns:]) if half]
     figure = Figure(figsize=(1.05 * columns, 1.35 * shown * len(halves)), layout="constrained")
     axes = figure.subplots(shown * len(halves), columns, squeeze=False)
@@ -218,21 +185,13 @@ def report(run, found, layers, config):
 
 
 def plan(config: Any) -> list[dry.Step]:
-    """One step of the deepest layer's inversion, for all layers and strengths."""
+    """Steps of the deepest layer's inversion, for all layers and strengths."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
-    net = Partial(module.apply, variables)
-    layers = chosen(net, x, config)
-    form = recipe(config, 1.0)
-
-    def step(variables, x, wanted):
-        represent = inversion.of_layer(Partial(module.apply, variables), layers[-1])
-        return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
-
-    wanted = network.layer_names(net, x)[layers[-1]]
+    layers = chosen(Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32), config)
     batches = -(-config.count // config.batch)
-    calls = batches * len(layers) * len(config.variations) * sum(count for _, count in form.phases)
-    return [dry.Step("steps, all counted like the last layer's", step, (variables, x, wanted), calls)]
+    calls = batches * len(layers) * len(config.variations) * sum(count for _, count in recipe(config, 1.0).phases)
+    steps = preimages.plan(config.network, layers[-1:], config.batch, calls)
+    return [step._replace(name="steps, all counted like the last layer's") for step in steps]
 
 
 EXPERIMENT = runner.Experiment(

@@ -5,32 +5,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from experiments import dry, runner
-from experiments.mahendran2015.layers import recipe, units
+from experiments import dry, preimages, runner
+from experiments.mahendran2015.layers import recipe
 from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input
-from xai_jax import inversion, models, network, plots
-from xai_jax.data import datasets
+from xai_jax import inversion, network, plots
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Inverts every image several times from each layer, and compares what comes out."""
-    model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
-    images, found = x * deviation - shift, {}
+    subject, found = preimages.load(config), {}
     jobs = list(zip(config.layers, config.variations, strict=True))
     for layer, strength in run.progress(jobs, "layers"):
-        represent = inversion.of_layer(model.net, layer, deviation, shift)
-        found[layer] = run.stage(layer, lambda r=represent, s=strength: restarts(r, images, s, config))
-
-    def pixels(x):
-        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
-
-    run.figure("multiple", *figure(pixels, images, found, config))
+        represent = subject.represent(layer)
+        found[layer] = run.stage(layer, lambda r=represent, s=strength: restarts(r, subject.images, s, config))
+    run.figure("multiple", *figure(subject, found, config))
     report(run, found, config)
 
 
@@ -39,23 +28,18 @@ def restarts(represent, images, strength, config):
 
     Distances (N,) are means over pairs of restarts, as shares of the mean distance between different images.
     """
-    wanted = _call(represent, images)
+    wanted = network.call(represent, images)
     many = jnp.repeat(wanted, config.restarts, axis=0)
     key = jax.random.key(config.seed)
     x = inversion.invert(represent, many, images.shape[1:], key, recipe(config, strength)).x
     groups = config.count, config.restarts
-    features = np.asarray(_call(represent, x))
+    features = np.asarray(network.call(represent, x))
     return {
         "images": x.reshape(*groups, *images.shape[1:]),
         "pixels": apart(np.asarray(x).reshape(*groups, -1), np.asarray(images).reshape(config.count, -1)),
         "features": apart(features.reshape(*groups, -1), np.asarray(wanted).reshape(config.count, -1)),
         "error": np.asarray(inversion.error(represent, x, many, wanted)).reshape(groups),
     }
-
-
-@jax.jit
-def _call(function, x):
-    return function(x)
 
 
 def apart(found: np.ndarray, different: np.ndarray) -> np.ndarray:
@@ -66,12 +50,12 @@ def apart(found: np.ndarray, different: np.ndarray) -> np.ndarray:
     return distances[:, pairs].mean(1) / between[others].mean()
 
 
-def figure(pixels, images, found, config):
+def figure(subject, found, config):
     """A row of pre-images for each image and layer, as in Fig. 7."""
     panels, rows = [], []
     for n in range(min(config.shown, config.count)):
         for layer in config.layers:
-            panels.append([pixels(images[n]), *pixels(found[layer]["images"][n])])
+            panels.append([subject.pixels(subject.images[n]), *subject.pixels(found[layer]["images"][n])])
             rows.append(layer)
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))]
     fig, _ = plots.grid(panels, titles, rows, 1.4)
@@ -115,18 +99,8 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry.Step]:
     """The steps of each layer's inversion, all images and restarts at once."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.count * config.restarts, *shape), jnp.float32)
-    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
     calls = sum(count for _, count in recipe(config, 1.0).phases)
-    for layer in config.layers:
-
-        def step(variables, x, wanted, layer=layer):
-            represent = inversion.of_layer(Partial(module.apply, variables), layer)
-            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
-
-        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
-    return steps
+    return preimages.plan(config.network, config.layers, config.count * config.restarts, calls)
 
 
 EXPERIMENT = runner.Experiment(

@@ -3,18 +3,14 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.patches import Rectangle
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.mahendran2015.layers import units
+from experiments import dry, preimages, runner
 from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input
-from xai_jax import deconvnet, inversion, models, network, plots
-from xai_jax.data import datasets
+from experiments.zeiler2014.switches import correlation
+from xai_jax import deconvnet, inversion, network, plots
 from xai_jax.inversion import CVPR
 
 FAINT = 0.1  # share of the mean square below which the middle is left out: next to nothing has no shape to invert
@@ -22,22 +18,14 @@ FAINT = 0.1  # share of the mean square below which the middle is left out: next
 
 def run(config: Any, run: runner.Run) -> None:
     """Inverts the middle of every layer, and compares what comes out inside and outside of the receptive field."""
-    model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
-    images, found, boxes = x * deviation - shift, {}, {}
+    subject, found, boxes = preimages.load(config), {}, {}
     for layer in run.progress(config.layers, "layers"):
-        represent = inversion.of_layer(model.net, layer, deviation, shift)
-        boxes[layer] = box(model.net, layer, x, config.middle)
-        stage = run.stage(layer, lambda r=represent: one(r, images, config))
-        found[layer] = stage | measure(np.asarray(images), stage["images"], stage["kept"], boxes[layer])
-
-    def pixels(x):
-        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
-
-    run.figure("receptive_field", *figure(pixels, images, found, boxes, config))
-    report(run, found, boxes, images.shape[1:3], config)
+        represent = subject.represent(layer)
+        boxes[layer] = box(subject.model.net, layer, subject.images, config.middle)
+        stage = run.stage(layer, lambda r=represent: one(r, subject.images, config))
+        found[layer] = stage | measure(np.asarray(subject.images), stage["images"], stage["kept"], boxes[layer])
+    run.figure("receptive_field", *figure(subject, found, boxes, config))
+    report(run, found, boxes, subject.images.shape[1:3], config)
 
 
 def box(net, layer, x, middle) -> tuple[int, int, int, int]:
@@ -56,7 +44,7 @@ def central(size: int, middle: int) -> np.ndarray:
 
 def one(represent, images, config):
     """Pre-images of the middle of a layer (kept, H, W, C) of those images that excite it at least FAINT as usual."""
-    wanted = _call(represent, images)
+    wanted = network.call(represent, images)
     rows, columns = (central(size, config.middle) for size in wanted.shape[1:3])
     mask = rows[:, None, None] * columns[:, None]
     strength = ((np.asarray(wanted) * mask) ** 2).sum((1, 2, 3))
@@ -64,11 +52,6 @@ def one(represent, images, config):
     form = CVPR(variation=config.variation, deviation=config.deviation, phases=config.phases)
     key = jax.random.key(config.seed)
     return {"kept": kept, "images": inversion.invert(represent, wanted[kept], images.shape[1:], key, form, mask).x}
-
-
-@jax.jit
-def _call(function, x):
-    return function(x)
 
 
 def measure(images, found, kept, box):
@@ -83,18 +66,14 @@ def measure(images, found, kept, box):
     }
 
 
-def correlation(a, b):
-    return np.corrcoef(a, b)[0, 1] if a.size > 1 and np.ptp(a) and np.ptp(b) else np.nan
-
-
-def figure(pixels, images, found, boxes, config):
+def figure(subject, found, boxes, config):
     """A row of pre-images for each image, with the receptive field of the middle drawn in, as in Fig. 9."""
     shown = min(config.shown, config.count)
     panels = []
     for n in range(shown):
         places = {layer: np.flatnonzero(each["kept"] == n) for layer, each in found.items()}
-        row = [pixels(found[layer]["images"][at[0]]) if len(at) else None for layer, at in places.items()]
-        panels.append([pixels(images[n]), *row])
+        row = [subject.pixels(found[layer]["images"][at[0]]) if len(at) else None for layer, at in places.items()]
+        panels.append([subject.pixels(subject.images[n]), *row])
     fig, axes = plots.grid(panels, ["image", *config.layers], (), 1.4)
     for row, panel in zip(axes, panels, strict=True):
         for axis, layer, picture in zip(row[1:], config.layers, panel[1:], strict=True):
@@ -139,18 +118,8 @@ def report(run, found, boxes, size, config):
 
 def plan(config: Any) -> list[dry.Step]:
     """The steps of each layer's inversion, all images at once."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.count, *shape), jnp.float32)
-    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
     calls = sum(count for _, count in config.phases)
-    for layer in config.layers:
-
-        def step(variables, x, wanted, layer=layer):
-            represent = inversion.of_layer(Partial(module.apply, variables), layer)
-            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
-
-        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
-    return steps
+    return preimages.plan(config.network, config.layers, config.count, calls)
 
 
 EXPERIMENT = runner.Experiment(

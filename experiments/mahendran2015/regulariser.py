@@ -4,46 +4,35 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from scipy import ndimage, stats
+from scipy import ndimage
 
-from experiments import dry, runner
-from experiments.mahendran2015.layers import recipe, units
-from experiments.runner import Claim, Number
-from experiments.zeiler2014.features import as_input
-from xai_jax import inversion, models, network, plots
-from xai_jax.data import datasets
+from experiments import dry, preimages, runner
+from experiments.mahendran2015.layers import recipe
+from experiments.runner import Number
+from experiments.zeiler2014.switches import compare
+from xai_jax import inversion, network, plots
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Inverts two layers with penalties of several powers and strengths."""
-    model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
-    images, found = x * deviation - shift, {}
+    subject, found = preimages.load(config), {}
     jobs = [
         (layer, beta, s) for layer in (config.lower, config.upper) for beta in config.betas for s in config.variations
     ]
     for layer, beta, strength in run.progress(jobs, "penalties"):
-        represent = inversion.of_layer(model.net, layer, deviation, shift)
+        represent = subject.represent(layer)
         form = dataclasses.replace(recipe(config, strength), beta=beta)
         name = f"{layer}-{beta:g}-{strength:g}"
-        found[layer, beta, strength] = run.stage(name, lambda r=represent, f=form: one(r, images, f, config))
-
-    def pixels(x):
-        return model.to_pixels((jnp.asarray(x) + shift) / deviation) / 255
-
-    run.figure("spikes", *figure(pixels, images, found, config.lower, config))
-    run.figure("strengths", *figure(pixels, images, found, config.upper, config))
+        found[layer, beta, strength] = run.stage(name, lambda r=represent, f=form: one(r, subject.images, f, config))
+    run.figure("spikes", *figure(subject, found, config.lower, config))
+    run.figure("strengths", *figure(subject, found, config.upper, config))
     report(run, found, config)
 
 
 def one(represent, images, form, config):
     """Pre-images (N, H, W, C), their errors, spikes and variation."""
-    wanted = _call(represent, images)
+    wanted = network.call(represent, images)
     x = inversion.invert(represent, wanted, images.shape[1:], jax.random.key(config.seed), form).x
     pictures = np.asarray(x)
     return {
@@ -52,11 +41,6 @@ def one(represent, images, form, config):
         "spikes": np.array([spikes(image) for image in pictures]),
         "roughness": np.array([roughness(image) for image in pictures]),
     }
-
-
-@jax.jit
-def _call(function, x):
-    return function(x)
 
 
 def spikes(image: np.ndarray) -> float:
@@ -71,12 +55,13 @@ def roughness(image: np.ndarray) -> float:
     return float(np.sqrt((steps**2).mean()) / image.std())
 
 
-def figure(pixels, images, found, layer, config):
+def figure(subject, found, layer, config):
     """A block of rows for each image, a row for each power, a column for each strength."""
     panels, rows = [], []
     for n in range(min(config.shown, config.count)):
         for beta in config.betas:
-            panels.append([pixels(images[n])] + [pixels(found[layer, beta, s]["images"][n]) for s in config.variations])
+            by_strength = [subject.pixels(found[layer, beta, s]["images"][n]) for s in config.variations]
+            panels.append([subject.pixels(subject.images[n]), *by_strength])
             rows.append(f"beta {beta:g}")
     titles = ["image", *(f"penalty {s:g}" for s in config.variations)]
     fig, _ = plots.grid(panels, titles, rows, 1.4)
@@ -115,28 +100,11 @@ def report(run, found, config):
     ]
 
 
-def compare(words, source, more, less):
-    """A claim that a measure is greater of one kind of pre-images than of another, of the same images."""
-    p = stats.ttest_rel(more[0], less[0], alternative="greater").pvalue if len(more[0]) > 2 else np.nan
-    measured = f"{more[1]}, {less[1]} (paired one-sided t-test over {len(more[0])} images, p = {p:.2g})"
-    return Claim(words, source, None if np.isnan(p) else bool(p < 0.05), measured)
-
-
 def plan(config: Any) -> list[dry.Step]:
     """The steps of both layers' inversion, all images at once."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.count, *shape), jnp.float32)
-    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
     runs = len(config.betas) * len(config.variations)
     calls = runs * sum(count for _, count in recipe(config, 1.0).phases)
-    for layer in (config.lower, config.upper):
-
-        def step(variables, x, wanted, layer=layer):
-            represent = inversion.of_layer(Partial(module.apply, variables), layer)
-            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
-
-        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
-    return steps
+    return preimages.plan(config.network, (config.lower, config.upper), config.count, calls)
 
 
 EXPERIMENT = runner.Experiment(

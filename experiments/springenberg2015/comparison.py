@@ -64,7 +64,7 @@ def strong_neurons(net, x, layer, count):
 
     A neuron stands out by its distance from its channel's mean over images and positions, in standard deviations.
     """
-    values = np.asarray(_call(network.features(net, layer), x))
+    values = np.asarray(network.call(network.features(net, layer), x))
     scores = (values - values.mean((0, 1, 2))) / (values.std((0, 1, 2)) + 1e-6)
     found, used = [], set()
     for i in range(count):
@@ -77,7 +77,6 @@ def strong_neurons(net, x, layer, count):
     return np.array(found, np.int32).T
 
 
-_call = jax.jit(lambda f, x: f(x))
 _probabilities = jax.jit(lambda net, x: jax.nn.softmax(net(x)))
 
 

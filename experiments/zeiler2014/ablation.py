@@ -59,18 +59,13 @@ def run(config: Any, run: runner.Run) -> None:
     """Trains and checks the whole network and every change, several times each."""
     task = classifiers.load(config, crops.one_of_ten, config.mean)
     modules = build(config)
-    found = {name: [] for name in modules}
-    seeds = range(config.seed, config.seed + config.seeds)
-    for name, seed in run.progress([(name, seed) for name in modules for seed in seeds], "networks"):
+
+    def trained(name, seed):
         workdir = run.workdir / "training" / f"{name}-{seed}"
+        return classifiers.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
 
-        def errors(name=name, seed=seed, workdir=workdir):
-            net = classifiers.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
-            return imagenet.check(net, task, config)
-
-        stage = run.stage(f"{name}-{seed}", errors)
-        found[name].append([stage[kind] for kind in ("training", "top1", "top5")])
-    found = {name: np.array(values) for name, values in found.items()}
+    seeds = range(config.seed, config.seed + config.seeds)
+    found = imagenet.errors_of(modules, seeds, trained, task, config, run)
     run.figure("ablation", *figure(found, config))
     report(run, found, config)
 

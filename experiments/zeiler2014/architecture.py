@@ -130,10 +130,7 @@ def projections(net, top, task, config):
     channels = np.sort(np.random.default_rng(config.seed).permutation(alive)[: config.maps])
     images, rows, columns = (getattr(top, name)[channels].ravel() for name in ("images", "rows", "columns"))
     x = jax.jit(task.prepare)(np.stack([task.centre(task.validation[int(i)][0]) for i in images]))
-    neurons = targets.neuron("relu2", np.repeat(channels, 9), (rows, columns))
-    maps = np.asarray(deconvnet.project(net, x, neurons, batch_size=features.BATCH))
-    field = deconvnet.receptive_field(net, "relu2", x)
-    tiles = [plots.signed(features.tile(m, field, *at)) for m, *at in zip(maps, rows, columns, strict=True)]
+    tiles, _ = features.brought_down(net, "relu2", x, np.repeat(channels, 9), rows, columns)
     return np.stack(tiles).reshape(len(channels), 9, *tiles[0].shape).astype(np.float32)
 
 

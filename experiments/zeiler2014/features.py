@@ -61,15 +61,19 @@ def projections(model, data, found, layer, config):
     channels = np.sort(rng.permutation(alive)[: config.maps])
     images, rows, columns = (found[f"{layer} {name}"][channels].ravel() for name in ("images", "rows", "columns"))
     x = np.stack([as_input(model, data[int(i)][0]) for i in images])
-    neurons = targets.neuron(layer, np.repeat(channels, config.k), (rows, columns))
-    maps = deconvnet.project(model.net, jnp.asarray(x), neurons, batch_size=BATCH)
-    field = deconvnet.receptive_field(model.net, layer, x)
-    down = [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)]
+    down, field = brought_down(model.net, layer, jnp.asarray(x), np.repeat(channels, config.k), rows, columns)
     pixels = model.to_pixels(x) / 255
     patches = [tile(p, field, *at, fill=1.0) for p, *at in zip(pixels, rows, columns, strict=True)]
     shape = len(channels), config.k
     down, patches = (np.stack(tiles).reshape(*shape, *tiles[0].shape) for tiles in (down, patches))
     return {"channels": channels, "projections": down.astype(np.float32), "patches": patches.astype(np.float32)}
+
+
+def brought_down(net, layer, x, channels, rows, columns):
+    """Projections of one neuron of each image, as tiles of what it sees, and the layer's receptive field."""
+    maps = deconvnet.project(net, x, targets.neuron(layer, channels, (rows, columns)), batch_size=BATCH)
+    field = deconvnet.receptive_field(net, layer, x)
+    return [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)], field
 
 
 def tile(image, field, row, column, fill=0.0):

@@ -58,7 +58,6 @@ def run(config: Any, run: runner.Run) -> None:
     task = classifiers.load(config, crops.one_of_ten, config.mean)
     names = chosen(config)
     modules = {name: build(ROWS[name], config) for name in names}
-    found = {name: [] for name in names}
 
     def trained(name, seed):
         workdir = run.workdir / "training" / f"{name}-{seed}"
@@ -66,15 +65,21 @@ def run(config: Any, run: runner.Run) -> None:
         return classifiers.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
 
     seeds = range(config.seed, config.seed + config.seeds)
-    for name, seed in run.progress([(name, seed) for name in names for seed in seeds], "networks"):
-        stage = run.stage(f"{name}-{seed}", lambda n=name, s=seed: check(trained(n, s), task, config))
-        found[name].append([stage[kind] for kind in ("training", "top1", "top5")])
-    found = {name: np.array(values) for name, values in found.items()}
+    found = errors_of(names, seeds, trained, task, config, run)
     ensembles = run.stage("ensembles", lambda: check_ensembles(trained, task, names, seeds, config))
     run.figure("table3", *table_3(found, config))
     if ensembles:
         run.figure("table2", *table_2(found, ensembles, config))
     report(run, found, ensembles, config)
+
+
+def errors_of(names, seeds, trained, task, config, run):
+    """Errors (networks, kinds) in % of `trained(name, seed)` by name: training top-1, validation top-1 and top-5."""
+    found = {name: [] for name in names}
+    for name, seed in run.progress([(name, seed) for name in names for seed in seeds], "networks"):
+        stage = run.stage(f"{name}-{seed}", lambda n=name, s=seed: check(trained(n, s), task, config))
+        found[name].append([stage[kind] for kind in ("training", "top1", "top5")])
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def chosen(config: Any) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def strongest_maps(net, x, config):
 
     With it go the projections from the other images that excite the same map most.
     """
-    totals = np.asarray(_call(network.features(net, config.layer), x)).sum((1, 2))
+    totals = np.asarray(network.call(network.features(net, config.layer), x)).sum((1, 2))
     channel = totals.argmax(1).astype(np.int32)
     ranked = np.argsort(-totals[:, channel].T, axis=1, kind="stable")
     others = np.array([[n for n in row if n != i][: config.others] for i, row in enumerate(ranked)], np.int32)
@@ -50,9 +50,6 @@ def strongest_maps(net, x, config):
     target = targets.neuron(config.layer, np.repeat(channel, image.shape[1]))
     projections = saliency.deconvnet(net, x[image.ravel()], target, batch_size=8)
     return {"channel": channel, "image": image, "projections": projections.reshape(*image.shape, *x.shape[1:])}
-
-
-_call = jax.jit(lambda f, x: f(x))
 
 
 def occluded(model, x, label, channel, config):

@@ -112,23 +112,25 @@ def claims(measured, layer):
     return [
         compare(
             f"Switches keep the image's structure: without them projections from {layer} follow its edges less.",
+            "section 2.1",
             (own, f"correlation with the image's edges {np.nanmean(own):.2f} by its switches"),
             (none, f"{np.nanmean(none):.2f} without"),
         ),
         compare(
             f"Another image's switches bring that image's structure into projections from {layer}.",
+            "section 2.1",
             (lent, f"correlation with the other's edges {np.nanmean(lent):.2f} by the other's switches"),
             (kept, f"{np.nanmean(kept):.2f} by the image's own"),
         ),
     ]
 
 
-def compare(words, greater, less):
+def compare(words, source, greater, less):
     """A claim that one measure is above another over the same images."""
     known = ~np.isnan(greater[0]) & ~np.isnan(less[0])
     p = stats.ttest_rel(greater[0][known], less[0][known], alternative="greater").pvalue if known.sum() > 2 else np.nan
     measured = f"{greater[1]}, {less[1]} (paired one-sided t-test over {known.sum()} images, p = {p:.2g})"
-    return Claim(words, "section 2.1", None if np.isnan(p) else bool(p < 0.05), measured)
+    return Claim(words, source, None if np.isnan(p) else bool(p < 0.05), measured)
 
 
 def plan(config: Any) -> list[dry.Step]:

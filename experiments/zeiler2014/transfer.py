@@ -18,6 +18,7 @@ from scipy import stats
 from experiments import classifiers, dry, runner
 from experiments.runner import Claim, Number
 from experiments.zeiler2014 import linear, scenes, scratch, transfer_tables
+from experiments.zeiler2014.features import as_input
 from experiments.zeiler2014.scenes import Fold
 from xai_jax import models
 
@@ -92,11 +93,6 @@ def extract(name, model, data, layers, run):
     for layer in layers:
         del run.arrays[f"{name}/{layer}"]
     return features
-
-
-def as_input(model: models.LoadedModel, image: np.ndarray) -> np.ndarray:
-    """One image (H, W, 1 or 3) uint8 as the network's input (S, S, C)."""
-    return np.asarray(model.preprocess([image[..., 0] if image.shape[2] == 1 else image]))[0]
 
 
 def probe(features, labels, fold: Fold, target: Target, config, seed: int) -> dict[str, Any]:

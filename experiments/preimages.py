@@ -1,0 +1,82 @@
+"""What the experiments that invert networks share: images without their mean, layers of them, and a dry run's steps."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from experiments import dry
+from experiments.zeiler2014.features import as_input
+from xai_jax import inversion, models, network
+from xai_jax.data import datasets
+from xai_jax.inversion import CVPR, IJCV
+from xai_jax.models import LoadedModel
+
+
+class Subject(NamedTuple):
+    """A network, and images (N, H, W, C) in pixels less a mean colour; its input is (these + shift) / deviation."""
+
+    model: LoadedModel
+    images: Array
+    deviation: Array
+    shift: Array
+
+    def represent(self, layer: str) -> Partial:
+        """A layer as a function of such images."""
+        return inversion.of_layer(self.model.net, layer, self.deviation, self.shift)
+
+    def classes(self, x: Array) -> np.ndarray:
+        """The likeliest class of each such image, (N,)."""
+        return np.asarray(network.call(self.model.net, (x + self.shift) / self.deviation)).argmax(1)
+
+    def pixels(self, x: Any) -> np.ndarray:
+        """Such images as RGB in [0, 1]."""
+        return self.model.to_pixels((jnp.asarray(x) + self.shift) / self.deviation) / 255
+
+
+def load(config: Any) -> Subject:
+    """The network and the first images that `config` names: `network`, `weights`, `data`, `split`, `count`, `mean`."""
+    model = models.load(config.network, config.weights)
+    data = datasets.load(config.data, config.split)
+    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
+    deviation, shift = units(model, config.mean)
+    return Subject(model, x * deviation - shift, deviation, shift)
+
+
+def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch: int, seed: int) -> Array:
+    """Pre-images of a layer of all images, so many at once."""
+    represent, found = subject.represent(layer), []
+    wanted, shape = network.call(represent, subject.images), subject.images.shape[1:]
+    for start in range(0, len(wanted), batch):
+        key = jax.random.fold_in(jax.random.key(seed), start)
+        found.append(inversion.invert(represent, wanted[start : start + batch], shape, key, form).x)
+    return jnp.concatenate(found)
+
+
+def units(model: LoadedModel, mean: tuple[float, ...]) -> tuple[Array, Array]:
+    """How a network's input comes from pixels less `mean`: the deviation it is divided by, the shift before.
+
+    Both of one value for each channel.
+    """
+    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
+    deviation = 255 / (white - black)
+    return deviation, jnp.asarray(mean, jnp.float32) + black * deviation
+
+
+def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry.Step]:
+    """Steps of the inversion of layers of the network `name`, of so many images at once; `calls` of each layer."""
+    module, variables, shape = models.abstract(name)
+    x = jax.ShapeDtypeStruct((images, *shape), jnp.float32)
+    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
+    for layer in layers:
+
+        def step(variables, x, wanted, layer=layer):
+            represent = inversion.of_layer(Partial(module.apply, variables), layer)
+            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
+
+        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
+    return steps
