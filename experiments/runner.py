@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from experiments import dry
 from xai_jax import parallel
-from xai_jax.files import write_atomically
+from xai_jax.files import clear_partial, write_atomically
 from xai_jax.parallel import TrainingError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
@@ -289,7 +289,7 @@ def _clear(workdir):
     for folder in ("stages", "training"):
         shutil.rmtree(workdir / folder, ignore_errors=True)
     for path in workdir.iterdir():
-        if path.suffix in (".png", ".npz", ".part") or path.name in ("config.json", "metrics.json"):
+        if path.suffix in (".png", ".npz") or path.name in ("config.json", "metrics.json"):
             path.unlink()
 
 
@@ -304,4 +304,5 @@ def _locked(workdir) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.") from None
+        clear_partial(workdir)
         yield

@@ -1,10 +1,13 @@
 """Files are replaced whole or not at all."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from xai_jax import files
+from experiments import runner
+from xai_jax import checkpoints, files
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -18,3 +21,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_killed_writes_left_is_cleared_by_the_next_run(tmp_path):
+    folder = tmp_path / "epochs"
+    folder.mkdir()
+    dies = "import os, sys; from xai_jax import files; os.replace = lambda *_: os._exit(9); "
+    command = [sys.executable, "-c", dies + "files.write_atomically(sys.argv[1], b'new')", folder / "0001.safetensors"]
+    assert subprocess.run(command).returncode == 9
+    (left,) = folder.iterdir()
+    (tmp_path / "other.part").write_bytes(b"not ours")
+    for locked in (checkpoints.locked, runner._locked):
+        left.write_bytes(b"new")
+        with locked(tmp_path):
+            assert not list(folder.iterdir()) and (tmp_path / "other.part").exists()

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from xai_jax import parallel
-from xai_jax.files import write_atomically
+from xai_jax.files import clear_partial, write_atomically
 from xai_jax.logs import quiet
 from xai_jax.parallel import TrainingError, first_line
 
@@ -119,6 +119,7 @@ def locked(workdir: Path) -> Iterator[None]:
         file = open(workdir / ".training.lock", "w")  # noqa: SIM115, closed below
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        clear_partial(workdir)
         yield
 
 

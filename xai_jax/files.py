@@ -16,3 +16,9 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def clear_partial(folder: str | os.PathLike) -> None:
+    """Removes what writes that were killed left anywhere below `folder`, which nobody else may be writing to."""
+    for partial in Path(folder).rglob(".*.part"):
+        partial.unlink(missing_ok=True)
