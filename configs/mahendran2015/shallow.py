@@ -1,0 +1,39 @@
+"""Inversions of HOG and dense SIFT (Mahendran & Vedaldi 2015, Figs. 4 and 5, Table 1).
+
+    python -m experiments.mahendran2015.shallow \\
+        --config=configs/mahendran2015/shallow.py:default --workdir=results/mahendran2015/shallow
+
+smoke: seconds. default: about three minutes on 2 cores. paper: minutes on one A100, with ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    images: str = "photographs"  # a source of xai_jax.data.examples
+    count: int = 5  # images inverted (the paper: 100)
+    shown: int = 3  # of them, in the figures
+    side: int = 224  # pixels that the centre square of an image is brought to
+    cell: int = 8  # of HOG, pixels
+    bin: int = 5  # of dense SIFT, pixels; 8 in the code of 2016
+    deviation: float = 68.9  # RMS of natural images' values less their mean
+    variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
+    # factors of the rate, steps
+    phases: tuple[tuple[float, int], ...] = ((1.0, 200), (0.1, 200), (0.01, 200), (0.001, 200))
+    batch: int = 5  # images at once
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(count=3, shown=2, side=48, variations=(0.05, 5.0), phases=((1.0, 30), (0.1, 10)), batch=3),
+    "default": Config(),
+    "paper": Config("imagenet", 100, batch=25),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]
