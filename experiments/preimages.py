@@ -1,6 +1,6 @@
 """What the experiments that invert networks share: images without their mean, layers of them, and a dry run's steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,6 @@ from jax import Array
 from jax.tree_util import Partial
 
 from experiments import dry
-from experiments.zeiler2014.features import as_input
 from xai_jax import inversion, models, network
 from xai_jax.data import datasets
 from xai_jax.inversion import CVPR, IJCV
@@ -40,10 +39,14 @@ class Subject(NamedTuple):
 
 def load(config: Any) -> Subject:
     """The network and the first images that `config` names: `network`, `weights`, `data`, `split`, `count`, `mean`."""
-    model = models.load(config.network, config.weights)
     data = datasets.load(config.data, config.split)
-    x = jnp.stack([as_input(model, data[i][0]) for i in range(config.count)])
-    deviation, shift = units(model, config.mean)
+    return of(models.load(config.network, config.weights), (data[i][0] for i in range(config.count)), config.mean)
+
+
+def of(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:
+    """A network with images, uint8 (H, W, 1 or 3) of a data set."""
+    x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
+    deviation, shift = units(model, mean)
     return Subject(model, x * deviation - shift, deviation, shift)
 
 
