@@ -125,11 +125,14 @@ def command(figure, *flags):
 
 FIGURES = [
     "mahendran2015/consistency",
+    "mahendran2015/diversity",
     "mahendran2015/layers",
+    "mahendran2015/learned",
     "mahendran2015/multiple",
     "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "mahendran2015/shallow",
+    "mahendran2015/streams",
     "springenberg2015/cifar_sota",
     "springenberg2015/cifar_table",
     "springenberg2015/comparison",
@@ -147,10 +150,13 @@ FIGURES = [
 ]
 TABLES = {  # heavy ones
     "mahendran2015/consistency",
+    "mahendran2015/diversity",
     "mahendran2015/layers",
+    "mahendran2015/learned",
     "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "mahendran2015/shallow",
+    "mahendran2015/streams",
     "springenberg2015/cifar_sota",
     "springenberg2015/imagenet",
     "zeiler2014/ablation",

@@ -1,0 +1,144 @@
+"""Trained inverses: shapes, what they learn, resuming, and the comparison with optimised pre-images."""
+
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.mahendran2015.learned import get_config
+from experiments import runner
+from experiments.mahendran2015 import learned
+from xai_jax import learned_inversion, models, network, optimize
+from xai_jax.models.upconv import UpConv
+
+RNG = np.random.default_rng(0)
+PATTERN = RNG.normal(size=(4, 4, 1)).astype(np.float32)
+IMAGES = jnp.asarray(PATTERN * RNG.choice([-20.0, 20.0], (64, 1, 1, 1)).astype(np.float32))
+
+
+def both_signs(x):
+    return x**2
+
+
+def fit(represent=lambda x: x, steps=60, saved=None, seed=0, rate=1e-2):
+    return learned_inversion.fit(
+        represent, IMAGES, UpConv((4, 4, 1), 4), steps=steps, key=jax.random.key(seed), rate=rate, saved=saved
+    )
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (33, 20, 3), (6, 6, 2)])
+@pytest.mark.parametrize("features", [(7,), (3, 3, 5), (6, 6, 2)])
+def test_images_have_the_shape_asked_for(shape, features):
+    module = UpConv(shape, 2)
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((2, *features)))
+    assert jax.eval_shape(module.apply, variables, jnp.zeros((2, *features))).shape == (2, *shape)
+    if len(features) == 1:
+        first = {28: 7, 33: 5, 6: 6}[shape[0]], {28: 7, 20: 5, 6: 6}[shape[1]]
+        assert variables["params"]["Dense_0"]["kernel"].shape[1] % (first[0] * first[1]) == 0
+
+
+def test_channels_grow_towards_small_maps():
+    variables = jax.eval_shape(UpConv((32, 32, 3), 2).init, jax.random.key(0), jnp.zeros((1, 2, 2, 9)))
+    kernels = [variables["params"][f"Conv_{n}"]["kernel"].shape for n in range(6)]
+    assert [(k[2], k[3]) for k in kernels] == [(9, 16), (16, 16), (16, 8), (8, 4), (4, 2), (2, 3)]
+
+
+def test_an_inverse_is_learnt_where_there_is_one():
+    found = network.call(fit(steps=200), IMAGES)
+    assert ((found - IMAGES) ** 2).mean() < 0.02 * (IMAGES**2).mean()
+
+
+def test_what_cannot_be_known_is_averaged():
+    """Both signs have the same features: the best answer is their mean (equation 2)."""
+    found = network.call(fit(both_signs, 150), both_signs(IMAGES))
+    mean = IMAGES.mean(0)
+    assert ((found - mean) ** 2).mean() < 0.05 * (IMAGES**2).mean()
+
+
+def test_the_loss_is_the_squared_distance_of_images_in_their_deviation():
+    module, key, scale = UpConv((4, 4, 1), 4), jax.random.key(3), jnp.float32(5.0)
+    one = jax.tree.map(lambda leaf: leaf[None], module.init(jax.random.key(0), IMAGES[:1]))
+    arguments = module, Represent(), IMAGES, jnp.float32(2.0), scale
+    loss = learned_inversion._loss(*arguments, key, one)["distance"]
+    x = IMAGES[jax.random.randint(key, (learned_inversion.BATCH,), 0, 64)]
+    variables = jax.tree.map(lambda leaf: leaf[0], one)
+    expected = np.mean([np.mean((module.apply(variables, both_signs(i[None]) / 2.0) - i / 5.0) ** 2) for i in x])
+    np.testing.assert_allclose(loss, [expected], rtol=1e-5)
+
+
+class Represent:
+    def __call__(self, x):
+        return both_signs(x)
+
+
+def test_a_killed_run_ends_with_the_same_network(tmp_path, monkeypatch):
+    whole = fit()
+    seen, original = [], optimize._refuse_divergence
+
+    def killed(terms, start):
+        seen.append(start)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        original(terms, start)
+
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(saved=tmp_path / "inverse.npz")
+    again = fit(saved=tmp_path / "inverse.npz")
+    assert seen == [0, 25, 25, 50]
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, again.args)))
+    other = fit(seed=1)
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, other.args)))
+
+
+def test_another_problem_in_the_file_is_refused(tmp_path):
+    fit(steps=2, saved=tmp_path / "inverse.npz")
+    with pytest.raises(ValueError, match="of this problem"):
+        fit(steps=2, saved=tmp_path / "inverse.npz", seed=1)
+
+
+def test_a_module_for_other_images_is_refused():
+    with pytest.raises(ValueError, match=r"makes images \(4, 4, 1\) of these features, got \(5, 4, 1\)"):
+        learned_inversion.fit(lambda x: x, IMAGES, UpConv((5, 4, 1)), steps=1, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"got \(16,\)"):
+        flat = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(16)])
+        learned_inversion.fit(lambda x: x, IMAGES, flat, steps=1, key=jax.random.key(0))
+
+
+def test_steps_too_large_are_named():
+    with pytest.raises(optimize.DivergedError, match="distance"):
+        fit(rate=1e25)
+
+
+def test_inverses_of_a_trained_network(tmp_path):
+    """Both methods on digits: shapes, and errors that are shares of the distance between images."""
+    config = get_config("smoke")
+    subject = learned.preimages.load(config)
+    found = learned.learned(subject, "relu2", tmp_path / "inverse.npz", config)
+    assert found["images"].shape == subject.images.shape and (tmp_path / "inverse.npz").exists()
+    flat = np.asarray(subject.images).reshape(6, -1)
+    apart = np.mean([[((a - b) ** 2).sum() for a in flat] for b in flat])
+    expected = [((np.asarray(x).ravel() - y) ** 2).sum() / apart for x, y in zip(found["images"], flat, strict=True)]
+    np.testing.assert_allclose(found["pixels"], expected, rtol=1e-4)
+    classes = np.asarray(models.load("digits").net(jnp.asarray(subject.images + 77.8) / 255)).argmax(1)
+    np.testing.assert_array_equal(found["same"], classes == subject.classes(found["images"]))
+
+
+def claims(pixels, features):
+    config, run, noise = get_config("smoke"), runner.Run(Path(), ""), 0.01 * RNG.normal(size=6)
+    found = {
+        (layer, method): {"pixels": p + noise * n, "features": f - noise * n, "roughness": noise, "same": noise > 0}
+        for layer in config.layers
+        for n, (method, p, f) in enumerate(zip(learned.METHODS, pixels, features, strict=True))
+    }
+    learned.report(run, found, config)
+    return [claim.held for claim in run.claims]
+
+
+def test_claims_follow_pixels_and_features():
+    assert claims((0.9, 0.1), (0.1, 0.9)) == [True, True]
+    assert claims((0.1, 0.9), (0.9, 0.1)) == [False, False]

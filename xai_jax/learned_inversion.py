@@ -1,0 +1,76 @@
+"""A network that is trained to undo another: images from features in one pass, the expected ones.
+
+Dosovitskiy & Brox 2016, Inverting visual representations with convolutional networks, arXiv 1506.02753. Where
+`inversion.invert` finds one of the images that have given features, this gives their mean as far as it has learnt it:
+the minimum of the squared distance of images, equation 2.
+
+    inverse = fit(represent, photographs, upconv.UpConv((28, 28, 1)), steps=2000, key=key)
+    images = network.call(inverse, represent(others))
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.tree_util import Partial
+
+from xai_jax import network, optimize
+from xai_jax.evaluation import as_partial
+
+BATCH = 32  # XLA's gradients with respect to filters are slow on CPUs for more
+
+
+def fit(
+    represent: Callable[[Array], Array],
+    images: Array,
+    module: Any,
+    *,
+    steps: int,
+    key: Array,
+    rate: float = 1e-3,
+    saved: Path | None = None,
+) -> Partial:
+    """Trains `module`, features (N, ...) -> images, on images (M, H, W, C); returns the function that it has become.
+
+    By Adam, whose rate falls from `rate` to zero, on batches of `BATCH` images drawn at random with replacement. It
+    learns in units of the images' deviations, from features divided by their root mean square. With `saved` a killed
+    run goes on. Raises ValueError where the module gives no images of this shape, DivergedError where steps are too
+    large.
+    """
+    represent, images = as_partial(represent), jnp.asarray(images, jnp.float32)
+    setting_key, running = jax.random.split(key)
+    some = images[:256]
+    features, scale = network.call(represent, some), some.std()
+    strength = jnp.maximum(jnp.sqrt((features**2).mean()), jnp.finfo(jnp.float32).tiny)
+    variables = jax.jit(module.init)(setting_key, features[:1])
+    made = jax.eval_shape(module.apply, variables, features[:1]).shape
+    if made != (1, *images.shape[1:]):
+        raise ValueError(f"Expected a module that makes images {images.shape[1:]} of these features, got {made[1:]}.")
+    objective = Partial(functools.partial(_loss, module), represent, images, strength, scale)
+    one = jax.tree.map(lambda leaf: leaf[None], variables)
+    found = optimize.minimise(objective, one, _adam(rate, steps), steps, running, saved=saved).x
+    return Partial(functools.partial(_invert, module), _only(found), strength, scale)
+
+
+def _only(trees):
+    return jax.tree.map(lambda leaf: leaf[0], trees)
+
+
+def _invert(module, variables, strength, scale, features):
+    return scale * module.apply(variables, features / strength)
+
+
+def _loss(module, represent, images, strength, scale, key, variables):
+    x = images[jax.random.randint(key, (BATCH,), 0, len(images))]
+    found = _invert(module, _only(variables), strength, scale, represent(x))
+    return {"distance": (((found - x) / scale) ** 2).mean()[None]}
+
+
+@functools.cache
+def _adam(rate, steps):
+    return optax.adam(optax.linear_schedule(rate, 0.0, steps))
