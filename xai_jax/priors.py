@@ -44,8 +44,10 @@ def mean_variation(x: Array, beta: float = 2.0) -> Array:
 
 def _power(square, exponent):
     """square^(exponent/2), with the derivative of lengths of at least FLOOR."""
-    slope = lax.stop_gradient(jnp.maximum(square, FLOOR**2) ** (exponent / 2 - 1)) * exponent / 2
-    value = lax.stop_gradient(square ** (exponent / 2))
+    half = exponent / 2
+    half = int(half) if half == int(half) else half  # whole powers are products, others exponentials and logarithms
+    slope = lax.stop_gradient(jnp.maximum(square, FLOOR**2) ** (half - 1)) * half
+    value = lax.stop_gradient(square**half)
     return value + slope * (square - lax.stop_gradient(square))
 
 
