@@ -13,6 +13,10 @@ occlusion   400 patches on one image: time as a multiple of 400 bare forward pas
 deconvnet   the search for the strongest activations of many layers: time as a multiple of bare forward passes over the
             same images; and 144 projections of the deepest map: time as a multiple of 144 guided-backprop maps
 
+inversion   pre-images of logits: time of a step as a multiple of a bare forward pass and input-vjp; time of 16 images
+            at once as a multiple of one's; and throughput of steps as a multiple of that of an eager PyTorch loop with
+            the same objective, in both of its memory layouts
+
 All on the CPU, each side with all cores. The two sides take turns, run by run, each idle while the other runs, and
 ratios are taken pair by pair; a goal is reached if the median reaches it. Other work on the machine still tilts them,
 since PyTorch's threads wait for each other and lose more than XLA's when one is held up: where others took more than a
@@ -49,8 +53,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 import xai_jax
-from xai_jax import deconvnet, models, network, saliency, sgd, targets, train
+from xai_jax import deconvnet, inversion, models, network, optimize, saliency, sgd, targets, train
 from xai_jax.files import write_atomically
+from xai_jax.inversion import CVPR
 from xai_jax.models import vgg, weights
 from xai_jax.network import Network
 from xai_jax.sgd import Recipe
@@ -92,6 +97,8 @@ TRAINED = Case(28, 128, widths=(32, 64, 128), stages=(1, 1, 1), channels=1)
 RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))
 SEARCHED = (TRAINED, CASES[0])
+FACTOR = 0.1  # of the paper's first rate, at which networks of random weights diverge
+INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # and how many steps
 
 
 class Goal(NamedTuple):
@@ -307,6 +314,67 @@ def against_forward_over_data(given, case: Case, net: Network, images: np.ndarra
     return Result(name, Goal("<=", 1.25, "x"), ours, other, "bare forward", busy, notes)
 
 
+def of_inversion(given: argparse.Namespace, torch_versions: dict, cases=INVERTED) -> Iterator[Result]:
+    for case, steps in cases:
+        yield against_bare_steps(given, case, steps)
+        yield against_one(given, case, steps // 10)
+    with (
+        captum_process(given.torch_python or sys.executable) as (ask, versions),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        torch_versions.update(versions)
+        for case, steps in cases:
+            yield from against_eager(given, ask, Path(folder), case, steps)
+
+
+def inverting(case: Case, steps: int) -> Callable[[], optimize.Result]:
+    """As many steps of the first paper's inversion of the logits of all images of a case."""
+    net, x, _ = build(case)
+    form = CVPR(phases=((FACTOR, steps),))
+    represent = inversion.of_layer(net, "fc8", (form.deviation,))
+    wanted, start = _forward(net, x), inversion.noise(jax.random.key(1), x.shape, form)
+    return lambda: inversion.invert(represent, wanted, x.shape[1:], jax.random.key(0), form, start=start)
+
+
+def against_bare_steps(given, case: Case, steps: int) -> Result:
+    net, x, _ = build(case)
+    slope = jax.nn.one_hot(np.full(case.batch, CLASS), case.classes)
+    sides = loop(inverting(case, steps)), loop(lambda: [_vjp(net, x, slope) for _ in range(steps)])
+    (ours, other), busy = take_turns(sides, given.repeats)
+    name, notes = f"inversion {steps} steps {case.side} px", {"batch": case.batch, "widths": case.widths}
+    return Result(name, Goal("<=", 1.15, "x"), ours, other, "bare vjp", busy, notes)
+
+
+def against_one(given, case: Case, steps: int, many: int = 16) -> Result:
+    sides = [loop(inverting(case._replace(batch=count), steps)) for count in (many, 1)]
+    (ours, other), busy = take_turns(sides, given.repeats)
+    name = f"inversion of {many} images {case.side} px"
+    return Result(name, Goal("<=", many, "x"), ours, other, "one image", busy, {"widths": case.widths, "steps": steps})
+
+
+def against_eager(given, ask, folder: Path, case: Case, steps: int) -> Iterator[Result]:
+    net, x, state = build(case)
+    start = inversion.noise(jax.random.key(1), x.shape, CVPR())
+    np.savez(folder / "net.npz", **state, x=np.asarray(x), start=np.asarray(start), stages=case.stages, k=CLASS)
+    for layout in LAYOUTS:
+        ask(do="load", folder=str(folder), threads=cores(), layout=layout)
+        notes = {"layout": layout, "batch": case.batch, "widths": case.widths, "steps": steps}
+        notes |= same_descent(inverting(case, 5)().history, ask(do="invert", steps=5)["losses"])
+        sides = loop(inverting(case, steps)), functools.partial(_ask_seconds, ask, f"invert {steps}")
+        (ours, other), busy = take_turns(sides, given.repeats)
+        name = f"inversion {case.side} px" + (f", {layout}" if layout != LAYOUTS[0] else "")
+        yield Result(name, Goal(">=", 1.2, "x"), ours, other, "PyTorch", busy, notes)
+
+
+def same_descent(history: Mapping[str, np.ndarray], theirs: list) -> dict[str, float]:
+    """The largest relative difference of the losses; ValueError if it is above TOLERANCE at the start, 10 % later."""
+    ours, theirs = sum(history.values()), np.asarray(theirs)
+    apart = abs(ours - theirs) / abs(theirs)
+    if not (apart[0].max() <= TOLERANCE and apart.max() <= 0.1):
+        raise ValueError(f"inversion: expected losses that agree to {TOLERANCE:g}, got {ours[0]} and {theirs[0]}.")
+    return {"difference of the losses": float(apart.max())}
+
+
 def against_guided_maps(given, case: Case, net: Network, images: np.ndarray, layer: str) -> Result:
     """Projections of the nine strongest activations of each of the layer's first 16 channels."""
     top = deconvnet.top_k(net, layer, images, k=9, batch=case.batch)[layer]
@@ -327,6 +395,7 @@ MEASUREMENTS = {
     "training": against_torch,
     "occlusion": against_forward,
     "deconvnet": of_deconvnet,
+    "inversion": of_inversion,
 }
 
 

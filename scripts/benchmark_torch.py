@@ -7,6 +7,7 @@ sleeps. Needs torch, captum and NumPy only, so that it runs in another Python th
     {"do": "map", "method": "gradient", "to": P}    attributions (N, H, W, C) to P: float32, float64 of the first image
     {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}; "train" is a step
     {"do": "loss"}    answers {"loss": the mean over all images, without dropout}
+    {"do": "invert", "steps": 3}    answers {"losses": of each image before each step}; "invert" times all the steps
 """
 
 import copy
@@ -59,7 +60,7 @@ class Side:
         with np.load(os.path.join(folder, "net.npz")) as file:
             arrays = dict(file)
         x, stages, self.k = arrays.pop("x"), arrays.pop("stages").tolist(), int(arrays.pop("k"))
-        labels = arrays.pop("labels", None)
+        labels, start = arrays.pop("labels", None), arrays.pop("start", None)
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net = VGG(state, stages).eval().to(memory_format=LAYOUTS[layout])
         self.x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
@@ -67,6 +68,9 @@ class Side:
         self.methods = methods(net)
         if labels is not None:
             self.trained = Training(copy.deepcopy(net), self.x.detach(), torch.from_numpy(labels).long())
+        if start is not None:
+            start = torch.from_numpy(start.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
+            self.inverted = Inversion(net, self.x.detach(), start)
         self.double = copy.deepcopy(net).double()
 
     def map(self, method):
@@ -78,7 +82,10 @@ class Side:
         np.savez(path, **{name: value.detach().permute(0, 2, 3, 1).numpy() for name, value in maps.items()})
 
     def seconds(self, method, loops):
-        run = self.trained.step if method == "train" else functools.partial(self.map, method)
+        if method.startswith("invert "):
+            run = functools.partial(self.inverted.run, int(method.split()[1]))
+        else:
+            run = self.trained.step if method == "train" else functools.partial(self.map, method)
         start = time.perf_counter()
         for _ in range(loops):
             run()
@@ -102,6 +109,32 @@ class Training:
         self.rule.step()
 
 
+class Inversion:
+    """Gradient descent with momentum on images whose logits are to be those of others (Mahendran & Vedaldi 2015)."""
+
+    deviation, norm, variation, rate = 68.9, 8e-10, 10.0, 0.0004
+
+    def __init__(self, net, x, start):
+        self.net, self.start = net.requires_grad_(False), start
+        self.wanted = net(x)
+
+    def losses(self, x):
+        sigma = self.deviation**2 * x[0].numel()
+        distance = ((self.net(x / self.deviation) - self.wanted) ** 2).sum(1) / (self.wanted**2).sum(1)
+        steps = ((x[:, :, 1:] - x[:, :, :-1]) ** 2).sum((1, 2, 3)) + ((x[..., 1:] - x[..., :-1]) ** 2).sum((1, 2, 3))
+        return sigma * distance + self.norm / 2 * (x**6).sum((1, 2, 3)) + self.variation / 2 * steps
+
+    def run(self, steps):
+        x, speed, history = self.start.clone().requires_grad_(), torch.zeros_like(self.start), []
+        for _ in range(steps):
+            losses = self.losses(x)
+            history.append(losses.detach())
+            (gradient,) = torch.autograd.grad(losses.sum(), x)
+            speed = 0.9 * speed - self.rate * gradient
+            x = (x.detach() + speed).requires_grad_()
+        return torch.stack(history)
+
+
 def methods(net):
     return {
         "gradient": functools.partial(Saliency(net).attribute, abs=False),
@@ -118,6 +151,8 @@ def answer(side, request):
     if request["do"] == "map":
         side.write(request["method"], request["to"])
         return side, {}
+    if request["do"] == "invert":
+        return side, {"losses": side.inverted.run(request["steps"]).tolist()}
     if request["do"] == "loss":
         return side, {"loss": side.trained.loss().item()}
     return side, {"seconds": side.seconds(request["method"], request["loops"])}

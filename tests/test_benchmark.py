@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -148,6 +149,33 @@ def test_tiny_deconvnet(given):
     assert rectified.notes["layers"] == ["relu1_1", "relu2_1", "relu2_2", "relu6", "relu7"]
     assert projections.name == "deconvnet 36 projections of pool2 8 px"
     assert all(min(result.ours + result.other) > 0 for result in results)
+
+
+@pytest.fixture
+def tiny_inversion(monkeypatch):
+    monkeypatch.setattr(benchmark, "INVERTED", [(TINY, 20)])
+    return benchmark.INVERTED
+
+
+def test_tiny_inversion(given, tiny_inversion):
+    steps, many = itertools.islice(benchmark.of_inversion(given, {}, tiny_inversion), 2)
+    assert steps.name == "inversion 20 steps 8 px" and many.name == "inversion of 16 images 8 px"
+    assert all(min(result.ours + result.other) > 0 for result in (steps, many))
+
+
+def test_tiny_inversion_beside_pytorch(given, tiny_inversion):
+    if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
+        pytest.skip("needs the extra bench")
+    *_, default, last = benchmark.of_inversion(given, {}, tiny_inversion)
+    assert [default.name, last.name] == ["inversion 8 px", "inversion 8 px, channels last"]
+    assert all(r.notes["difference of the losses"] < 1e-3 and min(r.ours + r.other) > 0 for r in (default, last))
+
+
+def test_descents_that_differ_stop_the_benchmark():
+    ours = {"a": np.ones((2, 3)), "b": np.ones((2, 3))}
+    assert benchmark.same_descent(ours, np.full((2, 3), 2.0)) == {"difference of the losses": 0.0}
+    with pytest.raises(ValueError, match="losses that agree"):
+        benchmark.same_descent(ours, np.full((2, 3), 2.1))
 
 
 def test_tiny_captum(given):
