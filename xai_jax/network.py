@@ -101,9 +101,13 @@ def _abstract(tree, shapes, shape, dtype):
     return logits, {name: kept[name] for name in order}  # eval_shape sorts dictionaries
 
 
-@jax.jit
 def call(function: Callable[[Any], Any], x: Any) -> Any:
-    """`function(x)` of a network, its features or another pytree that can be called, compiled once for each kind."""
+    """`function(x)` of a network, its features or any other function, compiled once for each kind."""
+    return _call(as_network(function), x)
+
+
+@jax.jit
+def _call(function, x):
     return function(x)
 
 

@@ -1,0 +1,144 @@
+"""Preferred inputs through a generator against loops in NumPy written from the papers' code, and what is refused."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import dgn, network, optimize, targets
+from xai_jax.dgn import DGN, Montavon
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+NET = oracle.jax_network(oracle.random_layers())
+BASIS = jnp.asarray(RNG.normal(size=(6, 19, 17, 3)).astype("f"))
+CODES = jnp.asarray(RNG.normal(size=(4, 6)).astype("f"))
+CLASSES = np.array([0, 1, 2, 1])
+
+
+def mix(basis, codes):
+    return jnp.tanh(jnp.tensordot(codes, basis, 1)) * 3
+
+
+GENERATE = dgn.of_generator(Partial(mix, BASIS), (17, 17), (2.0,), (0.5,))
+
+
+def test_a_generator_gives_the_middle_in_the_networks_units():
+    images = np.asarray(mix(BASIS, CODES))
+    np.testing.assert_allclose(GENERATE(CODES), (images[:, 1:18] + 0.5) / 2, rtol=1e-5)
+
+
+def gradient(code, k):
+    return np.asarray(jax.grad(lambda c: NET(GENERATE(c[None]))[0, k])(jnp.asarray(code, jnp.float32)), np.float64)
+
+
+@pytest.mark.parametrize("upper", [None, np.linspace(0.1, 2, 6).astype("f")], ids=["free", "bounded"])
+def test_steps_are_those_of_the_papers_code(upper):
+    form, rows = DGN(rate=0.8, last_rate=0.1, steps=5, keep=0.9), []
+    for code, k in zip(np.asarray(CODES, np.float64), CLASSES, strict=True):
+        for i in range(form.steps):
+            slope = gradient(code, k)
+            code = code + (0.8 + (0.1 - 0.8) * i / 5) * slope / abs(slope).mean()
+            code = 0.9 * (code if upper is None else np.minimum(np.maximum(code, 0), upper))
+        rows.append(code)
+    found = dgn.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form, upper)
+    np.testing.assert_allclose(found.x, rows, atol=2e-3)
+    logits = np.asarray(network.call(NET, GENERATE(CODES)))
+    np.testing.assert_allclose(found.history["activation"][0], -logits[np.arange(4), CLASSES], rtol=1e-4)
+
+
+def test_the_papers_penalty_is_the_codes_length():
+    with_length = partial(dgn._objective, DGN(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
+    with_square = partial(dgn._objective, Montavon(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
+    lengths = np.linalg.norm(CODES, axis=1)
+    np.testing.assert_allclose(with_length(CODES)["penalty"], 0.3 * lengths, rtol=1e-5)
+    np.testing.assert_allclose(with_square(CODES)["penalty"], 0.3 * lengths**2, rtol=1e-5)
+    slope = jax.grad(lambda codes: with_length(codes)["penalty"].sum())
+    np.testing.assert_allclose(slope(CODES), 0.3 * CODES / lengths[:, None], rtol=1e-4)
+    assert not np.asarray(slope(jnp.zeros_like(CODES))).any()
+
+
+def test_montavons_form_finds_a_likely_code_near_zero():
+    target = targets.log_probability(CLASSES)
+    free = dgn.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.0))
+    near = dgn.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.1))
+    assert (free.history["activation"][-1] < free.history["activation"][0]).all()
+    assert (np.linalg.norm(near.x, axis=1) < np.linalg.norm(free.x, axis=1)).all()
+
+
+def test_units_of_a_layer_are_maximised_together_as_if_alone():
+    name = next(iter(network.layer_names(NET, GENERATE(CODES))))
+    form = DGN(rate=0.5, last_rate=0.01, steps=8, keep=1.0)
+    channels = np.arange(4)
+    together = dgn.maximise(GENERATE, NET, targets.neuron(name, channels, (3, 4)), CODES, KEY, form)
+    for n in channels:
+        alone = dgn.maximise(GENERATE, NET, targets.neuron(name, n, (3, 4)), CODES[n : n + 1], KEY, form)
+        np.testing.assert_allclose(together.x[n], alone.x[0], atol=2e-3)
+    assert (together.history["activation"][-1] <= together.history["activation"][0]).all()
+
+
+def test_a_unit_without_a_gradient_stays():
+    def blind(codes):
+        return 0.0 * mix(BASIS, codes)[:, 1:18]
+
+    found = dgn.maximise(blind, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=3, keep=1.0))
+    np.testing.assert_array_equal(found.x, CODES)
+
+
+def test_bounds_are_three_deviations_above_the_mean():
+    codes = RNG.normal(size=(50, 6))
+    np.testing.assert_allclose(dgn.upper_bounds(jnp.asarray(codes)), codes.mean(0) + 3 * codes.std(0), rtol=1e-4)
+
+
+def test_noise_is_standard_normal():
+    codes = np.asarray(dgn.noise(KEY, (100, 50)))
+    assert abs(codes.mean()) < 0.05 and abs(codes.std() - 1) < 0.05
+
+
+def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
+    form = DGN(rate=0.5, steps=60)
+    run = partial(dgn.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form)
+    whole, original, seen = run(), optimize._refuse_divergence, []
+
+    def killed(terms, start):
+        seen.append(start)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        original(terms, start)
+
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(saved=tmp_path / "codes.npz")
+    again = run(saved=tmp_path / "codes.npz")
+    np.testing.assert_array_equal(again.x, whole.x)
+    assert seen == [0, 25, 25, 50]
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"codes": CODES[:, :5]}, "codes that the generator takes, got \\(5,\\)"),
+        ({"codes": CODES[:0]}, "one code or more"),
+        ({"upper": np.ones(5)}, "Expected bounds \\(6,\\)"),
+        ({"target": targets.logit(99)}, "class"),
+        ({"generate": lambda codes: jnp.zeros((len(codes), 4, 4))}, "images"),
+        ({"generate": dgn.of_generator(Partial(mix, BASIS), (20, 20))}, "images of at least \\(20, 20\\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, words):
+    given = {"generate": GENERATE, "net": NET, "target": targets.logit(CLASSES), "codes": CODES, "key": KEY} | changes
+    with pytest.raises(ValueError, match=words):
+        dgn.maximise(**given)
+
+
+def test_steps_that_are_not_finite_are_named():
+    def broken(codes):
+        return mix(BASIS, codes)[:, 1:18] / 0.0
+
+    with pytest.raises(optimize.DivergedError, match="activation"):
+        dgn.maximise(broken, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=2))
