@@ -1,0 +1,144 @@
+"""Generator and discriminator: shapes and counts of the papers, transposed convolutions, and published weights."""
+
+import importlib.util
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from xai_jax.models import deepsim, weights
+from xai_jax.models.deepsim import Discriminator, Generator
+
+RNG = np.random.default_rng(0)
+SMALL = Generator((2, 3, 8), (5, 6), (), ((4, 7), (3, 0)), 3)
+
+
+def shapes(module, *sizes):
+    x = jnp.zeros((1, *sizes))
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    return variables["params"], jax.eval_shape(module.apply, variables, x).shape[1:]
+
+
+def count(tree):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def test_the_published_generator_has_its_layers_and_weights():
+    """56.1 million; names and sizes as in the published definition (papers' facts, D1)."""
+    params, made = shapes(Generator(), 4096)
+    assert made == (256, 256, 3) and count(params) == 56_096_256
+    assert {name: layer["kernel"].shape for name, layer in params.items() if "conv" in name} == {
+        "deconv5": (4, 4, 256, 256), "conv5_1": (3, 3, 256, 512), "deconv4": (4, 4, 512, 256),
+        "conv4_1": (3, 3, 256, 256), "deconv3": (4, 4, 256, 128), "conv3_1": (3, 3, 128, 128),
+        "deconv2": (4, 4, 128, 64), "deconv1": (4, 4, 64, 32), "deconv0": (4, 4, 32, 3),
+    }  # fmt: skip
+    assert all(params[f"defc{n}"]["kernel"].shape == (4096, 4096) for n in (5, 6, 7))
+
+
+def test_the_form_for_maps_begins_with_convolutions():
+    params, made = shapes(Generator(convs=((512, 1), (512, 1), (512, 0))), 6, 6, 256)
+    assert made == (256, 256, 3) and params["deconv5"]["kernel"].shape == (4, 4, 512, 256)
+    assert [params[f"conv6_{n}"]["kernel"].shape for n in (1, 2, 3)] == [(3, 3, 256, 512)] + 2 * [(3, 3, 512, 512)]
+
+
+def test_small_images_have_small_generators():
+    assert shapes(Generator((7, 7, 64), (256,), (), ((64, 64),), 1), 128)[1] == (28, 28, 1)
+    assert shapes(SMALL, 9)[1] == (16, 24, 3)
+
+
+def test_the_discriminator_tells_two_kinds():
+    params, made = shapes(Discriminator(), 227, 227, 3)
+    assert made == (2,) and params["Dconv1"]["kernel"].shape == (7, 7, 3, 32)
+    x, module = jnp.asarray(RNG.normal(size=(4, 40, 40, 1)).astype("f")), Discriminator(((3, 8, 2), (3, 8, 2)), 16)
+    variables = module.init(jax.random.key(0), x)
+    calm = [module.apply(variables, x) for _ in range(2)]
+    np.testing.assert_array_equal(*calm)
+    dropped = module.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+    assert not np.allclose(calm[0], dropped)
+
+
+def slow(x, kernel):
+    """Every value adds a turned kernel to the map of twice the size; what falls over its border is lost."""
+    n, height, width, _ = x.shape
+    found = np.zeros((n, 2 * height + 2, 2 * width + 2, kernel.shape[-1]))
+    for i in range(height):
+        for j in range(width):
+            for u in range(4):
+                for v in range(4):
+                    found[:, 2 * i + u, 2 * j + v] += x[:, i, j] @ kernel[3 - u, 3 - v]
+    return found[:, 1:-1, 1:-1]
+
+
+def test_doubling_adds_kernels():
+    x, kernel = RNG.normal(size=(2, 3, 4, 5)).astype("f"), RNG.normal(size=(4, 4, 5, 6)).astype("f")
+    np.testing.assert_allclose(deepsim.doubled(x, kernel), slow(x, kernel), atol=1e-4)
+    np.testing.assert_allclose(deepsim._by_neighbours(jnp.asarray(x), jnp.asarray(kernel)), slow(x, kernel), atol=1e-4)
+
+
+def test_gradients_of_doubling_are_xlas():
+    x, kernel = (jnp.asarray(RNG.normal(size=s).astype("f")) for s in ((2, 3, 4, 5), (4, 4, 5, 6)))
+    weight = jnp.asarray(RNG.normal(size=(2, 6, 8, 6)).astype("f"))
+
+    def plain(x, kernel):
+        return lax.conv_transpose(x, kernel, (2, 2), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    ours, xlas = (jax.grad(lambda *a, f=f: (f(*a) * weight).sum(), (0, 1))(x, kernel) for f in (deepsim.doubled, plain))
+    for a, b in zip(ours, xlas, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def published(module, code):
+    """A state as the published files have it, of random values."""
+    params, _ = shapes(module, *code)
+    state = {}
+    for name, layer in params.items():
+        kernel = layer["kernel"].shape
+        shape = (kernel[2], kernel[3], *kernel[:2]) if len(kernel) == 4 else kernel[::-1]
+        state[f"{name}.weight"] = RNG.normal(size=shape).astype("f") / math.sqrt(math.prod(kernel[:-1]))
+        bias = RNG.normal(size=kernel[-1]) if len(kernel) == 2 else np.zeros(kernel[-1])
+        state[f"{name}.bias"] = bias.astype("f")
+    return state
+
+
+def test_published_weights_give_what_pytorch_makes_of_them():
+    if not importlib.util.find_spec("torch"):
+        pytest.skip("needs the extra bench")
+    import torch
+    from torch.nn import functional
+
+    state, codes = published(SMALL, (9,)), RNG.normal(size=(2, 9)).astype("f")
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+
+    def leaky(x):
+        return functional.leaky_relu(x, 0.3)
+
+    x = torch.from_numpy(codes)
+    for name in ("defc7", "defc6", "defc5"):
+        x = leaky(functional.linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"]))
+    x = x.reshape(2, 8, 2, 3)
+    x = leaky(functional.conv_transpose2d(x, tensors["deconv2.weight"], stride=2, padding=1))
+    x = leaky(functional.conv_transpose2d(x, tensors["conv2_1.weight"], stride=1, padding=1))
+    x = leaky(functional.conv_transpose2d(x, tensors["deconv1.weight"], stride=2, padding=1))
+    x = functional.conv_transpose2d(x, tensors["deconv0.weight"], stride=2, padding=1)
+    blue_first = x.permute(0, 2, 3, 1).numpy()
+    expected = jax.eval_shape(SMALL.init, jax.random.key(0), codes)
+    variables = weights.fit(deepsim.from_published(state, SMALL.start), expected)
+    np.testing.assert_allclose(SMALL.apply(variables, codes), blue_first[..., ::-1], atol=1e-4)
+
+
+def test_weights_are_read_from_files_of_either_kind(tmp_path):
+    state = published(SMALL, (9,))
+    weights.write(tmp_path / "published.safetensors", state)
+    found = deepsim.read_generator(tmp_path / "published.safetensors", SMALL, (9,))
+    weights.write(tmp_path / "own.safetensors", weights.flatten(found))
+    again = deepsim.read_generator(tmp_path / "own.safetensors", SMALL, (9,))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, found, again)))
+    assert found["params"]["defc5"]["kernel"].shape == (6, 48)
+    with pytest.raises(ValueError, match=r"does not fit the generator: .*\n.*defc7"):
+        deepsim.read_generator(tmp_path / "published.safetensors", SMALL, (10,))
+    state["deconv1.bias"] = state["deconv1.bias"] + 1
+    with pytest.raises(ValueError, match="biases of convolutions that are zero, got deconv1.bias"):
+        deepsim.from_published(state, SMALL.start)
