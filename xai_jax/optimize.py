@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +65,10 @@ def minimise(
 
     `objective(key, x)` gives the terms of the loss by name, (N,) each; their sum falls. Its key is another one at each
     step, for random augmentation. `project` maps x to what is allowed, after each step. Both are `Partial`s where they
-    hold arrays; others are compiled in. A schedule of the rate belongs to the optimiser; one optimiser object compiles
-    once. With `saved`, a file, a run that was killed goes on from there to the same result. Raises ValueError for terms
-    of another shape and a file of other arrays, DivergedError where a term is not finite.
+    hold arrays; others are compiled in. A schedule of the rate belongs to the optimiser, which is also given the losses
+    (N,) as `value`; one optimiser object compiles once. With `saved`, a file, a run that was killed goes on from there
+    to the same result. Raises ValueError for terms of another shape and a file of other arrays, DivergedError where a
+    term is not finite.
     """
     if steps < 1:
         raise ValueError(f"Expected at least one step, got {steps}.")
@@ -75,7 +76,28 @@ def minimise(
     objective, project = as_partial(objective), as_partial(project)
     names = _check(objective, x, key)
     state = _State(x, optimiser.init(x), jnp.zeros((), jnp.int32))
-    mark = _fingerprint(objective, x, key, project) if saved is not None else ""
+
+    def chunk(state, count):
+        return _chunk(objective, project, optimiser, state, key, count)
+
+    state, history = advance(chunk, state, names, steps, (objective, x, key, project), saved)
+    return Result(state.x, history)
+
+
+def advance(
+    chunk: Callable[[Any, int], tuple[Any, dict[str, np.ndarray]]],
+    state: Any,
+    names: Sequence[str],
+    steps: int,
+    problem: Any,
+    saved: Path | None,
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """The state after `steps` steps, and the terms by name (steps, N); what `minimise` and `fooling.evolve` share.
+
+    `chunk(state, count)` takes some steps and gives their terms; the state counts them in `step`, and N is the length
+    of its field `x`. `problem`, any tree of arrays, says what a saved file must have been written for.
+    """
+    mark = _fingerprint(problem) if saved is not None else ""
     state, history = _restore(saved, mark, state, names)
     if int(state.step) > steps:
         raise ValueError(f"Expected at most {steps} steps in {saved}, it has gone on for {int(state.step)}.")
@@ -83,14 +105,14 @@ def minimise(
     with tqdm(total=steps, desc="optimising", delay=2, leave=False) as bar:
         bar.update(int(state.step))
         while (step := int(state.step)) < steps:
-            state, terms = _chunk(objective, project, optimiser, state, key, min(CHUNK, steps - step))
+            state, terms = chunk(state, min(CHUNK, steps - step))
             _refuse_divergence(terms, step)
             history = {name: np.concatenate([history[name], terms[name]]) for name in names}
             bar.update(int(state.step) - step)
             if saved is not None and (time.monotonic() - last_saved > SAVE_EVERY or int(state.step) == steps):
                 _save(saved, mark, state, history)
                 last_saved = time.monotonic()
-    return Result(state.x, history)
+    return state, history
 
 
 def _check(objective, x, key):
@@ -113,9 +135,14 @@ def _chunk(objective, project, optimiser, state, key, count):
     if jax.default_backend() != "cpu":
         state, terms = _scan(objective, project, optimiser, state, key, count)
         return state, {name: np.asarray(values) for name, values in terms.items()}
+    return one_by_one(lambda state: _step(objective, project, optimiser, state, key), state, count)
+
+
+def one_by_one(step: Callable[[Any], tuple[Any, dict[str, Array]]], state: Any, count: int) -> tuple[Any, dict]:
+    """The state after `count` calls of `step`, and the terms of all, which are waited for in the end only."""
     found = []
     for _ in range(count):
-        state, terms = _step(objective, project, optimiser, state, key)
+        state, terms = step(state)
         found.append(terms)
     return state, {name: np.stack([np.asarray(terms[name]) for terms in found]) for name in found[0]}
 
@@ -126,8 +153,9 @@ def _advance(objective, project, optimiser, state, key):
         return sum(terms.values()).sum(), dict(terms)
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.x)
+    rule = optax.with_extra_args_support(optimiser)
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies integer steps by float rates
-        updates, memory = optimiser.update(gradient, state.memory, state.x)
+        updates, memory = rule.update(gradient, state.memory, state.x, value=sum(terms.values()))
     return _State(project(optax.apply_updates(state.x, updates)), memory, state.step + 1), terms
 
 
@@ -153,10 +181,10 @@ def _refuse_divergence(terms, start):
             )
 
 
-def _fingerprint(*trees):
-    """A hash of all arrays in some trees: a file goes on only with the problem that it was written for."""
+def _fingerprint(tree):
+    """A hash of all arrays in a tree: a file goes on only with the problem that it was written for."""
     found = hashlib.sha256()
-    for leaf in jax.tree.leaves(trees):
+    for leaf in jax.tree.leaves(tree):
         array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
         found.update(f"{array.shape}{array.dtype}".encode())
         found.update(array.tobytes())

@@ -1,0 +1,152 @@
+"""Fooling images: ascent and evolution against loops in NumPy, resuming, and what is refused."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import fooling, optimize
+from xai_jax.fooling import Ascent, Direct
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+WEIGHTS = jnp.asarray(RNG.normal(size=(12, 3)).astype("f"))
+SHAPE = (2, 3, 2)
+
+
+def net(x, relu=jax.nn.relu, tap=lambda name, value: value):
+    return tap("logits", relu(tap("flat", x.reshape(len(x), -1) - 0.3)) @ WEIGHTS)
+
+
+def probabilities(x):
+    logits = np.asarray(net(jnp.asarray(x, jnp.float32)), np.float64)
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("form", [Ascent(steps=6), Ascent(steps=6, decay=0.0, most=0.02, fastest=0.05)])
+def test_ascent_takes_the_codes_steps(form):
+    start, classes = RNG.uniform(0, 1, (3, *SHAPE)).astype("f"), np.array([0, 1, 1])
+    expected = []
+    for x, k in zip(start, classes, strict=True):
+        for _ in range(form.steps):
+            p = probabilities(x[None])[0, k]
+            g = np.asarray(jax.grad(lambda x, k=k: jax.nn.softmax(net(x[None]))[0, k])(jnp.asarray(x, jnp.float32)))
+            rate = min(min(form.most, form.share * (1 - p)) / (g**2).sum(), form.fastest)
+            x = np.clip((x + rate * g) * (1 - form.decay), 0.1, 0.9)
+        expected.append(x)
+    found = fooling.ascend(net, classes, start, KEY, form, 0.1, 0.9)
+    np.testing.assert_allclose(found.x, expected, atol=1e-4)
+    np.testing.assert_allclose(found.history["probability"][0], -probabilities(start)[range(3), classes], rtol=1e-4)
+
+
+def test_without_a_gradient_ascent_stays():
+    dark = np.zeros((2, *SHAPE), np.float32)  # all rectified away
+    np.testing.assert_array_equal(fooling.ascend(net, [0, 1], dark, KEY, Ascent(steps=3)).x, dark)
+
+
+def test_ascent_makes_networks_sure_without_leaving_the_range():
+    start = 0.5 + 0.01 * RNG.normal(size=(3, *SHAPE)).astype("f")
+    found = fooling.ascend(net, [0, 1, 2], start, KEY, Ascent(decay=0.0))
+    assert (-found.history["probability"][-1] > -found.history["probability"][0] + 0.2).all()
+    assert 0 <= found.x.min() and found.x.max() <= 1
+
+
+def deb(u, eta):
+    """How far polynomial mutation moves a value of [0, 1]."""
+    return (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (eta + 1))
+
+
+def test_children_are_debs():
+    encoding, key = Direct(SHAPE, rate=0.5), jax.random.key(5)
+    first, second = RNG.uniform(0, 1, (2, 40, *SHAPE)).astype("f")
+    found = np.asarray(encoding.vary(key, jnp.asarray(first), jnp.asarray(second), jnp.int32(1999)))
+    mixing, spreading, picking, moving = jax.random.split(key, 4)
+    mixes = np.asarray(jax.random.bernoulli(mixing, 0.5, (40, 1, 1, 1)))
+    draws = [np.asarray(jax.random.uniform(k, first.shape)) for k in (spreading, picking, moving)]
+    for n in range(40):
+        for at in np.ndindex(SHAPE):
+            spread, pick, move = (draw[(n, *at)] for draw in draws)
+            value = first[(n, *at)]
+            if mixes[n, 0, 0, 0]:
+                beta = (2 * spread if spread <= 0.5 else 1 / (2 * (1 - spread))) ** (1 / 11)
+                value = 0.5 * ((1 + beta) * value + (1 - beta) * second[(n, *at)])
+            if pick < 0.25:  # halved once
+                value += deb(move, 15)
+            assert found[(n, *at)] == pytest.approx(min(max(value, 0), 1), abs=1e-4)
+    assert 5 < mixes.sum() < 35
+
+
+def test_a_generation_keeps_the_surest_child_of_each_class():
+    encoding, key = Direct(SHAPE), jax.random.key(7)
+    before = fooling._begin(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30)
+    np.testing.assert_allclose(before.confidence, probabilities(before.x)[range(3), range(3)], rtol=1e-4)
+    after, terms = fooling._generation(encoding, 30, Partial(net), (jnp.float32(0), jnp.float32(1)), before, key)
+    drawing, varying = jax.random.split(jax.random.fold_in(key, 0))
+    rows = np.asarray(jax.random.randint(drawing, (2, 30), 0, 3))
+    elites = np.asarray(before.x)
+    children = np.asarray(encoding.vary(varying, *(jnp.asarray(elites[row]) for row in rows), jnp.int32(0)))
+    sure = probabilities(children)
+    for k in range(3):
+        best = int(sure[:, k].argmax())
+        wins = sure[best, k] > float(before.confidence[k])
+        np.testing.assert_allclose(after.x[k], children[best] if wins else elites[k], atol=1e-5)
+        assert float(after.confidence[k]) == pytest.approx(max(sure[best, k], float(before.confidence[k])), rel=1e-4)
+    np.testing.assert_array_equal(terms["confidence"], before.confidence)
+    assert int(after.step) == 1
+
+
+def test_evolution_makes_networks_sure_and_never_less_so():
+    elites, history = fooling.evolve(net, Direct(SHAPE), 60, KEY, population=50)
+    assert history.shape == (60, 3) and (np.diff(history, axis=0) >= 0).all()
+    assert (np.asarray(elites.confidence) > history[0]).all()
+    np.testing.assert_allclose(elites.confidence, probabilities(elites.x)[range(3), range(3)], rtol=1e-4)
+    again, _ = fooling.evolve(net, Direct(SHAPE), 60, KEY, population=50)
+    np.testing.assert_array_equal(again.x, elites.x)
+    other, _ = fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), population=50)
+    assert not np.array_equal(other.x, elites.x)
+
+
+def test_images_are_shown_in_the_networks_range():
+    elites, _ = fooling.evolve(net, Direct(SHAPE), 5, KEY, population=20, lower=[-1.0, 0.0], upper=[1.0, 3.0])
+    shown = np.asarray(elites.x) * [2, 3] + [-1, 0]
+    np.testing.assert_allclose(elites.confidence, probabilities(shown)[range(3), range(3)], rtol=1e-4)
+
+
+def test_a_killed_evolution_goes_on_to_the_same_elites(tmp_path, monkeypatch):
+    run = partial(fooling.evolve, net, Direct(SHAPE), 60, KEY, 20)
+    whole, history = run()
+    original, seen = optimize._refuse_divergence, []
+
+    def killed(terms, start):
+        seen.append(start)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        original(terms, start)
+
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(saved=tmp_path / "elites.npz")
+    again, found = run(saved=tmp_path / "elites.npz")
+    assert seen == [0, 25, 25, 50]
+    jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
+    with pytest.raises(ValueError, match="of this problem"):
+        fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), 20, saved=tmp_path / "elites.npz")
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (partial(fooling.ascend, net, [0, 9], np.zeros((2, *SHAPE), "f"), KEY), "class"),
+        (partial(fooling.ascend, net, [0], np.zeros((1, 5, 5, 2), "f"), KEY), "images that the network can read"),
+        (partial(fooling.evolve, net, Direct((5, 5, 2)), 3, KEY), "images that the network can read"),
+        (partial(fooling.evolve, net, Direct(SHAPE), 0, KEY), "generations and a population of at least 1"),
+        (partial(fooling.evolve, net, Direct(SHAPE), 3, KEY, 0), "generations and a population of at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

@@ -1,0 +1,207 @@
+"""Images that look like nothing, and that a network is sure of all the same.
+
+Nguyen, Yosinski & Clune 2015, Deep neural networks are easily fooled, arXiv 1412.1897, and its authors' code. `ascend`
+climbs the gradient of a class's probability; `evolve` needs none: MAP-Elites keeps the best image found for each class.
+
+    found = evolve(model.net, Direct((28, 28, 1)), generations=200, key=jax.random.key(0))
+    images, confidence = Direct((28, 28, 1)).express(found.x), found.confidence
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.tree_util import Partial
+
+from xai_jax import network, optimize, targets
+from xai_jax.network import Network
+from xai_jax.optimize import Result
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Ascent:
+    """Steps of the gradient ascent: x <- (x + rate g)(1 - decay), with a rate that slows as the network gets sure.
+
+    A step is to raise the probability p by min(`most`, `share` (1 - p)), to first order, but its rate is at most
+    `fastest`. Defaults are the code's.
+    """
+
+    steps: int = 300
+    decay: float = 0.01
+    most: float = 0.03
+    share: float = 0.1
+    fastest: float = 1e8
+
+
+def ascend(
+    net: Network,
+    classes: Any,
+    start: Array,
+    key: Array,
+    form: Ascent = Ascent(),
+    lower: Any = 0.0,
+    upper: Any = 1.0,
+    saved: Path | None = None,
+) -> Result:
+    """Images (N, H, W, C) with a high probability of `classes` (N,), from `start` on (the paper: the mean plus noise).
+
+    Values stay within `lower` and `upper`, the network's input for black and white, one for each channel or for all;
+    the decay pulls towards zero, which is the mean image where inputs have it taken off. The history has the term
+    "probability", with a minus. Raises ValueError for classes and images that do not fit the network.
+    """
+    net, start, target = network.as_network(net), jnp.asarray(start, jnp.float32), targets.probability(classes)
+    targets.check(net, start, target)
+    bounded = Partial(_faded, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
+    return optimize.minimise(Partial(_sureness, net, target), start, _careful(form), form.steps, key, bounded, saved)
+
+
+def _sureness(net, target, key, x):
+    return {"probability": -targets.evaluate(net, x, target)[0]}
+
+
+def _faded(form, lower, upper, x):
+    return jnp.clip((1 - form.decay) * x, lower, upper)
+
+
+@functools.cache
+def _careful(form):
+    """Steps by the rate that would reach the wanted rise. The loss is -p, so p is what `value` has with a minus."""
+
+    def update(gradient, state, x=None, *, value=None):
+        square = (gradient**2).sum(tuple(range(1, gradient.ndim)), keepdims=True)
+        probability = -value.reshape(square.shape)
+        wanted = jnp.minimum(form.most, form.share * (1 - probability))
+        rate = jnp.where(square > 0, jnp.minimum(wanted / jnp.where(square > 0, square, 1.0), form.fastest), 0.0)
+        return -rate * gradient, state
+
+    return optax.GradientTransformationExtraArgs(lambda x: optax.EmptyState(), update)
+
+
+class Encoding(Protocol):
+    """How images in [0, 1] are written down, and how descriptions change; static for compiled programs."""
+
+    def begin(self, key: Array, count: int) -> Any:
+        """Random descriptions: arrays (count, ...), or a tree of them."""
+
+    def vary(self, key: Array, first: Any, second: Any, generation: Array) -> Any:
+        """Children of as many pairs of parents."""
+
+    def express(self, described: Any) -> Array:
+        """Images (N, H, W, C)."""
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Direct:
+    """Every value by itself, uniform at first; half of the children mix their parents' values before they mutate.
+
+    `rate`: the share of values that mutate, which halves every `halving` generations. Polynomial mutation and simulated
+    binary crossover as Deb's, with the exponents `mutation` and `crossover`.
+    """
+
+    shape: tuple[int, int, int]
+    rate: float = 0.1
+    halving: int = 1000
+    mutation: float = 15.0
+    mixed: float = 0.5
+    crossover: float = 10.0
+
+    def begin(self, key, count):
+        return jax.random.uniform(key, (count, *self.shape))
+
+    def vary(self, key, first, second, generation):
+        mixing, spreading, picking, moving = jax.random.split(key, 4)
+        u = jax.random.uniform(spreading, first.shape)
+        spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (self.crossover + 1))
+        mixed = ((1 + spread) * first + (1 - spread) * second) / 2
+        mix = jax.random.bernoulli(mixing, self.mixed, (len(first), 1, 1, 1))
+        child = jnp.where(mix, mixed, first)
+        rate = self.rate * 0.5 ** (generation // self.halving).astype(child.dtype)
+        u = jax.random.uniform(moving, first.shape)
+        root = 1 / (self.mutation + 1)
+        move = jnp.where(u < 0.5, (2 * u) ** root - 1, 1 - (2 * (1 - u)) ** root)
+        return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < rate, child + move, child), 0, 1)
+
+    def express(self, described):
+        return described
+
+
+class Elites(NamedTuple):
+    """The best description found for each of K classes, `x`, and the network's confidence in it, (K,)."""
+
+    x: Any
+    confidence: Array
+    step: Array
+
+
+def evolve(
+    net: Network,
+    encoding: Encoding,
+    generations: int,
+    key: Array,
+    population: int = 200,
+    lower: Any = 0.0,
+    upper: Any = 1.0,
+    saved: Path | None = None,
+) -> tuple[Elites, np.ndarray]:
+    """MAP-Elites with a cell for each class: (elites, confidence of each before each generation (generations, K)).
+
+    A generation is `population` children of elites drawn at random, shown to the network as one batch; a child takes
+    the cell of any class that the network is surer of than of the elite there. Images in [0, 1] become inputs between
+    `lower` and `upper`, one value for each channel or for all. With `saved` a killed run goes on. Raises ValueError for
+    images that the network does not take.
+    """
+    net = network.as_network(net)
+    if min(generations, population) < 1:
+        raise ValueError(f"Expected generations and a population of at least 1, got {generations} and {population}.")
+    bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
+    beginning, running = jax.random.split(key)
+    some = jax.eval_shape(lambda key: encoding.express(encoding.begin(key, population)), beginning)
+    targets.check(net, some, targets.logit(0))
+    first = _begin(encoding, net, bounds, beginning, population)
+
+    def chunk(state, count):
+        return optimize.one_by_one(lambda s: _generation(encoding, population, net, bounds, s, running), state, count)
+
+    state, history = optimize.advance(chunk, first, ["confidence"], generations, (net, key, bounds, first), saved)
+    return state, history["confidence"]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _begin(encoding, net, bounds, key, population):
+    described = encoding.begin(key, population)
+    sure = _confidence(encoding, net, bounds, described)
+    best = sure.argmax(0)
+    elites = jax.tree.map(lambda leaf: leaf[best], described)
+    return Elites(elites, sure.max(0), jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _generation(encoding, population, net, bounds, state, key):
+    drawing, varying = jax.random.split(jax.random.fold_in(key, state.step))
+    drawn = jax.random.randint(drawing, (2, population), 0, len(state.confidence))
+    parents = [jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in drawn]
+    children = encoding.vary(varying, *parents, state.step)
+    sure = _confidence(encoding, net, bounds, children)
+    best, value = sure.argmax(0), sure.max(0)
+    better = value > state.confidence
+
+    def settle(child, elite):
+        return jnp.where(better.reshape(-1, *[1] * (elite.ndim - 1)), child[best], elite)
+
+    elites = jax.tree.map(settle, children, state.x)
+    confidence = jnp.maximum(state.confidence, value)
+    return Elites(elites, confidence, state.step + 1), {"confidence": state.confidence}
+
+
+def _confidence(encoding, net, bounds, described):
+    """Probabilities (N, K) of the images described."""
+    lower, upper = bounds
+    return jax.nn.softmax(net(lower + (upper - lower) * encoding.express(described)))
