@@ -1,0 +1,54 @@
+"""Generators that are trained on first use."""
+
+import jax
+import numpy as np
+import pytest
+
+from xai_jax import models, network
+from xai_jax.data import datasets
+from xai_jax.models import generators
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        generators.load.cache_clear()
+        yield generators.load("digits_conv2"), generators.folder("digits_conv2")
+    generators.load.cache_clear()
+
+
+def test_images_of_codes_resemble_what_the_codes_are_of(digits):
+    generator, folder = digits
+    model, data = models.load(generator.network), datasets.load("digits", "test")
+    pixels = np.stack([data[i][0] for i in range(64)])
+    x = pixels.astype(np.float32) / 255
+    codes = network.call(generator.encode, x)
+    assert codes.shape[1:] == generator.upper.shape
+    found = np.asarray(network.call(generator.generate, codes))
+    assert found.shape == x.shape and ((found - x) ** 2).mean() < 0.5 * x.var()
+    kept = np.asarray(network.call(model.net, found)).argmax(1) == np.asarray(network.call(model.net, x)).argmax(1)
+    assert kept.mean() > 0.8
+    assert (folder / "generator.safetensors").exists() and (folder / "metrics.jsonl").exists()
+
+
+def test_bounds_are_those_of_the_codes(digits):
+    generator, _ = digits
+    data = datasets.load("digits", "train")
+    count = min(len(data), generators.BOUNDED_BY)
+    x = np.stack([data[i][0] for i in range(count)]).astype(np.float32) / 255
+    codes = np.asarray(network.call(generator.encode, x))
+    np.testing.assert_allclose(generator.upper, codes.mean(0) + 3 * codes.std(0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", generators.names())
+def test_sizes_are_known_without_training(name):
+    module, variables, code = generators.abstract(name)
+    shape = models.abstract(generators._ENTRIES[name].network)[2]
+    images = jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((2, *code), np.float32))
+    assert images.shape == (2, *shape)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="fashion_fc6, digits_conv2, got 'nothing'"):
+        generators.load("nothing")
