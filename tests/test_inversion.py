@@ -135,6 +135,72 @@ def test_without_priors_a_run_that_starts_at_the_image_stays_there(form):
     assert found.history["features"].max() < 1e-6 * (form.deviation**2 * X[0].size if form is FORMS[0] else 100)
 
 
+def by_inner_product(matrix, x, form, rate, steps):
+    """Caricatures by the second paper's steps, without jitter; and the inner product before each step."""
+    wanted = np.maximum(x.ravel() @ matrix, 0)
+    squares, speed, pixels, products = np.zeros_like(x), np.zeros_like(x), x.shape[0] * x.shape[1], []
+    for _ in range(steps):
+        products.append((x.ravel() @ matrix) @ wanted / (wanted @ wanted))
+        slope = -form.weight * (matrix @ wanted).reshape(x.shape) / (wanted @ wanted)
+        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.deviation**6
+        slope += variation_slope(x) / pixels * (6.5 / form.deviation) ** 2
+        squares = 0.9 * squares + slope**2
+        speed = 0.9 * speed - slope / (1 / rate + np.sqrt(squares))
+        x = x + speed
+        x = x * np.minimum(1, form.most / np.sqrt((x**2).sum(-1, keepdims=True)))
+    return x, products
+
+
+def test_caricatures_take_the_codes_steps():
+    form = IJCV(weight=20.0, deviation=3.0, most=4.0, steps=(7, 5))
+    found = inversion.caricature(LINEAR, PICTURES, KEY, form)
+    for n in range(3):
+        x, products = by_inner_product(MATRIX.astype(float), PICTURES[n].astype(float), form, 0.05 * 9 / 6 * 20, 7)
+        np.testing.assert_allclose(found.x[n], x, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(found.history["features"][:, n], -20 * np.array(products), rtol=1e-3)
+    assert found.history["features"].shape == (7, 3) and (found.history["features"][0] == pytest.approx(-20))
+    assert (np.diff(found.history["features"], axis=0)[:3] < 0).all()
+
+
+def test_the_inner_product_and_its_slope_are_those_of_the_positive_part():
+    represent = inversion.of_layer(NET, "conv3")
+    wanted = jnp.maximum(jax.jit(represent)(X), 0)
+    product = jax.jit(functools.partial(inversion.inner_product, represent))
+    np.testing.assert_allclose(product(wanted, X), 1, rtol=1e-5)
+    flat, features = np.asarray(wanted, float).reshape(2, -1), np.asarray(represent(2 * X), float).reshape(2, -1)
+    np.testing.assert_allclose(product(wanted, 2 * X), (features * flat).sum(1) / (flat**2).sum(1), rtol=1e-4)
+    assert (np.asarray(represent(X)) < 0).any()
+    way = RNG.normal(size=X.shape).astype("f")
+    slope = (jax.jit(jax.grad(lambda x: product(wanted, x).sum()))(X) * way).sum()
+    ahead, behind = (float(product(wanted, X + step * way).sum()) for step in (0.002, -0.002))
+    assert float(slope) == pytest.approx((ahead - behind) / 0.004, rel=0.02)
+
+
+def test_caricatures_of_jittered_images_keep_their_size_and_place():
+    form = IJCV(weight=20.0, norm=0.0, variation=0.0, most=np.inf, jitter=4, steps=(2, 1))
+    still = inversion.caricature(LINEAR, PICTURES, KEY, dataclasses.replace(form, weight=0.0))
+    np.testing.assert_array_equal(still.x, PICTURES)
+    plain = np.broadcast_to([1.0, -2.0], (9, *SHAPE))  # the same wherever it is moved, beyond its border, too
+    np.testing.assert_allclose(inversion.caricature(LINEAR, plain, KEY, form).history["features"][0], -20, rtol=1e-4)
+    layer = inversion.of_layer(NET, "relu4")
+    jittered = inversion.caricature(layer, X, KEY, IJCV(deviation=3.0, most=6.0, jitter=3, steps=(20, 1)))
+    assert jittered.x.shape == X.shape and np.linalg.norm(jittered.x, axis=-1).max() <= 6.001
+    assert (inversion.inner_product(layer, jax.nn.relu(layer(X)), jittered.x) > 1.2).all()
+
+
+@pytest.mark.parametrize(
+    "represent, x, words",
+    [
+        (Partial(linear, -np.abs(MATRIX)), np.abs(PICTURES), r"positive somewhere, .* in number \[0, 1, 2\]"),
+        (LINEAR, PICTURES[:, :3], r"images that the representation takes, got \(3, 5, 2\)"),
+        (LINEAR, PICTURES[0], r"Expected images \(N, H, W, C\), got shape \(4, 5, 2\)"),
+    ],
+)
+def test_what_cannot_be_exaggerated_is_refused(represent, x, words):
+    with pytest.raises(ValueError, match=words):
+        inversion.caricature(represent, x, KEY)
+
+
 def test_masked_parts_of_the_representation_do_not_count():
     form, mask = dataclasses.replace(SHORT, rate=0.0001), np.array([1, 1, 0, 0, 0, 0], np.float32)
     found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, form, mask)
@@ -167,9 +233,17 @@ def test_errors_are_shares_of_the_distance_between_images():
     np.testing.assert_allclose(inversion.error(LINEAR, x, WANTED), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("form", [SHORT, IJCV(jitter=3, steps=(40, 30))], ids=["cvpr", "ijcv"])
-def test_a_run_that_was_killed_goes_on_to_the_same_images(form, tmp_path, monkeypatch):
-    invert = functools.partial(inversion.invert, LINEAR, WANTED, SHAPE, KEY, form)
+JITTERED = IJCV(jitter=3, steps=(40, 30))
+RUNS = {
+    "cvpr": functools.partial(inversion.invert, LINEAR, WANTED, SHAPE, KEY, SHORT),
+    "ijcv": functools.partial(inversion.invert, LINEAR, WANTED, SHAPE, KEY, JITTERED),
+    "caricature": functools.partial(inversion.caricature, LINEAR, PICTURES, KEY, JITTERED),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_was_killed_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
+    invert = RUNS[name]
     whole = invert()
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(optimize, "CHUNK", 5)
@@ -193,8 +267,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_images(form, tmp_path, monkey
 
 def test_settings_compile_once():
     inversion.invert(LINEAR, WANTED, SHAPE, KEY, SHORT)
+    RUNS["caricature"]()
     before = optimize._step._cache_size()
     inversion.invert(Partial(linear, 2 * MATRIX), WANTED, SHAPE, jax.random.key(5), dataclasses.replace(SHORT))
+    inversion.caricature(Partial(linear, 2 * MATRIX), PICTURES, jax.random.key(5), dataclasses.replace(JITTERED))
     assert optimize._step._cache_size() == before
 
 

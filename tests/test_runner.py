@@ -124,11 +124,13 @@ def command(figure, *flags):
 
 
 FIGURES = [
+    "mahendran2015/caricature",
     "mahendran2015/consistency",
     "mahendran2015/diversity",
     "mahendran2015/layers",
     "mahendran2015/learned",
     "mahendran2015/multiple",
+    "mahendran2015/photographs",
     "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "mahendran2015/shallow",
@@ -149,10 +151,12 @@ FIGURES = [
     "zeiler2014/transfer",
 ]
 TABLES = {  # heavy ones
+    "mahendran2015/caricature",
     "mahendran2015/consistency",
     "mahendran2015/diversity",
     "mahendran2015/layers",
     "mahendran2015/learned",
+    "mahendran2015/photographs",
     "mahendran2015/receptive_field",
     "mahendran2015/regulariser",
     "mahendran2015/shallow",

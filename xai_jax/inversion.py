@@ -113,56 +113,89 @@ def invert(
     return (_by_momentum if isinstance(form, CVPR) else _by_jitter)(problem, form, x, running, saved)
 
 
+def caricature(represent: Represent, x: Array, key: Array, form: IJCV = IJCV(), saved: Path | None = None) -> Result:
+    """Images (N, H, W, C) that begin as `x` and come to have more of what the representation finds in it (IJCV).
+
+    Against the priors, the inner product with the positive part of what `x` has grows, see `inner_product`; in the
+    history, "features" is -weight times it. Only the first of the form's `steps` are taken; room for the jitter is the
+    border repeated. With `saved` a killed run goes on. Raises ValueError for images that the representation does not
+    take, and where it is nowhere positive; DivergedError where steps are too large.
+    """
+    represent, x = as_partial(represent), jnp.asarray(x, jnp.float32)
+    network.check_images(x)
+    _output(represent, x.shape)
+    wanted = jax.nn.relu(network.call(represent, x))
+    _refuse_zeros(wanted, "positive somewhere, got none above zero", "dead features")
+    wide = jnp.pad(x, ((0, 0), _room(form), _room(form), (0, 0)), mode="edge")
+    loss, against = Partial(inner_product, represent, wanted), dataclasses.replace(form, weight=-form.weight)
+    return _phase(loss, against, wide, _rate(form, wide), form.steps[0], key, saved)
+
+
 def _by_momentum(problem, form, x, key, saved):
     steps, objective = sum(count for _, count in form.phases), Partial(_cvpr, form, *problem)
     return optimize.minimise(objective, x, momentum(form.rate, form.phases), steps, key, saved=saved)
 
 
 def _by_jitter(problem, form, x, key, saved):
-    """With jitter, then without from the middle of what was found."""
-    rate, room = 0.05 * form.deviation**2 / form.alpha * x.shape[1] * x.shape[2], form.jitter - 1
-    phases = (form, rate, form.steps[0]), (dataclasses.replace(form, jitter=1), rate / 10, form.steps[1])
-    history = []
-    for number, (phase, rate, steps) in enumerate(phases):
-        file = saved and saved.with_name(f"{saved.stem}-{number}{saved.suffix}")
-        objective, bounded = Partial(_ijcv, phase, *problem), Partial(_bounded, phase)
-        x, terms = optimize.minimise(objective, x, smoothed(rate), steps, key, bounded, file)
-        history.append(terms)
-        if not number:
-            middle = slice(room // 2, room // 2 - room or None)
-            x = x[:, middle, middle]
-    return Result(x, {name: np.concatenate([terms[name] for terms in history]) for name in history[0]})
+    """With jitter, then without at a tenth of the rate."""
+    loss, rate, still = Partial(distance, *problem), _rate(form, x), dataclasses.replace(form, jitter=1)
+    files = [saved and saved.with_name(f"{saved.stem}-{number}{saved.suffix}") for number in (0, 1)]
+    first = _phase(loss, form, x, rate, form.steps[0], key, files[0])
+    last = _phase(loss, still, first.x, rate / 10, form.steps[1], key, files[1])
+    return Result(last.x, {name: np.concatenate([first.history[name], terms]) for name, terms in last.history.items()})
+
+
+def _rate(form, x):
+    return 0.05 * form.deviation**2 / form.alpha * x.shape[1] * x.shape[2]
+
+
+def _phase(loss, form, x, rate, steps, key, saved):
+    """Steps at one rate, and the middle of what they find, without the room for jitter."""
+    objective, bounded = Partial(_ijcv, form, loss), Partial(_bounded, form)
+    x, history = optimize.minimise(objective, x, smoothed(rate), steps, key, bounded, saved)
+    before, after = _room(form)
+    return Result(x[:, before : x.shape[1] - after, before : x.shape[2] - after], history)
 
 
 def _bounded(form, x):
     return priors.bounded_colour(x, form.most)
 
 
+def _room(form):
+    """Pixels before and behind an image that jitter needs."""
+    return (form.jitter - 1) // 2, form.jitter - 1 - (form.jitter - 1) // 2
+
+
 def _checked(represent, wanted, shape, mask):
     wanted = jnp.asarray(wanted, jnp.float32)
     if not len(wanted):
         raise ValueError("Expected one representation or more, got none.")
-    try:
-        one = jax.eval_shape(represent, jax.ShapeDtypeStruct((len(wanted), *shape), jnp.float32)).shape
-    except Exception as error:  # flax and lax each have their own
-        raise ValueError(
-            f"Expected a shape (height, width, channels) of images that the representation takes, got {shape}. It "
-            "said: "
-            f"{parallel.first_line(error)}"
-        ) from error
+    one = _output(represent, (len(wanted), *shape))
     if one != wanted.shape:
         raise ValueError(f"Expected representations of shape {one}, as images {shape} have, got {wanted.shape}.")
     try:
         mask = jnp.broadcast_to(jnp.asarray(1.0 if mask is None else mask, jnp.float32), wanted.shape[1:])
     except ValueError:
         raise ValueError(f"Expected a mask for representations {wanted.shape[1:]}, got {np.shape(mask)}.") from None
-    empty = np.flatnonzero(np.asarray(_sums((mask * wanted) ** 2)) == 0)
-    if len(empty):
-        raise ValueError(
-            f"Expected representations that are not all zero, got zeros in number {empty.tolist()}. Usual causes: dead "
-            "features, or a mask that hides all that is not zero."
-        )
+    _refuse_zeros(mask * wanted, "not all zero, got zeros", "dead features, or a mask that hides all that is not zero")
     return wanted, mask
+
+
+def _output(represent, shape):
+    """The shape of the representations of images (N, H, W, C)."""
+    try:
+        return jax.eval_shape(represent, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+    except Exception as error:  # flax and lax each have their own
+        raise ValueError(
+            f"Expected a shape (height, width, channels) of images that the representation takes, got {shape[1:]}. It "
+            f"said: {parallel.first_line(error)}"
+        ) from error
+
+
+def _refuse_zeros(wanted, what, causes):
+    empty = np.flatnonzero(np.asarray(_sums(wanted**2)) == 0).tolist()
+    if empty:
+        raise ValueError(f"Expected representations that are {what} in number {empty}. Usual causes: {causes}.")
 
 
 def noise(key: Array, shape: tuple[int, ...], form: CVPR | IJCV) -> Array:
@@ -183,6 +216,11 @@ def distance(represent, wanted, mask, x):
     return _sums((mask * (represent(x) - wanted)) ** 2) / _sums((mask * wanted) ** 2)
 
 
+def inner_product(represent, wanted, x):
+    """Inner product of representations with the wanted ones, as a share of their square: 1 for the same (IJCV)."""
+    return _sums(represent(x) * wanted) / _sums(wanted**2)
+
+
 def _cvpr(form, represent, wanted, mask, key, x):
     """All terms are sigma squared times the paper's, as in the code, so that its rates hold."""
     sigma = form.deviation**2 * np.prod(x.shape[1:])
@@ -193,10 +231,10 @@ def _cvpr(form, represent, wanted, mask, key, x):
     }
 
 
-def _ijcv(form, represent, wanted, mask, key, x):
+def _ijcv(form, loss, key, x):
     seen = priors.jitter(key, x, (x.shape[1] - form.jitter + 1, x.shape[2] - form.jitter + 1))
     return {
-        "features": form.weight * distance(represent, wanted, mask, seen),
+        "features": form.weight * loss(seen),
         "norm": form.norm * priors.colour_norm(x / form.deviation, form.alpha),
         "variation": form.variation * priors.mean_variation(x * (6.5 / form.deviation), form.beta),
     }

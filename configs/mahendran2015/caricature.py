@@ -1,0 +1,57 @@
+"""Photographs in which what a layer sees is exaggerated (Mahendran & Vedaldi 2016, caricaturisation).
+
+    python -m experiments.mahendran2015.caricature \\
+        --config=configs/mahendran2015/caricature.py:default --workdir=results/mahendran2015/caricature
+
+smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one A100, with weights of VGG16 given as
+--config.weights=PATH and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "efficientnet_lite0"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    images: str = "photographs"  # a source of xai_jax.data.examples
+    count: int = 5  # images, all that there are of this source
+    shown: int = 5  # of them, in the figure
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
+    layers: tuple[str, ...] = ("stem", "block3", "block6", "block11", "block16", "logits")
+    strides: tuple[int, ...] = (2, 4, 16, 16, 32, 32)  # of their units in pixels; a quarter of it is the jitter
+    weight_of_loss: float = 100.0  # C; the paper's for caricatures is not known, this is one of inversions
+    variation: float = 1.0  # multiplies the paper's penalty
+    steps: int = 300  # all with jitter
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        "digits",
+        images="digits",
+        count=4,
+        shown=2,
+        mean=(77.8,),
+        layers=("relu1", "relu2", "logits"),
+        strides=(1, 2, 8),
+        variation=0.001,  # images of 8 pixels vary faster
+        steps=30,
+    ),
+    "default": Config(),
+    "paper": Config(
+        "vgg16",
+        "vgg16.pth",
+        "imagenet",
+        20,
+        layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu6", "fc8"),
+        strides=(1, 2, 4, 8, 16, 32, 32),
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]
