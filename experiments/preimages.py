@@ -46,7 +46,7 @@ def load(config: Any) -> Subject:
 def of(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:
     """A network with images, uint8 (H, W, 1 or 3) of a data set."""
     x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
-    deviation, shift = units(model, mean)
+    deviation, shift = models.units(model, mean)
     return Subject(model, x * deviation - shift, deviation, shift)
 
 
@@ -58,16 +58,6 @@ def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch: int, seed: in
         key = jax.random.fold_in(jax.random.key(seed), start)
         found.append(inversion.invert(represent, wanted[start : start + batch], shape, key, form).x)
     return jnp.concatenate(found)
-
-
-def units(model: LoadedModel, mean: tuple[float, ...]) -> tuple[Array, Array]:
-    """How a network's input comes from pixels less `mean`: the deviation it is divided by, the shift before.
-
-    Both of one value for each channel.
-    """
-    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
-    deviation = 255 / (white - black)
-    return deviation, jnp.asarray(mean, jnp.float32) + black * deviation
 
 
 def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry.Step]:

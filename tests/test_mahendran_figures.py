@@ -30,7 +30,7 @@ def test_pixels_less_the_mean_become_the_networks_input(name, mean):
     size = models.abstract(name)[2][0]
     image = RNG.integers(0, 256, (size, size, 3), np.uint8)
     image[...] = image[..., :1]  # grey, for both
-    deviation, shift = preimages.units(model, mean)
+    deviation, shift = models.units(model, mean)
     x = image[..., : len(mean)].astype(np.float32) - np.float32(mean)
     np.testing.assert_allclose((x + shift) / deviation, model.preprocess([image])[0], atol=1e-2)
 
@@ -50,7 +50,7 @@ def test_likeness_is_a_correlation_for_each_image():
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
     config = dataclasses.replace(get_config("smoke"), batch=2, variations=(0.001,))
-    to_input = preimages.units(digits, config.mean)
+    to_input = models.units(digits, config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
     subject = preimages.Subject(digits, images, *to_input)
     represent = inversion.of_layer(digits.net, "relu1", *to_input)
@@ -98,7 +98,7 @@ def test_distances_of_restarts_are_shares_of_those_between_images():
 
 def test_restarts_stay_with_their_image(digits):
     config = dataclasses.replace(multiple_config.get_config("smoke"), count=2, steps=0.3)
-    to_input = preimages.units(digits, config.mean)
+    to_input = models.units(digits, config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)) - 77.8
     represent = inversion.of_layer(digits.net, "relu1", *to_input)
     found = multiple.restarts(represent, images, 0.0, config)
@@ -179,7 +179,7 @@ def test_likeness_is_told_apart_inside_and_outside_of_the_box():
 
 def test_images_that_hardly_excite_the_middle_are_left_out(digits):
     config = dataclasses.replace(field_config.get_config("smoke"), phases=((0.1, 2),))
-    to_input = preimages.units(digits, config.mean)
+    to_input = models.units(digits, config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)) - 77.8
 
     def represent(x):

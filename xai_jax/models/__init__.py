@@ -182,6 +182,16 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
+def units(model: LoadedModel, mean: tuple[float, ...]) -> tuple[Array, Array]:
+    """How a network's input comes from pixels less `mean`: the deviation it is divided by, the shift before.
+
+    Both of one value for each channel.
+    """
+    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
+    deviation = 255 / (white - black)
+    return deviation, jnp.asarray(mean, jnp.float32) + black * deviation
+
+
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
     """Variables of the network `name` from a file that `weights.read` reads; raises ValueError if they do not fit.
 

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax import dgn, inversion, models, network
-from xai_jax.data import datasets
+from xai_jax.data import crops, datasets
+from xai_jax.data.batches import Transform
 from xai_jax.generator import Recipe, fit
+from xai_jax.models import deepsim
 from xai_jax.models.deepsim import Discriminator, Generator
 
 SEED = 0
@@ -42,29 +43,34 @@ class LoadedGenerator(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """What is trained. `mean` is the images' mean pixel, which is taken off."""
+    """What is trained, and on what. `mean` is the images' mean pixel, which is taken off."""
 
     network: str
     layer: str
     compared: str
     data: str
-    mean: float
+    mean: tuple[float, ...]
     module: Generator
     discriminator: Discriminator
     recipe: Recipe
+    transform: Transform | None = None
 
 
 # Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`.
 _ENTRIES = {
     "fashion_fc6": _Entry(
-        "fashion_maxpool", "relu6", "pool2", "fashion_mnist", 72.9,
+        "fashion_maxpool", "relu6", "pool2", "fashion_mnist", (72.9,),
         Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1), Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),
         Recipe(steps=8000, batch=32, features=10.0, image=3e-4, halvings=(4000, 6000)),
     ),
     "digits_conv2": _Entry(
-        "digits", "relu2", "pool1", "digits", 77.8,
+        "digits", "relu2", "pool1", "digits", (77.8,),
         Generator((4, 4, 32), (), ((32, 1), (32, 1)), (), 1), Discriminator(((3, 16, 2), (3, 16, 1)), 16),
         Recipe(steps=300, batch=32, features=10.0, image=3e-3, rate=2e-3, halvings=(150, 225)),
+    ),
+    "caffenet_fc6": _Entry(
+        "caffenet", "relu6", "pool5", "imagenet2012", (122.679, 116.669, 104.007), Generator(), Discriminator(),
+        Recipe(), functools.partial(crops.random_crop, side=227),
     ),
 }  # fmt: skip
 
@@ -75,25 +81,48 @@ def names() -> tuple[str, ...]:
 
 
 @functools.cache
-def load(name: str) -> LoadedGenerator:
-    """The generator `name`, trained on first use: "digits_conv2" in seconds, "fashion_fc6" in ten minutes on two cores.
+def load(
+    name: str, file: str | os.PathLike | None = None, weights: str | os.PathLike = "pretrained"
+) -> LoadedGenerator:
+    """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    Raises ValueError for an unknown name, FileNotFoundError if there are no images to train on.
+    Training takes seconds for "digits_conv2", ten minutes on two cores for "fashion_fc6", weeks on one GPU for
+    "caffenet_fc6", whose published weights `deepsim.read_generator` reads. Raises ValueError for an unknown name and a
+    file that does not fit, FileNotFoundError if there are no images to train on.
     """
+    entry = _entry(name)
+    model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
+    deviation, shift = models.units(model, entry.mean)
+    if file is None:
+        variables = _trained(name, entry, model, data)
+    else:
+        variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
+    encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
+    upper = dgn.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
+    generate = dgn.of_generator(generator, models.abstract(entry.network)[2][:2], deviation, shift)
+    return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
+
+
+def _codes(encode, model, data):
+    """Codes of the first images, by the hundred."""
+    count = min(BOUNDED_BY, len(data))
+    for start in range(0, count, 100):
+        images = (data[i][0] for i in range(start, min(start + 100, count)))
+        yield network.call(encode, model.preprocess([i[..., 0] if i.shape[-1] == 1 else i for i in images]))
+
+
+def _trained(name, entry, model, data):
+    layers = entry.layer, entry.compared
+    encode, compare = (inversion.of_layer(model.net, layer, *models.units(model, entry.mean)) for layer in layers)
+    prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
+    players, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
+    return fit(*players, encode, compare, data, entry.recipe, folder(name), seed=SEED, **how)
+
+
+def _entry(name):
     if name not in _ENTRIES:
         raise ValueError(f"Expected one of {', '.join(_ENTRIES)}, got {name!r}.")
-    entry = _ENTRIES[name]
-    model, data = models.load(entry.network), datasets.load(entry.data, "train")
-    encode, compare = (inversion.of_layer(model.net, layer, (255.0,), (entry.mean,)) for layer in entry[1:3])
-    prepare = Partial(_less, jnp.float32(entry.mean))
-    where = folder(name)
-    variables = fit(
-        entry.module, entry.discriminator, encode, compare, data, entry.recipe, where, seed=SEED, prepare=prepare
-    )
-    some = np.stack([data[i][0] for i in range(min(BOUNDED_BY, len(data)))])
-    upper = dgn.upper_bounds(network.call(encode, prepare(some)))
-    generate = dgn.of_generator(Partial(entry.module.apply, variables), some.shape[1:3], (255.0,), (entry.mean,))
-    return LoadedGenerator(generate, network.features(model.net, entry.layer), upper, entry.network, entry.layer)
+    return _ENTRIES[name]
 
 
 def _less(mean, images):
@@ -106,9 +135,14 @@ def folder(name: str) -> Path:
     return Path(cache) / "xai_jax" / name
 
 
+def network_of(name: str) -> str:
+    """The name of the network that a generator was made for."""
+    return _entry(name).network
+
+
 def abstract(name: str) -> tuple[Generator, Any, tuple[int, ...]]:
     """(module, its variables as shapes, shape of a code), without training; for dry runs."""
-    entry = _ENTRIES[name]
+    entry = _entry(name)
     net, variables, shape = models.abstract(entry.network)
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     code = network.layer_names(Partial(net.apply, variables), x)[entry.layer]

@@ -1,0 +1,168 @@
+"""Preferred inputs of all classes through a generator, and how natural they are (Nguyen et al. 2016)."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from experiments import dry, runner
+from experiments.runner import Claim, Number
+from xai_jax import dgn, models, network, plots, realism, targets
+from xai_jax.data import datasets
+from xai_jax.dgn import DGN
+from xai_jax.models import generators
+
+SURE = 0.99  # confidence that is asked for
+BATCH = 100  # images shown to a network at once
+COLUMNS = 10  # classes in the figure, the first
+
+
+def run(config: Any, run: runner.Run) -> None:
+    """Finds codes for every class from several starts, and has their images judged by another network."""
+    generator = generators.load(config.generator, config.generator_weights or None, config.weights)
+    explained, judge = models.load(generator.network, config.weights), models.load(config.judge, config.judge_weights)
+    classes = np.tile(np.arange(len(explained.classes)), config.starts)
+    found = run.stage("codes", partial(preferred, generator, explained.net, classes, config))
+    pixels, x = list(explained.to_pixels(found["images"])), natural(judge, config)
+    judged = run.stage("judged", partial(judgements, judge.net, judge.preprocess(pixels), x, classes, config))
+    run.figure("classes", *figure(explained, judge, found, judged, x, config))
+    report(run, found, judged, classes, config)
+
+
+def natural(model, config):
+    """The first images of the data as the network reads them."""
+    data = datasets.load(config.data, config.split)
+    images = (data[i][0] for i in range(config.natural))
+    return model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
+
+
+def preferred(generator, net, classes, config):
+    """Images (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
+    starting, key = jax.random.split(jax.random.key(config.seed))
+    codes = dgn.noise(starting, (len(classes), *generator.upper.shape))
+    form, parts = DGN(rate=config.rate, steps=config.steps, keep=config.keep), []
+    for start in range(0, len(classes), config.batch):
+        rows = slice(start, start + config.batch)
+        target, upper = targets.logit(classes[rows]), generator.upper
+        x = dgn.maximise(generator.generate, net, target, codes[rows], key, form, upper).x
+        images = network.call(generator.generate, x)
+        parts.append((images, np.asarray(network.call(net, images))))
+    images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
+    own = np.arange(len(classes)), classes
+    return {"images": images, "confidence": np.asarray(jax.nn.softmax(logits))[own], "logit": logits[own]}
+
+
+def judgements(net, images, x, classes, config):
+    """Whether the judge agrees, and distances from natural images in its features; random ones to compare with."""
+    half = len(x) // 2
+    represent = network.features(net, config.features)
+    shown, held_out, others = (features(represent, each) for each in (images, x[:half], x[half:]))
+    distances, places = realism.nearest(shown, held_out)
+    rng = np.random.default_rng(config.seed)
+    chosen = others[rng.permutation(len(others))[: len(shown)]]
+    return {
+        "agrees": realism.agreement(net, images, classes),
+        "distance": distances,
+        "neighbour": places,
+        "natural distance": realism.nearest(others, held_out)[0],
+        "frechet": realism.frechet(shown, held_out),
+        "natural frechet": realism.frechet(chosen, held_out),
+    }
+
+
+def features(represent, x):
+    """A layer's means over positions, (N, C)."""
+    parts = [network.call(represent, x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
+    found = np.concatenate([np.asarray(part) for part in parts])
+    return found.mean((1, 2)) if found.ndim == 4 else found
+
+
+def figure(model, judge, found, judged, x, config):
+    """A column for each class: preferred inputs from several starts, and the natural image nearest to the first."""
+    shown, columns = min(config.shown, config.starts), min(COLUMNS, len(model.classes))
+    places = np.arange(config.starts * len(model.classes)).reshape(config.starts, -1)[:shown, :columns]
+    panels = [list(model.to_pixels(found["images"][row]) / 255) for row in places]
+    panels.append(list(judge.to_pixels(np.asarray(x)[judged["neighbour"][places[0]]]) / 255))
+    rows = [*(f"from noise {start + 1}" for start in range(shown)), "nearest\nnatural image"]
+    fig, axes = plots.grid(panels, model.classes[:columns], rows, 1.1)
+    for place, axis in zip(places.ravel(), axes[:shown].ravel(), strict=True):
+        axis.set_xlabel(f"{100 * found['confidence'][place]:.1f} %", fontsize=7, labelpad=2)
+    caption = (
+        "Images that excite each class's logit, found among those that a generator makes; under each, the network's "
+        "confidence in the class. Below, the natural image that another network finds nearest to the first."
+    )
+    return fig, caption, "Rows of pictures of one object for each class, and a row of real ones."
+
+
+def report(run, found, judged, classes, config):
+    """Confidence, agreement and distances, and what is claimed of them."""
+    run.numbers += [
+        Number.mean("confidence of the explained network", found["confidence"]),
+        Number.mean("share of images on which another network agrees", judged["agrees"]),
+        Number.mean("distance to the nearest natural image, natural ones' = 1", judged["distance"]),
+        Number.mean("the same of other natural images", judged["natural distance"]),
+        Number("Frechet distance from natural images", float(judged["frechet"])),
+        Number("the same of as many other natural images", float(judged["natural frechet"])),
+    ]
+    by_class = [
+        [values[classes == k] for k in np.unique(classes)] for values in (found["confidence"], judged["agrees"])
+    ]
+    sure, agree = (np.array([np.median(values) for values in each]) for each in by_class)
+    run.claims += [
+        Claim(
+            "The network is sure of the preferred inputs of every class.",
+            "section 3",
+            bool((sure >= SURE).all()),
+            f"the median confidence over {config.starts} starts is at least {100 * SURE:g} % for "
+            f"{(sure >= SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
+        ),
+        Claim(
+            "The images look like their classes, also to a network that had no part in making them.",
+            "section 3",
+            bool((agree > 0.5).sum() >= 0.9 * len(agree)),
+            f"another network agrees on most starts for {(agree > 0.5).sum()} of {len(agree)} classes; nine in ten are "
+            "asked for",
+        ),
+    ]
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """The steps of all codes at once."""
+    module, variables, code = generators.abstract(config.generator)
+    net, weights, shape = models.abstract(generators.network_of(config.generator))
+    count = jax.eval_shape(net.apply, weights, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1] * config.starts
+    codes = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
+
+    def step(weights, variables, codes):
+        def excitement(codes):
+            images = dgn.of_generator(Partial(module.apply, variables), shape[:2])(codes)
+            return net.apply(weights, images)[:, 0].sum()
+
+        return jax.grad(excitement)(codes)
+
+    return [dry.Step("steps of codes", step, (weights, variables, codes), -(-count // config.batch) * config.steps)]
+
+
+EXPERIMENT = runner.Experiment(
+    name="nguyen2016/classes",
+    title="What every class would like to see",
+    figure="preferred inputs of all classes",
+    paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
+    "Networks, arXiv 1605.09304",
+    summary=(
+        "An image that excites a class as much as possible is usually noise. Here only images count that a generator "
+        "makes: a network that was trained to undo the explained one's features, so that its images look natural. Not "
+        "pixels are changed but the code that the generator starts from, within the range that codes of real images "
+        "have. Whether the result is natural is judged by a network that had no part in it: does it see the same "
+        "class, and how far are the images from real ones in its features? Distances of real images from others are "
+        "beside. The generator, its losses and its steps are the papers'; sizes are those of small images."
+    ),
+    run=run,
+    plan=plan,
+)
+
+if __name__ == "__main__":
+    runner.main(EXPERIMENT)

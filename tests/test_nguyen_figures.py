@@ -1,0 +1,61 @@
+"""The numbers behind the generator networks' figures: what is judged, and what claims follow."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.nguyen2016.classes import get_config
+from experiments import runner
+from experiments.nguyen2016 import classes as experiment
+from xai_jax import realism
+
+RNG = np.random.default_rng(0)
+CONFIG = dataclasses.replace(get_config("smoke"), starts=3)
+
+
+def net(x, relu=None, tap=lambda name, value: value):
+    maps = tap("relu2", x * 2.0)
+    return tap("logits", maps.sum((1, 2)))
+
+
+def test_images_are_judged_by_another_networks_features():
+    images, x = RNG.normal(size=(6, 2, 2, 3)).astype("f"), RNG.normal(size=(40, 2, 2, 3)).astype("f")
+    meant = np.array([0, 1, 2, 0, 1, 2])
+    found = experiment.judgements(net, images, x, meant, CONFIG)
+    means, natural = (2 * a.mean((1, 2)) for a in (images, x))
+    np.testing.assert_array_equal(found["agrees"], images.sum((1, 2)).argmax(1) == meant)
+    distances, places = realism.nearest(means, natural[:20])
+    np.testing.assert_allclose(found["distance"], distances, rtol=1e-4)
+    np.testing.assert_array_equal(found["neighbour"], places)
+    np.testing.assert_allclose(found["natural distance"], realism.nearest(natural[20:], natural[:20])[0], rtol=1e-4)
+    assert found["frechet"] == pytest.approx(realism.frechet(means, natural[:20]), rel=1e-4)
+    rows = np.random.default_rng(CONFIG.seed).permutation(20)[:6]
+    assert found["natural frechet"] == pytest.approx(realism.frechet(natural[20:][rows], natural[:20]), rel=1e-4)
+
+
+def claims(confidence, agrees):
+    """Of ten classes, three starts each: confidences and agreements (3, 10)."""
+    run = runner.Run(Path(), "")
+    found = {"confidence": np.ravel(confidence)}
+    judged = {"agrees": np.ravel(agrees), "distance": RNG.uniform(1, 2, 30), "natural distance": RNG.uniform(1, 2, 9)}
+    judged |= {"frechet": np.array(3.0), "natural frechet": np.array(1.0)}
+    experiment.report(run, found, judged, np.tile(np.arange(10), 3), CONFIG)
+    return [claim.held for claim in run.claims]
+
+
+def test_claims_follow_the_classes_medians():
+    sure, agree = np.full((3, 10), 0.995), np.ones((3, 10), bool)
+    sure[0], agree[1] = 0.2, False  # one start in three may fail
+    assert claims(sure, agree) == [True, True]
+    sure[1, 4], agree[0, 4] = 0.2, False  # two of one class
+    assert claims(sure, agree) == [False, True]
+    agree[0, 7] = False
+    assert claims(sure, agree) == [False, False]
+
+
+def test_features_are_means_over_positions_in_any_batches():
+    x = RNG.normal(size=(150, 2, 2, 3)).astype("f")
+    np.testing.assert_allclose(experiment.features(lambda x: x, x), x.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(experiment.features(lambda x: x.sum((1, 2)), x).shape, (150, 3))
