@@ -82,7 +82,7 @@ def test_colour_is_the_share_of_differences_between_channels():
 
 def test_each_half_is_inverted_by_its_mask(digits):
     config = dataclasses.replace(streams_config.get_config("smoke"), steps=0.2)
-    images, to_input = some_images(3), preimages.units(digits, config.mean)
+    images, to_input = some_images(3), models.units(digits, config.mean)
     represent = inversion.of_layer(digits.net, "relu1", *to_input)
     masks = streams.splits(16, 2, 0)
     found = streams.one(represent, images, masks, config)
