@@ -8,35 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import dry, runner
+from experiments import dry, judges, runner
 from experiments.runner import Claim, Number
-from xai_jax import dgn, models, network, plots, realism, targets
-from xai_jax.data import datasets
+from xai_jax import dgn, models, network, plots, targets
 from xai_jax.dgn import DGN
 from xai_jax.models import generators
 
 SURE = 0.99  # confidence that is asked for
-BATCH = 100  # images shown to a network at once
 COLUMNS = 10  # classes in the figure, the first
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every class from several starts, and has their images judged by another network."""
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
-    explained, judge = models.load(generator.network, config.weights), models.load(config.judge, config.judge_weights)
+    explained, judge = models.load(generator.network, config.weights), judges.load(config)
     classes = np.tile(np.arange(len(explained.classes)), config.starts)
     found = run.stage("codes", partial(preferred, generator, explained.net, classes, config))
-    pixels, x = list(explained.to_pixels(found["images"])), natural(judge, config)
-    judged = run.stage("judged", partial(judgements, judge.net, judge.preprocess(pixels), x, classes, config))
-    run.figure("classes", *figure(explained, judge, found, judged, x, config))
+    pixels = explained.to_pixels(found["images"])
+    judged = run.stage("judged", partial(judges.judgements, judge, pixels, classes))
+    run.figure("classes", *figure(explained, judge, found, judged, config))
     report(run, found, judged, classes, config)
-
-
-def natural(model, config):
-    """The first images of the data as the network reads them."""
-    data = datasets.load(config.data, config.split)
-    images = (data[i][0] for i in range(config.natural))
-    return model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
 
 
 def preferred(generator, net, classes, config):
@@ -55,37 +46,12 @@ def preferred(generator, net, classes, config):
     return {"images": images, "confidence": np.asarray(jax.nn.softmax(logits))[own], "logit": logits[own]}
 
 
-def judgements(net, images, x, classes, config):
-    """Whether the judge agrees, and distances from natural images in its features; random ones to compare with."""
-    half = len(x) // 2
-    represent = network.features(net, config.features)
-    shown, held_out, others = (features(represent, each) for each in (images, x[:half], x[half:]))
-    distances, places = realism.nearest(shown, held_out)
-    rng = np.random.default_rng(config.seed)
-    chosen = others[rng.permutation(len(others))[: len(shown)]]
-    return {
-        "agrees": realism.agreement(net, images, classes),
-        "distance": distances,
-        "neighbour": places,
-        "natural distance": realism.nearest(others, held_out)[0],
-        "frechet": realism.frechet(shown, held_out),
-        "natural frechet": realism.frechet(chosen, held_out),
-    }
-
-
-def features(represent, x):
-    """A layer's means over positions, (N, C)."""
-    parts = [network.call(represent, x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    found = np.concatenate([np.asarray(part) for part in parts])
-    return found.mean((1, 2)) if found.ndim == 4 else found
-
-
-def figure(model, judge, found, judged, x, config):
+def figure(model, judge, found, judged, config):
     """A column for each class: preferred inputs from several starts, and the natural image nearest to the first."""
     shown, columns = min(config.shown, config.starts), min(COLUMNS, len(model.classes))
     places = np.arange(config.starts * len(model.classes)).reshape(config.starts, -1)[:shown, :columns]
     panels = [list(model.to_pixels(found["images"][row]) / 255) for row in places]
-    panels.append(list(judge.to_pixels(np.asarray(x)[judged["neighbour"][places[0]]]) / 255))
+    panels.append(list(judge.model.to_pixels(np.asarray(judge.held_out)[judged["neighbour"][places[0]]]) / 255))
     rows = [*(f"from noise {start + 1}" for start in range(shown)), "nearest\nnatural image"]
     fig, axes = plots.grid(panels, model.classes[:columns], rows, 1.1)
     for place, axis in zip(places.ravel(), axes[:shown].ravel(), strict=True):
@@ -101,11 +67,7 @@ def report(run, found, judged, classes, config):
     """Confidence, agreement and distances, and what is claimed of them."""
     run.numbers += [
         Number.mean("confidence of the explained network", found["confidence"]),
-        Number.mean("share of images on which another network agrees", judged["agrees"]),
-        Number.mean("distance to the nearest natural image, natural ones' = 1", judged["distance"]),
-        Number.mean("the same of other natural images", judged["natural distance"]),
-        Number("Frechet distance from natural images", float(judged["frechet"])),
-        Number("the same of as many other natural images", float(judged["natural frechet"])),
+        *judges.numbers(judged),
     ]
     by_class = [
         [values[classes == k] for k in np.unique(classes)] for values in (found["confidence"], judged["agrees"])

@@ -1,0 +1,76 @@
+"""Whether synthesised images look natural to a network that had no part in making them, as several experiments ask."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from experiments.runner import Number
+from xai_jax import models, network, realism
+from xai_jax.data import datasets
+from xai_jax.models import LoadedModel
+
+BATCH = 100  # images shown to a network at once
+
+
+class Judge(NamedTuple):
+    """A network that was trained by itself, natural images as it reads them, and the layer in which it compares."""
+
+    model: LoadedModel
+    natural: Array
+    layer: str
+    seed: int
+
+    @property
+    def held_out(self) -> Array:
+        """Natural images that synthesised ones are compared with: the first half; the others are controls."""
+        return self.natural[: len(self.natural) // 2]
+
+
+def load(config: Any) -> Judge:
+    """The judge that `config` names: `judge`, `judge_weights`, `features`, `data`, `split`, `natural`, `seed`."""
+    model, data = models.load(config.judge, config.judge_weights), datasets.load(config.data, config.split)
+    images = (data[i][0] for i in range(config.natural))
+    x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
+    return Judge(model, x, config.features, config.seed)
+
+
+def judgements(judge: Judge, pixels: np.ndarray, classes: Any) -> dict[str, np.ndarray]:
+    """Whether the judge agrees, and distances from natural images in its features; random ones to compare with.
+
+    Images (N, H, W, 3) are pixels in [0, 255], as `to_pixels` gives them; `classes` (N,).
+    """
+    images, represent = judge.model.preprocess(list(pixels)), network.features(judge.model.net, judge.layer)
+    others = judge.natural[len(judge.held_out) :]
+    shown, held_out, others = (features(represent, each) for each in (images, judge.held_out, others))
+    distances, places = realism.nearest(shown, held_out)
+    rng = np.random.default_rng(judge.seed)
+    chosen = others[rng.permutation(len(others))[: len(shown)]]
+    return {
+        "agrees": realism.agreement(judge.model.net, images, classes),
+        "distance": distances,
+        "neighbour": places,
+        "natural distance": realism.nearest(others, held_out)[0],
+        "frechet": realism.frechet(shown, held_out),
+        "natural frechet": realism.frechet(chosen, held_out),
+    }
+
+
+def features(represent: Callable | Partial, x: Array) -> np.ndarray:
+    """A layer's means over positions, (N, C)."""
+    parts = [network.call(represent, x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
+    found = np.concatenate([np.asarray(part) for part in parts])
+    return found.mean((1, 2)) if found.ndim == 4 else found
+
+
+def numbers(judged: dict[str, np.ndarray]) -> list[Number]:
+    """What `judgements` found, beside the same of natural images."""
+    return [
+        Number.mean("share of images on which another network agrees", judged["agrees"]),
+        Number.mean("distance to the nearest natural image, natural ones' = 1", judged["distance"]),
+        Number.mean("the same of other natural images", judged["natural distance"]),
+        Number("Frechet distance from natural images", float(judged["frechet"])),
+        Number("the same of as many other natural images", float(judged["natural frechet"])),
+    ]
