@@ -7,7 +7,8 @@ sleeps. Needs torch, captum and NumPy only, so that it runs in another Python th
     {"do": "map", "method": "gradient", "to": P}    attributions (N, H, W, C) to P: float32, float64 of the first image
     {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}; "train" is a step
     {"do": "loss"}    answers {"loss": the mean over all images, without dropout}
-    {"do": "invert", "steps": 3}    answers {"losses": of each image before each step}; "invert" times all the steps
+    {"do": "invert", "steps": 3}    answers {"losses": of each image before each step}; "invert 3" is timed likewise
+    {"do": "maximise", "steps": 3}    the same of codes of the generator in net.npz
 """
 
 import copy
@@ -61,6 +62,7 @@ class Side:
             arrays = dict(file)
         x, stages, self.k = arrays.pop("x"), arrays.pop("stages").tolist(), int(arrays.pop("k"))
         labels, start = arrays.pop("labels", None), arrays.pop("start", None)
+        own = {name: arrays.pop(name) for name in list(arrays) if not name.startswith(("features.", "classifier."))}
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net = VGG(state, stages).eval().to(memory_format=LAYOUTS[layout])
         self.x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
@@ -71,6 +73,8 @@ class Side:
         if start is not None:
             start = torch.from_numpy(start.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=LAYOUTS[layout])
             self.inverted = Inversion(net, self.x.detach(), start)
+        if own:
+            self.maximised = Maximisation(net, own, LAYOUTS[layout])
         self.double = copy.deepcopy(net).double()
 
     def map(self, method):
@@ -82,8 +86,9 @@ class Side:
         np.savez(path, **{name: value.detach().permute(0, 2, 3, 1).numpy() for name, value in maps.items()})
 
     def seconds(self, method, loops):
-        if method.startswith("invert "):
-            run = functools.partial(self.inverted.run, int(method.split()[1]))
+        if method.startswith(("invert ", "maximise ")):
+            kind, steps = method.split()
+            run = functools.partial((self.inverted if kind == "invert" else self.maximised).run, int(steps))
         else:
             run = self.trained.step if method == "train" else functools.partial(self.map, method)
         start = time.perf_counter()
@@ -135,6 +140,45 @@ class Inversion:
         return torch.stack(history)
 
 
+class Maximisation:
+    """Codes that excite one class each through a generator, by the steps of Nguyen et al. 2016."""
+
+    def __init__(self, net, arrays, layout):
+        self.net, self.layout, self.map = net.requires_grad_(False), layout, arrays["map"].tolist()
+        self.deviation, self.shift = arrays["pixels"].tolist()
+        self.rates, self.keep = arrays["rates"].tolist(), float(arrays["keep"])
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.start, self.upper, self.classes = (tensors[name] for name in ("codes", "upper", "classes"))
+        self.weights = {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("generator.")}
+        for name in [name for name in self.weights if name.startswith("conv")]:  # transposed ones of stride 1
+            self.weights[name] = self.weights[name].transpose(0, 1).flip(2, 3).contiguous(memory_format=layout)
+
+    def images(self, codes):
+        x, leaky = codes, functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.3)
+        for name in [name for name in self.weights if name.startswith("defc") and name.endswith("weight")]:
+            x = leaky(torch.nn.functional.linear(x, self.weights[name], self.weights[name[:-6] + "bias"]))
+        height, width, channels = self.map
+        x = x.view(-1, channels, height, width).contiguous(memory_format=self.layout)
+        for name in [name for name in self.weights if "conv" in name]:
+            if name.startswith("deconv"):
+                x = torch.nn.functional.conv_transpose2d(x, self.weights[name], stride=2, padding=1)
+            else:
+                x = torch.nn.functional.conv2d(x, self.weights[name], padding=1)
+            x = x if name.startswith("deconv0") else leaky(x)
+        return (x + self.shift) / self.deviation
+
+    def run(self, steps):
+        codes, history = self.start.clone().requires_grad_(), []
+        for step in range(steps):
+            logits = self.net(self.images(codes))[range(len(codes)), self.classes]
+            history.append(-logits.detach())
+            (gradient,) = torch.autograd.grad(logits.sum(), codes)
+            rate = self.rates[0] + (self.rates[1] - self.rates[0]) * step / steps
+            moved = codes.detach() + rate * gradient / gradient.abs().mean(1, keepdim=True)
+            codes = (self.keep * torch.minimum(moved.clamp(min=0), self.upper)).requires_grad_()
+        return torch.stack(history)
+
+
 def methods(net):
     return {
         "gradient": functools.partial(Saliency(net).attribute, abs=False),
@@ -153,6 +197,8 @@ def answer(side, request):
         return side, {}
     if request["do"] == "invert":
         return side, {"losses": side.inverted.run(request["steps"]).tolist()}
+    if request["do"] == "maximise":
+        return side, {"losses": side.maximised.run(request["steps"]).tolist()}
     if request["do"] == "loss":
         return side, {"loss": side.trained.loss().item()}
     return side, {"seconds": side.seconds(request["method"], request["loops"])}

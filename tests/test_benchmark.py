@@ -7,50 +7,49 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
+import benchmark
+import benchmark_cases
+import benchmark_optimising
 import numpy as np
 import pytest
+import timing
 
 from xai_jax.network import layer_names
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "benchmark.py"
-SPEC = importlib.util.spec_from_file_location("benchmark", SCRIPT)
-benchmark = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(benchmark)
-
-TINY = benchmark.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
-AT_LEAST = benchmark.Goal(">=", 1.2, "x")
+TINY = benchmark_cases.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
+FASHION = benchmark_cases.TRAINED._replace(widths=(2, 3, 4))
+AT_LEAST = timing.Goal(">=", 1.2, "x")
 
 
 @pytest.fixture
 def given(monkeypatch):
-    monkeypatch.setattr(benchmark, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(timing, "LEAST_SECONDS", 0.001)
     return argparse.Namespace(repeats=2, torch_python=sys.executable)
 
 
 def _result(goal, ours, other, busy=0.0):
-    return benchmark.Result("name", goal, ours, other, "theirs", busy, {})
+    return timing.Result("name", goal, ours, other, "theirs", busy, {})
 
 
 def test_a_throughput_is_the_other_time_over_ours_and_a_cost_the_reverse():
     assert _result(AT_LEAST, [2.0, 1.0, 4.0], [3.0, 4.0, 2.0]).values == [1.5, 4.0, 0.5]
     assert _result(AT_LEAST, [2.0, 1.0, 4.0], [3.0, 4.0, 2.0]).at_best == 2.0
-    assert _result(benchmark.AS_FAST, [2.0, 1.0], [4.0, 4.0]).values == [0.5, 0.25]
-    assert _result(benchmark.Goal("<=", 1.0, " s"), [2.0, 0.5], []).values == [2.0, 0.5]
+    assert _result(timing.AS_FAST, [2.0, 1.0], [4.0, 4.0]).values == [0.5, 0.25]
+    assert _result(timing.Goal("<=", 1.0, " s"), [2.0, 0.5], []).values == [2.0, 0.5]
 
 
 @pytest.mark.parametrize(("ours", "reached"), [([1.0, 1.0, 9.0], True), ([1.0, 9.0, 9.0], False)])
 def test_the_median_decides(ours, reached):
     result = _result(AT_LEAST, ours, [1.2, 1.2, 1.2])
-    record = json.loads(benchmark.report([result], {}, {}, 0.0, 0.0))["results"][0]
+    record = json.loads(timing.report([result], {}, {}, 0.0, 0.0))["results"][0]
     assert record["reached"] is reached
-    assert ("NOT reached" in benchmark.line(result)) is not reached
+    assert ("NOT reached" in timing.line(result)) is not reached
 
 
 def test_report_holds_every_number_and_where_it_comes_from():
     result = _result(AT_LEAST, [1.0, 2.0], [3.0, 2.0], busy=0.25)
-    facts = json.loads(benchmark.report([result], {"photo": "no weights"}, {"torch": "9"}, 0.5, 60.0))
+    facts = json.loads(timing.report([result], {"photo": "no weights"}, {"torch": "9"}, 0.5, 60.0))
     record = facts["results"][0]
     assert record["value"] == {"min": 1.0, "median": 2.0, "max": 3.0, "all": [3.0, 1.0]}
     assert record["ours_seconds"]["all"] == [1.0, 2.0] and record["other_seconds"]["median"] == 2.5
@@ -62,26 +61,26 @@ def test_report_holds_every_number_and_where_it_comes_from():
 def test_a_busy_machine_gets_no_verdict():
     busy = _result(AT_LEAST, [1.0], [2.0], busy=0.25)
     assert busy.reached is None
-    assert "OTHERS TOOK 25% OF THE CORES" in (said := benchmark.line(busy)) and "not judged" in said
-    assert "OTHERS" not in benchmark.line(_result(AT_LEAST, [1.0], [2.0], busy=0.01))
+    assert "OTHERS TOOK 25% OF THE CORES" in (said := timing.line(busy)) and "not judged" in said
+    assert "OTHERS" not in timing.line(_result(AT_LEAST, [1.0], [2.0], busy=0.01))
 
 
 def test_work_of_others_reads_everything_but_idle_time(tmp_path):
     stat, tick = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
     stat.write_text("cpu  " + " ".join(str(n * tick) for n in (1e6, 2, 3, 1000, 5000, 4, 5, 6, 0, 0)).replace(".0", ""))
     expected = 1_000_020 - time.process_time()
-    assert benchmark.work_of_others(stat) == pytest.approx(expected, abs=1)
-    assert benchmark.work_of_others(tmp_path / "none") == 0
+    assert timing.work_of_others(stat) == pytest.approx(expected, abs=1)
+    assert timing.work_of_others(tmp_path / "none") == 0
 
 
 def test_sides_take_turns(monkeypatch):
-    monkeypatch.setattr(benchmark, "LEAST_SECONDS", 3.5)
+    monkeypatch.setattr(timing, "LEAST_SECONDS", 3.5)
     calls = []
 
     def side(name, seconds):
         return lambda loops: calls.append((name, loops)) or seconds * loops
 
-    (a, b), _ = benchmark.take_turns([side("a", 1.0), side("b", 2.0)], 2)
+    (a, b), _ = timing.take_turns([side("a", 1.0), side("b", 2.0)], 2)
     assert calls[-4:] == [("a", 4), ("b", 2)] * 2  # enough loops for 3.5 seconds
     assert (a, b) == ([1.0, 1.0], [2.0, 2.0])
 
@@ -95,7 +94,7 @@ def test_difference_is_relative_to_captums_map():
 
 
 def test_weights_have_torchvisions_layout():
-    net, x, state = benchmark.build(TINY)
+    net, x, state = benchmark_cases.build(TINY)
     assert [name for name in state if name.endswith("weight")] == [
         f"{name}.weight" for name in ("features.0", "features.3", "features.5", *(f"classifier.{i}" for i in (0, 3, 6)))
     ]
@@ -108,7 +107,7 @@ def test_without_torch_the_message_says_how_and_the_rest_goes_on(tmp_path, monke
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho \'{"error": "No module named torch"}\'\nexit 1\n')
     python.chmod(0o755)
-    result = _result(benchmark.AS_FAST, [1.0], [1.0])
+    result = _result(timing.AS_FAST, [1.0], [1.0])
     monkeypatch.setattr(benchmark, "MEASUREMENTS", {"captum": benchmark.against_captum, "vjp": lambda *_: [result]})
     out = tmp_path / "benchmark.json"
     monkeypatch.setattr(sys, "executable", str(python))
@@ -123,7 +122,7 @@ def test_without_torch_the_message_says_how_and_the_rest_goes_on(tmp_path, monke
 @pytest.mark.parametrize("path", ["/none/python", "/bin/true"])
 def test_a_wrong_python_is_named(path):
     with pytest.raises(benchmark.Missing, match=path):
-        with benchmark.captum_process(path):
+        with timing.captum_process(path):
             pass
 
 
@@ -153,12 +152,12 @@ def test_tiny_deconvnet(given):
 
 @pytest.fixture
 def tiny_inversion(monkeypatch):
-    monkeypatch.setattr(benchmark, "INVERTED", [(TINY, 20)])
-    return benchmark.INVERTED
+    monkeypatch.setattr(benchmark_optimising, "INVERTED", [(TINY, 20)])
+    return benchmark_optimising.INVERTED
 
 
 def test_tiny_inversion(given, tiny_inversion):
-    steps, many = itertools.islice(benchmark.of_inversion(given, {}, tiny_inversion), 2)
+    steps, many = itertools.islice(benchmark_optimising.of_inversion(given, {}, tiny_inversion), 2)
     assert steps.name == "inversion 20 steps 8 px" and many.name == "inversion of 16 images 8 px"
     assert all(min(result.ours + result.other) > 0 for result in (steps, many))
 
@@ -166,16 +165,30 @@ def test_tiny_inversion(given, tiny_inversion):
 def test_tiny_inversion_beside_pytorch(given, tiny_inversion):
     if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
         pytest.skip("needs the extra bench")
-    *_, default, last = benchmark.of_inversion(given, {}, tiny_inversion)
+    *_, default, last = benchmark_optimising.of_inversion(given, {}, tiny_inversion)
     assert [default.name, last.name] == ["inversion 8 px", "inversion 8 px, channels last"]
     assert all(r.notes["difference of the losses"] < 1e-3 and min(r.ours + r.other) > 0 for r in (default, last))
 
 
+def test_tiny_generator(given):
+    bare, units = itertools.islice(benchmark_optimising.of_dgn(given, {}, FASHION, 2), 2)
+    assert bare.name == "dgn 2 steps 28 px" and units.name == "dgn of 256 units of relu7 28 px"
+    assert all(min(result.ours + result.other) > 0 for result in (bare, units))
+
+
+def test_tiny_generator_beside_pytorch(given):
+    if not (importlib.util.find_spec("torch") and importlib.util.find_spec("captum")):
+        pytest.skip("needs the extra bench")
+    *_, default, last = benchmark_optimising.of_dgn(given, {}, FASHION, 2)
+    assert [default.name, last.name] == ["dgn 28 px", "dgn 28 px, channels last"]
+    assert all(r.notes["difference of the losses"] < 1e-2 and min(r.ours + r.other) > 0 for r in (default, last))
+
+
 def test_descents_that_differ_stop_the_benchmark():
     ours = {"a": np.ones((2, 3)), "b": np.ones((2, 3))}
-    assert benchmark.same_descent(ours, np.full((2, 3), 2.0)) == {"difference of the losses": 0.0}
+    assert benchmark_optimising.same_descent(ours, np.full((2, 3), 2.0)) == {"difference of the losses": 0.0}
     with pytest.raises(ValueError, match="losses that agree"):
-        benchmark.same_descent(ours, np.full((2, 3), 2.1))
+        benchmark_optimising.same_descent(ours, np.full((2, 3), 2.1))
 
 
 def test_tiny_captum(given):
@@ -197,7 +210,7 @@ def test_tiny_training(given):
 
 
 def test_steps_of_the_benchmark_train():
-    net, x, _ = benchmark.build(TINY)
+    net, x, _ = benchmark_cases.build(TINY)
     labels = np.arange(4, dtype=np.int32)
     step = benchmark.training(TINY, net, x, labels)
     losses = [float(step()[0]) for _ in range(30)]
@@ -207,7 +220,7 @@ def test_steps_of_the_benchmark_train():
 
 
 def test_maps_that_differ_stop_the_benchmark():
-    net, x, _ = benchmark.build(TINY)
+    net, x, _ = benchmark_cases.build(TINY)
     theirs = {"float32": np.ones(x.shape, np.float32), "float64": np.ones((1, *x.shape[1:]))}
     with pytest.raises(ValueError, match="maps that agree"):
         benchmark.compare("gradient", net, x, theirs)

@@ -1,0 +1,72 @@
+"""The networks that benchmark.py times, with random weights, and their bare passes."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from xai_jax.models import vgg, weights
+from xai_jax.network import Network
+
+CLASS = 3
+LAYOUTS = ("contiguous", "channels last")  # of PyTorch's arrays
+
+
+class Case(NamedTuple):
+    """A VGG with ten classes, and the images it reads."""
+
+    side: int
+    batch: int
+    widths: tuple[int, ...] = (32, 64, 128, 256, 256)
+    stages: tuple[int, ...] = (2, 2, 3, 3, 3)
+    hidden: int = 256
+    classes: int = 10
+    channels: int = 3
+
+    @property
+    def module(self) -> vgg.VGG:
+        return vgg.VGG(self.stages, self.widths, self.hidden, self.classes)
+
+
+CASES = (Case(32, 32), Case(64, 16), Case(224, 2))
+TRAINED = Case(28, 128, widths=(32, 64, 128), stages=(1, 1, 1), channels=1)
+
+
+@functools.cache
+def build(case: Case) -> tuple[Network, jax.Array, dict[str, np.ndarray]]:
+    """Network, images, and the weights under torchvision's names."""
+    state = random_state(case)
+    x = jax.random.normal(jax.random.key(0), (case.batch, case.side, case.side, case.channels))
+    expected = jax.eval_shape(case.module.init, jax.random.key(0), x)
+    return Partial(case.module.apply, weights.fit(vgg.from_torch(state), expected)), x, state
+
+
+def random_state(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
+    """He-normal weights and small biases, named and laid out as in torchvision's VGG."""
+    rng, shapes, position, channels = np.random.default_rng(seed), {}, 0, case.channels
+    for depth, width in zip(case.stages, case.widths, strict=True):
+        for _ in range(depth):
+            shapes[f"features.{position}"] = (width, channels, 3, 3)
+            position, channels = position + 2, width
+        position += 1
+    flat = channels * (case.side // 2 ** len(case.stages)) ** 2
+    sizes = (flat, case.hidden, case.hidden, case.classes)
+    shapes |= {f"classifier.{3 * i}": (sizes[i + 1], sizes[i]) for i in range(3)}
+    state = {}
+    for name, shape in shapes.items():
+        state[f"{name}.weight"] = (rng.normal(size=shape) * math.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
+        state[f"{name}.bias"] = (0.1 * rng.normal(size=shape[0])).astype(np.float32)
+    return state
+
+
+@jax.jit
+def vjp(net, x, slope):
+    return jax.vjp(net, x)[1](slope)[0]
+
+
+@jax.jit
+def forward(net, x):
+    return net(x)

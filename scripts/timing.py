@@ -1,0 +1,227 @@
+"""How benchmark.py times: two sides in turns, the share of the machine that others took, goals, and the report."""
+
+import contextlib
+import datetime
+import functools
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+
+import xai_jax
+
+LEAST_SECONDS = 0.3  # of work in one timing
+PAUSE = 0.03  # between timings: worker threads spin for a moment after their last work
+BUSY = 0.05  # share of the cores that others may take
+
+Timed = Callable[[int], float]
+"""Runs a number of loops and returns the seconds they took together."""
+
+
+class Missing(Exception):
+    """What a measurement needs is not installed."""
+
+
+class Goal(NamedTuple):
+    sign: str
+    bound: float
+    unit: str
+
+    def reached(self, value: float) -> bool:
+        return value >= self.bound if self.sign == ">=" else value <= self.bound
+
+    def __str__(self):
+        return f"{self.sign} {self.bound:g}{self.unit}"
+
+
+AS_FAST = Goal("<=", 1.1, "x")
+
+
+class Result(NamedTuple):
+    """Seconds per call of both sides, pair by pair; `busy` is the share of the cores that other processes took.
+
+    A goal in "x" is about a ratio, a throughput for ">=" and a time for "<="; one in seconds is about our time.
+    """
+
+    name: str
+    goal: Goal
+    ours: list[float]
+    other: list[float]
+    other_name: str
+    busy: float
+    notes: dict[str, Any]
+
+    def value(self, ours: float, other: float) -> float:
+        if self.goal.unit != "x":
+            return ours
+        return other / ours if self.goal.sign == ">=" else ours / other
+
+    @property
+    def values(self) -> list[float]:
+        return [self.value(*pair) for pair in zip(self.ours, self.other or self.ours, strict=True)]
+
+    @property
+    def reached(self) -> bool | None:
+        """None where other processes took too much of the machine to tell."""
+        return None if self.busy > BUSY else self.goal.reached(statistics.median(self.values))
+
+    @property
+    def at_best(self) -> float:
+        return self.value(min(self.ours), min(self.other or self.ours))
+
+
+def loop(function: Callable[[], Any]) -> Timed:
+    def timed(loops):
+        start = time.perf_counter()
+        for _ in range(loops):
+            jax.block_until_ready(function())
+        return time.perf_counter() - start
+
+    return timed
+
+
+def loops_for(timed: Timed) -> int:
+    """How many loops make one timing long enough. The first run, which compiles, does not count."""
+    timed(1)
+    return max(1, math.ceil(LEAST_SECONDS / min(timed(1) for _ in range(2))))
+
+
+def take_turns(sides: Sequence[Timed], repeats: int) -> tuple[list[list[float]], float]:
+    """Seconds per call of each side, and the share of the cores that other processes took while the first side ran."""
+    loops = [loops_for(timed) for timed in sides]
+    seconds, elapsed, foreign = [[] for _ in sides], 0.0, 0.0
+    for _ in range(repeats):
+        for i, timed in enumerate(sides):
+            time.sleep(PAUSE)
+            before = work_of_others()
+            spent = timed(loops[i])
+            seconds[i].append(spent / loops[i])
+            if i == 0:
+                elapsed, foreign = elapsed + spent, foreign + work_of_others() - before
+    return seconds, max(0.0, foreign / (elapsed * cores()))
+
+
+def work_of_others(stat: Path = Path("/proc/stat")) -> float:
+    """Seconds that the cores have worked, less those for this process; 0 where the system does not tell."""
+    try:
+        user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+@contextlib.contextmanager
+def captum_process(python: str | None) -> Iterator[tuple[Callable[..., dict], dict]]:
+    """Starts benchmark_torch.py: `(ask, versions)`; `ask(**request)` returns its answer.
+
+    None means this Python. Raises Missing if it has no torch or captum.
+    """
+    how = "Install them with `bash scripts/setup.sh bench`, or name a Python that has them: --torch-python PATH."
+    python = python or sys.executable
+    command = [python, str(Path(__file__).resolve().with_name("benchmark_torch.py"))]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise Missing(f"Expected a Python with torch and captum, got {python} ({error.strerror}). {how}") from error
+    try:
+        versions = _read(process)
+        if "error" in versions:
+            raise Missing(f"Expected torch and captum in {python}, got: {versions['error']}. {how}")
+        yield functools.partial(_ask, process), versions
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ask(process, **request):
+    with contextlib.suppress(BrokenPipeError):  # _read tells that it ended
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+    reply = _read(process)
+    if "error" in reply:
+        raise RuntimeError(f"The PyTorch side failed at {request}:\n{reply['error']}")
+    return reply
+
+
+def _read(process):
+    reply = process.stdout.readline()
+    if not reply:
+        return {"error": f"it ended with status {process.wait()} and without an answer"}
+    return json.loads(reply)
+
+
+def ask_seconds(ask, method, loops):
+    return ask(do="time", method=method, loops=loops)["seconds"]
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def summary(values: Sequence[float]) -> dict[str, Any] | None:
+    if not values:
+        return None
+    return {"min": min(values), "median": statistics.median(values), "max": max(values), "all": list(values)}
+
+
+def line(result: Result) -> str:
+    """One line of the printed table: the value with its range, the goal, and times in milliseconds."""
+    median = statistics.median(result.values)
+    verdict = {True: "reached", False: "NOT reached", None: "not judged"}[result.reached]
+    value = f"{median:.2f}{result.goal.unit} ({min(result.values):.2f} .. {max(result.values):.2f})"
+    times = [
+        f"{name} {_milliseconds(s)}" for name, s in (("ours", result.ours), (result.other_name, result.other)) if s
+    ]
+    notes = [f"at best {result.at_best:.2f}{result.goal.unit}"]
+    notes += [f"{key} {note:.1f}" for key, note in result.notes.items() if key.startswith("seconds")]
+    notes += [f"OTHERS TOOK {result.busy:.0%} OF THE CORES"] if result.busy > BUSY else []
+    return f"{result.name:48} {value:24} goal {str(result.goal):8} {verdict:12} {'; '.join(times + notes)}"
+
+
+def _milliseconds(seconds):
+    return "{:.1f} ms ({:.1f} .. {:.1f})".format(
+        *(1e3 * s for s in (statistics.median(seconds), min(seconds), max(seconds)))
+    )
+
+
+def report(results: list[Result], left_out: dict, torch_versions: dict, load: float, seconds: float) -> str:
+    versions = {"xai_jax": xai_jax.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    versions |= {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
+    facts = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {"cores": cores(), "processor": platform.processor() or platform.machine(), "load_before": load},
+        "versions": versions,
+        "torch_side": torch_versions,
+        "seconds": seconds,
+        "results": [_record(result) for result in results],
+        "left_out": left_out,
+    }
+    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
+
+
+def _record(result):
+    return {
+        "name": result.name,
+        "goal": str(result.goal),
+        "reached": result.reached,
+        "value": summary(result.values),
+        "at_best": result.at_best,
+        "cores_taken_by_others": result.busy,
+        "ours_seconds": summary(result.ours),
+        "other": result.other_name or None,
+        "other_seconds": summary(result.other),
+        "notes": result.notes,
+    }
