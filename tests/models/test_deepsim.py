@@ -8,12 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from test_caffe_file import new_format
+from test_torch_file import Storage, Tensor, zip_format
 
 from xai_jax.models import deepsim, weights
 from xai_jax.models.deepsim import Discriminator, Generator
 
 RNG = np.random.default_rng(0)
 SMALL = Generator((2, 3, 8), (5, 6), (), ((4, 7), (3, 0)), 3)
+MAPS = Generator((2, 3, 8), (), ((5, 1), (8, 0)), ((4, 7), (3, 0)), 3)
+CODES = {SMALL: (9,), MAPS: (4, 5, 6)}
 
 
 def shapes(module, *sizes):
@@ -41,7 +45,9 @@ def test_the_published_generator_has_its_layers_and_weights():
 def test_the_form_for_maps_begins_with_convolutions():
     params, made = shapes(Generator(convs=((512, 1), (512, 1), (512, 0))), 6, 6, 256)
     assert made == (256, 256, 3) and params["deconv5"]["kernel"].shape == (4, 4, 512, 256)
-    assert [params[f"conv6_{n}"]["kernel"].shape for n in (1, 2, 3)] == [(3, 3, 256, 512)] + 2 * [(3, 3, 512, 512)]
+    assert [params[f"Rconv{n}"]["kernel"].shape for n in (6, 7, 8)] == [(3, 3, 256, 512)] + 2 * [(3, 3, 512, 512)]
+    biased = {name for name, layer in params.items() if "bias" in layer}
+    assert biased == {"Rconv6", "Rconv7", "Rconv8", "deconv0"}
 
 
 def test_small_images_have_small_generators():
@@ -90,17 +96,90 @@ def test_gradients_of_doubling_are_xlas():
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def published(module, code):
+def published(module):
     """A state as the published files have it, of random values."""
-    params, _ = shapes(module, *code)
+    params, _ = shapes(module, *CODES[module])
     state = {}
     for name, layer in params.items():
         kernel = layer["kernel"].shape
-        shape = (kernel[2], kernel[3], *kernel[:2]) if len(kernel) == 4 else kernel[::-1]
+        sides, (inputs, outputs) = kernel[:-2], kernel[-2:]
+        transposed = len(kernel) == 4 and not name.startswith("Rconv")
+        shape = (inputs, outputs, *sides) if transposed else (outputs, inputs, *sides)
         state[f"{name}.weight"] = RNG.normal(size=shape).astype("f") / math.sqrt(math.prod(kernel[:-1]))
-        bias = RNG.normal(size=kernel[-1]) if len(kernel) == 2 else np.zeros(kernel[-1])
-        state[f"{name}.bias"] = bias.astype("f")
+        state[f"{name}.bias"] = (RNG.normal(size=outputs) * ("bias" in layer)).astype("f")
     return state
+
+
+def convolved(x, kernel, bias, padding):
+    """Caffe's convolution, of (N, C, H, W) by (outputs, inputs, 3, 3)."""
+    x = np.pad(x, [(0, 0), (0, 0), (padding,) * 2, (padding,) * 2])
+    height, width = x.shape[2] - 2, x.shape[3] - 2
+    each = [x[:, :, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
+    return np.einsum("tnchw,oct->nohw", each, kernel.reshape(*kernel.shape[:2], 9)) + bias[:, None, None]
+
+
+def deconvolved(x, kernel, bias, stride):
+    """Caffe's deconvolution with a padding of 1, by (inputs, outputs, k, k): each value adds a kernel."""
+    side = kernel.shape[2]
+    whole = np.zeros((len(x), kernel.shape[1], *(stride * (size - 1) + side for size in x.shape[2:])))
+    for i, j in np.ndindex(*x.shape[2:]):
+        top, left = stride * i, stride * j
+        whole[:, :, top : top + side, left : left + side] += np.einsum("nc,couv->nouv", x[:, :, i, j], kernel)
+    return whole[:, :, 1:-1, 1:-1] + bias[:, None, None]
+
+
+def released(module, state, codes):
+    """What the published definitions make of codes: pixels (N, H, W, 3), blue first."""
+
+    def layer(name):
+        return state[f"{name}.weight"].astype(float), state[f"{name}.bias"]
+
+    def leaky(x):
+        return np.where(x > 0, x, 0.3 * x)
+
+    if module is MAPS:
+        x = codes.transpose(0, 3, 1, 2)
+        for name, padding in (("Rconv6", 1), ("Rconv7", 0)):
+            x = leaky(convolved(x, *layer(name), padding))
+    else:
+        x = codes
+        for name in ("defc7", "defc6", "defc5"):
+            matrix, bias = layer(name)
+            x = leaky(x @ matrix.T + bias)
+        x = x.reshape(len(x), 8, 2, 3)
+    for name, stride in (("deconv2", 2), ("conv2_1", 1), ("deconv1", 2)):
+        x = leaky(deconvolved(x, *layer(name), stride))
+    return deconvolved(x, *layer("deconv0"), 2).transpose(0, 2, 3, 1)
+
+
+def written_as(state, kind, path):
+    """A file of that kind with these arrays."""
+    if kind == "caffemodel":
+        path.write_bytes(new_format(state))
+    elif kind == "safetensors":
+        weights.write(path, state)
+    else:
+        names = {"bare": "{}.{}", "whole": "G.{}.{}", "nested": "{}.1.{}"}[kind]
+        storages = {name: Storage(str(n), array.tobytes()) for n, (name, array) in enumerate(state.items())}
+        tensors = {
+            names.format(*name.split(".")): Tensor(storages[name], 0, array.shape, strides(array.shape))
+            for name, array in state.items()
+        }
+        path.write_bytes(zip_format(tensors, list(storages.values())))
+
+
+def strides(shape):
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+@pytest.mark.parametrize("module", [SMALL, MAPS], ids=["fc6", "pool5"])
+@pytest.mark.parametrize("kind", ["caffemodel", "safetensors", "bare", "whole", "nested"])
+def test_published_weights_make_the_images_of_the_published_definitions(tmp_path, kind, module):
+    state, codes = published(module), RNG.normal(size=(2, *CODES[module])).astype("f")
+    written_as(state, kind, tmp_path / "generator")
+    variables = deepsim.read_generator(tmp_path / "generator", module, CODES[module])
+    found = np.asarray(module.apply(variables, codes))
+    np.testing.assert_allclose(found, released(module, state, codes)[..., ::-1], atol=1e-4)
 
 
 def test_published_weights_give_what_pytorch_makes_of_them():
@@ -109,7 +188,7 @@ def test_published_weights_give_what_pytorch_makes_of_them():
     import torch
     from torch.nn import functional
 
-    state, codes = published(SMALL, (9,)), RNG.normal(size=(2, 9)).astype("f")
+    state, codes = published(SMALL), RNG.normal(size=(2, 9)).astype("f")
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
 
     def leaky(x):
@@ -129,16 +208,25 @@ def test_published_weights_give_what_pytorch_makes_of_them():
     np.testing.assert_allclose(SMALL.apply(variables, codes), blue_first[..., ::-1], atol=1e-4)
 
 
-def test_weights_are_read_from_files_of_either_kind(tmp_path):
-    state = published(SMALL, (9,))
-    weights.write(tmp_path / "published.safetensors", state)
-    found = deepsim.read_generator(tmp_path / "published.safetensors", SMALL, (9,))
+@pytest.mark.parametrize("module", [SMALL, MAPS], ids=["fc6", "pool5"])
+def test_own_weights_are_read_as_they_were(tmp_path, module):
+    expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *CODES[module])))
+    found = weights.fit(deepsim.from_published(published(module), module.start), expected)
     weights.write(tmp_path / "own.safetensors", weights.flatten(found))
-    again = deepsim.read_generator(tmp_path / "own.safetensors", SMALL, (9,))
+    again = deepsim.read_generator(tmp_path / "own.safetensors", module, CODES[module])
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, found, again)))
-    assert found["params"]["defc5"]["kernel"].shape == (6, 48)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    state, path = published(SMALL), tmp_path / "published.safetensors"
+    weights.write(path, state)
     with pytest.raises(ValueError, match=r"does not fit the generator: .*\n.*defc7"):
-        deepsim.read_generator(tmp_path / "published.safetensors", SMALL, (10,))
-    state["deconv1.bias"] = state["deconv1.bias"] + 1
+        deepsim.read_generator(path, SMALL, (10,))
+    with pytest.raises(ValueError, match=r"missing: params/Rconv6/bias"):
+        deepsim.read_generator(path, MAPS, (4, 5, 6))
+    weights.write(path, state | {"deconv1.bias": state["deconv1.bias"] + 1})
     with pytest.raises(ValueError, match="biases of convolutions that are zero, got deconv1.bias"):
-        deepsim.from_published(state, SMALL.start)
+        deepsim.read_generator(path, SMALL, (9,))
+    weights.write(path, {"features.0.weight": np.ones((3, 2), "f"), "scale": np.ones((), "f")})
+    with pytest.raises(ValueError, match="does not fit the generator"):
+        deepsim.read_generator(path, SMALL, (9,))

@@ -27,7 +27,8 @@ class Generator(nn.Module):
     `hidden`: widths of the fully connected layers, of which the last is spread over `start` (height, width, channels).
     `convs`: widths and paddings of convolutions that take the place of these. `stages`: for each doubling of size the
     channels of the up-convolution, and of the convolution after it, 0 for none; a last up-convolution gives the image.
-    Biases of convolutions stay zero, as in the published files.
+    Only the fully connected layers, and in the form with `convs` these and the image, have biases, as in the published
+    files.
     """
 
     start: tuple[int, int, int] = (4, 4, 256)
@@ -40,7 +41,7 @@ class Generator(nn.Module):
     def __call__(self, code: Array) -> Array:
         x, last = code, len(self.stages)
         for number, (width, padding) in enumerate(self.convs):
-            x = _leaky(_conv(width, padding, 0.9, f"conv6_{number + 1}")(x))
+            x = _leaky(_conv(width, padding, 0.9, f"Rconv{6 + number}", biased=True)(x))
         if not self.convs:
             widths = *self.hidden, self.start[0] * self.start[1] * self.start[2]
             for number, width in enumerate(widths):
@@ -51,7 +52,7 @@ class Generator(nn.Module):
             x = _leaky(UpConv(up, name=f"deconv{last - number}")(x))
             if width:
                 x = _leaky(_conv(width, 1, 0.9, f"conv{last - number}_1")(x))
-        return UpConv(self.channels, name="deconv0")(x)
+        return UpConv(self.channels, bool(self.convs), name="deconv0")(x)
 
 
 class Discriminator(nn.Module):
@@ -80,11 +81,12 @@ class UpConv(nn.Module):
     """A transposed convolution of 4x4 and stride 2: maps of twice the size."""
 
     width: int
+    biased: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", _scaled(1.8), (4, 4, x.shape[-1], self.width))
-        return doubled(x, kernel)
+        y = doubled(x, self.param("kernel", _scaled(1.8), (4, 4, x.shape[-1], self.width)))
+        return y + self.param("bias", nn.initializers.zeros, (self.width,)) if self.biased else y
 
 
 @jax.custom_vjp
@@ -125,8 +127,8 @@ def _by_neighbours(x, kernel):
     return y.reshape(n, 2 * height, 2 * width, -1)
 
 
-def _conv(width, padding, scale, name):
-    return nn.Conv(width, (3, 3), padding=padding, use_bias=False, kernel_init=_scaled(scale), name=name)
+def _conv(width, padding, scale, name, biased=False):
+    return nn.Conv(width, (3, 3), padding=padding, use_bias=biased, kernel_init=_scaled(scale), name=name)
 
 
 def _scaled(scale: float):
@@ -156,24 +158,30 @@ def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, 
 def from_published(state: Mapping[str, np.ndarray], start: tuple[int, int, int]) -> dict[str, np.ndarray]:
     """Arrays in Caffe's layout, named "defc7.weight", ..., "deconv0.bias" -> flat own entries, `start` as the module's.
 
-    Transposed convolutions add what these here gather, with turned kernels; published ones of stride 1 are named
-    "conv". Images are blue, green, red there, here red, green, blue. Raises ValueError for biases of convolutions that
-    are not zero.
+    Some PyTorch files write "G.defc7.weight" or "defc7.1.weight". Images are blue, green, red there, here red, green,
+    blue. Raises ValueError for biases other than zero where the published definitions never train them.
     """
-    entries = {}
+    entries, maps = {}, any("Rconv" in name for name in state)
+    trained = ("defc", "Rconv", "deconv0") if maps else ("defc",)
     for name, array in state.items():
-        layer, _, leaf = name.rpartition(".")
-        if array.ndim == 4:
-            if layer == "deconv0" and array.shape[1] == 3:
-                array = array[:, ::-1]
-            kernel = array.transpose(2, 3, 0, 1)[::-1, ::-1]
-            entries[f"params/{layer}/kernel"] = kernel
-        elif layer.startswith("defc"):
-            array = _spread_last(array, start) if layer == "defc5" else array
-            entries[f"params/{layer}/{'bias' if leaf == 'bias' else 'kernel'}"] = array.T
+        layer, _, leaf = name.removeprefix("G.").replace(".1.", ".").rpartition(".")
+        if leaf == "weight" or layer.startswith(trained):
+            entries[f"params/{layer}/{'kernel' if leaf == 'weight' else leaf}"] = _own(layer, array, start)
         elif array.any():
             raise ValueError(f"Expected biases of convolutions that are zero, got {name} from {array.min():g} up.")
     return entries
+
+
+def _own(layer, array, start):
+    """Published weights as they are here: transposed convolutions add what these gather, with turned kernels."""
+    outputs = 1 if array.ndim == 4 else 0
+    if layer == "deconv0" and array.shape[outputs] == 3:
+        array = np.flip(array, outputs)
+    if layer == "defc5":
+        array = _spread_last(array, start)
+    if array.ndim != 4:
+        return array.T
+    return array.transpose(2, 3, 1, 0) if layer.startswith("Rconv") else array.transpose(2, 3, 0, 1)[::-1, ::-1]
 
 
 def _spread_last(array, start):
