@@ -94,6 +94,31 @@ def test_bounds_are_three_deviations_above_the_mean():
     np.testing.assert_allclose(dgn.upper_bounds(jnp.asarray(codes)), codes.mean(0) + 3 * codes.std(0), rtol=1e-4)
 
 
+def test_facets_are_means_of_the_images_nearest_to_the_centres_of_clusters():
+    middles = 10 * np.eye(4, 6)[:3]
+    kind = RNG.permutation(np.repeat(np.arange(3), 20))
+    codes = (middles[kind] + RNG.normal(size=(60, 6))).astype("f").reshape(60, 2, 3)
+    starts, members = dgn.facets(jnp.asarray(codes), 3, 5, seed=1)
+    assert members.shape == (3, 5) and starts.shape == (3, 2, 3)
+    assert sorted(kind[members][:, 0]) == [0, 1, 2] and (kind[members] == kind[members][:, :1]).all()
+    np.testing.assert_allclose(starts, codes[members].mean(1), rtol=1e-5)
+    for row in members:
+        cluster = codes[kind == kind[row[0]]].reshape(20, 6)
+        away = np.linalg.norm(cluster - cluster.mean(0), axis=1)
+        chosen = np.linalg.norm(codes[row].reshape(5, 6) - cluster.mean(0), axis=1)
+        np.testing.assert_allclose(chosen, np.sort(away)[:5], rtol=1e-5)
+    alone, members = dgn.facets(jnp.asarray(codes), 3, seed=1)
+    np.testing.assert_array_equal(alone, codes[members[:, 0]])
+    again = dgn.facets(jnp.asarray(codes), 3, seed=1)
+    np.testing.assert_array_equal(members, again[1])
+
+
+@pytest.mark.parametrize("count, averaged", [(0, 1), (5, 1), (2, 5), (2, 0)])
+def test_facets_of_too_few_codes_are_refused(count, averaged):
+    with pytest.raises(ValueError, match="Expected 1 to 4 facets"):
+        dgn.facets(CODES, count, averaged, seed=0)
+
+
 def test_noise_is_standard_normal():
     codes = np.asarray(dgn.noise(KEY, (100, 50)))
     assert abs(codes.mean()) < 0.05 and abs(codes.std() - 1) < 0.05
@@ -125,6 +150,9 @@ def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
         ({"codes": CODES[:, :5]}, "codes that the generator takes, got \\(5,\\)"),
         ({"codes": CODES[:0]}, "one code or more"),
         ({"upper": np.ones(5)}, "Expected bounds \\(6,\\)"),
+        ({"upper": np.linspace(-0.5, 2, 6)}, "zero or more, got -0.5.*before it is rectified"),
+        ({"upper": np.full(6, np.nan)}, "zero or more, got nan"),
+        ({"upper": np.ones(6), "form": Montavon()}, "Expected no bounds"),
         ({"target": targets.logit(99)}, "class"),
         ({"generate": lambda codes: jnp.zeros((len(codes), 4, 4))}, "images"),
         ({"generate": dgn.of_generator(Partial(mix, BASIS), (20, 20))}, "images of at least \\(20, 20\\)"),

@@ -72,13 +72,15 @@ def maximise(
 
     `generate` gives images in the network's input range. All codes are optimised at once, each for its own row of the
     target: of class `targets.logit(np.arange(N))`, or of a unit of a layer. `upper`, of the shape of one code, bounds
-    its units from above and zero from below (see `upper_bounds`); none means unbounded. The history has the terms
-    "activation", with a minus, and "penalty". It is the last code that is given, not the most exciting one: excitement
-    and a likeness to natural images are different things. With `saved` a killed run goes on. Raises ValueError for
-    codes that the generator does not take, images that the network does not, and bounds that do not fit.
+    its units from above and zero from below (see `upper_bounds`); none means unbounded, as Montavon's form always is.
+    The history has the terms "activation", with a minus, and "penalty". It is the last code that is given, not the most
+    exciting one: excitement and a likeness to natural images are different things. With `saved` a killed run goes on.
+    Raises ValueError for codes that the generator does not take, images that the network does not, and bounds that do
+    not fit.
     """
     generate, net, codes = as_partial(generate), network.as_network(net), jnp.asarray(codes, jnp.float32)
-    _check(generate, net, target, codes, upper)
+    _check(generate, net, target, codes)
+    _check_bounds(form, codes, upper)
     objective = Partial(_objective, form, generate, net, target)
     if isinstance(form, Montavon):
         return optimize.minimise(objective, codes, _adam(form.rate), form.steps, key, saved=saved)
@@ -115,23 +117,70 @@ def upper_bounds(codes: Array, deviations: float = 3.0) -> Array:
     return codes.mean(0) + deviations * codes.std(0)
 
 
-def _check(generate, net, target, codes, upper):
-    one = codes.shape[1:]
+def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[Array, np.ndarray]:
+    """Codes (count, ...) to start from for different facets of what the images with `codes` (M, ...) show.
+
+    Codes are clustered by k-means; of each cluster, the mean code of the `averaged` images nearest to its centre: of
+    one, the code of a real image. Also the numbers of these images, (count, averaged), the nearest first. After Nguyen,
+    Yosinski & Clune 2016, Multifaceted feature visualization, arXiv 1602.03616, who start from mean images. Raises
+    ValueError for fewer codes than asked for.
+    """
+    points = np.asarray(codes, np.float64).reshape(len(codes), -1)
+    if not (1 <= count <= len(points) and 1 <= averaged <= len(points)):
+        raise ValueError(f"Expected 1 to {len(points)} facets of as many codes, got {count} of {averaged} each.")
+    centres = _spread(points, count, np.random.default_rng(seed))
+    for _ in range(20):
+        own = _squares(centres, points).argmin(0)
+        centres = np.stack([points[own == k].mean(0) if (own == k).any() else centres[k] for k in range(count)])
+    members = _squares(centres, points).argsort(1, kind="stable")[:, :averaged]
+    return jnp.asarray(codes)[members].mean(1), members
+
+
+def _spread(points, count, rng):
+    """Points that k-means++ draws: each with a probability that grows with the squared distance from those before."""
+    chosen = points[rng.integers(len(points), size=1)]
+    while len(chosen) < count:
+        apart = _squares(chosen, points).min(0) + 1e-12  # or equal points could not be drawn
+        chosen = np.append(chosen, points[rng.choice(len(points), 1, p=apart / apart.sum())], 0)
+    return chosen
+
+
+def _squares(a, b):
+    """Squared distances of all pairs, (len(a), len(b))."""
+    return np.stack([((b - row) ** 2).sum(1) for row in a])
+
+
+def _check(generate, net, target, codes):
     if not len(codes):
         raise ValueError("Expected one code or more, got none.")
-    if upper is not None and np.shape(upper) != one:
-        raise ValueError(
-            f"Expected bounds {one}, one for each unit of a code, got {np.shape(upper)}. Usual cause: bounds of "
-            "another layer than the one that the generator inverts."
-        )
     try:
         images = jax.eval_shape(generate, codes)
     except Exception as error:  # flax and lax each have their own
         raise ValueError(
-            f"Expected codes that the generator takes, got {one}. Usual cause: codes of another layer than the one "
-            f"that it inverts. It said: {parallel.first_line(error)}"
+            f"Expected codes that the generator takes, got {codes.shape[1:]}. Usual cause: codes of another layer than "
+            f"the one that it inverts. It said: {parallel.first_line(error)}"
         ) from error
     targets.check(net, images, target)
+
+
+def _check_bounds(form, codes, upper):
+    if upper is None:
+        return
+    if isinstance(form, Montavon):
+        raise ValueError(
+            "Expected no bounds, got some: Montavon's form has a penalty in their place. Leave out `upper`."
+        )
+    one = codes.shape[1:]
+    if np.shape(upper) != one:
+        raise ValueError(
+            f"Expected bounds {one}, one for each unit of a code, got {np.shape(upper)}. Usual cause: bounds of "
+            "another layer than the one that the generator inverts."
+        )
+    if not (np.asarray(upper) >= 0).all():
+        raise ValueError(
+            f"Expected bounds of zero or more, got {np.min(upper):g}. Usual cause: bounds of a layer before it is "
+            "rectified; codes are what comes behind the ReLU."
+        )
 
 
 def _objective(form, generate, net, target, key, codes):
