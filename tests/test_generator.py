@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def _garbage():
     yield
     gc.collect()
+
+
+class Dead(nn.Module):
+    """A discriminator whose units no image excites."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        units = nn.Dense(3, bias_init=nn.initializers.constant(-1e6))(x.mean((1, 2)))
+        return nn.Dense(2)(jax.nn.relu(units))
 
 
 def encode(x):
@@ -232,3 +242,10 @@ def test_a_player_who_waits_for_good_ends_the_run(tmp_path, monkeypatch):
     recipe = Recipe(steps=20, batch=16, rate=1e-3, lowest=0.0, even=0.0, highest=0.0)
     with pytest.raises(TrainingError, match="generator has won"):
         fit(tmp_path / "b", recipe=recipe)
+
+
+def test_a_discriminator_that_answers_all_images_alike_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(generator, "PATIENCE", 3)
+    monkeypatch.setattr(generator, "LOG_EVERY", 1)
+    with pytest.raises(TrainingError, match="discriminator has collapsed: for 3 steps its answer"):
+        fit(tmp_path, judge=Dead())

@@ -34,7 +34,7 @@ from xai_jax.parallel import TrainingError
 
 LOG_EVERY = 20  # steps
 SAVE_EVERY = 500  # steps
-PATIENCE = 2000  # steps that one player may wait for the other
+PATIENCE = 2000  # steps in a row in which one of the players may not learn
 
 REAL, FAKE = 0, 1
 TERMS = ("features", "adversarial", "image", "real", "fake")
@@ -64,7 +64,10 @@ class Recipe:
 
 
 class State(NamedTuple):
-    """All that training goes on from; `trains` says whether (generator, discriminator) take the next step."""
+    """All that training goes on from; `trains` says whether (generator, discriminator) take the next step.
+
+    `waited` counts the steps since both did, and the discriminator had a gradient.
+    """
 
     params: tuple[Any, Any]
     memory: tuple[Any, Any]
@@ -197,7 +200,8 @@ def step(players: Players, functions: tuple[Partial, ...], state: State, images:
     ]
     memory, params = zip(*chosen, strict=True)
     trains = balance(players.recipe, state.trains, terms)
-    waited = jnp.where(trains[0] & trains[1], 0, state.waited + 1)
+    answers = jax.tree.leaves(gradients[1])[0].any()  # of its first layer: none where all units above are dead
+    waited = jnp.where(trains[0] & trains[1] & answers, 0, state.waited + 1)
     return State(params, memory, state.step + 1, trains, waited), terms, made[:8]
 
 
@@ -300,11 +304,21 @@ def _refuse_collapse(number, values, state):
         if not math.isfinite(value):
             raise TrainingError(f"The loss {name!r} is {value} at step {number}. Usual cause: a rate too high.")
     if int(state.waited) > PATIENCE:
-        won, waits = ("discriminator", "it") if not bool(state.trains[1]) else ("generator", "it")
-        raise TrainingError(
-            f"The {won} has won: for {PATIENCE} steps {waits} has waited for the other, which does not catch up. Usual "
-            "causes: adversarial weights or rates that are too far apart, or too small a network."
+        raise TrainingError(_verdict(*map(bool, state.trains)))
+
+
+def _verdict(generator, discriminator):
+    """What went wrong where players stopped learning, by who of them would still take steps."""
+    if generator and discriminator:
+        return (
+            f"The discriminator has collapsed: for {PATIENCE} steps its answer has not depended on the images. Usual "
+            "cause: a rate so high that its units died."
         )
+    won = "discriminator" if generator else "generator"
+    return (
+        f"The {won} has won: for {PATIENCE} steps it has waited for the other, which does not catch up. Usual causes: "
+        "adversarial weights or rates that are too far apart, or too small a network."
+    )
 
 
 def _keep_samples(run, number, images, made):
