@@ -13,7 +13,7 @@ from xai_jax import realism
 from xai_jax.models import LoadedModel
 
 RNG = np.random.default_rng(0)
-CONFIG = dataclasses.replace(get_config("smoke"), starts=3)
+CONFIG = dataclasses.replace(get_config("default"), starts=3)
 
 
 def net(x, relu=None, tap=lambda name, value: value):
@@ -37,13 +37,13 @@ def test_images_are_judged_by_another_networks_features():
     assert found["natural frechet"] == pytest.approx(realism.frechet(natural[20:][rows], natural[:20]), rel=1e-4)
 
 
-def claims(confidence, agrees):
+def claims(confidence, agrees, config=CONFIG):
     """Of ten classes, three starts each: confidences and agreements (3, 10)."""
     run = runner.Run(Path(), "")
     found = {"confidence": np.ravel(confidence)}
     judged = {"agrees": np.ravel(agrees), "distance": RNG.uniform(1, 2, 30), "natural distance": RNG.uniform(1, 2, 9)}
     judged |= {"frechet": np.array(3.0), "natural frechet": np.array(1.0)}
-    experiment.report(run, found, judged, np.tile(np.arange(10), 3), CONFIG)
+    experiment.report(run, found, judged, np.tile(np.arange(10), 3), config)
     return [claim.held for claim in run.claims]
 
 
@@ -55,6 +55,7 @@ def test_claims_follow_the_classes_medians():
     assert claims(sure, agree) == [False, True]
     agree[0, 7] = False
     assert claims(sure, agree) == [False, False]
+    assert claims(sure, agree, get_config("smoke")) == [False, None]  # the explained network judges itself there
 
 
 def test_features_are_means_over_positions_in_any_batches():

@@ -3,47 +3,35 @@
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from experiments import dry, judges, runner
+from experiments.nguyen2016 import codes
 from experiments.runner import Claim, Number
-from xai_jax import dgn, models, network, plots, targets
+from xai_jax import plots, targets
 from xai_jax.dgn import DGN
-from xai_jax.models import generators
 
-SURE = 0.99  # confidence that is asked for
 COLUMNS = 10  # classes in the figure, the first
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every class from several starts, and has their images judged by another network."""
-    generator = generators.load(config.generator, config.generator_weights or None, config.weights)
-    explained, judge = models.load(generator.network, config.weights), judges.load(config)
+    (generator, explained), judge = codes.load(config), judges.load(config)
     classes = np.tile(np.arange(len(explained.classes)), config.starts)
-    found = run.stage("codes", partial(preferred, generator, explained.net, classes, config))
+    found = run.stage("codes", partial(preferred, generator, explained, classes, config))
     pixels = explained.to_pixels(found["images"])
     judged = run.stage("judged", partial(judges.judgements, judge, pixels, classes))
     run.figure("classes", *figure(explained, judge, found, judged, config))
     report(run, found, judged, classes, config)
 
 
-def preferred(generator, net, classes, config):
-    """Images (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
-    starting, key = jax.random.split(jax.random.key(config.seed))
-    codes = dgn.noise(starting, (len(classes), *generator.upper.shape))
-    form, parts = DGN(rate=config.rate, steps=config.steps, keep=config.keep), []
-    for start in range(0, len(classes), config.batch):
-        rows = slice(start, start + config.batch)
-        target, upper = targets.logit(classes[rows]), generator.upper
-        x = dgn.maximise(generator.generate, net, target, codes[rows], key, form, upper).x
-        images = network.call(generator.generate, x)
-        parts.append((images, np.asarray(network.call(net, images))))
-    images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
-    own = np.arange(len(classes)), classes
-    return {"images": images, "confidence": np.asarray(jax.nn.softmax(logits))[own], "logit": logits[own]}
+def preferred(generator, model, classes, config):
+    """Pictures (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
+    starts = codes.noise(generator, len(classes), config.seed)
+    form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
+    found = codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    confidence, logit = codes.confidence(found["logits"], classes), codes.own(found["logits"], classes)
+    return {"images": found["images"], "confidence": confidence, "logit": logit}
 
 
 def figure(model, judge, found, judged, config):
@@ -69,22 +57,19 @@ def report(run, found, judged, classes, config):
         Number.mean("confidence of the explained network", found["confidence"]),
         *judges.numbers(judged),
     ]
-    by_class = [
-        [values[classes == k] for k in np.unique(classes)] for values in (found["confidence"], judged["agrees"])
-    ]
-    sure, agree = (np.array([np.median(values) for values in each]) for each in by_class)
+    sure, agree = (codes.medians(values, classes) for values in (found["confidence"], judged["agrees"]))
     run.claims += [
         Claim(
             "The network is sure of the preferred inputs of every class.",
             "section 3",
-            bool((sure >= SURE).all()),
-            f"the median confidence over {config.starts} starts is at least {100 * SURE:g} % for "
-            f"{(sure >= SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
+            bool((sure >= codes.SURE).all()),
+            f"the median confidence over {config.starts} starts is at least {100 * codes.SURE:g} % for "
+            f"{(sure >= codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
         ),
         Claim(
             "The images look like their classes, also to a network that had no part in making them.",
             "section 3",
-            bool((agree > 0.5).sum() >= 0.9 * len(agree)),
+            bool((agree > 0.5).sum() >= 0.9 * len(agree)) if codes.independent(config) else None,
             f"another network agrees on most starts for {(agree > 0.5).sum()} of {len(agree)} classes; nine in ten are "
             "asked for",
         ),
@@ -92,20 +77,9 @@ def report(run, found, judged, classes, config):
 
 
 def plan(config: Any) -> list[dry.Step]:
-    """The steps of all codes at once."""
-    module, variables, code = generators.abstract(config.generator)
-    net, weights, shape = models.abstract(generators.network_of(config.generator))
-    count = jax.eval_shape(net.apply, weights, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1] * config.starts
-    codes = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
-
-    def step(weights, variables, codes):
-        def excitement(codes):
-            images = dgn.of_generator(Partial(module.apply, variables), shape[:2])(codes)
-            return net.apply(weights, images)[:, 0].sum()
-
-        return jax.grad(excitement)(codes)
-
-    return [dry.Step("steps of codes", step, (weights, variables, codes), -(-count // config.batch) * config.steps)]
+    """The steps of all codes."""
+    count = codes.class_count(config.generator) * config.starts
+    return [codes.step(config, "steps of codes", targets.logit(0), count, config.steps)]
 
 
 EXPERIMENT = runner.Experiment(

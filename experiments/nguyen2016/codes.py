@@ -1,0 +1,95 @@
+"""What the experiments with codes share: preferred inputs of any targets, as pictures, and a dry run's steps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from experiments import dry
+from xai_jax import dgn, models, network, targets
+from xai_jax.dgn import DGN, Montavon
+from xai_jax.models import LoadedModel, generators
+from xai_jax.models.generators import LoadedGenerator
+from xai_jax.targets import Target
+
+SURE = 0.99  # confidence that is asked for
+
+
+def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
+    """The generator and the explained network that `config` names: `generator`, `generator_weights`, `weights`."""
+    generator = generators.load(config.generator, config.generator_weights or None, config.weights)
+    return generator, models.load(generator.network, config.weights)
+
+
+def preferred(
+    generator: LoadedGenerator, model: LoadedModel, target: Target, starts: Array, form: DGN | Montavon, batch: int
+) -> dict[str, np.ndarray]:
+    """Pictures (N, H, W, C) of the last codes, from `starts` (N, ...) on, and the network's logits of these (N, K).
+
+    So many codes are optimised at once as `batch` says; DGN's stay within the generator's bounds.
+    """
+    upper, parts = generator.upper if isinstance(form, DGN) else None, []
+    for start in range(0, len(starts), batch):
+        rows = slice(start, start + batch)
+        key = jax.random.key(start)  # which these forms make no use of
+        found = dgn.maximise(generator.generate, model.net, target.rows(rows), starts[rows], key, form, upper).x
+        images = pictured(model, network.call(generator.generate, found))
+        parts.append((images, network.call(model.net, images)))
+    images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return {"images": images, "logits": logits}
+
+
+def pictured(model: LoadedModel, images: Array) -> Array:
+    """Images as pictures have them, in whole numbers from 0 to 255: what is measured is what is shown."""
+    deviation, shift = models.units(model, (0.0,))
+    return (jnp.clip(jnp.round(images * deviation - shift), 0, 255) + shift) / deviation
+
+
+def noise(generator: LoadedGenerator, count: int, seed: int) -> Array:
+    """Codes (count, ...) to start from."""
+    return dgn.noise(jax.random.key(seed), (count, *generator.upper.shape))
+
+
+def own(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of logits or probabilities (N, K) those of each row's class, (N,)."""
+    return np.asarray(values)[np.arange(len(classes)), classes]
+
+
+def confidence(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Probability of each row's class, (N,)."""
+    return own(jax.nn.softmax(logits), classes)
+
+
+def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The median of values (N,) over the rows of each class that there is."""
+    return np.array([np.median(values[classes == k]) for k in np.unique(classes)])
+
+
+def independent(config: Any) -> bool:
+    """Whether the judge is another network than the explained one, which it is not in smoke runs."""
+    return config.judge != generators.network_of(config.generator)
+
+
+def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry.Step:
+    """So many steps of `count` codes for a target; `config` has `generator` and `batch`."""
+    module, variables, code = generators.abstract(config.generator)
+    net, weights, shape = models.abstract(generators.network_of(config.generator))
+    codes = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
+
+    def slope(weights, variables, codes):
+        def excitement(codes):
+            images = dgn.of_generator(Partial(module.apply, variables), shape[:2])(codes)
+            return targets.evaluate(Partial(net.apply, weights), images, target)[0].sum()
+
+        return jax.grad(excitement)(codes)
+
+    return dry.Step(name, slope, (weights, variables, codes), -(-count // config.batch) * steps)
+
+
+def class_count(generator: str) -> int:
+    """How many classes the network of a generator knows, without its weights."""
+    net, weights, shape = models.abstract(generators.network_of(generator))
+    return jax.eval_shape(net.apply, weights, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1]
