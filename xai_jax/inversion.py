@@ -126,9 +126,9 @@ def caricature(represent: Represent, x: Array, key: Array, form: IJCV = IJCV(), 
     _output(represent, x.shape)
     wanted = jax.nn.relu(network.call(represent, x))
     _refuse_zeros(wanted, "positive somewhere, got none above zero", "dead features")
-    wide = jnp.pad(x, ((0, 0), _room(form), _room(form), (0, 0)), mode="edge")
+    wide = priors.widened(x, form.jitter)
     loss, against = Partial(inner_product, represent, wanted), dataclasses.replace(form, weight=-form.weight)
-    return _phase(loss, against, wide, _rate(form, wide), form.steps[0], key, saved)
+    return _phase(loss, against, wide, usual_rate(form, wide), form.steps[0], key, saved)
 
 
 def _by_momentum(problem, form, x, key, saved):
@@ -138,14 +138,14 @@ def _by_momentum(problem, form, x, key, saved):
 
 def _by_jitter(problem, form, x, key, saved):
     """With jitter, then without at a tenth of the rate."""
-    loss, rate, still = Partial(distance, *problem), _rate(form, x), dataclasses.replace(form, jitter=1)
-    files = [saved and saved.with_name(f"{saved.stem}-{number}{saved.suffix}") for number in (0, 1)]
-    first = _phase(loss, form, x, rate, form.steps[0], key, files[0])
-    last = _phase(loss, still, first.x, rate / 10, form.steps[1], key, files[1])
-    return Result(last.x, {name: np.concatenate([first.history[name], terms]) for name, terms in last.history.items()})
+    loss, rate, still = Partial(distance, *problem), usual_rate(form, x), dataclasses.replace(form, jitter=1)
+    first = _phase(loss, form, x, rate, form.steps[0], key, optimize.numbered(saved, 0))
+    last = _phase(loss, still, first.x, rate / 10, form.steps[1], key, optimize.numbered(saved, 1))
+    return optimize.joined([first, last])
 
 
-def _rate(form, x):
+def usual_rate(form: IJCV, x: Array) -> float:
+    """The rate of `smoothed` steps on images (N, H, W, C), with room for jitter."""
     return 0.05 * form.deviation**2 / form.alpha * x.shape[1] * x.shape[2]
 
 
@@ -153,17 +153,11 @@ def _phase(loss, form, x, rate, steps, key, saved):
     """Steps at one rate, and the middle of what they find, without the room for jitter."""
     objective, bounded = Partial(_ijcv, form, loss), Partial(_bounded, form)
     x, history = optimize.minimise(objective, x, smoothed(rate), steps, key, bounded, saved)
-    before, after = _room(form)
-    return Result(x[:, before : x.shape[1] - after, before : x.shape[2] - after], history)
+    return Result(priors.narrowed(x, form.jitter), history)
 
 
 def _bounded(form, x):
     return priors.bounded_colour(x, form.most)
-
-
-def _room(form):
-    """Pixels before and behind an image that jitter needs."""
-    return (form.jitter - 1) // 2, form.jitter - 1 - (form.jitter - 1) // 2
 
 
 def _checked(represent, wanted, shape, mask):
@@ -232,9 +226,12 @@ def _cvpr(form, represent, wanted, mask, key, x):
 
 
 def _ijcv(form, loss, key, x):
-    seen = priors.jitter(key, x, (x.shape[1] - form.jitter + 1, x.shape[2] - form.jitter + 1))
+    return {"features": form.weight * loss(priors.jittered(key, x, form.jitter))} | penalties(form, x)
+
+
+def penalties(form: IJCV, x: Array) -> dict[str, Array]:
+    """What the priors take off, (N,) each: "norm" and "variation"."""
     return {
-        "features": form.weight * loss(seen),
         "norm": form.norm * priors.colour_norm(x / form.deviation, form.alpha),
         "variation": form.variation * priors.mean_variation(x * (6.5 / form.deviation), form.beta),
     }

@@ -42,6 +42,17 @@ class Result(NamedTuple):
     history: dict[str, np.ndarray]
 
 
+def joined(results: Sequence[Result]) -> Result:
+    """Runs that went on from each other as one: the last images, and all terms in their order."""
+    names = results[-1].history
+    return Result(results[-1].x, {name: np.concatenate([each.history[name] for each in results]) for name in names})
+
+
+def numbered(saved: Path | None, number: int) -> Path | None:
+    """The file of one of several runs that go on from each other."""
+    return saved and saved.with_name(f"{saved.stem}-{number}{saved.suffix}")
+
+
 class _State(NamedTuple):
     x: Any
     memory: Any

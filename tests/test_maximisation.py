@@ -1,0 +1,258 @@
+"""Preferred inputs in pixels against loops in NumPy written from the papers' codes, resuming, and what is refused."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from scipy import ndimage
+
+from xai_jax import maximisation, network, optimize, priors, saliency, targets
+from xai_jax.inversion import IJCV
+from xai_jax.maximisation import Fourier, Simonyan, Yosinski
+from xai_jax.octaves import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+MODEL = oracle.jax_network(oracle.random_layers())
+NET = maximisation.of_pixels(MODEL, (50.0, 60.0, 55.0), (3.0, -2.0, 1.0))
+LOWER, UPPER = np.array([-120.0, -110, -100], np.float32), np.array([135.0, 145, 155], np.float32)
+START = (10 * RNG.normal(size=(3, 17, 17, 3))).astype("f")
+CLASSES = np.array([0, 1, 2])
+maximise = partial(maximisation.maximise, NET, targets.logit(CLASSES), START, KEY, lower=LOWER, upper=UPPER)
+OCTAVES = MFV(
+    (Octave(3, (2.0, 1.0), (0.5, 0.2)), Octave(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)),
+    iterations=5,
+)
+SHORT = {
+    "simonyan": Simonyan(penalty=1e-5, rate=3.0, last_rate=0.5, steps=4),
+    "yosinski": Yosinski(steps=4, fastest=4000.0, decay=0.01, blur=0.7, every=2, short=20.0, idle=10.0),
+    "ijcv": IJCV(jitter=3, steps=(4, 0)),
+    "mfv": OCTAVES,
+    "fourier": Fourier(steps=4, jitter=3),
+}
+
+
+denoise = jax.jit(partial(priors.denoise, iterations=5))
+
+
+@jax.jit
+def slope_of(x, k):
+    return jax.grad(lambda x: NET(x[None])[0, k])(x)
+
+
+def slope(x, k):
+    """The gradient of one image's logit."""
+    return np.asarray(slope_of(jnp.asarray(x, jnp.float32), k), np.float64)
+
+
+def test_networks_of_pixels_are_those_of_the_input_they_stand_for():
+    inputs = (START + [3, -2, 1]) / [50, 60, 55]
+    x = jnp.asarray(inputs, jnp.float32)
+    np.testing.assert_allclose(NET(START), MODEL(x), rtol=1e-4, atol=1e-4)
+    for name, value in network.capture(MODEL, x)[1].items():
+        np.testing.assert_allclose(network.capture(NET, START)[1][name], value, rtol=1e-4, atol=1e-4)
+    maps = saliency.guided_backprop(NET, jnp.asarray(START), targets.logit(1))
+    theirs = saliency.guided_backprop(MODEL, x, targets.logit(1)) / np.array([50, 60, 55], np.float32)
+    np.testing.assert_allclose(maps, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_simonyans_steps_climb_the_logit_less_the_penalty():
+    form, rows = SHORT["simonyan"], []
+    for x, k in zip(START.astype(float), CLASSES, strict=True):
+        for i in range(4):
+            g = slope(x, k) - 2e-5 * x
+            x = np.clip(x + (3 - 2.5 * i / 4) * g / abs(g).mean(), LOWER, UPPER)
+        rows.append(x)
+    found = maximise(form)
+    np.testing.assert_allclose(found.x, rows, atol=0.02)
+    logits = np.asarray(NET(START))[range(3), CLASSES]
+    np.testing.assert_allclose(found.history["activation"][0], -logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.history["penalty"][0], 1e-5 * (START**2).sum((1, 2, 3)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"rise": 0.5}, {"blur": 0.0, "short": 0.0}, {"idle": 0.0}])
+def test_yosinskis_steps_are_their_codes(changes):
+    form, rows = dataclasses.replace(SHORT["yosinski"], **changes), []
+    for x, k in zip(START.astype(float), CLASSES, strict=True):
+        for i in range(4):
+            g = slope(x, k)
+            rate = min(form.fastest, 0.5 / (g**2).sum()) if form.rise else form.fastest
+            x = (x + rate * g) * (1 - form.decay)
+            if form.blur and i % form.every == 0:
+                x = ndimage.gaussian_filter(x, (form.blur, form.blur, 0), mode="nearest")
+            for percent, amount in ((form.short, lambda x: np.linalg.norm(x, axis=-1)), (form.idle, None)):
+                amount = abs((g * x).sum(-1)) if amount is None else amount(x)
+                if percent:
+                    x = np.where((amount < np.percentile(amount, percent))[..., None], 0, x)
+            x = np.clip(x, LOWER, UPPER)
+        rows.append(x)
+    found = np.asarray(maximise(form).x)
+    apart = abs(found - np.array(rows))
+    assert np.median(apart) < 1e-3 and (apart > 0.1).mean() < 0.02  # pixels at a percentile may fall to either side
+    assert abs(found - START).mean() > 0.5
+
+
+def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
+    form, steps = SHORT["ijcv"], 4
+    wide = np.asarray(priors.widened(START, 3)).astype(float)
+    assert wide.shape == (3, 19, 19, 3) and (wide[:, 0, 1:-1] == START[:, 0]).all()
+
+    @jax.jit
+    def gradient(x, i):
+        def loss(x):
+            seen = priors.jitter(jax.random.fold_in(KEY, i), x, (17, 17))
+            norm = priors.colour_norm(x / 80.0, 6.0) + priors.mean_variation(x * (6.5 / 80), 2.0)
+            return (norm - 100 * NET(seen)[jnp.arange(3), CLASSES]).sum()
+
+        return jax.grad(loss)(x)
+
+    x, squares, speed = wide, 0.0, 0.0
+    for i in range(steps):
+        g = np.asarray(gradient(jnp.asarray(x, jnp.float32), jnp.int32(i)), np.float64)
+        squares = 0.9 * squares + g**2
+        speed = 0.9 * speed - g / (1 / (0.05 * 80**2 / 6 * 19 * 19) + np.sqrt(squares))
+        x = x + speed
+        length = np.sqrt((x**2).sum(-1, keepdims=True))
+        x = np.clip(x * np.minimum(1, 160 / length), LOWER, UPPER)
+    found = maximise(form)
+    np.testing.assert_allclose(found.x, x[:, 1:-1, 1:-1], atol=0.05)
+    assert set(found.history) == {"activation", "norm", "variation"}
+
+
+def test_octaves_enlarge_and_denoise_as_their_code_does():
+    x = np.clip(START, LOWER, UPPER)
+    for number, octave in enumerate(OCTAVES.octaves):
+        side, (first, last) = round(x.shape[1] * octave.scale), octave.weights
+        x = np.clip(np.asarray(jax.image.resize(x, (3, side, side, 3), "cubic")), LOWER, UPPER).astype(float)
+        key, room = jax.random.fold_in(KEY, number), side - 17
+        for i in range(octave.steps):
+            normal = np.asarray(jax.random.normal(jax.random.fold_in(key, i), (3, 2)))
+            for n, k in enumerate(CLASSES):
+                top, left = np.clip(room / 2 + octave.spread * room * normal[n], 0, room).astype(int)
+                window, m = x[n, top : top + 17, left : left + 17], octave.margin
+                g = np.zeros((17, 17, 3))
+                g[m : 17 - m, m : 17 - m] = slope(window, k)[m : 17 - m, m : 17 - m]
+                rate = octave.rates[0] + (octave.rates[1] - octave.rates[0]) * i / octave.steps
+                window += rate * g / abs(g).mean()
+            weight = first + (last - first) * i / octave.steps
+            x = np.asarray(denoise(jnp.asarray(np.clip(x, LOWER, UPPER), jnp.float32), weight)).astype(float)
+    found = maximise(OCTAVES)
+    assert x.shape[1] == 22
+    np.testing.assert_allclose(found.x, x[:, 2:19, 2:19], atol=0.05)
+    assert found.history["activation"].shape == (7, 3)
+
+
+def test_fourier_climbs_by_adam_on_frequencies():
+    start = np.clip(RNG.normal(10, 60, START.shape), LOWER + 3, UPPER - 3).astype("f")
+    still = maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, Fourier(1e-9, 1, 1), LOWER, UPPER)
+    np.testing.assert_allclose(still.x, start, atol=0.05)
+    form, low, range_ = SHORT["fourier"], LOWER, UPPER - LOWER
+    wide = np.asarray(priors.widened(start, 3))
+    share = np.clip((wide - low) / range_, 0.01, 0.99)
+    c = np.asarray(priors.to_fourier(jnp.asarray(np.log(share / (1 - share)), jnp.float32)), np.float64)
+
+    @jax.jit
+    def gradient(c, i):
+        def loss(c):
+            images = low + range_ / (1 + jnp.exp(-priors.from_fourier(c, 19)))
+            return -NET(priors.jitter(jax.random.fold_in(KEY, i), images, (17, 17)))[jnp.arange(3), CLASSES].sum()
+
+        return jax.grad(loss)(c)
+
+    mean, square = 0.0, 0.0
+    for i in range(form.steps):
+        g = np.asarray(gradient(jnp.asarray(c, jnp.float32), jnp.int32(i)), np.float64)
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+        c = c - 0.05 * (mean / (1 - 0.9 ** (i + 1))) / (np.sqrt(square / (1 - 0.999 ** (i + 1))) + 1e-8)
+    images = np.asarray(priors.from_fourier(jnp.asarray(c, jnp.float32), 19))
+    found = maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, form, LOWER, UPPER)
+    np.testing.assert_allclose(found.x, (low + range_ / (1 + np.exp(-images)))[:, 1:-1, 1:-1], atol=0.1)
+
+
+@pytest.mark.parametrize("name", [*(n for n in SHORT if n != "mfv"), pytest.param("mfv", marks=pytest.mark.slow)])
+def test_every_form_excites_and_stays_in_range(name):
+    changes = {"octaves": tuple(dataclasses.replace(o, steps=20) for o in OCTAVES.octaves)}
+    changes = changes if name == "mfv" else {"steps": (40, 0) if name == "ijcv" else 40}
+    found = maximise(dataclasses.replace(SHORT[name], **changes))
+    assert found.x.shape == START.shape
+    assert (found.x >= LOWER - 1e-3).all() and (found.x <= UPPER + 1e-3).all()
+    before, after = (np.asarray(NET(x))[range(3), CLASSES] for x in (START, found.x))
+    assert (after > before).all()
+
+
+@pytest.mark.parametrize("name", ["simonyan", "yosinski", "ijcv", pytest.param("mfv", marks=pytest.mark.slow)])
+def test_images_are_found_together_as_if_alone(name):
+    still = {
+        "ijcv": IJCV(jitter=1, steps=(4, 0)),
+        "mfv": MFV(OCTAVES.octaves[:1], 5),
+    }  # places are drawn for all at once
+    form = still.get(name, SHORT[name])
+    together = maximise(form).x
+    alone = maximisation.maximise(NET, targets.logit(2), START[2:], KEY, form, LOWER, UPPER).x
+    np.testing.assert_allclose(together[2:], alone, atol=0.05)
+
+
+def test_units_without_a_gradient_leave_the_image_to_the_prior():
+    def blind(x, relu=None, tap=None):
+        return 0.0 * x.sum((1, 2))
+
+    run = partial(maximisation.maximise, blind, targets.logit(CLASSES), START, KEY)
+    np.testing.assert_array_equal(run(Simonyan(penalty=0.0, steps=3)).x, START)
+    plain = Yosinski(steps=3, decay=0.5, blur=0.0, rise=1.0)
+    np.testing.assert_allclose(run(plain).x, START / 8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["yosinski", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mfv", "fourier"))])
+def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
+    octaves = tuple(dataclasses.replace(octave, steps=30) for octave in OCTAVES.octaves)
+    form = MFV(octaves, 2) if name == "mfv" else dataclasses.replace(SHORT[name], steps=60)
+    whole, original, seen = maximise(form), optimize._refuse_divergence, []
+
+    def killed(terms, start):
+        seen.append(start)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        original(terms, start)
+
+    monkeypatch.setattr(optimize, "CHUNK", 15)
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        maximise(form, saved=tmp_path / "images.npz")
+    again = maximise(form, saved=tmp_path / "images.npz")
+    assert seen == ([0, 15, 0, 15, 15] if name == "mfv" else [0, 15, 30, 45, 45])
+    np.testing.assert_array_equal(again.x, whole.x)
+    np.testing.assert_array_equal(again.history["activation"], whole.history["activation"])
+
+
+def test_octaves_of_the_paper_are_as_its_code_has_them():
+    assert [octave.steps for octave in MEAN_IMAGE.octaves] == [190, 150, 20, 10]
+    assert [octave.steps for octave in CENTRE_BIAS.octaves] == [190, 150, 150, 30, 10]
+
+
+@pytest.mark.parametrize(
+    "changes, kind, words",
+    [
+        ({"form": "blur"}, TypeError, "form out of Simonyan, Yosinski, IJCV, MFV, Fourier, got 'blur'"),
+        ({"target": targets.logit(99)}, ValueError, "class"),
+        ({"start": START[:0]}, ValueError, "at least one image"),
+        ({"start": START[..., :2], "lower": 0, "upper": 1}, ValueError, "images that the network can read"),
+        ({"lower": UPPER, "upper": LOWER}, ValueError, "lower limits below upper ones"),
+        ({"lower": LOWER[:2]}, ValueError, "limits for \\(3,\\) channels"),
+        ({"form": Fourier(), "lower": -np.inf}, ValueError, "finite for Fourier"),
+        ({"form": MFV((Octave(1, (1.0, 1.0), (1.0, 1.0), margin=9),))}, ValueError, "less than half of 17 pixels"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, kind, words):
+    given = {"net": NET, "target": targets.logit(CLASSES), "start": START, "key": KEY, "form": Simonyan(steps=1)}
+    with pytest.raises(kind, match=words):
+        maximisation.maximise(**(given | {"lower": LOWER, "upper": UPPER} | changes))
+
+
+def test_steps_that_are_not_finite_are_named():
+    with pytest.raises(optimize.DivergedError, match="activation"):
+        maximisation.maximise(lambda x, **_: NET(x) / 0.0, targets.logit(0), START, KEY, Simonyan(steps=2))
