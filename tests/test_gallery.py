@@ -1,7 +1,6 @@
 """The gallery page: what is on it, what is escaped, what is refused, and how it behaves in a browser."""
 
 import base64
-import importlib.util
 import io
 import json
 import os
@@ -411,29 +410,6 @@ def test_the_command_prints_the_page_or_the_error(tmp_path, capsys):
     write_experiment(tmp_path)
     assert __main__.main([str(tmp_path)]) == 0
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "index.html"
-
-
-CHROMIUM_FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
-    --disable-background-networking --disable-component-update --disable-sync""".split()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    found = shutil.which("chromium"), shutil.which("chromedriver")
-    if not all(found) or importlib.util.find_spec("selenium") is None:
-        stop = pytest.fail if os.environ.get("XAI_JAX_REQUIRE_BROWSER") == "1" else pytest.skip
-        stop("needs chromium and chromedriver on the PATH (Debian's chromium-driver) and the package selenium")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = found[0]
-    for flag in [*CHROMIUM_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=found[1]))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
