@@ -1,0 +1,52 @@
+"""A small study with people: two models that differ in what they rely on, and answer files as the page saves them."""
+
+import json
+
+import numpy as np
+
+from xai_jax.gallery import human_study
+from xai_jax.gallery.human_study import Task
+
+TRUTH = {"noise 0 %": "caption", "noise 100 %": "image"}
+METHODS, LABELS = ("integrated gradients", "SmoothGrad"), ("zebra", "cab", "cucumber")
+
+
+def tasks(pictures=6, side=16):
+    """Twelve tasks; images of a class are the same for both methods, maps are not."""
+    made = []
+    for model, concept in TRUTH.items():
+        for label in LABELS:
+            images = noise((pictures, side, side, 3), len(made))
+            for method in METHODS:
+                maps = noise((pictures, side, side), 100 + len(made)) / np.float32(255)
+                made.append(Task(model, method, label, images, maps, concept))
+    return made
+
+
+def noise(shape, seed):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def build(folder):
+    """Builds the study and returns its key."""
+    human_study.build(folder, tasks())
+    return json.loads((folder / "key.json").read_text())
+
+
+def sheet(key, worker="a", model="noise 0 %", rate=lambda task: (3, 7, 4)):
+    """A complete sheet; `rate(task of the key)` gives importance of image and caption, and confidence."""
+    answers = [
+        {"task": number, "images": [3, 0, 5, 1]}
+        | dict(zip(("image", "caption", "confidence"), rate(task), strict=True))
+        for number, task in enumerate(key["tasks"])
+        if task["model"] == model
+    ]
+    return {"study": key["study"], "worker": worker, "seed": 1, "answers": answers}
+
+
+def save(folder, content, name=None):
+    """Puts a sheet among the answers."""
+    file = folder / "answers" / f"{name or content['worker']}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    return file

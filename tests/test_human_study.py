@@ -1,0 +1,393 @@
+"""The page that asks people: what is refused, what it holds and hides, and a person's way through it in a browser."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_study import LABELS, METHODS, TRUTH, build, noise, tasks
+
+from xai_jax.gallery import human_study, human_study_answers
+
+
+def content(file):
+    """The data in a page."""
+    return json.loads(re.search(r'<script type="application/json" id="study">(.*)</script>', file.read_text())[1])
+
+
+def decoded(uri):
+    head, _, encoded = uri.partition(",")
+    assert head == "data:image/webp;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+
+
+def test_every_picture_is_on_the_page_as_it_was_given(tmp_path):
+    shown = content(human_study.build(tmp_path, tasks()))
+    assert [entry["label"] for entry in shown["tasks"]] == [task.label for task in tasks()]
+    assert [entry["model"] for entry in shown["tasks"]] == [0] * 6 + [1] * 6
+    for entry, task in zip(shown["tasks"], tasks(), strict=True):
+        for given, numbers in ((task.images, entry["images"]), (task.maps, entry["maps"])):
+            pictures = np.stack([decoded(shown["pictures"][number]) for number in numbers])
+            assert pictures.shape[1:3] == (224, 224)
+            small = pictures[:, 7::14, 7::14]
+            expected = given if given.dtype == np.uint8 else np.round(255 * given)[..., None]
+            np.testing.assert_array_equal(small, np.broadcast_to(expected, small.shape))
+
+
+def test_the_same_picture_is_stored_once(tmp_path):
+    """Six pictures of two models and three classes, and twice as many maps: the paper's 60 and 120 for ten each."""
+    key = build(tmp_path)
+    assert (key["images"], key["maps"]) == (36, 72)
+    assert len(content(tmp_path / "human_study.html")["pictures"]) == 36 + 72
+
+
+def test_the_page_does_not_tell_and_the_key_does(tmp_path):
+    key = build(tmp_path)
+    text = (tmp_path / "human_study.html").read_text()
+    assert not any(name in text for name in (*TRUTH, *METHODS, "concept"))
+    truth = [(model, label, method, TRUTH[model], 6) for model in TRUTH for label in LABELS for method in METHODS]
+    names = ("model", "label", "method", "concept", "images")
+    assert [tuple(entry[name] for name in names) for entry in key["tasks"]] == truth
+    assert content(tmp_path / "human_study.html")["id"] == key["study"]
+    assert (tmp_path / "answers").is_dir() and sorted(path.name for path in tmp_path.iterdir()) == [
+        "answers",
+        "human_study.html",
+        "key.json",
+    ]
+
+
+def test_another_study_has_another_name_and_the_same_has_the_same_bytes(tmp_path):
+    first = build(tmp_path)
+    page = (tmp_path / "human_study.html").read_bytes()
+    assert build(tmp_path) == first and (tmp_path / "human_study.html").read_bytes() == page
+    other = [task._replace(maps=task.maps[::-1]) for task in tasks()]
+    assert json.loads((human_study.build(tmp_path, other).parent / "key.json").read_text())["study"] != first["study"]
+
+
+def test_a_name_cannot_end_the_script(tmp_path):
+    hostile = "</script><script>alert(1)</script><!-- $style \ud800"
+    named = [task._replace(label=hostile if task.label == "cab" else task.label) for task in tasks()]
+    file = human_study.build(tmp_path, named)
+    assert file.read_text().count("<script") == 2 and content(file)["tasks"][2]["label"] == hostile
+
+
+@pytest.mark.parametrize("shape", [(4, 30, 20), (4, 30, 20, 1), (4, 30, 20, 3), (4, 250, 200, 3)])
+def test_pictures_of_any_shape_are_shown(tmp_path, shape):
+    some = [task._replace(images=noise(shape, i), maps=noise(shape[:3], i + 9)) for i, task in enumerate(tasks())]
+    shown = content(human_study.build(tmp_path, some))
+    picture = decoded(shown["pictures"][shown["tasks"][0]["images"][0]])
+    factor = picture.shape[0] // shape[1]
+    assert picture.shape[:2] == (factor * shape[1], factor * shape[2]) and factor == max(1, 224 // shape[1])
+
+
+def changed(number, **fields):
+    """The small study with one task changed."""
+    made = tasks()
+    made[number] = made[number]._replace(**fields)
+    return made
+
+
+PICTURES = tasks()[0].images
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "Expected tasks, got none"),
+        (tasks()[:-1], r"model 'noise 100 %' one task for each of 3 classes and 2 methods, got 5 tasks"),
+        (tasks() + tasks()[:1], r"model 'noise 0 %' one task for each of 3 classes and 2 methods, got 7 tasks"),
+        (changed(0, method="SmoothGrad"), "3 classes and 2 methods, got 6 tasks"),
+        (changed(0, label="cab"), "3 classes and 2 methods, got 6 tasks"),
+        (changed(0, label=" "), "Expected names of model, method and class that are not empty"),
+        (changed(0, concept="both"), "Expected the concept 'image' or 'caption' in task .*, got 'both'"),
+        (changed(0, concept="image"), "Expected one concept for the class 'zebra' of the model 'noise 0 %', got both"),
+        (changed(0, images=PICTURES[:3]), r"with at least 4 pictures, got \(3, 16, 16, 3\)"),
+        (changed(0, images=PICTURES[:, :0]), r"with at least 4 pictures, got \(6, 0, 16, 3\)"),
+        (changed(0, images=PICTURES[0, :, :, 0]), r"got \(16, 16\)"),
+        (changed(0, images=noise((6, 16, 16, 4), 0)), r"got \(6, 16, 16, 4\)"),
+        (changed(0, maps=PICTURES[:5]), r"one map of the same size for each image .* \(5, 16, 16, 3\)"),
+        (changed(0, maps=PICTURES[:, :8]), r"one map of the same size for each image .* \(6, 8, 16, 3\)"),
+        (changed(0, maps=PICTURES.astype(int)), "as uint8 or floats, got int64"),
+        (changed(0, maps=PICTURES.astype(np.float32)), r"in \[0, 1\], got 0.0 to 255.0"),
+        (changed(0, maps=np.full((6, 16, 16), np.nan)), r"in \[0, 1\], got nan to nan"),
+    ],
+)
+def test_what_makes_no_study_is_refused_before_anything_is_written(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        human_study.build(tmp_path / "new", wrong)
+    assert not (tmp_path / "new").exists()
+
+
+def mulberry(seed):
+    """The page's random numbers, on 32 bits as in the page."""
+
+    def multiply(a, b):
+        return a * b & 0xFFFFFFFF
+
+    while True:
+        seed = (seed + 0x6D2B79F5) & 0xFFFFFFFF
+        bits = multiply(seed ^ seed >> 15, seed | 1)
+        bits ^= (bits + multiply(bits ^ bits >> 7, bits | 61)) & 0xFFFFFFFF
+        yield (bits ^ bits >> 14) / 2**32
+
+
+def plan(seed, pictures=6):
+    """What a worker with this seed gets to see: (task, four pictures) in order."""
+    random = mulberry(seed)
+
+    def shuffled(items):
+        for last in range(len(items) - 1, 0, -1):
+            other = int(next(random) * (last + 1))
+            items[last], items[other] = items[other], items[last]
+        return items
+
+    model = int(next(random) * 2)
+    order = shuffled(list(range(6 * model, 6 * model + 6)))
+    return [(task, shuffled(list(range(pictures)))[:4]) for task in order]
+
+
+def test_seeds_share_models_orders_and_pictures_evenly():
+    plans = [plan(seed) for seed in range(3000)]
+    first = np.array([order[0][0] for order in plans])
+    pictures = np.concatenate([images for order in plans for _, images in order])
+    assert all({task for task, _ in order} in ({*range(6)}, {*range(6, 12)}) for order in plans)
+    for counts in (np.bincount(first, minlength=12), np.bincount(pictures, minlength=6)):
+        np.testing.assert_allclose(counts, counts.mean(), rtol=0.25)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def page(chromium, study):
+    set_width(chromium, 360)
+    open_anew(chromium, study / "human_study.html")
+    return chromium
+
+
+def open_anew(browser, file):
+    """Opens a page as a person new to it does."""
+    browser.get(file.as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    browser.get_log("browser")
+
+
+def set_width(browser, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def keys(browser, *pressed):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(*pressed).perform()
+
+
+def click(browser, selector):
+    browser.find_element("css selector", selector).click()
+
+
+def rate(browser, image, caption, confidence):
+    for name, value in (("image", image), ("caption", caption), ("confidence", confidence)):
+        click(browser, f"input[name={name}][value='{value}']")
+
+
+def heading(browser):
+    """The heading that is seen."""
+    seen = "return [...document.querySelectorAll('h1')].filter(h => h.checkVisibility()).map(h => h.textContent)"
+    (text,) = browser.execute_script(seen)
+    return text
+
+
+def stored(browser):
+    return json.loads(browser.execute_script("return localStorage.getItem(localStorage.key(0))"))
+
+
+def saved(browser):
+    """The answers as the text to copy has them."""
+    return json.loads(browser.execute_script("return document.querySelector('#text').value"))
+
+
+def fill_in(browser, tasks=6):
+    """Answers the tasks from the first on; returns the ratings."""
+    given = [(1 + task, 10 - task, 1 + task % 5) for task in range(tasks)]
+    click(browser, "#start")
+    for ratings in given:
+        rate(browser, *ratings)
+        click(browser, "#task button")
+    return given
+
+
+def test_browser_takes_a_person_through_all_six_tasks_to_a_file_that_counts(page, study, tmp_path):
+    assert heading(page) == "What does the program rely on?"
+    given = fill_in(page)
+    assert heading(page) == "Thank you"
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    click(page, "#save")
+    worker = saved(page)["worker"]
+    file = wait_for(tmp_path / f"answers-{worker}.json")
+    answers = json.loads(file.read_text())
+    assert answers == saved(page) and re.fullmatch("[0-9a-f]{16}", worker)
+    ratings = [tuple(answer[name] for name in ("image", "caption", "confidence")) for answer in answers["answers"]]
+    assert ratings == given
+    assert [(answer["task"], answer["images"]) for answer in answers["answers"]] == plan(answers["seed"])
+    target = study / "answers" / file.name
+    target.write_bytes(file.read_bytes())
+    read = human_study_answers.read(study)
+    target.unlink()
+    assert [sheet.worker for sheet in read.sheets] == [worker] and read.excluded == []
+    assert page.get_log("browser") == []
+
+
+def wait_for(file):
+    import time
+
+    for _ in range(100):
+        if file.exists():
+            return file
+        time.sleep(0.1)
+    raise AssertionError(f"no download arrived at {file}")
+
+
+def test_browser_shows_the_pictures_of_the_plan_with_their_maps(page, study):
+    click(page, "#start")
+    task, images = plan(stored(page)["seed"])[0]
+    shown = content(study / "human_study.html")
+    sources = "return [...document.images].map(i => [i.src, i.alt, i.complete && i.naturalWidth])"
+    entry, found = shown["tasks"][task], page.execute_script(sources)
+    assert [src for src, _, _ in found[0::2]] == [shown["pictures"][entry["images"][image]] for image in images]
+    assert [src for src, _, _ in found[1::2]] == [shown["pictures"][entry["maps"][image]] for image in images]
+    assert [alt for _, alt, _ in found[:3]] == ["Picture 1 of 4", "Map of picture 1", "Picture 2 of 4"]
+    assert all(width == 224 for _, _, width in found)
+    assert page.find_element("id", "label").text == entry["label"]
+
+
+def test_browser_can_be_used_by_keyboard_alone(page):
+    from selenium.webdriver.common.keys import Keys
+
+    keys(page, Keys.TAB, Keys.ENTER)
+    for task in range(6):
+        assert heading(page) == f"Task {task + 1} of 6" == page.switch_to.active_element.text
+        # Tab goes to a question; space takes its first point, each arrow the next.
+        keys(page, Keys.TAB, Keys.SPACE, *[Keys.ARROW_RIGHT] * 6)
+        keys(page, Keys.TAB, Keys.SPACE, Keys.ARROW_RIGHT)
+        ring = "return getComputedStyle(document.activeElement.nextElementSibling).outlineWidth"
+        assert page.execute_script(ring) == "3px"
+        keys(page, Keys.TAB, Keys.SPACE, Keys.ARROW_LEFT, Keys.TAB, Keys.ENTER)
+    assert heading(page) == "Thank you" == page.switch_to.active_element.text
+    assert {tuple(answer[n] for n in ("image", "caption", "confidence")) for answer in saved(page)["answers"]} == {
+        (7, 2, 5)
+    }
+    keys(page, Keys.TAB)
+    assert page.switch_to.active_element.text == "Save my answers"
+    assert page.get_log("browser") == []
+
+
+def test_browser_keeps_progress_and_half_a_task_over_a_reload(page):
+    fill_in(page, 2)
+    click(page, "input[name=caption][value='9']")
+    before, order = stored(page), page.execute_script("return [...document.images].map(i => i.src)")
+    page.refresh()
+    assert heading(page) == "Task 3 of 6" and stored(page) == before and len(before["answers"]) == 2
+    assert page.execute_script("return [...document.images].map(i => i.src)") == order
+    checked = "return [...document.querySelectorAll('input:checked')].map(i => i.name + i.value)"
+    assert page.execute_script(checked) == ["caption9"]
+    rate(page, 1, 2, 3)
+    click(page, "#task button")
+    assert heading(page) == "Task 4 of 6" and page.execute_script(checked) == []
+
+
+def test_browser_goes_on_only_when_all_questions_are_answered(page):
+    click(page, "#start")
+    for name, value in (("image", 4), ("confidence", 5), ("caption", 4)):
+        click(page, "#task button")
+        assert heading(page) == "Task 1 of 6" and stored(page)["answers"] == []
+        click(page, f"input[name={name}][value='{value}']")
+    click(page, "#task button")
+    assert heading(page) == "Task 2 of 6"
+
+
+def test_browser_names_every_control_for_screen_readers(page):
+    click(page, "#start")
+    page.execute_cdp_cmd("Accessibility.enable", {})
+    nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    radios = [name for role, name in named if role == "radio"]
+    assert radios == [str(point) for points in (10, 10, 5) for point in range(1, points + 1)]
+    questions = [question.text for question in human_study.QUESTIONS]
+    assert [name for role, name in named if role in ("group", "radiogroup")] == questions
+    described = [node["description"]["value"] for node in nodes if node.get("description", {}).get("value")]
+    assert "1 = not at all 10 = extremely" in described
+    assert ("button", "Next") in named and all(name for role, name in named if role in ("button", "link", "image"))
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_browser_needs_no_horizontal_scrolling(chromium, tmp_path, width):
+    named = [task._replace(label="unbreakable" * 20 if task.label == "cab" else task.label) for task in tasks()]
+    set_width(chromium, width)
+    open_anew(chromium, human_study.build(tmp_path, named))
+    widths = "const e = document.documentElement; return [innerWidth, e.clientWidth, e.scrollWidth]"
+
+    def fits():
+        inner, client, scroll = chromium.execute_script(widths)
+        return inner == width and scroll <= client
+
+    assert fits()
+    click(chromium, "#start")
+    for _ in range(6):
+        assert fits()
+        small = "return Math.min(...[...document.querySelectorAll('.scale label')].map(l => l.clientWidth))"
+        assert chromium.execute_script(small) >= 24
+        rate(chromium, 1, 1, 1)
+        click(chromium, "#task button")
+    click(chromium, "summary")
+    assert heading(chromium) == "Thank you" and fits()
+
+
+def test_browser_cannot_send_anything(page):
+    fill_in(page)
+    loaded = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
+    assert page.execute_script(loaded) == []
+    refused = "fetch('http://127.0.0.1:9/').then(() => arguments[0]('sent'), e => arguments[0]('refused'))"
+    assert page.execute_async_script(refused) == "refused"
+    assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
+
+
+def test_browser_without_storage_says_so_and_still_works(page):
+    spoil = {"source": "Storage.prototype.setItem = Storage.prototype.getItem = () => { throw new Error('denied') }"}
+    script = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", spoil)
+    page.refresh()
+    page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert "does not keep your answers" in page.find_element("id", "forgetful").text
+    fill_in(page)
+    assert len(saved(page)["answers"]) == 6 and page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("spoilt", ["{", "null", "[]", '{"study": "other"}'])
+def test_browser_starts_anew_from_storage_it_cannot_use(page, spoilt):
+    page.execute_script("localStorage.setItem(localStorage.key(0), arguments[0])", spoilt)
+    page.refresh()
+    assert heading(page) == "What does the program rely on?" and stored(page)["answers"] == []
+    assert page.get_log("browser") == []
+
+
+def test_browser_lets_another_person_start_only_when_the_first_agrees(page):
+    fill_in(page)
+    first = stored(page)
+    click(page, "#again")
+    page.switch_to.alert.dismiss()
+    assert heading(page) == "Thank you" and stored(page) == first
+    click(page, "#again")
+    page.switch_to.alert.accept()
+    assert heading(page) == "What does the program rely on?"
+    assert stored(page)["answers"] == [] and stored(page)["worker"] != first["worker"]
+    click(page, "#start")
+    assert page.execute_script("return document.querySelectorAll('input:checked').length") == 0
