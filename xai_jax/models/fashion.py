@@ -1,7 +1,8 @@
-"""Two small networks for Fashion-MNIST, trained here on first use and kept: one with max-pools, one all convolutional.
+"""Small networks for Fashion-MNIST, trained here on first use and kept: two to explain, and one that judges.
 
 They stand in for the papers' networks where no accelerator is at hand. "fashion_maxpool" is a VGG of three single
-convolutions; "fashion_allcnn" is All-CNN-C at a quarter of its width. The weights after each epoch are kept, too.
+convolutions; "fashion_allcnn" is All-CNN-C at a quarter of its width; "fashion_judge", smaller still, has no part in
+what the others see. The weights after each epoch are kept, too.
 """
 
 import os
@@ -13,13 +14,15 @@ from xai_jax.models.allcnn import AllCNN
 from xai_jax.models.vgg import VGG
 
 SEED = 0
-NAMES = ("fashion_maxpool", "fashion_allcnn")
+NAMES = ("fashion_maxpool", "fashion_allcnn", "fashion_judge")
 
 
 def build(name: str) -> nn.Module:
     """(N, 28, 28, 1) in [0, 1] -> logits (N, 10)."""
     if name == "fashion_maxpool":
         return VGG((1, 1, 1), (32, 64, 128), 256, 10)
+    if name == "fashion_judge":
+        return VGG((1, 1), (16, 32), 64, 10)
     return AllCNN("C", "allcnn", 0.25, dropout=False)
 
 
@@ -29,6 +32,8 @@ def recipe(name: str):
 
     if name == "fashion_maxpool":
         return Recipe(epochs=8, batch=128, rate=0.05, cosine=True, decay=5e-4)
+    if name == "fashion_judge":
+        return Recipe(epochs=4, batch=128, rate=0.05, cosine=True, decay=5e-4)
     return Recipe(epochs=8, batch=128, rate=0.02, cosine=True, decay=5e-4)
 
 

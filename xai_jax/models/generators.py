@@ -8,6 +8,7 @@ Codes are those of a network that `models.load` knows, images its input. Sizes a
 generators of 256x256 pixels, for CaffeNet, are read by `deepsim.read_generator`.
 """
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -56,23 +57,47 @@ class _Entry(NamedTuple):
     transform: Transform | None = None
 
 
-# Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`.
+def _fashion(layer: str, recipe: Recipe, **module) -> _Entry:
+    """A generator of 28x28 pixels for codes of "fashion_maxpool"."""
+    generator = Generator((7, 7, 64), stages=((64, 64),), channels=1, **module)
+    discriminator = Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64)
+    return _Entry("fashion_maxpool", layer, "pool2", "fashion_mnist", (72.9,), generator, discriminator, recipe)
+
+
+def _digits(layer: str, **module) -> _Entry:
+    """A generator of 8x8 pixels for codes of "digits"."""
+    generator = Generator((4, 4, 32), stages=(), channels=1, **module)
+    discriminator = Discriminator(((3, 16, 2), (3, 16, 1)), 16)
+    recipe = Recipe(steps=300, batch=32, features=10.0, image=3e-3, rate=2e-3, halvings=(150, 225))
+    return _Entry("digits", layer, "pool1", "digits", (77.8,), generator, discriminator, recipe)
+
+
+def _caffenet(layer: str, **module) -> _Entry:
+    """The published generators, of 256x256 pixels."""
+    mean, crop = (122.679, 116.669, 104.007), functools.partial(crops.random_crop, side=227)
+    players = Generator(**module), Discriminator()
+    return _Entry("caffenet", layer, "pool5", "imagenet2012", mean, *players, Recipe(), crop)
+
+
+# Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`. The brief
+# recipe is for comparisons of layers, whose generators should all have had the same training.
+_LONG = Recipe(steps=8000, batch=32, features=10.0, image=3e-4, halvings=(4000, 6000))
+_BRIEF = dataclasses.replace(_LONG, steps=1500, halvings=(750, 1125))
+_WIDE = (256, 256)
+
 _ENTRIES = {
-    "fashion_fc6": _Entry(
-        "fashion_maxpool", "relu6", "pool2", "fashion_mnist", (72.9,),
-        Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1), Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),
-        Recipe(steps=8000, batch=32, features=10.0, image=3e-4, halvings=(4000, 6000)),
-    ),
-    "digits_conv2": _Entry(
-        "digits", "relu2", "pool1", "digits", (77.8,),
-        Generator((4, 4, 32), (), ((32, 1), (32, 1)), (), 1), Discriminator(((3, 16, 2), (3, 16, 1)), 16),
-        Recipe(steps=300, batch=32, features=10.0, image=3e-3, rate=2e-3, halvings=(150, 225)),
-    ),
-    "caffenet_fc6": _Entry(
-        "caffenet", "relu6", "pool5", "imagenet2012", (122.679, 116.669, 104.007), Generator(), Discriminator(),
-        Recipe(), functools.partial(crops.random_crop, side=227),
-    ),
-}  # fmt: skip
+    "fashion_fc6": _fashion("relu6", _LONG, hidden=_WIDE),
+    "fashion_pool2_brief": _fashion("pool2", _BRIEF, convs=((64, 1), (64, 1))),
+    "fashion_pool3_brief": _fashion("pool3", _BRIEF, convs=((128, 2), (64, 2))),
+    "fashion_fc6_brief": _fashion("relu6", _BRIEF, hidden=_WIDE),
+    "fashion_fc7_brief": _fashion("relu7", _BRIEF, hidden=_WIDE),
+    "fashion_fc8_brief": _fashion("fc8", _BRIEF, hidden=_WIDE),
+    "digits_conv2": _digits("relu2", hidden=(), convs=((32, 1), (32, 1))),
+    "digits_logits": _digits("logits", hidden=(64,)),
+    "caffenet_pool5": _caffenet("pool5", convs=((512, 1), (512, 1), (512, 0))),
+    "caffenet_fc6": _caffenet("relu6"),
+    "caffenet_fc7": _caffenet("relu7"),
+}
 
 
 def names() -> tuple[str, ...]:
@@ -86,9 +111,9 @@ def load(
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    Training takes seconds for "digits_conv2", ten minutes on two cores for "fashion_fc6", weeks on one GPU for
-    "caffenet_fc6", whose published weights `deepsim.read_generator` reads. Raises ValueError for an unknown name and a
-    file that does not fit, FileNotFoundError if there are no images to train on.
+    Training takes seconds for digits, ten minutes on two cores for "fashion_fc6" and two for each of the brief ones,
+    weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError for an
+    unknown name and a file that does not fit, FileNotFoundError if there are no images to train on.
     """
     entry = _entry(name)
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
