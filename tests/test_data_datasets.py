@@ -182,6 +182,53 @@ def test_labels_out_of_range_are_refused():
         data[2]
 
 
+LABELLED = np.array([2, 0, 1, 2, 0], np.int32)
+PIXELS = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+
+
+def _unread(index):
+    pytest.fail("an image was decoded to find its label")
+
+
+def test_only_some_classes():
+    read = lambda index: (PIXELS[index], LABELLED[index])  # noqa: E731
+    memory = datasets.InMemory(PIXELS, LABELLED, ("a", "b", "c"))
+    disk = datasets.OnDisk("disk", 5, read, ("a", "b", "c"))
+    for data in (memory, disk, datasets.OnDisk("labelled", 5, read, ("a", "b", "c"), LABELLED.__getitem__)):
+        found = datasets.only(data, ["c", "a"])
+        assert found.classes == ("c", "a") and [label for _, label in found] == [0, 1, 0, 1]
+        assert [int(image[0, 0, 0]) for image, _ in found] == [0, 1, 3, 4]
+        assert [label for _, label in datasets.only(found, ["a"])] == [0, 0]
+    assert len(datasets.only(datasets.OnDisk("x", 5, _unread, ("a", "b", "c"), LABELLED.__getitem__), ["b"])) == 1
+
+
+@pytest.mark.parametrize(
+    "classes, words",
+    [
+        (["a", "d"], "Expected different classes out of a, b, c, e, got d"),
+        (["a", "a"], "got a, a"),
+        ([], "got none"),
+        (["a", "e"], "got none of e"),
+    ],
+)
+def test_only_classes_that_there_are(classes, words):
+    with pytest.raises(ValueError, match=words):
+        datasets.only(datasets.InMemory(PIXELS, LABELLED, ("a", "b", "c", "e")), classes)
+
+
+def test_tfds_finds_labels_without_decoding():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example()
+    example.features.feature["image"].bytes_list.value.append(b"no image at all")
+    example.features.feature["file_name"].bytes_list.value.append(b"a file")
+    example.features.feature["label"].int64_list.value.append(340)
+    features = tfds.builder("imagenet2012").info.features
+    decoders = {"image": tfds.decode.SkipDecoding()}  # as prepared.open_prepared asks for
+    assert features.deserialize_example_np(example.SerializeToString(), decoders=decoders)["label"] == 340
+
+
 @pytest.fixture
 def pictures(tmp_path):
     rng = np.random.default_rng(0)
@@ -203,6 +250,9 @@ def test_folder_of_images_by_class(pictures):
         with Image.open(pictures / "val" / file) as expected:
             np.testing.assert_array_equal(image, np.asarray(expected.convert("RGB")))
     assert len(datasets.load(f"folder:{pictures}/train", "all")) == 3
+    dogs = datasets.only(data, ["dog"])
+    assert len(dogs) == 2 and dogs[1][1] == dogs.label(1) == 0
+    np.testing.assert_array_equal(dogs[0][0], images[1])
 
 
 def test_folder_images_are_turned_as_the_camera_says(pictures):

@@ -1,7 +1,7 @@
 """Labelled images behind one interface: digits, Fashion-MNIST, CIFAR, ImageNet, and folders of images by class."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,12 +56,16 @@ class InMemory:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A `Dataset` that decodes an image each time it is asked for: `read(i) -> (image, label)` for 0 <= i < size."""
+    """A `Dataset` that decodes an image each time it is asked for: `read(i) -> (image, label)` for 0 <= i < size.
+
+    `label(i)` finds the label alone, where that is cheaper.
+    """
 
     name: str
     size: int
     read: Callable[[int], tuple[np.ndarray, Any]] = field(repr=False)
     classes: tuple[str, ...]
+    label: Callable[[int], Any] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.size
@@ -109,6 +113,34 @@ def load(name: str, split: str) -> Dataset:
     return sources[name](split) if name in sources else _prepared(name, split)
 
 
+def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The images of some classes, in their order, with labels 0 and up in the order of `classes`.
+
+    Raises ValueError for a class that the data set does not have, or has no images of, and where one is named twice.
+    """
+    unknown = [name for name in classes if name not in dataset.classes]
+    if unknown or not classes or len(set(classes)) < len(classes):
+        known = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
+        raise ValueError(f"Expected different classes out of {known}, got {', '.join(unknown or classes) or 'none'}.")
+    labels, wanted = _labels(dataset), [dataset.classes.index(name) for name in classes]
+    places = np.flatnonzero(np.isin(labels, wanted))
+    chosen = np.array([wanted.index(label) for label in labels[places]], np.int32)
+    missing = [name for number, name in enumerate(classes) if number not in chosen]
+    if missing:
+        raise ValueError(f"Expected images of each class, got none of {', '.join(missing)}.")
+    if isinstance(dataset, InMemory):
+        return InMemory(dataset.images[places], chosen, tuple(classes))
+    name, read = f"{', '.join(classes)} of {getattr(dataset, 'name', 'a data set')}", dataset.__getitem__
+    return OnDisk(name, len(places), lambda i: (read(int(places[i]))[0], chosen[i]), tuple(classes), chosen.__getitem__)
+
+
+def _labels(dataset):
+    if isinstance(dataset, InMemory):
+        return dataset.labels
+    label = getattr(dataset, "label", None) or (lambda index: dataset[index][1])
+    return np.array([label(index) for index in range(len(dataset))], np.int32)
+
+
 def _digits(split):
     from xai_jax.models import digits
 
@@ -137,13 +169,13 @@ def _fashion_mnist(split):
 
 
 def _prepared(name, split):
-    source = open_prepared(name, split)
+    source, labels = open_prepared(name, split), open_prepared(name, split, images=False)
 
     def read(index):
         example = source[index]
         return example["image"], example["label"]
 
-    return OnDisk(name, len(source), read, _class_names(name, source))
+    return OnDisk(name, len(source), read, _class_names(name, source), lambda index: labels[index]["label"])
 
 
 def _class_names(name, source):
@@ -156,4 +188,6 @@ def _class_names(name, source):
 
 def _folder(name, root, split):
     files, labels, classes = folder.scan(root if split == "all" else root / split)
-    return OnDisk(name, len(files), lambda index: (folder.decode(files[index]), labels[index]), classes)
+    return OnDisk(
+        name, len(files), lambda index: (folder.decode(files[index]), labels[index]), classes, labels.__getitem__
+    )

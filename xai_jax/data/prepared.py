@@ -5,16 +5,18 @@ from typing import Any
 from xai_jax.logs import quiet
 
 
-def open_prepared(name: str, split: str) -> Any:
+def open_prepared(name: str, split: str, images: bool = True) -> Any:
     """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are read when asked for.
 
+    With `images=False` they stay files, for reading labels alone.
     Raises FileNotFoundError where the data set has not been prepared as array_record files.
     """
     import tensorflow_datasets as tfds
 
     try:
         with quiet():  # TFDS warns of data that are not there, which callers may not mind
-            return tfds.data_source(name, split=split, download=False)  # its own default downloads
+            decoders = None if images else {"image": tfds.decode.SkipDecoding()}
+            return tfds.data_source(name, split=split, decoders=decoders, download=False)  # its own default downloads
     except Exception as error:  # TFDS raises errors of many classes where files are missing
         raise FileNotFoundError(
             f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "

@@ -1,0 +1,166 @@
+"""Pictures with a caption below that may or may not name them: the controlled experiment of Kim et al. 2018, Figure 5.
+
+With noise p a caption is, with probability p, a word that has nothing to do with the picture: one of `OTHERS`, never
+the word of another class, so that a class's word is right wherever it appears. A network that learns from p = 0 can do
+without the picture, one that learns from p = 1 cannot. Fonts, sizes, colours and words are ours.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from xai_jax.data.datasets import Dataset, OnDisk
+from xai_jax.data.pictures import fit, some, tint
+
+OTHERS = ("rabbit", "lemon", "guitar", "piano", "cloud", "river", "candle", "tiger", "moon", "bread", "train", "spoon")
+FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")  # the same letters on every machine
+PICTURE, CAPTION, CONCEPT = 1, 2, 3  # streams of chance: the same pictures come with and without captions
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """An image of a picture, `height` x `width`, above a caption, `strip` x `width`; all in pixels, as is `letters`.
+
+    Pictures of one channel are put in the middle, on black, with their shape kept; others fill the width.
+    """
+
+    width: int = 56
+    height: int = 40
+    strip: int = 16
+    letters: int = 11
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height + self.strip, self.width, 3
+
+    def caption(self) -> np.ndarray:
+        """Where the caption is: (H, W) bool, true in the whole strip."""
+        return np.repeat(np.arange(self.shape[0])[:, None] >= self.height, self.width, axis=1)
+
+
+SMALL = Canvas()
+
+
+def captioned(
+    pictures: Dataset,
+    words: Sequence[str],
+    noise: float | None,
+    seed: int,
+    canvas: Canvas = SMALL,
+    others: Sequence[str] = OTHERS,
+) -> OnDisk:
+    """Images (H, W, 3) uint8 of `pictures` over the word of their class, or, with probability `noise`, another word.
+
+    `words`: one for each class of `pictures`. With noise None the strip stays empty. Images are drawn when asked for,
+    each from `seed` and its index alone; its picture looks the same for every noise. Raises ValueError for words that
+    do not fit the canvas, a word of a class among the `others`, or a noise outside 0 to 1.
+    """
+    _check_words([*words, *others], canvas)
+    if len(words) != len(pictures.classes) or len({*words, *others}) < len(words) + len(others):
+        raise ValueError(
+            f"Expected a word for each of {', '.join(pictures.classes)}, different and not among the other words, "
+            f"got {', '.join(words)}."
+        )
+    if noise is not None and not 0 <= noise <= 1:
+        raise ValueError(f"Expected a noise from 0 to 1, or None for no captions, got {noise}.")
+
+    def read(index):
+        picture, label = pictures[index]
+        above, below = (np.random.default_rng([seed, index, stream]) for stream in (PICTURE, CAPTION))
+        word = _word(words[label], noise, others, below)
+        return np.concatenate([_picture(picture, canvas, above), _strip(word, canvas, below)]), label
+
+    name = f"captions {'left out' if noise is None else f'with noise {noise:g}'}"
+    return OnDisk(name, len(pictures), read, tuple(words), lambda index: pictures[index][1])
+
+
+def without_captions(pictures: Dataset, count: int, seed: int, canvas: Canvas = SMALL) -> np.ndarray:
+    """`count` different pictures over an empty strip: (count, H, W, 3) uint8.
+
+    An image concept where `pictures` are of one class, its random sets where they are of other classes. Raises
+    ValueError where there are not so many.
+    """
+    return _drawn(pictures, (), count, seed, canvas)
+
+
+def captions_alone(
+    pictures: Dataset, words: Sequence[str], count: int, seed: int, canvas: Canvas = SMALL
+) -> np.ndarray:
+    """One of `words` by chance below each of `count` pictures with shuffled pixels: (count, H, W, 3) uint8.
+
+    A caption concept with the one word of a class, its random sets with `OTHERS`. Raises ValueError where there are not
+    so many pictures, and for words that do not fit.
+    """
+    _check_words(words, canvas)
+    return _drawn(pictures, words, count, seed, canvas)
+
+
+def _drawn(pictures, words, count, seed, canvas):
+    images = np.empty((count, *canvas.shape), np.uint8)
+    for number, index in enumerate(some(pictures, count, seed)):
+        rng = np.random.default_rng([seed, number, CONCEPT])
+        above = _picture(pictures[index][0], canvas, rng)
+        images[number, : canvas.height] = _shuffled(above, rng) if words else above
+        images[number, canvas.height :] = _strip(rng.choice(words) if words else None, canvas, rng)
+    return images
+
+
+def _shuffled(picture, rng):
+    return rng.permutation(picture.reshape(-1, 3)).reshape(picture.shape)
+
+
+def _word(word, noise, others, rng):
+    chance, other = rng.random(), others[rng.integers(len(others))]  # drawn for every noise: what follows is the same
+    if noise is None:
+        return None
+    return other if chance < noise else word
+
+
+def _picture(picture, canvas, rng):
+    if picture.shape[2] == 3:
+        return fit(picture, canvas.height, canvas.width)
+    wide = min(canvas.width, round(canvas.height * picture.shape[1] / picture.shape[0]))
+    left = rng.integers(canvas.width - wide + 1)
+    area = np.zeros((canvas.height, canvas.width, 3), np.uint8)
+    area[:, left : left + wide] = tint(fit(picture, canvas.height, wide), rng)
+    return area
+
+
+def _strip(word, canvas, rng):
+    paper, ink, most = rng.uniform(220, 255), rng.uniform(0, 70), _shift(canvas)
+    letters = _letters(word, canvas) if word else np.zeros((canvas.strip, canvas.width))
+    letters = np.roll(letters, rng.integers(-most, most + 1, 2), (0, 1))
+    return np.rint(paper - (paper - ink) * letters[..., None]).astype(np.uint8).repeat(3, 2)
+
+
+def _shift(canvas):
+    return canvas.strip // 8
+
+
+@functools.cache
+def _letters(word, canvas):
+    """(strip, width) from 0 for paper to 1 for ink. Drawn once: fonts are not made for several threads."""
+    image, font = Image.new("L", (canvas.width, canvas.strip)), ImageFont.truetype(str(FONT), canvas.letters)
+    _, top, _, bottom = font.getbbox("lp", anchor="ms")  # about the line that letters stand on
+    place = canvas.width / 2, (canvas.strip - top - bottom) // 2
+    ImageDraw.Draw(image).text(place, word, 255, font, anchor="ms")
+    return np.asarray(image) / 255
+
+
+def _check_words(words, canvas):
+    if not words:
+        raise ValueError("Expected at least one word to write, got none.")
+    most = _shift(canvas)
+    for word in words:
+        letters = _letters(word, canvas)
+        inner = letters[most : canvas.strip - most, most : canvas.width - most]
+        if not letters.any() or np.count_nonzero(inner) < np.count_nonzero(letters):
+            raise ValueError(
+                f"Expected words that fit into {canvas.strip} x {canvas.width} pixels less {most} on each side, got "
+                f"{word!r}. Usual cause: {canvas.letters} pixels are too large a font, or there is nothing to write."
+            )
