@@ -155,6 +155,14 @@ def test_tfds_by_random_access(name, split, classes):
         data[4]
 
 
+def test_graded_retinas_through_tfds():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=4):
+        data = datasets.load("diabetic_retinopathy_detection/btgraham-300", "validation")
+        image, label = data[3]
+    assert len(data.classes) == 5 and image.shape[2] == 3 and 0 <= label < 5
+
+
 def test_imagenet_is_never_one_array(monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=4):

@@ -17,6 +17,7 @@ SPLITS = {
     "cifar10": ("train", "test"),
     "cifar100": ("train", "test"),
     "imagenet2012": ("train", "validation"),
+    "diabetic_retinopathy_detection/btgraham-300": ("train", "validation", "test"),  # 300 pixels are the eye's radius
 }
 MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
 

@@ -20,8 +20,8 @@ def open_prepared(name: str, split: str, images: bool = True) -> Any:
     except Exception as error:  # TFDS raises errors of many classes where files are missing
         raise FileNotFoundError(
             f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "
-            f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; ImageNet's archives have to "
-            f"be downloaded by hand first. TFDS says: {error}"
+            f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; the archives of "
+            f"ImageNet and of retinas have to be downloaded by hand first. TFDS says: {error}"
         ) from error
 
 

@@ -25,7 +25,7 @@ LIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 # None is mainly of stripes, dots, zigzags or meshes, so that parts of them can stand for anything else.
 PHOTOGRAPHS = (
     *("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg"),
-    *("ihc.png", "retina.jpg", "coins.png", "grass.png", "gravel.png", "moon.png"),
+    *("ihc.png", "retina.jpg", "camera.png", "grass.png", "gravel.png", "moon.png"),
 )
 
 
