@@ -132,6 +132,12 @@ def test_fit_keeps_the_middle_and_the_shape():
     np.testing.assert_array_equal(pictures.fit(picture, 30, 60), picture)
 
 
+def test_fit_takes_pictures_of_all_sizes():
+    rng = np.random.default_rng(1)
+    for tall, wide, height, width in rng.integers(1, 300, (200, 4)):
+        assert pictures.fit(np.full((tall, wide, 3), 9, np.uint8), height, width).shape == (height, width, 3)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

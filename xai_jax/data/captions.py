@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from xai_jax.data.datasets import Dataset, OnDisk
+from xai_jax.data.datasets import Dataset, OnDisk, labeller
 from xai_jax.data.pictures import fit, some, tint
 
 OTHERS = ("rabbit", "lemon", "guitar", "piano", "cloud", "river", "candle", "tiger", "moon", "bread", "train", "spoon")
@@ -76,7 +76,7 @@ def captioned(
         return np.concatenate([_picture(picture, canvas, above), _strip(word, canvas, below)]), label
 
     name = f"captions {'left out' if noise is None else f'with noise {noise:g}'}"
-    return OnDisk(name, len(pictures), read, tuple(words), lambda index: pictures[index][1])
+    return OnDisk(name, len(pictures), read, tuple(words), labeller(pictures))
 
 
 def without_captions(pictures: Dataset, count: int, seed: int, canvas: Canvas = SMALL) -> np.ndarray:

@@ -135,10 +135,15 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return OnDisk(name, len(places), lambda i: (read(int(places[i]))[0], chosen[i]), tuple(classes), chosen.__getitem__)
 
 
+def labeller(dataset: Dataset) -> Callable[[int], Any]:
+    """The label of the image of an index, found without its image where the data set can."""
+    return getattr(dataset, "label", None) or (lambda index: dataset[index][1])
+
+
 def _labels(dataset):
     if isinstance(dataset, InMemory):
         return dataset.labels
-    label = getattr(dataset, "label", None) or (lambda index: dataset[index][1])
+    label = labeller(dataset)
     return np.array([label(index) for index in range(len(dataset))], np.int32)
 
 

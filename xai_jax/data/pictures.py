@@ -16,8 +16,8 @@ def fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
         raise ValueError(f"Expected a picture (H, W, 1 or 3) uint8, got {picture.shape} {picture.dtype}.")
     tall, wide = picture.shape[:2]
     scale = min(tall / height, wide / width)
-    top, left = (tall - height * scale) / 2, (wide - width * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
+    top, left = max(0, (tall - height * scale) / 2), max(0, (wide - width * scale) / 2)  # rounding may lead out
+    box = (left, top, wide - left, tall - top)
     image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
     resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
     return resized.reshape(height, width, picture.shape[2])

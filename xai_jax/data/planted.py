@@ -1,0 +1,123 @@
+"""Pictures with attributes that have nothing to do with what they show, as often in each class as is asked for.
+
+A data set of doctors of whom most are men teaches a network that men look like doctors. Here the strength of such a
+bias is known: TCAV (Kim et al. 2018) should find an attribute that goes with a class, and not one that goes with all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageDraw
+
+from xai_jax.data.datasets import Dataset, OnDisk, labeller
+from xai_jax.data.pictures import colour, fit, some, tint
+
+PICTURE, WHICH, DRAWING, CONCEPT = 1, 2, 3, 4  # streams of chance: the same pictures come with and without attributes
+FINER = 4  # attributes are drawn this many times larger, then reduced
+SIZE = 0.15  # radius of a badge or a star, as a share of the image's side
+CORNERS = ((0.2, 0.2), (0.2, 0.8), (0.8, 0.2), (0.8, 0.8))
+
+Pen = ImageDraw.ImageDraw
+Chances = Mapping[str, Sequence[float]]
+
+
+def _badge(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+    """A red disc with a white cross."""
+    radius = SIZE * side
+    pen.ellipse([*(place - radius), *(place + radius)], (*_varied((215, 30, 40), rng), 255))
+    long, short = 0.7 * radius, 0.22 * radius
+    for arm in ((long, short), (short, long)):
+        pen.rectangle([*(place - arm), *(place + arm)], (255, 255, 255, 255))
+
+
+def _star(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+    """A yellow star of five points, turned at random."""
+    turns = rng.uniform(0, 2 * np.pi) + np.arange(10) * np.pi / 5
+    radii = 1.2 * SIZE * side * np.where(np.arange(10) % 2, 0.42, 1)[:, None]
+    points = place + radii * np.stack([np.cos(turns), np.sin(turns)], 1)
+    pen.polygon(points.ravel().tolist(), (*_varied((250, 205, 40), rng), 255))
+
+
+def _frame(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+    """A border of any colour."""
+    shade = tuple(int(each) for each in colour(rng))
+    pen.rectangle([0, 0, side - 1, side - 1], None, (*shade, 255), round(side * rng.uniform(0.05, 0.09)))
+
+
+def _varied(shade, rng):
+    return np.clip(shade + rng.normal(0, 12, 3), 0, 255).astype(int).tolist()
+
+
+ATTRIBUTES: dict[str, Callable[[Pen, int, np.ndarray, Generator], None]] = {
+    "badge": _badge,
+    "star": _star,
+    "frame": _frame,
+}
+
+
+def planted(pictures: Dataset, chances: Chances, side: int, seed: int) -> OnDisk:
+    """Images (side, side, 3) uint8 of `pictures` with attributes, drawn when asked for, each from `seed` and its index.
+
+    `chances`: for an attribute, how likely it is in each class, for example {"badge": (0.9, 0.1, 0.1), "star": (0.5,
+    0.5, 0.5)}; each is drawn by itself. Raises ValueError for unknown attributes and for chances that are not one for
+    each class from 0 to 1.
+    """
+    _check(chances, len(pictures.classes), side)
+
+    def read(index):
+        picture, label = pictures[index]
+        streams = (np.random.default_rng([seed, index, stream]) for stream in (PICTURE, DRAWING))
+        return _image(picture, attributes(index, label, chances, seed), side, *streams), label
+
+    return OnDisk("planted attributes", len(pictures), read, pictures.classes, labeller(pictures))
+
+
+def attributes(index: int, label: int, chances: Chances, seed: int) -> tuple[str, ...]:
+    """What is planted in an image of `planted`: the truth."""
+    draws = np.random.default_rng([seed, index, WHICH]).random(len(ATTRIBUTES))
+    return tuple(
+        name for name, u in zip(ATTRIBUTES, draws, strict=True) if name in chances and u < chances[name][label]
+    )
+
+
+def association(chances: Sequence[float], label: int) -> float:
+    """How much likelier an attribute is in a class than in the others on average, from -1 to 1: the bias's strength."""
+    return chances[label] - (sum(chances) - chances[label]) / (len(chances) - 1)
+
+
+def images(pictures: Dataset, attribute: str | None, count: int, side: int, seed: int) -> np.ndarray:
+    """A concept: `count` different pictures, all with one attribute, or with none, (count, side, side, 3) uint8.
+
+    The same seed gives the same pictures with any attribute: take others for random sets. Raises ValueError for an
+    unknown attribute, and where there are not so many pictures.
+    """
+    shown = (attribute,) if attribute is not None else ()
+    _check(dict.fromkeys(shown, ()), 0, side)
+    found = np.empty((count, side, side, 3), np.uint8)
+    for number, index in enumerate(some(pictures, count, seed)):
+        streams = (np.random.default_rng([seed, number, CONCEPT, stream]) for stream in (PICTURE, DRAWING))
+        found[number] = _image(pictures[index][0], shown, side, *streams)
+    return found
+
+
+def _image(picture, shown, side, look, drawing):
+    image = Image.fromarray(tint(fit(picture, side, side), look)).convert("RGBA")
+    layer = Image.new("RGBA", (FINER * side,) * 2)
+    pen, order = ImageDraw.Draw(layer), drawing.permutation(len(CORNERS))
+    for number, (name, draw) in enumerate(ATTRIBUTES.items()):
+        place = FINER * side * (np.array(CORNERS[order[number]]) + drawing.uniform(-0.03, 0.03, 2))
+        if name in shown:
+            draw(pen, FINER * side, place, drawing)
+    return np.asarray(Image.alpha_composite(image, layer.reduce(FINER)).convert("RGB"))
+
+
+def _check(chances, classes, side):
+    if side < 12:
+        raise ValueError(f"Expected images of at least 12 pixels, got {side}.")
+    unknown = [name for name in chances if name not in ATTRIBUTES]
+    if unknown:
+        raise ValueError(f"Expected attributes out of {', '.join(ATTRIBUTES)}, got {', '.join(unknown)}.")
+    for name, each in chances.items():
+        if len(each) != classes or not all(0 <= value <= 1 for value in each):
+            raise ValueError(f"Expected {classes} chances from 0 to 1 of {name}, one for each class, got {each}.")
