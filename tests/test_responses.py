@@ -1,0 +1,228 @@
+"""Activations and gradients on disk: right, in batches, read back when nothing changed, and only then."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax.tree_util import Partial
+
+from xai_jax import adapt, network, responses, targets
+
+LAYERS = oracle.random_layers(3)
+NET = oracle.jax_network(LAYERS)
+X = np.random.default_rng(1).normal(size=(7, 17, 17, 3)).astype(np.float32)
+K = np.arange(7) % 5
+NAMES = ("relu1", "pool2", "dense9")
+
+
+WEIGHTS = jnp.asarray(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+IMAGES = np.random.default_rng(2).normal(size=(5, 2, 2, 3)).astype(np.float32)
+
+
+def tiny(weights=WEIGHTS, scale=1.0, first="hidden"):
+    def call(weights, x, relu=jax.nn.relu, tap=network.keep):
+        x = tap(first, relu(x.reshape(len(x), -1) @ weights))
+        return tap("logits", x[:, :4] - scale * x[:, 4:])
+
+    return Partial(call, weights)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Layers that were computed, call by call."""
+    seen, original = [], responses._compute
+
+    def counted(function, net, x, target, made, batch_size):
+        seen.append(tuple(made))
+        return original(function, net, x, target, made, batch_size)
+
+    monkeypatch.setattr(responses, "_compute", counted)
+    return seen
+
+
+def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
+    _, kept = network.capture(NET, X, NAMES)
+    found = responses.activations(NET, NAMES, X, tmp_path, batch_size=3)
+    for name in NAMES:
+        assert found[name].shape == (7, kept[name][0].size) and not found[name].flags.writeable
+        np.testing.assert_allclose(found[name], kept[name].reshape(7, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [targets.logit(K), targets.log_probability(2), targets.neuron("dense9", 3)])
+def test_gradients_are_those_of_the_head(target, tmp_path):
+    found = responses.gradients(NET, ("relu1", "conv5"), X, target, tmp_path, batch_size=3)
+    for name, slopes in found.items():
+        value = network.features(NET, name)(X)
+        head = network.head(NET, name, X)
+        expected = jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum())(value)
+        np.testing.assert_allclose(slopes, expected.reshape(7, -1), atol=1e-6)
+
+
+def test_gradients_agree_with_differences(tmp_path):
+    with jax.enable_x64(True):
+        x = jnp.asarray(X[:2], jnp.float64)
+        double = [tuple(v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in layer) for layer in LAYERS]
+        net = oracle.jax_network(double)
+        slopes = responses.gradients(net, "conv3", x, targets.logit(1), tmp_path)["conv3"]
+        value, head = network.features(net, "conv3")(x), network.head(net, "conv3", x)
+        step = 1e-6 * np.random.default_rng(4).normal(size=value.shape)
+        change = (head(value + step)[:, 1] - head(value - step)[:, 1]) / 2
+        np.testing.assert_allclose((slopes * step.reshape(2, -1)).sum(1), change, rtol=1e-5)
+
+
+def test_adapted_networks_work_as_they_are(tmp_path):
+    net = adapt.from_function(lambda x: jax.nn.relu(x.reshape(len(x), -1) @ WEIGHTS) @ WEIGHTS[:8])
+    name = next(name for name in network.layer_names(net, IMAGES) if name.startswith("relu"))
+    found = responses.activations(net, name, IMAGES, tmp_path)[name]
+    np.testing.assert_allclose(found, np.maximum(IMAGES.reshape(5, -1) @ np.asarray(WEIGHTS), 0), atol=1e-5)
+
+
+def test_what_is_there_is_not_computed_again(tmp_path, computed):
+    for layers in (["relu1"], ["relu1", "dense9"], ["dense9"]):
+        responses.activations(NET, layers, X, tmp_path)
+        responses.gradients(NET, layers, X, targets.logit(1), tmp_path)
+    assert computed == [("relu1",), ("relu1",), ("dense9",), ("dense9",)]
+
+
+CHANGES = {
+    "weights": (tiny(WEIGHTS + 1e-6), IMAGES, targets.logit(0)),
+    "program": (tiny(scale=0.6), IMAGES, targets.logit(0)),
+    "images": (tiny(), IMAGES + np.float32(1e-6), targets.logit(0)),
+    "order": (tiny(), IMAGES[::-1], targets.logit(0)),
+    "class": (tiny(), IMAGES, targets.logit(1)),
+    "classes": (tiny(), IMAGES, targets.logit(np.array([0, 0, 0, 0, 1]))),
+    "target": (tiny(), IMAGES, targets.probability(0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_that_changed_finds_an_old_answer(change, tmp_path, computed):
+    responses.gradients(tiny(), "hidden", IMAGES, targets.logit(0), tmp_path)
+    net, x, target = CHANGES[change]
+    found = responses.gradients(net, "hidden", x, target, tmp_path)["hidden"]
+    assert len(computed) == 2
+    fresh = responses.gradients(net, "hidden", x, target, tmp_path / "elsewhere")["hidden"]
+    np.testing.assert_array_equal(found, fresh)
+
+
+def test_a_name_that_moved_finds_no_old_answer(tmp_path):
+    """The program is the same, the layer another one."""
+
+    def call(first, second, weights, x, relu=jax.nn.relu, tap=network.keep):
+        x = tap(first, x.reshape(len(x), -1) @ weights)
+        return tap(second, relu(x))
+
+    found = []
+    for names in (("before", "after"), ("after", "before")):
+        net = Partial(lambda *given, names=names, **rest: call(*names, *given, **rest), WEIGHTS)
+        found.append(responses.activations(net, "before", IMAGES, tmp_path)["before"])
+    assert (found[0] < 0).any() and (found[1] >= 0).all()
+
+
+def test_weights_that_are_closed_over_count(tmp_path):
+    nets = [oracle.jax_network(oracle.random_layers(seed)) for seed in (0, 1)]
+    first, second = (responses.activations(net, "relu1", X, tmp_path)["relu1"] for net in nets)
+    assert np.abs(first - second).max() > 0.1
+    marks = [responses.fingerprint(net, X) for net in (*nets, oracle.jax_network(oracle.random_layers(0)))]
+    assert marks[0] == marks[2] != marks[1]
+
+
+def test_the_backward_rule_counts_where_the_forward_pass_is_the_same(tmp_path):
+    @jax.custom_vjp
+    def odd(x):
+        return x
+
+    odd.defvjp(lambda x: (x, None), lambda _, g: (3 * g,))
+
+    def call(last, weights, x, relu=jax.nn.relu, tap=network.keep):
+        return last(tap("hidden", x.reshape(len(x), -1) @ weights)) @ weights[:8]
+
+    nets = [
+        Partial(lambda *given, last=last, **rest: call(last, *given, **rest), WEIGHTS) for last in (odd, lambda x: x)
+    ]
+    first, second = (responses.gradients(net, "hidden", IMAGES, targets.logit(0), tmp_path)["hidden"] for net in nets)
+    np.testing.assert_allclose(first, 3 * second, rtol=1e-5)
+
+
+def test_the_mark_is_the_same_in_another_process():
+    code = (
+        "import sys; sys.path[:0] = ['tests', '.']; import jax; "
+        "jax.config.update('jax_numpy_dtype_promotion', 'strict'); import oracle, numpy as np; "
+        "from xai_jax import responses; net = oracle.jax_network(oracle.random_layers(3)); "
+        "print(responses.fingerprint(net, np.zeros((1, 17, 17, 3), np.float32)))"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert there == responses.fingerprint(NET, X)
+
+
+@pytest.mark.parametrize("length", [-10, 100, 0])
+def test_a_file_that_was_cut_off_is_computed_again(length, tmp_path, computed, caplog):
+    whole = np.array(responses.activations(NET, "relu1", X, tmp_path)["relu1"])
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:length])
+    np.testing.assert_array_equal(responses.activations(NET, "relu1", X, tmp_path)["relu1"], whole)
+    assert len(computed) == 2 and "damaged" in caplog.text
+
+
+def test_a_killed_run_leaves_no_answer(tmp_path, monkeypatch):
+    original, calls = responses.targets.check_logits, []
+
+    def killed(logits):
+        calls.append(len(logits))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(logits)
+
+    monkeypatch.setattr(responses.targets, "check_logits", killed)
+    with pytest.raises(KeyboardInterrupt):
+        responses.activations(NET, "relu1", X, tmp_path, batch_size=3)
+    assert not list(tmp_path.iterdir())
+    found = responses.activations(NET, "relu1", X, tmp_path, batch_size=3)["relu1"]
+    np.testing.assert_allclose(found, network.features(NET, "relu1")(X).reshape(7, -1), atol=1e-6)
+
+
+def softmaxed(x, relu=jax.nn.relu, tap=network.keep):
+    return jax.nn.softmax(NET(x, relu, tap))
+
+
+def broken(x, relu=jax.nn.relu, tap=network.keep):
+    logits = NET(x, relu, tap)
+    tap("broken", jnp.where(x.mean((1, 2, 3)) > 100, jnp.inf, 0.0)[:, None])
+    return logits
+
+
+@pytest.mark.parametrize(
+    "net, layers, x, target, words",
+    [
+        (NET, "relu9", X, targets.logit(0), "Did you mean"),
+        (NET, (), X, targets.logit(0), "a layer or more"),
+        (NET, "relu1", X[0], targets.logit(0), "leading axis"),
+        (NET, "relu1", X[:0], targets.logit(0), "at least one image"),
+        (NET, "relu1", X[..., :2], targets.logit(0), "network can read"),
+        (NET, "relu1", np.where(X > 2.5, np.nan, X), targets.logit(0), "finite images"),
+        (NET, "relu1", X, targets.logit(5), "between 0 and 4"),
+        (NET, "relu1", X, targets.logit(np.zeros(3, int)), "one for each of 7"),
+        (softmaxed, "relu1", X, targets.logit(0), "probabilities"),
+    ],
+)
+def test_what_does_not_fit_is_refused(net, layers, x, target, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        responses.gradients(net, layers, x, target, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_activations_that_are_not_finite_are_named(tmp_path):
+    x = np.concatenate([X, X[:1] + 200])
+    with pytest.raises(ValueError, match="layer 'broken', got NaN or infinity for image 7"):
+        responses.activations(broken, "broken", x, tmp_path, batch_size=3)
+
+
+def test_images_on_both_sides_are_found():
+    own, others = responses.digests(X[:3]), responses.digests(X[2:])
+    with pytest.raises(ValueError, match="'stripes' among the 'random images'.* got 1, the first of them its number 2"):
+        responses.refuse_shared("stripes", own, "random images", others)
+    responses.refuse_shared("stripes", own[:2], "random images", others)

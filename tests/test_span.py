@@ -1,0 +1,68 @@
+"""Inner products in blocks, and coordinates that keep them, against plain NumPy."""
+
+import numpy as np
+import pytest
+
+from xai_jax import span
+
+RNG = np.random.default_rng(0)
+PARTS = [RNG.normal(size=(count, 900)).astype(np.float32) for count in (70, 1, 90)]
+WHOLE = np.concatenate(PARTS).astype(np.float64)
+
+
+@pytest.mark.parametrize("size", [2**26, 8 * 161 * 128])
+def test_products_are_those_of_all_examples(size, monkeypatch):
+    monkeypatch.setattr(span, "BYTES", size)
+    np.testing.assert_allclose(span.examples(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
+    first = RNG.normal(size=(3, 900)).astype(np.float32)
+    np.testing.assert_allclose(span.inner(first, PARTS), first.astype(np.float64) @ WHOLE.T, rtol=1e-12, atol=1e-10)
+
+
+def test_only_products_that_a_group_needs_are_there(monkeypatch):
+    monkeypatch.setattr(span, "TILE", 64)
+    groups = [np.array([0, 3, 130]), np.arange(64, 70)]
+    found = span.examples(PARTS, groups).products
+    expected = WHOLE @ WHOLE.T
+    known = ~np.isnan(found)
+    for rows in groups:
+        assert known[np.ix_(rows, rows)].all()
+    assert not known[0, 70] and not known[70, 150] and known.mean() < 0.6
+    np.testing.assert_allclose(found[known], expected[known], rtol=1e-12, atol=1e-10)
+
+
+def test_sums_are_those_of_the_examples():
+    rows, weights = np.array([0, 70, 71, 160, 0]), np.arange(1.0, 6.0)
+    np.testing.assert_allclose(span.combined(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
+
+
+@pytest.mark.parametrize("copies", [0, 3])
+@pytest.mark.parametrize("d", [900, 12])
+def test_coordinates_keep_inner_products(d, copies):
+    x = RNG.normal(size=(20, d)) + 2
+    x[:copies] = x[copies : 2 * copies]
+    z, back = span.coordinates(x @ x.T, d)
+    assert z.shape == (20, 21 if d > 21 else d) and back.shape == (20, min(d, 20 - copies))
+    np.testing.assert_allclose(z @ z.T, x @ x.T, atol=1e-9)
+    coefficients = RNG.normal(size=z.shape[1])
+    direction = x.T @ back @ coefficients[: back.shape[1]]
+    np.testing.assert_allclose(x @ direction, z @ coefficients, atol=1e-9)
+
+
+@pytest.mark.parametrize("x", [np.zeros((5, 8)), np.ones((5, 8)), np.tile(RNG.normal(size=(1, 8)), (5, 1))])
+def test_examples_that_are_all_the_same_are_refused(x):
+    with pytest.raises(ValueError, match="same for all examples. Usual causes: a dead layer"):
+        span.coordinates(x @ x.T, 8)
+
+
+@pytest.mark.parametrize(
+    "parts, words",
+    [
+        ([], "of one layer"),
+        ([PARTS[0], PARTS[0][:, :5]], "of one layer"),
+        ([PARTS[0][0]], "of one layer"),
+        ([np.where(PARTS[0] > 3.5, np.nan, PARTS[0])], "finite activations.*0 to 127"),
+    ],
+)
+def test_what_does_not_fit_is_refused(parts, words):
+    with pytest.raises(ValueError, match=words):
+        span.examples(parts)

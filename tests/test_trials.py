@@ -1,0 +1,59 @@
+"""Who is told from whom: sizes, no image on both sides, seeds, and what is refused."""
+
+import numpy as np
+import pytest
+
+from xai_jax import trials
+
+SIZES = {"stripes": 6, "dots": 4, "meshes": 6}
+
+
+def test_runs_are_against_other_random_images():
+    first, second = trials.plan(SIZES, 60, runs=7, controls=3, seed=1)
+    assert list(first.shown) == ["stripes", "meshes"] and list(second.shown) == ["dots"]
+    np.testing.assert_array_equal(first.shown["meshes"], np.arange(10, 16))
+    for trial, size in ((first, 6), (second, 4)):
+        controls = np.concatenate(trial.controls)
+        assert len(trial.negatives) == 7 and {len(rows) for rows in trial.negatives + trial.controls} == {size}
+        assert len(set(controls)) == 3 * size and controls.min() >= 16 and controls.max() < 76
+        for rows in trial.negatives:
+            assert len(set(rows)) == size and rows.min() >= 16 and not set(rows) & set(controls)
+        assert len({tuple(sorted(rows)) for rows in trial.negatives}) == 7
+
+
+def test_relative_runs_are_against_the_other_concepts():
+    planned = trials.plan_relative(SIZES, 20, runs=5, controls=3)
+    assert [list(trial.shown) for trial in planned] == [["stripes"], ["dots"], ["meshes"]]
+    for trial in planned:
+        ((name, rows),) = trial.shown.items()
+        others = set(range(16)) - set(rows)
+        assert all(set(negative) <= others and len(negative) == SIZES[name] for negative in trial.negatives)
+        assert all(16 <= row < 36 for control in trial.controls for row in control)
+    two = trials.plan_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
+    assert [len(rows) for rows in two[0].negatives] == [4, 4]
+
+
+def test_seeds_decide():
+    for plan in (trials.plan, trials.plan_relative):
+        first, again, other = (plan(SIZES, 60, 3, 2, seed) for seed in (0, 0, 1))
+        for a, b, c in zip(first, again, other, strict=True):
+            np.testing.assert_array_equal(a.negatives, b.negatives)
+            np.testing.assert_array_equal(a.controls, b.controls)
+            assert (np.array(a.negatives) != np.array(c.negatives)).any()
+
+
+@pytest.mark.parametrize(
+    "plan, given, words",
+    [
+        (trials.plan, ({}, 60, 3, 2), "a concept or more"),
+        (trials.plan, (SIZES, 60, 0, 2), "a run or more"),
+        (trials.plan, (SIZES, 60, 3, -1), "0 controls or more"),
+        (trials.plan, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
+        (trials.plan, (SIZES, 29, 3, 3), "Expected 30 random images, 3 times 6 .* got 29"),
+        (trials.plan_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
+        (trials.plan_relative, (SIZES, 11, 3, 2), "Expected 12 random images"),
+    ],
+)
+def test_too_little_is_refused(plan, given, words):
+    with pytest.raises(ValueError, match=words):
+        plan(*given)
