@@ -32,6 +32,12 @@ def test_a_generator_gives_the_middle_in_the_networks_units():
     np.testing.assert_allclose(GENERATE(CODES), (images[:, 1:18] + 0.5) / 2, rtol=1e-5)
 
 
+def test_values_stay_within_those_of_pictures():
+    images, lower, upper = np.asarray(GENERATE(CODES)), np.float32([-0.5, 0, -1]), np.float32([0.5, 1, 0.2])
+    found = dgn.within(GENERATE, lower, upper)(CODES)
+    np.testing.assert_array_equal(found, np.minimum(np.maximum(images, lower), upper))
+
+
 def gradient(code, k):
     return np.asarray(jax.grad(lambda c: NET(GENERATE(c[None]))[0, k])(jnp.asarray(code, jnp.float32)), np.float64)
 

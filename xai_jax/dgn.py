@@ -107,6 +107,18 @@ def _cropped(size, generator, deviation, shift, codes):
     return (images[:, top : top + size[0], left : left + size[1]] + shift) / deviation
 
 
+def within(generate: Generate, lower: Array, upper: Array) -> Partial:
+    """A generator whose values stay within `lower` and `upper`, the network's input for black and white.
+
+    The papers' code cuts images only when they are saved, by which they may lose what excites the network.
+    """
+    return Partial(_within, as_partial(generate), *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
+
+
+def _within(generate, lower, upper, codes):
+    return jnp.clip(generate(codes), lower, upper)
+
+
 def noise(key: Array, shape: tuple[int, ...]) -> Array:
     """Codes to start from: standard normal, as in the papers' code."""
     return jax.random.normal(key, shape)

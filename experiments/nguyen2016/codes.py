@@ -19,9 +19,15 @@ SURE = 0.99  # confidence that is asked for
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
-    """The generator and the explained network that `config` names: `generator`, `generator_weights`, `weights`."""
+    """The generator and the explained network that `config` names: `generator`, `generator_weights`, `weights`.
+
+    The generator's images are cut to what pictures can show while codes are found.
+    """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
-    return generator, models.load(generator.network, config.weights)
+    model = models.load(generator.network, config.weights)
+    deviation, shift = models.units(model, (0.0,))
+    generate = dgn.within(generator.generate, shift / deviation, (255 + shift) / deviation)
+    return generator._replace(generate=generate), model
 
 
 def preferred(

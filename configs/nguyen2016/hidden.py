@@ -1,0 +1,71 @@
+"""Preferred inputs of the units of every layer, beside their top images (Nguyen et al. 2016, DGN-AM).
+
+    python -m experiments.nguyen2016.hidden \\
+        --config=configs/nguyen2016/hidden.py:default --workdir=results/nguyen2016/hidden
+
+smoke: seconds. default: two minutes on 2 cores, and once about 25 minutes to train the network, another one that
+judges, and the generator. paper: hours on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet
+that judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
+    generator_weights: str = ""  # the path of a file; nothing means trained on first use
+    weights: str = "pretrained"  # of the network, or the path of a checkpoint
+    judge: str = "fashion_allcnn"  # a network that was trained by itself
+    judge_weights: str = "pretrained"  # or the path of a checkpoint
+    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    data: str = "fashion_mnist"  # natural images that are searched
+    split: str = "test"
+    images: int = 10_000  # how many there are, for the dry run
+    # Before they are rectified, as in the code: else no gradient would reach a unit that is silent at the start
+    layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "fc6", "fc7", "fc8")
+    k: int = 9  # strongest natural images of a unit
+    shown: int = 8  # units of each layer in the figures, chosen at random
+    rate: float = 0.1  # as in classes.py
+    steps: int = 200
+    keep: float = 0.99  # that codes are multiplied by at each step
+    batch: int = 256  # codes, or images searched, at once: no layer here has more units
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        generator="digits_conv2",
+        judge="digits",
+        features="relu2",
+        data="digits",
+        images=360,
+        layers=("conv1", "conv2", "logits"),
+        shown=4,
+        rate=2.0,
+        steps=30,
+        batch=32,
+    ),
+    "default": Config(),
+    "paper": Config(
+        generator="caffenet_fc6",
+        generator_weights="generator.caffemodel",
+        weights="bvlc_reference_caffenet.caffemodel",
+        judge="googlenet",
+        judge_weights="googlenet.pth",
+        features="inception5b",
+        data="imagenet2012",
+        split="validation",
+        images=50_000,
+        layers=("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"),
+        rate=8.0,
+        batch=128,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]
