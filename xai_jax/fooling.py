@@ -118,19 +118,27 @@ class Direct:
 
     def vary(self, key, first, second, generation):
         mixing, spreading, picking, moving = jax.random.split(key, 4)
-        u = jax.random.uniform(spreading, first.shape)
-        spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (self.crossover + 1))
-        mixed = ((1 + spread) * first + (1 - spread) * second) / 2
         mix = jax.random.bernoulli(mixing, self.mixed, (len(first), 1, 1, 1))
-        child = jnp.where(mix, mixed, first)
+        u = jax.random.uniform(spreading, first.shape)
+        child = jnp.where(mix, binary_crossover(u, self.crossover, first, second), first)
         rate = self.rate * 0.5 ** (generation // self.halving).astype(child.dtype)
-        u = jax.random.uniform(moving, first.shape)
-        root = 1 / (self.mutation + 1)
-        move = jnp.where(u < 0.5, (2 * u) ** root - 1, 1 - (2 * (1 - u)) ** root)
-        return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < rate, child + move, child), 0, 1)
+        moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation)
+        return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < rate, moved, child), 0, 1)
 
     def express(self, described):
         return described
+
+
+def binary_crossover(u: Array, exponent: float, first: Array, second: Array) -> Array:
+    """Deb's simulated binary crossover: the first of two children, by chances `u` in [0, 1)."""
+    spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (exponent + 1))
+    return ((1 + spread) * first + (1 - spread) * second) / 2
+
+
+def polynomial_mutation(u: Array, exponent: float) -> Array:
+    """Deb's polynomial mutation: how far values of [0, 1] move, by chances `u` in [0, 1)."""
+    root = 1 / (exponent + 1)
+    return jnp.where(u < 0.5, (2 * u) ** root - 1, 1 - (2 * (1 - u)) ** root)
 
 
 class Elites(NamedTuple):

@@ -1,0 +1,257 @@
+"""CPPNs: what they draw and how they change, against loops in NumPy; evolution with them, resuming, and errors."""
+
+import colorsys
+import functools
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xai_jax import cppn, fooling, optimize
+from xai_jax.cppn import CPPN, INPUTS
+
+KEY = jax.random.key(0)
+COUNT, NODES = 40, 5
+GREY = CPPN((4, 6, 1), NODES)
+
+
+def net(x, relu=jax.nn.relu, tap=lambda name, value: value):
+    TRACED.append(x.shape)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=(24, 3)).astype("f"))
+    return tap("logits", relu(x.reshape(len(x), -1) - 0.3) @ weights)
+
+
+TRACED = []
+
+
+@functools.cache
+def grown(generations=8):
+    """Networks after some generations of mutation without selection."""
+    genes, vary = GREY.begin(KEY, COUNT), _vary()
+    for n in range(generations):
+        genes = vary(jax.random.key(n), genes, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), genes))
+    return jax.tree.map(np.asarray, genes)
+
+
+@functools.cache
+def _vary():
+    return jax.jit(lambda key, first, second: GREY.vary(key, first, second, jnp.int32(0)))
+
+
+def changed(change, genes):
+    """Each of the networks after one mutation."""
+    keys = jax.random.split(jax.random.key(9), COUNT)
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(change))(keys, genes))
+
+
+def one(genes, n):
+    return jax.tree.map(lambda leaf: leaf[n], genes)
+
+
+def links(genes):
+    """{(source, target): weight} with hidden nodes and outputs by name."""
+    hidden = len(genes.present)
+    sources = [f"in{s}" for s in range(INPUTS)] + [f"h{h}" for h in range(hidden)]
+    targets = [f"h{h}" for h in range(hidden)] + [f"out{o}" for o in range(len(genes.function) - hidden)]
+    return {(sources[s], targets[t]): genes.weight[t, s] for t, s in np.argwhere(genes.linked)}
+
+
+def functions(genes):
+    hidden = len(genes.present)
+    return {f"h{n}" if n < hidden else f"out{n - hidden}": kind for n, kind in enumerate(genes.function)}
+
+
+def drawn(edges, kinds, shape):
+    """The image of a network, by recursion from the outputs and the formulas of the functions."""
+    y, x = np.meshgrid(*(2 * np.arange(side) / (side - 1) - 1 for side in shape[:2]), indexing="ij")
+    inputs = x, y, np.hypot(x, y), np.ones_like(x)
+
+    @functools.cache
+    def value(name):
+        if name.startswith("in"):
+            return inputs[int(name[2:])]
+        total = sum((20 * (w - 0.5) * value(s) for (s, t), w in edges.items() if t == name), np.zeros_like(x))
+        forms = np.sin, lambda v: 2 / (1 + np.exp(-v)) - 1, lambda v: np.exp(-(v**2)), lambda v: np.clip(v, -3, 3) / 3
+        return forms[kinds[name]](np.float64(total))
+
+    return np.stack([abs(value(f"out{o}")) for o in range(shape[2])], -1)
+
+
+def test_images_are_what_the_networks_give_at_each_pixel():
+    genes = grown()
+    assert genes.present.sum() > COUNT
+    images = jax.jit(GREY.express)(genes)
+    for n in range(COUNT):
+        expected = drawn(links(one(genes, n)), functions(one(genes, n)), GREY.shape)
+        np.testing.assert_allclose(images[n], expected, atol=1e-3)
+
+
+def test_colours_are_hue_lightness_and_saturation():
+    images = np.random.default_rng(0).uniform(0, 1, (2, 5, 3, 3)).astype("f")
+    images[0, 0] = [[0, 0, 1], [1, 1, 1], [0.5, 0.5, 0]]
+    expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, images)
+    np.testing.assert_allclose(cppn.rgb(jnp.asarray(images)), expected, atol=1e-5)
+    encoding = CPPN((4, 3, 3), hidden=2)
+    genes = encoding.begin(KEY, 3)
+    hls = np.stack([drawn(links(one(genes, n)), functions(one(genes, n)), encoding.shape) for n in range(3)])
+    expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, hls)
+    np.testing.assert_allclose(encoding.express(genes), expected, atol=1e-3)
+
+
+def test_networks_start_without_hidden_nodes():
+    genes = jax.tree.map(np.asarray, CPPN((4, 4, 3), hidden=7).begin(KEY, 50))
+    assert not genes.present.any()
+    expected = {(f"in{s}", f"out{o}") for s in range(INPUTS) for o in range(3)}
+    assert all(set(links(one(genes, n))) == expected for n in range(50))
+    assert set(np.unique(genes.function)) == {0, 1, 2, 3}
+    assert 0.45 < genes.weight.mean() < 0.55 and 0 <= genes.weight.min() and genes.weight.max() <= 1
+
+
+def possible(genes):
+    """Ends of all links that there could be."""
+    there = [f"h{h}" for h in np.flatnonzero(genes.present)]
+    before = [f"in{s}" for s in range(INPUTS)]
+    inner = {(s, t) for n, t in enumerate(there) for s in before + there[:n]}
+    return inner | {(s, "out0") for s in before + there}
+
+
+def test_links_lead_on_between_nodes_that_are_there():
+    genes = grown(20)
+    assert genes.present.all(1).any() and genes.linked.sum((1, 2)).max() > 10
+    for n in range(COUNT):
+        assert set(links(one(genes, n))) <= possible(one(genes, n))
+
+
+def test_one_more_link():
+    before, more = grown(), 0
+    after = changed(cppn._link, before)
+    for n in range(COUNT):
+        old, new = links(one(before, n)), links(one(after, n))
+        assert old.items() <= new.items() and set(new) - set(old) <= possible(one(before, n))
+        assert len(new) - len(old) == bool(possible(one(before, n)) - set(old))
+        more += len(new) - len(old)
+    assert more > 20
+
+
+def test_one_link_less():
+    before, after = grown(), changed(cppn._unlink, grown())
+    for n in range(COUNT):
+        old, new = links(one(before, n)), links(one(after, n))
+        assert new.items() <= old.items() and len(old) - len(new) == bool(old)
+
+
+def test_a_node_takes_the_place_of_a_link():
+    weights = np.random.default_rng(2).uniform(0, 1, grown().weight.shape).astype("f")  # no two are the same
+    before, checked = grown()._replace(weight=weights), 0
+    after = changed(cppn._insert, before)
+    images = jax.jit(GREY.express)(after)
+    for n in range(COUNT):
+        old, new = one(before, n), one(after, n)
+        if old.present.all() or not old.linked.any():
+            jax.tree.map(np.testing.assert_array_equal, old, new)
+            continue
+        ((weight, _),) = (Counter(links(new).values()) - Counter(links(old).values())).items()
+        ((source, target),) = [ends for ends, w in links(old).items() if w == weight]
+        (kind,) = Counter(new.function[:NODES][new.present]) - Counter(old.function[:NODES][old.present])
+        edges = {ends: w for ends, w in links(old).items() if w != weight}
+        edges |= {(source, "new"): weight, ("new", target): weight}
+        expected = drawn(edges, functions(old) | {"new": kind}, GREY.shape)
+        np.testing.assert_allclose(images[n], expected, atol=1e-3)
+        checked += 1
+    assert checked > 15
+
+
+def test_a_node_goes_with_its_links():
+    before, after = grown(), changed(cppn._remove, grown())
+    assert before.present.any(1).sum() > 15
+    for n in range(COUNT):
+        old, new = one(before, n), one(after, n)
+        gone = [f"h{h}" for h in np.flatnonzero(old.present & ~new.present)]
+        assert len(gone) == old.present.any()
+        assert links(new) == {ends: w for ends, w in links(old).items() if not set(gone) & set(ends)}
+
+
+def test_a_link_moves_one_of_its_ends():
+    before, after, moved = grown(), changed(cppn._move, grown()), []
+    for n in range(COUNT):
+        old, new = links(one(before, n)), links(one(after, n))
+        assert set(new) <= possible(one(before, n)) and len(new) == len(old)
+        if old != new:
+            ((there, weight),), ((here, same),) = old.items() - new.items(), new.items() - old.items()
+            assert weight == same and (there[0] == here[0]) != (there[1] == here[1])
+            moved.append(there[0] == here[0])
+    assert len(moved) > 20 and 3 < sum(moved) < len(moved) - 3
+
+
+def deb(u, eta):
+    return (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (eta + 1))
+
+
+def test_weights_move_as_debs_do():
+    genes = one(grown(), 3)
+    found = cppn._disturb(KEY, genes, 0.3, 15.0)
+    picking, moving = jax.random.split(KEY)
+    picks, moves = (np.asarray(jax.random.uniform(key, genes.weight.shape)) for key in (picking, moving))
+    for at in np.ndindex(*genes.weight.shape):
+        expected = genes.weight[at] + deb(moves[at], 15) * (picks[at] < 0.3)
+        assert found.weight[at] == pytest.approx(min(max(expected, 0), 1), abs=1e-5)
+    np.testing.assert_array_equal(found.linked, genes.linked)
+
+
+def test_parents_mix_the_weights_of_links_that_both_have():
+    genes, other = one(grown(), 3), one(grown(), 4)
+    found = cppn._mix(KEY, genes, other, 10.0)
+    chances = np.asarray(jax.random.uniform(KEY, genes.weight.shape))
+    both = genes.linked & other.linked
+    assert 0 < both.sum() < genes.linked.sum()
+    for at in np.ndindex(*both.shape):
+        u = chances[at]
+        beta = (2 * u if u <= 0.5 else 1 / (2 * (1 - u))) ** (1 / 11)
+        mixed = 0.5 * ((1 + beta) * genes.weight[at] + (1 - beta) * other.weight[at])
+        expected = min(max(mixed, 0), 1) if both[at] else genes.weight[at]
+        assert found.weight[at] == pytest.approx(expected, abs=1e-5)
+
+
+def test_mutations_come_as_often_as_asked():
+    genes = jax.tree.map(lambda leaf: np.repeat(leaf[:1], COUNT, 0), grown())
+    runs = [_vary()(jax.random.key(n), genes, genes) for n in range(50)]
+    after = jax.tree.map(lambda *leaves: np.concatenate(leaves), *runs)
+    nodes = after.present.sum(1) - genes.present[0].sum()
+    assert 1 < genes.present[0].sum() < NODES
+    assert (nodes > 0).mean() == pytest.approx(0.5 * 0.8, abs=0.04)  # 0.8: nor is one removed
+    assert (nodes < 0).mean() == pytest.approx(0.2 * 0.5, abs=0.03)
+    outputs = after.function[:, NODES] != genes.function[0, NODES]
+    assert outputs.mean() == pytest.approx(0.1 * 0.75, abs=0.02)  # a quarter draw the same function
+
+
+def test_evolution_is_one_compiled_program_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+    run = functools.partial(fooling.evolve, net, GREY, 60, KEY, 20)
+    TRACED.clear()
+    whole, history = run()
+    assert TRACED == [(20, 4, 6, 1)] * 3  # checked, begun, and one program for a generation
+    assert (np.diff(history, axis=0) >= 0).all() and (np.asarray(whole.confidence) > history[0]).any()
+    shown = np.asarray(jax.nn.softmax(net(GREY.express(whole.x))))[range(3), range(3)]
+    np.testing.assert_allclose(whole.confidence, shown, rtol=1e-4)
+    original, seen = optimize._refuse_divergence, []
+
+    def killed(terms, start):
+        seen.append(start)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        original(terms, start)
+
+    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(saved=tmp_path / "elites.npz")
+    again, found = run(saved=tmp_path / "elites.npz")
+    assert seen == [0, 25, 25, 50]
+    jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
+
+
+@pytest.mark.parametrize("arguments", [((4, 4, 2),), ((4, 4, 1), 0)])
+def test_other_channels_are_refused(arguments):
+    with pytest.raises(ValueError, match="1 or 3 channels and a hidden node"):
+        CPPN(*arguments)
