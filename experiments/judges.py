@@ -65,12 +65,12 @@ def features(represent: Callable | Partial, x: Array) -> np.ndarray:
     return found.mean((1, 2)) if found.ndim == 4 else found
 
 
-def numbers(judged: dict[str, np.ndarray]) -> list[Number]:
-    """What `judgements` found, beside the same of natural images."""
+def numbers(judged: dict[str, np.ndarray], of: str = "") -> list[Number]:
+    """What `judgements` found, beside the same of natural images; `of`, such as ", from noise", ends their names."""
     return [
-        Number.mean("share of images on which another network agrees", judged["agrees"]),
-        Number.mean("distance to the nearest natural image, natural ones' = 1", judged["distance"]),
-        Number.mean("the same of other natural images", judged["natural distance"]),
-        Number("Frechet distance from natural images", float(judged["frechet"])),
-        Number("the same of as many other natural images", float(judged["natural frechet"])),
+        Number.mean(f"share of images on which another network agrees{of}", judged["agrees"]),
+        Number.mean(f"distance to the nearest natural image, natural ones' = 1{of}", judged["distance"]),
+        Number.mean(f"the same of other natural images{of}", judged["natural distance"]),
+        Number(f"Frechet distance from natural images{of}", float(judged["frechet"])),
+        Number(f"the same of as many other natural images{of}", float(judged["natural frechet"])),
     ]

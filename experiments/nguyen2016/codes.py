@@ -1,5 +1,6 @@
 """What the experiments with codes share: preferred inputs of any targets, as pictures, and a dry run's steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from scipy import stats
 
-from experiments import dry
+from experiments import dry, runner
 from xai_jax import dgn, models, network, targets
+from xai_jax.data.datasets import Dataset
 from xai_jax.dgn import DGN, Montavon
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.targets import Target
 
 SURE = 0.99  # confidence that is asked for
+LEVEL = 0.05  # of all tests
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
@@ -25,9 +29,13 @@ def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
     """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     model = models.load(generator.network, config.weights)
+    return generator._replace(generate=dgn.within(generator.generate, *limits(model))), model
+
+
+def limits(model: LoadedModel) -> tuple[Array, Array]:
+    """The network's input for black and for white, of one value for each channel."""
     deviation, shift = models.units(model, (0.0,))
-    generate = dgn.within(generator.generate, shift / deviation, (255 + shift) / deviation)
-    return generator._replace(generate=generate), model
+    return shift / deviation, (255 + shift) / deviation
 
 
 def preferred(
@@ -72,6 +80,31 @@ def confidence(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """The median of values (N,) over the rows of each class that there is."""
     return np.array([np.median(values[classes == k]) for k in np.unique(classes)])
+
+
+def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
+    """Whether the first of each pair (N,) is larger, by Wilcoxon's signed-rank test, and how this is said.
+
+    None where the test cannot tell.
+    """
+    if np.array_equal(first, second):
+        return None, f"no difference in {len(first)}"
+    up, down = (stats.wilcoxon(first, second, alternative=side).pvalue for side in ("greater", "less"))
+    held = True if up < LEVEL else False if down < LEVEL else None
+    return held, f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
+
+
+def members(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
+    """Numbers of the first images of each class. Raises UserError where there are too few."""
+    found = {k: [] for k in classes}
+    for i in range(len(data)):
+        label = data[i][1]
+        if label in found and len(found[label]) < count:
+            found[label].append(i)
+        if all(len(each) == count for each in found.values()):
+            return list(found.values())
+    fewest = min(map(len, found.values()))
+    raise runner.UserError(f"Expected {count} images of each class, got {fewest} of one; choose a smaller config.pool.")
 
 
 def independent(config: Any) -> bool:

@@ -1,0 +1,75 @@
+"""Facets of classes, from the codes of different images (Nguyen et al. 2016, DGN-AM).
+
+    python -m experiments.nguyen2016.facets \\
+        --config=configs/nguyen2016/facets.py:default --workdir=results/nguyen2016/facets
+
+smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, another one that judges,
+and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet that
+judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
+    generator_weights: str = ""  # the path of a file; nothing means trained on first use
+    weights: str = "pretrained"  # of the network, or the path of a checkpoint
+    judge: str = "fashion_allcnn"  # a network that was trained by itself
+    judge_weights: str = "pretrained"  # or the path of a checkpoint
+    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    data: str = "fashion_mnist"
+    split: str = "test"  # natural images to compare with
+    natural: int = 2000  # of them
+    starts_from: str = "train"  # the split whose images give codes to start from
+    classes: tuple[int, ...] = tuple(range(10))
+    pool: int = 300  # images of each class, out of which facets are chosen
+    facets: int = 5  # of each class
+    averaged: int = 15  # images whose mean code is a start
+    shown: int = 3  # classes in the figure, the first
+    rate: float = 0.1  # from noise, as in classes.py
+    steps: int = 200
+    careful_rate: float = 0.0125  # from images: an eighth of the rate from noise, as in the code (1 and 8)
+    careful_steps: int = 30  # the code's
+    batch: int = 100  # codes at once
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        generator="digits_conv2",
+        judge="digits",
+        features="relu2",
+        data="digits",
+        natural=200,
+        pool=50,
+        facets=3,
+        averaged=5,
+        rate=2.0,
+        steps=30,
+        careful_rate=0.25,
+        careful_steps=10,
+    ),
+    "default": Config(),
+    "paper": Config(
+        generator="caffenet_fc6",
+        generator_weights="generator.caffemodel",
+        weights="bvlc_reference_caffenet.caffemodel",
+        judge="googlenet",
+        judge_weights="googlenet.pth",
+        features="inception5b",
+        data="imagenet2012",
+        split="validation",
+        classes=(945, 643, 624, 304, 629, 437),  # of the papers' scripts; the first is the one they start from an image
+        rate=8.0,
+        careful_rate=1.0,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,199 @@
+"""Pictures that excite two units at once (Nguyen et al. 2016)."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import dry, runner
+from experiments.nguyen2016 import codes
+from experiments.runner import Claim, Number
+from xai_jax import models, network, plots, targets
+from xai_jax.dgn import DGN
+
+MOST = 0.9  # share of pairs that is asked for
+
+
+def run(config: Any, run: runner.Run) -> None:
+    """Finds codes for every pair of classes and for every class alone, and asks two networks what they see."""
+    generator, model = codes.load(config)
+    judge = models.load(config.judge, config.judge_weights)
+    found = run.stage("codes", partial(preferred, generator, model, config))
+    seen = run.stage("seen", partial(answers, model, judge, found["images"], config))
+    table = measures(found["logits"], seen, config)
+    run.figure("combine", *pictures(model, found["images"], config))
+    run.figure("measures", *heatmaps(model, table, config))
+    report(run, table, config)
+
+
+def pairs(config: Any) -> np.ndarray:
+    """(P, 2) positions in `config.classes`: each with itself, and with all that follow."""
+    return np.stack(np.triu_indices(len(config.classes)), axis=1)
+
+
+def preferred(generator, model, config):
+    """Pictures (P, starts, H, W, C) for all pairs, and the network's logits of them (P, starts, K).
+
+    Of a class with itself the sum of logits is twice the one, which makes the same steps as the one.
+    """
+    both = np.array(config.classes)[np.repeat(pairs(config), config.starts, axis=0)]
+    target = targets.logit(both[:, 0]) + targets.logit(both[:, 1])
+    form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
+    found = codes.preferred(
+        generator, model, target, codes.noise(generator, len(both), config.seed), form, config.batch
+    )
+    return {name: array.reshape(-1, config.starts, *array.shape[1:]) for name, array in found.items()}
+
+
+def answers(model, judge, images, config):
+    """Logits (P, starts, K) of the judge, and of both networks for blends, which are means of two single pictures."""
+    first, second = (images[single_of(config)[pairs(config)[:, side]]] for side in (0, 1))
+    shape = images.shape[:2]
+    made, blends = (array.reshape(-1, *images.shape[2:]) for array in (images, (first + second) / 2))
+    blends = codes.pictured(model, blends)
+
+    def judged(x):
+        return network.call(judge.net, judge.preprocess(list(model.to_pixels(x)))).reshape(*shape, -1)
+
+    blended = network.call(model.net, blends).reshape(*shape, -1)
+    return {"judged": judged(made), "blended": blended, "judged blended": judged(blends)}
+
+
+def single_of(config: Any) -> np.ndarray:
+    """For each class, which pair is it alone."""
+    return np.flatnonzero(pairs(config)[:, 0] == pairs(config)[:, 1])
+
+
+def two(logits: np.ndarray, config: Any) -> np.ndarray:
+    """For how many starts the two likeliest classes are the pair's, a share for each pair of different classes."""
+    where = pairs(config)
+    different = where[:, 0] != where[:, 1]
+    wanted = np.sort(np.array(config.classes)[where], axis=1)[:, None]
+    likeliest = np.sort(np.argsort(logits, axis=-1)[..., -2:], axis=-1)
+    return (likeliest == wanted).all(-1).mean(1)[different]
+
+
+def measures(logits: np.ndarray, seen: dict[str, np.ndarray], config: Any) -> dict[str, np.ndarray]:
+    """What both units keep, and who sees both classes.
+
+    "kept": (K, K), the logit of class a in pictures for a and b as a share of that in pictures for a alone, by means
+    over starts. The others are shares of starts for each pair of different classes, see `two`.
+    """
+    classes, where = np.array(config.classes), pairs(config)
+    means = logits.mean(1)
+    alone = means[single_of(config), classes]
+    kept = np.ones((len(classes), len(classes)))
+    for (a, b), row in zip(where, means, strict=True):
+        kept[a, b], kept[b, a] = row[classes[a]] / alone[a], row[classes[b]] / alone[b]
+    everything = {"network": logits, **seen}
+    return {"kept": kept} | {name: two(each, config) for name, each in everything.items()}
+
+
+def pictures(model, images, config):
+    """A matrix of pictures, a x b; below the diagonal of another start, where there are several."""
+    panels = [[None] * len(config.classes) for _ in config.classes]
+    for (a, b), starts in zip(pairs(config), images, strict=True):
+        panels[a][b], panels[b][a] = model.to_pixels(starts[[0, -1]]) / 255
+    names = [model.classes[k] for k in config.classes]
+    fig, _ = plots.grid(panels, names, names, 0.85)
+    caption = (
+        "Pictures that excite the class of their row and that of their column at once; on the diagonal one class "
+        "alone. Above and below the diagonal the same pairs stand, found from other noise."
+    )
+    return fig, caption, "A square of pictures, each a mixture of two kinds of things."
+
+
+def heatmaps(model, table, config):
+    """How much of its excitement a class keeps beside another, and how often the judge sees both."""
+    names, where = [model.classes[k] for k in config.classes], pairs(config)
+    both = np.full(table["kept"].shape, np.nan)
+    for (a, b), share in zip(where[where[:, 0] != where[:, 1]], table["judged"], strict=True):
+        both[a, b] = both[b, a] = share
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    kept = np.where(np.eye(len(names), dtype=bool), np.nan, table["kept"])
+    titles = "logit of the row's class, alone = 1", "share of starts in which the judge sees both"
+    for axis, values, title in zip(figure.subplots(1, 2), (kept, both), titles, strict=True):
+        axis.imshow(values, cmap="viridis", vmin=0, vmax=1)
+        for i, j in np.argwhere(np.isfinite(values)):
+            axis.text(
+                j,
+                i,
+                f"{values[i, j]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="k" if values[i, j] > 0.6 else "w",
+            )
+        axis.set_xticks(range(len(names)), names, rotation=50, ha="right", fontsize=8)
+        axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.set_title(title, fontsize=9)
+    caption = (
+        "Left, how much of its excitement the class of a row keeps when a picture has to excite the class of the "
+        "column as well. Right, how often the two classes that another network finds likeliest are the pair's."
+    )
+    return figure, caption, "Two square tables of numbers between 0 and 1, coloured by size."
+
+
+def report(run, table, config):
+    """What units keep, and for how many pairs both classes are seen."""
+    off = ~np.eye(len(config.classes), dtype=bool)
+    run.numbers += [
+        Number.mean("logit kept beside another class, alone = 1", table["kept"][off]),
+        Number.mean("starts in which the network's likeliest two are the pair's", table["network"]),
+        Number.mean("the same of blends of two single pictures", table["blended"]),
+        Number.mean("starts in which another network's likeliest two are the pair's", table["judged"]),
+        Number.mean("the same of blends of two single pictures, another network", table["judged blended"]),
+    ]
+    known, (share, judged) = codes.independent(config), ((table[n] > 0.5).mean() for n in ("network", "judged"))
+    better, test = codes.more(table["judged"], table["judged blended"])
+    count = len(table["network"])
+    run.claims += [
+        Claim(
+            "One picture can excite two units at once.",
+            "two-unit combinations (what is asked for is ours)",
+            bool(share >= MOST),
+            f"for most starts the network's two likeliest classes are the pair's in {100 * share:.0f} % of {count} "
+            f"pairs; {100 * MOST:g} % are asked for",
+        ),
+        Claim(
+            "Such pictures show both things, also to a network that had no part in making them.",
+            "two-unit combinations (what is asked for is ours)",
+            bool(judged > 0.5) if known else None,
+            f"for most starts another network's two likeliest classes are the pair's in {100 * judged:.0f} % of "
+            f"{count} pairs; more than half is asked for",
+        ),
+        Claim(
+            "They show both more often than the mean of two single pictures does.",
+            "ours",
+            better if known else None,
+            f"another network's likeliest two are the pair's in {100 * table['judged'].mean():.0f} % of all starts, "
+            f"and in {100 * table['judged blended'].mean():.0f} % of blends; {test}",
+        ),
+    ]
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """The steps of all pairs."""
+    both = targets.logit(0) + targets.logit(1)
+    return [codes.step(config, "steps of codes", both, len(pairs(config)) * config.starts, config.steps)]
+
+
+EXPERIMENT = runner.Experiment(
+    name="nguyen2016/combine",
+    title="Two wishes in one picture",
+    figure="two units at once",
+    paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
+    "Networks, arXiv 1605.09304",
+    summary=(
+        "What would a picture look like that two units like at the same time? Here the sum of two classes' logits is "
+        "made large, for all pairs of classes, through a generator that makes natural-looking images. Does each unit "
+        "stay as excited as alone? Does the network still see both classes, and does another one? As a yardstick "
+        "stands the plain mean of the two classes' single pictures."
+    ),
+    run=run,
+    plan=plan,
+)
+
+if __name__ == "__main__":
+    runner.main(EXPERIMENT)
