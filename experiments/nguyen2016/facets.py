@@ -103,9 +103,9 @@ def pictures(model, begun, found, config):
     titles = [names[n // config.facets] if n % config.facets == 0 else "" for n in range(count)]
     fig, _ = plots.grid([list(model.to_pixels(x[:count]) / 255) for x in rows.values()], titles, list(rows), 0.85)
     caption = (
-        f"In each column, an image of a class, another one for each of {config.facets} facets, and what the generator "
-        "makes of its code; then of the code that excites the class most near to it. Below, the same from the mean "
-        f"code of the {config.averaged} images most like it, and, all from other noise, pictures without any image."
+        f"First row: {config.facets} images of each class, each of another facet. Second: what the generator makes of "
+        "their codes. Third: the same after a few steps that excite the class. Fourth and fifth: the same, starting "
+        f"from the mean code of the {config.averaged} images most like each. Last: after all steps from noise."
     )
     return fig, caption, "Columns of an image and of pictures that keep some of it, and a row of pictures that do not."
 
