@@ -31,6 +31,11 @@ METHODS = {
         "Looks for the input a neuron likes best among the pictures a trained image generator can draw, by optimising "
         "the generator's code in place of the pixels.",
     ),
+    "nguyen2015": Method(
+        "Fooling images",
+        "Changes an image, by the network's gradient or by evolution, until the network is all but certain of a class, "
+        "although people see nothing of it there.",
+    ),
     "kim2018": Method(
         "Concept vectors (TCAV)",
         "Finds the direction in a layer that stands for a human concept, and counts for how many images of a class a "
