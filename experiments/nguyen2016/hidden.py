@@ -164,7 +164,7 @@ def report(run, found, kin, config):
     """Numbers of each layer, and what most units do."""
     for layer, each in found.items():
         run.numbers += [
-            Number.mean(f"activation reached, natural maximum = 1, {layer}", each["reached"]),
+            Number(f"median activation reached, natural maximum = 1, {layer}", float(np.median(each["reached"]))),
             Number.mean(f"share of units excited more than by any natural image, {layer}", each["reached"] > 1),
             Number.mean(f"share of pictures most exciting for their own unit, {layer}", each["selective"]),
         ]
@@ -222,7 +222,8 @@ EXPERIMENT = runner.Experiment(
         "channel of every layer, all units of a layer at once; on maps, for the unit in the middle. Beside it stand "
         "the nine natural images that excite the unit most. Does the picture excite the unit more than any natural "
         "image? Does it excite this unit only? And does it show what these images show? The last is asked of a "
-        "network that was trained by itself."
+        "network that was trained by itself. The generator was made for whole images, so units of lower layers, which "
+        "see a few pixels, or only fire at the border, are the hardest for it."
     ),
     run=run,
     plan=plan,
