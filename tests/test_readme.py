@@ -14,7 +14,7 @@ from xai_jax import deconvnet, metrics, models, network, parallel, pooling, sali
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-EXPLAIN, PHOTOGRAPH, RULE, OWN, TRAIN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EXPLAIN, PHOTOGRAPH, CONCEPT, RULE, OWN, TRAIN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 class CNN(nn.Module):
@@ -48,6 +48,18 @@ def test_explain_a_photograph(tmp_path, monkeypatch):
     names = {}
     exec(PHOTOGRAPH, names)
     assert names["picture"].shape == (224, 224, 3) and 0 <= names["picture"].min() < names["picture"].max() <= 1
+
+
+def test_ask_for_concepts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names, rng = reader(), np.random.default_rng(1)
+    exec(EXPLAIN.partition("guided")[0], names)
+    names["zebras"], names["others"] = (rng.normal(size=(n, 12, 12, 3)).astype("f") for n in (6, 30))
+    names["concepts"] = {"bright": rng.normal(1, 1, (6, 12, 12, 3)).astype("f")}
+    layer = list(network.layer_names(names["net"], names["images"]))[0]
+    code = CONCEPT.replace("Conv_1", layer).replace("340", "3").replace("runs=50, controls=20", "runs=3, controls=3")
+    exec(code, names)
+    assert [row.concept for row in names["rows"]] == ["bright"] and (tmp_path / "tcav.csv").read_text().count("\n") == 2
 
 
 def test_add_a_rule():
