@@ -21,6 +21,8 @@ import numpy as np
 import optax
 from jax import Array
 from jax.tree_util import Partial
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances
 
 from xai_jax import network, optimize, parallel, targets
 from xai_jax.evaluation import as_partial
@@ -140,26 +142,9 @@ def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[A
     points = np.asarray(codes, np.float64).reshape(len(codes), -1)
     if not (1 <= count <= len(points) and 1 <= averaged <= len(points)):
         raise ValueError(f"Expected 1 to {len(points)} facets of as many codes, got {count} of {averaged} each.")
-    centres = _spread(points, count, np.random.default_rng(seed))
-    for _ in range(20):
-        own = _squares(centres, points).argmin(0)
-        centres = np.stack([points[own == k].mean(0) if (own == k).any() else centres[k] for k in range(count)])
-    members = _squares(centres, points).argsort(1, kind="stable")[:, :averaged]
+    centres = KMeans(count, n_init=1, random_state=seed).fit(points).cluster_centers_
+    members = pairwise_distances(centres, points).argsort(1, kind="stable")[:, :averaged]
     return jnp.asarray(codes)[members].mean(1), members
-
-
-def _spread(points, count, rng):
-    """Points that k-means++ draws: each with a probability that grows with the squared distance from those before."""
-    chosen = points[rng.integers(len(points), size=1)]
-    while len(chosen) < count:
-        apart = _squares(chosen, points).min(0) + 1e-12  # or equal points could not be drawn
-        chosen = np.append(chosen, points[rng.choice(len(points), 1, p=apart / apart.sum())], 0)
-    return chosen
-
-
-def _squares(a, b):
-    """Squared distances of all pairs, (len(a), len(b))."""
-    return np.stack([((b - row) ** 2).sum(1) for row in a])
 
 
 def _check(generate, net, target, codes):
