@@ -1,0 +1,96 @@
+"""Whether TCAV scores agree with what networks are known to rely on, and which of them say anything.
+
+Arrays are those of `captions.one_seed`, stacked over S seeds: of 4 networks, K classes, 2 concepts (image, caption), L
+layers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from xai_jax import concept_tests, tcav
+
+SCORE, MEAN = tcav.STATISTICS.index("score"), tcav.STATISTICS.index("mean")
+CLOSE = 0.5  # a rank correlation that counts as a close match
+
+
+def p_values(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """p (S, 4, K, 2, L) of the mean derivative against random sets, and of the score against 0.5, as the paper tests.
+
+    Corrected by Holm's method for all tests of one seed together.
+    """
+    places = list(np.ndindex(found["values"].shape[:4] + found["values"].shape[5:6]))
+    controls, half = [], []
+    for *place, layer in places:
+        values, others = found["values"][*place][:, layer], found["controls"][*place][:, layer]
+        controls.append(concept_tests.against_controls(values[MEAN], others[MEAN]).p)
+        half.append(concept_tests.against_value(values[SCORE]).p)
+    shape = found["values"].shape[:4] + found["values"].shape[5:6]
+    both = (np.reshape(p, (shape[0], -1)) for p in (controls, half))
+    return {
+        name: np.reshape([concept_tests.adjust(seed) for seed in p], shape)
+        for name, p in zip(("controls", "half"), both, strict=True)
+    }
+
+
+def mean_scores(found: dict[str, np.ndarray]) -> np.ndarray:
+    """TCAV scores (S, 4, K, 2, L), means over runs."""
+    return found["values"][:, :, :, :, SCORE].mean(-1)
+
+
+def right(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Accuracies (S, 4, 2, K) without and with captions."""
+    return np.diagonal(found["named"], axis1=-2, axis2=-1)
+
+
+def lead(found: dict[str, np.ndarray]) -> np.ndarray:
+    """How much higher the image scores than the caption, (S, 4, K, L)."""
+    scores = mean_scores(found)
+    return scores[:, :, :, 0] - scores[:, :, :, 1]
+
+
+def correlations(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Spearman's, (S, L): over networks and classes, of the image's lead and the accuracy without captions."""
+    return rank_correlations(lead(found), right(found)[:, :, 0])
+
+
+def rank_correlations(values, truth):
+    """Of values (S, 4, K, L) and truth (S, 4, K)."""
+    return np.array(
+        [[_spearman(each[..., n], own) for n in range(each.shape[-1])] for each, own in zip(values, truth, strict=True)]
+    )
+
+
+def _spearman(first, second):
+    first, second = stats.rankdata(first), stats.rankdata(second)
+    return np.nan if np.ptp(first) == 0 or np.ptp(second) == 0 else np.corrcoef(first, second)[0, 1]
+
+
+def informed(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Without captions: how much oftener a class is named for its own images than for others, (S, 4, K).
+
+    A network that always names one class has 0 for each, where its accuracy is 1 for that class.
+    """
+    named = found["named"][:, :, 0]
+    own, classes = np.diagonal(named, axis1=-2, axis2=-1), named.shape[-1]
+    return own - (named.sum(-2) - own) / (classes - 1)
+
+
+class Match(NamedTuple):
+    """Mean of correlations over seeds, its 95 % interval by t, and the verdict."""
+
+    mean: float
+    low: float
+    high: float
+    held: bool | None
+
+
+def matches(rho: np.ndarray) -> Match:
+    """True where the interval is above 0 and the mean at least `CLOSE`; False where the interval is below `CLOSE`."""
+    mean = float(rho.mean())
+    if len(rho) < 2 or not np.isfinite(rho).all():
+        return Match(mean, np.nan, np.nan, None)
+    half = stats.t.ppf(0.975, len(rho) - 1) * rho.std(ddof=1) / np.sqrt(len(rho))
+    low, high = float(mean - half), float(mean + half)
+    return Match(mean, low, high, True if low > 0 and mean >= CLOSE else False if high < CLOSE else None)

@@ -1,0 +1,85 @@
+"""The networks of the controlled experiment: each learnt from captions of its own noise (Kim et al. 2018, section 4.3).
+
+The truth about them is how often they are right when captions are gone.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.tree_util import Partial
+
+from experiments import classifiers, dry, runner
+from xai_jax import network, train
+from xai_jax.data import captions, datasets
+from xai_jax.data.captions import Canvas
+from xai_jax.data.datasets import Dataset, InMemory
+from xai_jax.models.vgg import VGG
+from xai_jax.network import Network
+
+BATCH = 100  # images looked at together
+
+inputs = partial(classifiers.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
+
+
+class Pictures(NamedTuple):
+    """Pictures of the classes, without captions: to learn from, and to test with."""
+
+    training: Dataset
+    test: Dataset
+
+
+def pictures(config: Any) -> Pictures:
+    """The pictures that `config`, a `configs.captioned.Networks`, names."""
+    both = (datasets.only(datasets.load(config.data, split), config.classes) for split in datasets.SPLITS[config.data])
+    return Pictures(*map(classifiers.first, both, (config.images, config.checked)))
+
+
+def noises(config: Any) -> dict[str, float | None]:
+    """The noise of each network by its name; None for the one that never saw a caption."""
+    return {f"noise {100 * noise:g} %": noise for noise in config.noises} | {"no captions": None}
+
+
+def captioned(shown: Dataset, noise: float | None, config: Any, seed: int) -> InMemory:
+    """Pictures with captions of some noise, or without any."""
+    data = captions.captioned(shown, config.words, noise, seed, Canvas(*config.canvas))
+    return InMemory(*data.arrays(), data.classes)
+
+
+def trained(shown: Pictures, config: Any, workdir: Path, seed: int, run: runner.Run) -> dict[str, Network]:
+    """The networks by name, trained in `workdir` or read from there. All see the same pictures in the same order."""
+    nets, recipe = {}, _recipe(config)
+    for name, noise in run.progress(noises(config).items(), "networks"):
+        data = captioned(shown.training, noise, config, 2 * seed)
+        place = workdir / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
+        nets[name] = Partial(
+            module(config).apply, train.fit(module(config), data, recipe, place, seed=seed, prepare=inputs)
+        )
+    return nets
+
+
+def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) -> InMemory:
+    """Test pictures with captions of some noise, or without any; the same pictures for every noise."""
+    return captioned(shown.test, noise, config, 2 * seed + 1)
+
+
+def answers(net: Network, images: np.ndarray) -> np.ndarray:
+    """The class (N,) that the network names for each of (N, H, W, 3) uint8."""
+    parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    return np.concatenate([np.asarray(network.call(net, inputs(part))).argmax(1) for part in parts])
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """Training and tests of all networks of one seed."""
+    canvas, count = Canvas(*config.canvas), len(noises(config))
+    steps = classifiers.plan("the networks", module(config), _recipe(config), config, canvas.shape, 1)
+    return [step._replace(repeats=step.repeats * count) for step in steps]
+
+
+def module(config):
+    return VGG(config.stages, config.widths, config.hidden, len(config.classes))
+
+
+def _recipe(config):
+    return train.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
