@@ -45,7 +45,7 @@ def computed(monkeypatch):
 
 
 def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
-    _, kept = network.capture(NET, X, NAMES)
+    _, kept = jax.jit(lambda x: network.capture(NET, x, NAMES))(X)
     found = responses.activations(NET, NAMES, X, tmp_path, batch_size=3)
     for name in NAMES:
         assert found[name].shape == (7, kept[name][0].size) and not found[name].flags.writeable
@@ -56,9 +56,8 @@ def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
 def test_gradients_are_those_of_the_head(target, tmp_path):
     found = responses.gradients(NET, ("relu1", "conv5"), X, target, tmp_path, batch_size=3)
     for name, slopes in found.items():
-        value = network.features(NET, name)(X)
-        head = network.head(NET, name, X)
-        expected = jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum())(value)
+        value, head = network.call(network.features(NET, name), X), network.head(NET, name, X)
+        expected = jax.jit(jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum()))(value)
         np.testing.assert_allclose(slopes, expected.reshape(7, -1), atol=1e-6)
 
 
@@ -68,7 +67,7 @@ def test_gradients_agree_with_differences(tmp_path):
         double = [tuple(v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in layer) for layer in LAYERS]
         net = oracle.jax_network(double)
         slopes = responses.gradients(net, "conv3", x, targets.logit(1), tmp_path)["conv3"]
-        value, head = network.features(net, "conv3")(x), network.head(net, "conv3", x)
+        value, head = network.call(network.features(net, "conv3"), x), jax.jit(network.head(net, "conv3", x))
         step = 1e-6 * np.random.default_rng(4).normal(size=value.shape)
         change = (head(value + step)[:, 1] - head(value - step)[:, 1]) / 2
         np.testing.assert_allclose((slopes * step.reshape(2, -1)).sum(1), change, rtol=1e-5)
@@ -182,7 +181,7 @@ def test_a_killed_run_leaves_no_answer(tmp_path, monkeypatch):
         responses.activations(NET, "relu1", X, tmp_path, batch_size=3)
     assert not list(tmp_path.iterdir())
     found = responses.activations(NET, "relu1", X, tmp_path, batch_size=3)["relu1"]
-    np.testing.assert_allclose(found, network.features(NET, "relu1")(X).reshape(7, -1), atol=1e-6)
+    np.testing.assert_allclose(found, network.call(network.features(NET, "relu1"), X).reshape(7, -1), atol=1e-6)
 
 
 def softmaxed(x, relu=jax.nn.relu, tap=network.keep):

@@ -42,8 +42,8 @@ def slopes_and_activations(layer, label, x):
     """Gradients of the head (n, d) for a class's images, and activations (N, d), in float64."""
     target, shown = CLASSES[label]
     f, head = network.features(NET, layer), network.head(NET, layer, shown)
-    slopes = jax.grad(lambda value: targets.evaluate(head, value, target)[0].sum())(f(shown))
-    return (np.asarray(each, np.float64).reshape(len(each), -1) for each in (slopes, f(x)))
+    slopes = jax.jit(jax.grad(lambda value: targets.evaluate(head, value, target)[0].sum()))(network.call(f, shown))
+    return (np.asarray(each, np.float64).reshape(len(each), -1) for each in (slopes, network.call(f, x)))
 
 
 def slow(activations, slopes, positive, negative, run):

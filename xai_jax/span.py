@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-BYTES = 2**26  # of activations in float64 at once
-TILE = 128  # examples whose inner products are computed together
+BYTES = 2**25  # of activations in float64 at once
+TILE = 64  # examples whose inner products are computed together
 ROUNDING = np.finfo(np.float64).eps
 
 

@@ -113,22 +113,15 @@ def of_activations(
     """The trials of one layer, by concept: activations (N_i, d) in parts, gradients (n, d) of each class's images."""
     known = span.examples(parts, (rows for trial in planned for rows in _groups(trial)))
     products = [span.inner(each, known.parts) for each in gradients]
-    found, total = {}, sum(len(trial.negatives) * (len(trial.shown) + len(trial.controls)) for trial in planned)
+    total = sum(len(trial.negatives) * (len(trial.shown) + len(trial.controls)) for trial in planned)
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
-        def fits(rows, trial):
-            for run, negative in enumerate(trial.negatives):
+        def learn(rows, negatives):
+            for run, negative in enumerate(negatives):
                 yield cav.fit(known, rows, negative, classifier, [seed, run])
                 bar.update()
 
-        for trial in planned:
-            others = [_values(products, list(fits(rows, trial))) for rows in trial.controls]
-            others = np.reshape(others, (len(others), len(STATISTICS), len(products), len(trial.negatives)))
-            for name, rows in trial.shown.items():
-                own = list(fits(rows, trial))
-                values, accuracy = _values(products, own), np.array([each.accuracy for each in own])
-                found[name] = OfConcept(values, np.moveaxis(others, 0, 2), accuracy, own[0].held_out, own[0].chance)
-    return found
+        return {name: found for trial in planned for name, found in _of_trial(trial, products, learn)}
 
 
 def derivatives(products: np.ndarray, fits: Sequence[Fit]) -> np.ndarray:
@@ -168,6 +161,17 @@ class _CodeLoss(Target):
 
     def check(self, logits, activations):
         self.logit.check(logits, activations)
+
+
+def _of_trial(trial, products, learn):
+    """(name, `OfConcept`) of each concept; the controls are learnt once for all."""
+    others = [_values(products, list(learn(rows, trial.negatives))) for rows in trial.controls]
+    others = np.reshape(others, (len(others), len(STATISTICS), len(products), len(trial.negatives)))
+    for name, rows in trial.shown.items():
+        fits = list(learn(rows, trial.negatives))
+        accuracy = np.array([each.accuracy for each in fits])
+        values = _values(products, fits), np.moveaxis(others, 0, 2)
+        yield name, OfConcept(*values, accuracy, fits[0].held_out, fits[0].chance)
 
 
 def _values(products, fits):
