@@ -157,14 +157,17 @@ def test_starts_are_codes_of_images_and_means_of_several(monkeypatch):
 def test_pictures_are_compared_with_images_of_their_class():
     images, real = (to_pixels(RNG.uniform(size=(6, 4, 4, 1)))[..., :1] / np.float32(255) for _ in range(2))
     images[[0, 4]] = real[[0, 4]]
+    before = real[[1, 0, 2, 3, 4, 5]]
     classes = np.array([2, 2, 2, 0, 0, 0])
     judge = judges.Judge(MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0)
-    found = facets.compared(judge, MODEL, {"shown": real}, {"images": images}, classes)
+    found = facets.compared(judge, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
     a, b = images.reshape(6, -1), real.reshape(6, -1)
     apart_first = apart(a[None, :3], b[:3])
     np.testing.assert_allclose(found["spread"], [apart_first[0], apart(a[None, 3:], b[3:])[0]], rtol=1e-4)
     nearest = [np.argmin([np.sum((a[i] - b[j]) ** 2) for j in range(i // 3 * 3, i // 3 * 3 + 3)]) for i in range(6)]
     np.testing.assert_array_equal(found["kept"], nearest == np.tile(np.arange(3), 2))
+    np.testing.assert_array_equal(found["kept before"], [False, False, True, True, True, True])
+    np.testing.assert_allclose(found["spread before"], 1, rtol=1e-5)
     assert found["alike"][0] == pytest.approx(1, abs=1e-5) and found["kept"][[0, 4]].all()
 
 
@@ -175,6 +178,7 @@ def test_claims_about_facets():
     def results(spread, kept, sure, agrees):
         found = {"confidence": np.full(50, sure), "confidence before": np.full(50, 0.5)}
         judged = {"spread": spread + np.linspace(0, 0.1, 10), "kept": np.arange(50) < kept, "alike": np.zeros(50)}
+        judged |= {"spread before": np.ones(10), "kept before": np.ones(50)}
         judged |= {"agrees": np.repeat(np.arange(10) < agrees, 5), "distance": np.ones(50)}
         return found, judged | {"natural distance": np.ones(9), "frechet": 1.0, "natural frechet": 1.0}
 
@@ -212,7 +216,7 @@ def test_both_classes_are_seen_where_they_are_the_likeliest_two():
 
 def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
     config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch=6, rate=0.1, steps=4)
-    found = combine.preferred(CUT, MODEL, config)
+    found = combine.preferred(CUT, MODEL, "logit", config)
     assert found["images"].shape == (3, 2, 4, 4, 1)
     starts, form = codes.noise(CUT, 6, config.seed), DGN(rate=0.1, steps=config.steps)
     both = codes.preferred(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
@@ -229,7 +233,9 @@ def test_claims_about_pairs():
     many = np.ones((10, 10)) * 0.7
 
     def table(network, judged, blended):
-        return {"kept": many, "network": network, "judged": judged, "blended": blended, "judged blended": blended}
+        return {
+            "x": {"kept": many, "network": network, "judged": judged, "blended": blended, "judged blended": blended}
+        }
 
     config = combine_config.get_config("default")
     some = np.where(np.arange(45) < 20, 1.0, 0.25)

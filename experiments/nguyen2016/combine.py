@@ -13,18 +13,20 @@ from xai_jax import models, network, plots, targets
 from xai_jax.dgn import DGN
 
 MOST = 0.9  # share of pairs that is asked for
+SCORES = {"logit": "logits", "log_probability": "log-probabilities"}  # whose sum is made large
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every pair of classes and for every class alone, and asks two networks what they see."""
     generator, model = codes.load(config)
-    judge = models.load(config.judge, config.judge_weights)
-    found = run.stage("codes", partial(preferred, generator, model, config))
-    seen = run.stage("seen", partial(answers, model, judge, found["images"], config))
-    table = measures(found["logits"], seen, config)
-    run.figure("combine", *pictures(model, found["images"], config))
-    run.figure("measures", *heatmaps(model, table, config))
-    report(run, table, config)
+    judge, tables = models.load(config.judge, config.judge_weights), {}
+    for score, name in run.progress(SCORES.items(), "scores"):
+        found = run.stage(score, partial(preferred, generator, model, score, config))
+        seen = run.stage(f"{score}-seen", partial(answers, model, judge, found["images"], config))
+        tables[name] = measures(found["logits"], seen, config)
+        run.figure(score, *pictures(model, found["images"], name, config))
+    run.figure("measures", *heatmaps(model, tables, config))
+    report(run, tables, config)
 
 
 def pairs(config: Any) -> np.ndarray:
@@ -32,13 +34,14 @@ def pairs(config: Any) -> np.ndarray:
     return np.stack(np.triu_indices(len(config.classes)), axis=1)
 
 
-def preferred(generator, model, config):
+def preferred(generator, model, score, config):
     """Pictures (P, starts, H, W, C) for all pairs, and the network's logits of them (P, starts, K).
 
-    Of a class with itself the sum of logits is twice the one, which makes the same steps as the one.
+    Of a class with itself the sum is twice the score, which makes the same steps as the score itself.
     """
+    of = getattr(targets, score)
     both = np.array(config.classes)[np.repeat(pairs(config), config.starts, axis=0)]
-    target = targets.logit(both[:, 0]) + targets.logit(both[:, 1])
+    target = of(both[:, 0]) + of(both[:, 1])
     form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
     found = codes.preferred(
         generator, model, target, codes.noise(generator, len(both), config.seed), form, config.batch
@@ -90,7 +93,7 @@ def measures(logits: np.ndarray, seen: dict[str, np.ndarray], config: Any) -> di
     return {"kept": kept} | {name: two(each, config) for name, each in everything.items()}
 
 
-def pictures(model, images, config):
+def pictures(model, images, name, config):
     """A matrix of pictures, a x b; below the diagonal of another start, where there are several."""
     panels = [[None] * len(config.classes) for _ in config.classes]
     for (a, b), starts in zip(pairs(config), images, strict=True):
@@ -98,73 +101,70 @@ def pictures(model, images, config):
     names = [model.classes[k] for k in config.classes]
     fig, _ = plots.grid(panels, names, names, 0.85)
     caption = (
-        "Pictures that excite the class of their row and that of their column at once; on the diagonal one class "
-        "alone. Above and below the diagonal the same pairs stand, found from other noise."
+        f"Pictures that make the sum of two {name} large, of the class of their row and that of their column; on the "
+        "diagonal one class alone. Above and below the diagonal the same pairs stand, found from other noise."
     )
-    return fig, caption, "A square of pictures, each a mixture of two kinds of things."
+    return fig, caption, "A square of pictures, some of them mixtures of two kinds of things."
 
 
-def heatmaps(model, table, config):
-    """How much of its excitement a class keeps beside another, and how often the judge sees both."""
+def heatmaps(model, tables, config):
+    """How often the judge sees both classes of each pair, for each score."""
     names, where = [model.classes[k] for k in config.classes], pairs(config)
-    both = np.full(table["kept"].shape, np.nan)
-    for (a, b), share in zip(where[where[:, 0] != where[:, 1]], table["judged"], strict=True):
-        both[a, b] = both[b, a] = share
     figure = Figure(figsize=(11, 5), layout="constrained")
-    kept = np.where(np.eye(len(names), dtype=bool), np.nan, table["kept"])
-    titles = "logit of the row's class, alone = 1", "share of starts in which the judge sees both"
-    for axis, values, title in zip(figure.subplots(1, 2), (kept, both), titles, strict=True):
-        axis.imshow(values, cmap="viridis", vmin=0, vmax=1)
-        for i, j in np.argwhere(np.isfinite(values)):
-            axis.text(
-                j,
-                i,
-                f"{values[i, j]:.2f}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="k" if values[i, j] > 0.6 else "w",
-            )
+    for axis, (name, table) in zip(figure.subplots(1, len(tables)), tables.items(), strict=True):
+        both = np.full((len(names), len(names)), np.nan)
+        for (a, b), share in zip(where[where[:, 0] != where[:, 1]], table["judged"], strict=True):
+            both[a, b] = both[b, a] = share
+        axis.imshow(both, cmap="viridis", vmin=0, vmax=1)
+        for i, j in np.argwhere(np.isfinite(both)):
+            colour = "k" if both[i, j] > 0.6 else "w"
+            axis.text(j, i, f"{both[i, j]:.2f}", ha="center", va="center", fontsize=6.5, color=colour)
         axis.set_xticks(range(len(names)), names, rotation=50, ha="right", fontsize=8)
         axis.set_yticks(range(len(names)), names, fontsize=8)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(f"sum of {name}", fontsize=9)
     caption = (
-        "Left, how much of its excitement the class of a row keeps when a picture has to excite the class of the "
-        "column as well. Right, how often the two classes that another network finds likeliest are the pair's."
+        "For every pair of classes, in which share of starts the two classes that another network finds likeliest are "
+        "the pair's."
     )
     return figure, caption, "Two square tables of numbers between 0 and 1, coloured by size."
 
 
-def report(run, table, config):
+def report(run, tables, config):
     """What units keep, and for how many pairs both classes are seen."""
-    off = ~np.eye(len(config.classes), dtype=bool)
-    run.numbers += [
-        Number.mean("logit kept beside another class, alone = 1", table["kept"][off]),
-        Number.mean("starts in which the network's likeliest two are the pair's", table["network"]),
-        Number.mean("the same of blends of two single pictures", table["blended"]),
-        Number.mean("starts in which another network's likeliest two are the pair's", table["judged"]),
-        Number.mean("the same of blends of two single pictures, another network", table["judged blended"]),
-    ]
-    known, (share, judged) = codes.independent(config), ((table[n] > 0.5).mean() for n in ("network", "judged"))
+    off, known = ~np.eye(len(config.classes), dtype=bool), codes.independent(config)
+    for name, table in tables.items():
+        run.numbers += [
+            Number.mean(f"logit kept beside another class, alone = 1, sum of {name}", table["kept"][off]),
+            Number.mean(f"starts in which the network's likeliest two are the pair's, sum of {name}", table["network"]),
+            Number.mean(f"the same of blends of two single pictures, sum of {name}", table["blended"]),
+            Number.mean(f"starts in which another network's likeliest two are, sum of {name}", table["judged"]),
+            Number.mean(f"the same of blends, another network, sum of {name}", table["judged blended"]),
+        ]
+        run.claims += claims(name, table, known)
+
+
+def claims(name, table, known):
+    """What the network and another one see, and whether blends do as well."""
+    share, judged = ((table[n] > 0.5).mean() for n in ("network", "judged"))
     better, test = codes.more(table["judged"], table["judged blended"])
-    count = len(table["network"])
-    run.claims += [
+    source, count = "two-unit combinations (what is asked for is ours)", len(table["network"])
+    return [
         Claim(
-            "One picture can excite two units at once.",
-            "two-unit combinations (what is asked for is ours)",
+            f"One picture can excite two units at once, by the sum of {name}.",
+            source,
             bool(share >= MOST),
             f"for most starts the network's two likeliest classes are the pair's in {100 * share:.0f} % of {count} "
             f"pairs; {100 * MOST:g} % are asked for",
         ),
         Claim(
-            "Such pictures show both things, also to a network that had no part in making them.",
-            "two-unit combinations (what is asked for is ours)",
+            f"Such pictures show both things, also to a network that had no part in making them (sum of {name}).",
+            source,
             bool(judged > 0.5) if known else None,
             f"for most starts another network's two likeliest classes are the pair's in {100 * judged:.0f} % of "
             f"{count} pairs; more than half is asked for",
         ),
         Claim(
-            "They show both more often than the mean of two single pictures does.",
+            f"They show both more often than the mean of two single pictures does (sum of {name}).",
             "ours",
             better if known else None,
             f"another network's likeliest two are the pair's in {100 * table['judged'].mean():.0f} % of all starts, "
@@ -174,9 +174,9 @@ def report(run, table, config):
 
 
 def plan(config: Any) -> list[dry.Step]:
-    """The steps of all pairs."""
-    both = targets.logit(0) + targets.logit(1)
-    return [codes.step(config, "steps of codes", both, len(pairs(config)) * config.starts, config.steps)]
+    """The steps of all pairs, by either sum."""
+    both, count = targets.logit(0) + targets.logit(1), len(pairs(config)) * config.starts
+    return [codes.step(config, "steps of codes", both, count, config.steps * len(SCORES))]
 
 
 EXPERIMENT = runner.Experiment(
@@ -187,8 +187,9 @@ EXPERIMENT = runner.Experiment(
     "Networks, arXiv 1605.09304",
     summary=(
         "What would a picture look like that two units like at the same time? Here the sum of two classes' logits is "
-        "made large, for all pairs of classes, through a generator that makes natural-looking images. Does each unit "
-        "stay as excited as alone? Does the network still see both classes, and does another one? As a yardstick "
+        "made large, for all pairs of classes, through a generator that makes natural-looking images. A sum can grow "
+        "by one of its terms alone; the sum of log-probabilities, tried after the first results, cannot. Does each "
+        "unit stay as excited as alone? Does the network still see both classes, and does another one? As a yardstick "
         "stands the plain mean of the two classes' single pictures."
     ),
     run=run,

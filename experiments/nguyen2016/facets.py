@@ -71,21 +71,20 @@ def compared(judge, model, begun, found, classes):
     """What the judge sees, and how pictures of a class differ from one another and from the images they started from.
 
     "spread": for each class, distances between its pictures, as shares of those between the images, in the judge's
-    features. "kept": whether the own image is nearer to a picture than the others of the class. "alike": correlation
-    with the own image.
+    features. "kept": whether the own image is nearer to a picture than the others of the class. Both also "before" the
+    steps. "alike": correlation with the own image.
     """
-    pixels = model.to_pixels(found["images"])
-    represent = network.features(judge.model.net, judge.layer)
-    made, real = (
-        judges.features(represent, judge.model.preprocess(list(p))) for p in (pixels, model.to_pixels(begun["shown"]))
+    represent, groups = network.features(judge.model.net, judge.layer), [classes == k for k in dict.fromkeys(classes)]
+    made, before, real = (
+        judges.features(represent, judge.model.preprocess(list(model.to_pixels(x))))
+        for x in (found["images"], found["before"], begun["shown"])
     )
-    groups = [classes == k for k in dict.fromkeys(classes)]
-    kept = [np.linalg.norm(made[g][:, None] - real[g], axis=-1).argmin(1) == np.arange(g.sum()) for g in groups]
-    return judges.judgements(judge, pixels, classes) | {
-        "spread": np.concatenate([apart(made[g][None], real[g]) for g in groups]),
-        "kept": np.concatenate(kept),
-        "alike": alike(begun["shown"], found["images"]),
-    }
+    measured = {"alike": alike(begun["shown"], found["images"])}
+    for when, each in (("", made), (" before", before)):
+        measured[f"spread{when}"] = np.concatenate([apart(each[g][None], real[g]) for g in groups])
+        nearest = [np.linalg.norm(each[g][:, None] - real[g], axis=-1).argmin(1) for g in groups]
+        measured[f"kept{when}"] = np.concatenate([row == np.arange(len(row)) for row in nearest])
+    return judges.judgements(judge, model.to_pixels(found["images"]), classes) | measured
 
 
 def pictures(model, begun, found, config):
@@ -135,15 +134,18 @@ def measures(found, judged):
 def report(run, found, judged, classes, config):
     """Numbers by start, and claims about starts from images."""
     for kind, name in KINDS.items():
+        each, spread = judged[kind], "distance between pictures of a class, that of real images = 1"
         run.numbers += [
+            Number.mean(f"{spread}, at the start, from {name}", each["spread before"]),
+            Number.mean(f"{spread}, from {name}", each["spread"]),
             Number.mean(
-                f"distance between pictures of a class, that of real images = 1, from {name}", judged[kind]["spread"]
+                f"share of pictures whose own image is nearest, at the start, from {name}", each["kept before"]
             ),
-            Number.mean(f"share of pictures whose own image is nearest, from {name}", judged[kind]["kept"]),
-            Number.mean(f"correlation with the image, from {name}", judged[kind]["alike"]),
+            Number.mean(f"share of pictures whose own image is nearest, from {name}", each["kept"]),
+            Number.mean(f"correlation with the image, from {name}", each["alike"]),
             Number.mean(f"confidence at the start, from {name}", found[kind]["confidence before"]),
             Number.mean(f"confidence of the explained network, from {name}", found[kind]["confidence"]),
-            *judges.numbers(judged[kind], f", from {name}"),
+            *judges.numbers(each, f", from {name}"),
         ]
     wider, test = codes.more(judged["image"]["spread"], judged["noise"]["spread"])
     kept, count = mostly(judged["image"]["kept"])
@@ -155,7 +157,7 @@ def report(run, found, judged, classes, config):
             "section 3 (how this is measured is ours)",
             wider if known else None,
             f"distances between pictures of a class are {judged['image']['spread'].mean():.2f} of those between real "
-            f"images, and {judged['noise']['spread'].mean():.2f} from noise; {test} over classes",
+            f"images, and {judged['noise']['spread'].mean():.2f} from noise; {test}",
         ),
         Claim(
             "A picture keeps the facet of the image it started from.",
