@@ -3,8 +3,8 @@
     python -m experiments.nguyen2015.cppn \\
         --config=configs/nguyen2015/cppn.py:default --workdir=results/nguyen2015/cppn
 
-smoke: seconds. default: TIME minutes on 2 cores, and once about 10 minutes to train the network and another one that
-judges. paper: HOURS on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
+smoke: seconds. default: three minutes on 2 cores, and once about 10 minutes to train the network and another one that
+judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
 --config.weights=PATH and --config.judge_weights=PATH, and ImageNet prepared by TFDS.
 """
 

@@ -235,7 +235,8 @@ EXPERIMENT = runner.Experiment(
         "against that one, added to the class, and so on. The paper's network for ImageNet became much harder to fool, "
         "its network for handwritten digits did not (both told from memory, unverified). Here small networks are "
         "trained on part of Fashion-MNIST at half its size. How many fooling images are taught, how often, and what "
-        "networks these are is ours; evolution is that of nguyen2015/cppn."
+        "networks these are is ours; evolution is that of nguyen2015/cppn. That nothing is said of the first claim "
+        "where evolution is too short to be sure of the first network was decided after a trial with one network."
     ),
     run=run,
     plan=plan,
