@@ -72,7 +72,7 @@ def pictures(model, judge, found, judged, images, config):
         f"{images} that the network takes for the class above, and how sure of it it is. Below, the natural image that "
         "another network finds nearest to the first."
     )
-    return figure, caption, "Rows of pictures without objects, one for each class, and a row of photographs."
+    return figure, caption, "Rows of synthesised pictures, one for each class, and a row of natural ones."
 
 
 def generations(history: np.ndarray, config: Any) -> tuple[Figure, str, str]:

@@ -67,7 +67,7 @@ def figure(model, judge, found, judged, classes, config):
         "gradient of its probability from the mean image and a little noise. Below, the natural image that another "
         "network finds nearest to the first."
     )
-    return drawn, caption, "Rows of pictures without objects, one for each class, and a row of photographs."
+    return drawn, caption, "Rows of synthesised pictures, one for each class, and a row of natural ones."
 
 
 def plan(config: Any) -> list[dry.Step]:

@@ -142,7 +142,7 @@ def pictures(found, names, config):
         "Images evolved to fool a network, which was then trained again with these as one more class; below, images "
         "evolved to fool the new one, and so on. Under each, how sure the network of its row is of the class above."
     )
-    return figure, caption, "Rows of patterns without objects, one row for each round, one column for each class."
+    return figure, caption, "Rows of synthesised patterns, one row for each round, one column for each class."
 
 
 def curves(found: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
@@ -154,6 +154,7 @@ def curves(found: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]
     for number, shade in enumerate(shades):
         left.plot(100 * by_generation[:, number].mean(0), c="tab:red", alpha=shade, label=words(number))
     left.set(xlabel="generation", ylabel="median confidence (%)")
+    left.set_ylim(0, None)
     left.legend(fontsize=7)
     for axis, values, label in (
         (middle, 100 * medians(found), "median confidence\nin new images (%)"),
