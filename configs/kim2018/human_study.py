@@ -1,0 +1,44 @@
+"""A page that asks people what saliency maps tell, and what their answers come to (Kim et al. 2018, section 4.3).
+
+    python -m experiments.kim2018.human_study \\
+        --config=configs/kim2018/human_study.py:default --workdir=results/kim2018/human_study
+
+The page is workdir/study/human_study.html. Put the files that people save into workdir/study/answers, and see what they
+come to by `python -m xai_jax.gallery.human_study_report workdir/study`, or run this again with --overwrite, which
+leaves the study as it is. smoke: seconds. default: a minute on 2 cores, and two more to train the networks;
+--config.trained=PATH takes those of a kim2018/captions that ran in PATH. paper: an hour on one A100, with ImageNet
+prepared by TFDS.
+"""
+
+import dataclasses
+
+from configs.captioned import PAPER, SMOKE, Networks
+
+
+@dataclasses.dataclass
+class Config(Networks):
+    noises: tuple[float, ...] = (0.0, 1.0)  # of the networks that people are asked about
+    trained: str = ""  # the directory of a kim2018/captions with these networks; nothing means trained here
+    explained: int = 10  # images of each class and network: 60 in all, and 120 maps
+    steps: int = 32  # of integrated gradients
+    samples: int = 16  # of SmoothGrad
+    deviation: float = 0.15  # of its noise, as a share of the image's range
+    seed: int = 0
+
+
+def _asked(networks: Networks) -> dict:
+    return dataclasses.asdict(networks) | {"noises": (0.0, 1.0)}
+
+
+TIERS = {
+    "smoke": Config(**_asked(SMOKE), explained=4, steps=4, samples=3),
+    "default": Config(),
+    "paper": Config(**_asked(PAPER), steps=64, samples=50),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,36 @@
+"""What saliency maps show of networks whose concept is known (Kim et al. 2018, section 4.3).
+
+    python -m experiments.kim2018.saliency \\
+        --config=configs/kim2018/saliency.py:default --workdir=results/kim2018/saliency
+
+smoke: seconds. default: a minute on 2 cores, and four more to train the networks; --config.trained=PATH takes those of
+a kim2018/captions that ran in PATH. paper: an hour on one A100, with ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+from configs.captioned import PAPER, SMOKE, Networks
+
+
+@dataclasses.dataclass
+class Config(Networks):
+    trained: str = ""  # the directory of a kim2018/captions with these networks; nothing means trained here
+    explained: int = 20  # test images of each class
+    steps: int = 32  # of integrated gradients
+    samples: int = 16  # of SmoothGrad
+    deviation: float = 0.15  # of its noise, as a share of the image's range
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(**dataclasses.asdict(SMOKE), explained=4, steps=4, samples=3),
+    "default": Config(),
+    "paper": Config(**dataclasses.asdict(PAPER), steps=64, samples=50),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,251 @@
+"""The numbers behind TCAV's figures: sets of images, tests of scores, agreement with the truth, and claims."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import small_study
+from jax.tree_util import Partial
+from scipy import stats
+
+from configs.kim2018.captions import get_config
+from configs.kim2018.human_study import get_config as study_config
+from configs.kim2018.saliency import get_config as saliency_config
+from experiments.kim2018 import agreement, captions, networks, saliency
+from experiments.kim2018 import human_study as study
+from experiments.runner import Run
+from xai_jax.data.captions import Canvas
+from xai_jax.data.datasets import InMemory
+from xai_jax.gallery import human_study, human_study_analysis
+
+RNG = np.random.default_rng(0)
+CONFIG = get_config("smoke")
+LABELS = np.arange(150, dtype=np.int32) % 3
+PICTURES = InMemory(RNG.integers(0, 256, (150, 8, 8, 1), np.uint8), LABELS, CONFIG.classes)
+SIZES = 3, 4, 3, 2  # seeds, networks, classes, concepts
+
+
+def found(scores, accuracy=None, runs=4, sets=6):
+    """Results with mean scores (S, 4, K, 2, L), and accuracies (S, 4, K) without captions."""
+    values = np.repeat(np.repeat(scores[:, :, :, :, None, :, None], 3, 4), runs, -1)
+    controls = RNG.uniform(0.2, 0.8, (*values.shape[:-1], sets, runs))
+    own = np.ones(SIZES[:3]) if accuracy is None else accuracy
+    named = np.stack([own, np.ones_like(own)], 2)[..., None] * np.eye(3)
+    return {"values": values, "controls": controls, "named": named}
+
+
+def test_both_sides_of_a_concept_differ_in_nothing_but_the_concept():
+    for label in range(3):
+        image, caption = captions.concept_sets(PICTURES, label, CONFIG, 1)
+        height = CONFIG.canvas[1]
+        for pair in (image, caption):
+            assert len(pair.concept) == CONFIG.examples and len(pair.random) == 6 * CONFIG.examples
+        for part in image:
+            strip = part[:, height:].reshape(len(part), -1)
+            assert (strip == strip[:, :1]).all()
+        for part in caption:
+            assert (part[:, height:].reshape(len(part), -1).std(1) > 10).all()
+        again = captions.concept_sets(PICTURES, label, CONFIG, 1)[0]
+        np.testing.assert_array_equal(again.random, image.random)
+
+
+def test_a_network_that_reads_the_strip_is_told_from_one_that_looks_at_the_picture():
+    config = dataclasses.replace(CONFIG, layers=("pixels",), shown="pixels", controls=8, runs=3, seeds=(0,))
+    shown = networks.pictures(dataclasses.replace(config, images=400))
+    sets = captions.concept_sets(shown.training, 1, config, 0)
+    data = networks.test_images(shown, 0.0, config, 0)
+    images = networks.inputs(data.images[data.labels == 1][:20])
+    for own in (0, 1):
+        weights = [np.asarray(networks.inputs(part)).mean(0) for part in sets[own]]
+        weight = weights[0] - weights[1]
+        weight[slice(config.canvas[1], None) if own == 0 else slice(config.canvas[1])] = 0
+
+        def net(x, relu=None, tap=lambda name, value: value, weight=weight):
+            logit = (tap("pixels", x) * weight).sum((1, 2, 3))
+            return tap("logits", np.stack([0.0, 1.0, 0.0])[None] * logit[:, None] - 1)
+
+        measured = [captions._measure(net, pair, images, 1, config, 0) for pair in sets]
+        values, controls = (np.stack([each[name] for each in measured]) for name in ("values", "controls"))
+        shape = 1, 1, 1, 2
+        both = {"values": values.reshape(*shape, *values.shape[1:])}
+        both["controls"] = controls.reshape(*shape, *controls.shape[1:])
+        p = agreement.p_values(both)["controls"][0, 0, 0, :, 0]
+        assert p[own] < 0.005 < 0.01 < p[1 - own]
+
+
+def test_p_values_are_crawford_and_howells_and_t_tests_by_holm():
+    joined = found(RNG.uniform(0.3, 0.7, (*SIZES, 2)))
+    joined["values"] = joined["values"] + RNG.normal(0, 0.1, joined["values"].shape)
+    tested, raw = agreement.p_values(joined), []
+    for rest in np.ndindex(*SIZES[1:], 2):
+        *which, layer = (1, *rest)
+        scores = joined["values"][*which, :, layer]
+        others = joined["controls"][*which, agreement.MEAN, layer].mean(1)
+        t = (scores[agreement.MEAN].mean() - others.mean()) / (others.std(ddof=1) * np.sqrt(1 + 1 / 6))
+        raw.append((2 * stats.t.sf(abs(t), 5), stats.ttest_1samp(scores[agreement.SCORE], 0.5).pvalue))
+    for name, p in zip(("controls", "half"), np.transpose(raw), strict=True):
+        order, running, expected = np.argsort(p), 0.0, np.empty(len(p))
+        for rank, number in enumerate(order):
+            running = max(running, min(1, (len(p) - rank) * p[number]))
+            expected[number] = running
+        np.testing.assert_allclose(tested[name][1].ravel(), expected, rtol=1e-6)
+        assert tested[name].shape == (*SIZES, 2)
+
+
+def test_agreement_is_spearmans_correlation_of_each_seed_and_layer():
+    scores, accuracy = RNG.uniform(size=(*SIZES, 2)), RNG.integers(0, 4, SIZES[:3]) / 4
+    rho = agreement.correlations(joined := found(scores, accuracy))
+    for seed, layer in np.ndindex(rho.shape):
+        lead = scores[seed, :, :, 0, layer] - scores[seed, :, :, 1, layer]
+        expected = stats.spearmanr(lead.ravel(), accuracy[seed].ravel()).statistic
+        assert rho[seed, layer] == pytest.approx(expected)
+    joined["named"] = np.ones_like(joined["named"]) / 3
+    assert np.isnan(agreement.correlations(joined)).all()
+
+
+def test_naming_one_class_always_is_no_information():
+    always = np.tile([1.0, 0.0, 0.0], (3, 1))
+    named = np.stack([always, np.eye(3), [[0.8, 0.2, 0], [0.4, 0.6, 0], [0, 0, 1]]])[None, :, None]
+    np.testing.assert_allclose(agreement.informed({"named": named})[0], [[0, 0, 0], [1, 1, 1], [0.6, 0.5, 1]])
+
+
+@pytest.mark.parametrize(
+    "rho, held",
+    [
+        ((0.8, 0.85, 0.9), True),
+        ((0.1, 0.15, 0.2), False),
+        ((0.1, 0.6, 0.9), None),
+        ((0.9,), None),
+        ((0.9, np.nan), None),
+    ],
+)
+def test_a_close_match_is_judged_over_seeds(rho, held):
+    match = agreement.matches(np.array(rho))
+    assert match.held is held
+    if held is not None:
+        interval = stats.t.interval(0.95, 2, np.mean(rho), stats.sem(rho))
+        assert (match.low, match.high) == pytest.approx(interval)
+
+
+def test_claims_follow_the_scores():
+    config = dataclasses.replace(CONFIG, layers=("pool3",), shown="pool3", seeds=(0, 1, 2))
+    accuracy = np.tile(np.linspace(0.1, 0.9, 12).reshape(4, 3), (3, 1, 1))
+    scores = np.stack([accuracy, np.full_like(accuracy, 0.05)], -1)[..., None]
+
+    def held(scores, named=1.0, config=config):
+        joined = found(scores, accuracy[: len(scores)])
+        joined["named"][:, :, 1] *= named
+        return [claim.held for claim in captions.claims(joined, config)]
+
+    assert held(scores) == [True, True, True]
+    assert held(np.where([[True], [False]], 1 - scores, scores)) == [False, True, False]
+    assert held(np.concatenate([scores[:, :, :, 1:], scores[:, :, :, :1]], 3)) == [False, False, False]
+    assert held(scores, 0.5) == [None] * 3  # networks that learnt nothing
+    assert held(scores[:1], config=dataclasses.replace(config, seeds=(0,))) == [None] * 3
+
+
+def test_answers_are_those_of_one_batch():
+    images = RNG.integers(0, 256, (230, 4, 4, 3), np.uint8)
+
+    def net(x, relu=None, tap=None):
+        return x.mean((1, 2))
+
+    np.testing.assert_array_equal(networks.answers(net, images), images.mean((1, 2)).argmax(1))
+    named = captions._named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
+    np.testing.assert_array_equal(named, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def test_the_share_on_the_caption_is_that_of_its_pixels():
+    canvas, found = Canvas(6, 4, 2, 1), RNG.uniform(size=(2, 3, 6, 6)).astype("f")
+    found[1, 2] = 0
+    share = saliency.on_caption(found, canvas)
+    for place in np.ndindex(2, 3):
+        own = found[place]
+        expected = own[4:].sum() / own.sum() if own.any() else 2 / 6
+        assert share[place] == pytest.approx(expected, rel=1e-5)
+
+
+def test_maps_for_the_eye_end_at_black_and_white():
+    pictures = saliency.as_pictures(np.stack([np.arange(400.0).reshape(20, 20), np.zeros((20, 20)), np.eye(20) * 1e-9]))
+    assert pictures[0].min() == 0 and pictures[0].max() == 1 and pictures[0, 10, 0] == pytest.approx(200 / 395.01)
+    assert (pictures[1] == 0).all() and pictures[2].max() == pytest.approx(1)
+
+
+def test_observers_answer_by_the_share_on_the_caption():
+    config = saliency_config("smoke")  # the caption has 12 of 32 rows
+    share = np.full((4, 4, 6), 0.3)
+    share[0] = 0.5
+    share[0, 1], share[2, 1] = 0.3, 0.5  # the second method is wrong of both networks
+    right = saliency.observed(share, config)
+    np.testing.assert_array_equal(right.all((0, 2)), [True, False, True, True])
+    assert not right[:, 1].any()
+    assert saliency.observed_by_example(share, config).all()  # who has seen maps turns the answer round
+    assert saliency.observed_by_example(np.full((4, 4, 6), 0.3), config).mean() == 0.5
+
+
+def test_the_interval_of_right_answers_is_wilsons():
+    right, z = np.arange(50) < 26, stats.norm.ppf(0.975)
+    value, low, high = saliency.interval(right)
+    middle, half = 26 + z**2 / 2, z * np.sqrt(26 * 24 / 50 + z**2 / 4)
+    assert (value, low, high) == pytest.approx((0.52, (middle - half) / (50 + z**2), (middle + half) / (50 + z**2)))
+
+
+def test_the_claim_about_maps_needs_networks_that_learnt():
+    config = saliency_config("smoke")
+    for on_caption, accuracy, held in [(0.9, 0.9, False), (0.3, 0.9, True), (0.9, 0.5, None)]:
+        share = np.full((4, 4, 12), 0.3)
+        share[0] = on_caption
+        saliency.report(run := Run(Path(), ""), share, np.full(4, accuracy), config)
+        assert [claim.held for claim in run.claims] == [held]
+
+
+def test_people_are_asked_about_others_images_of_each_network(tmp_path):
+    config = study_config("smoke")
+    images = RNG.integers(0, 256, (2, 12, 32, 36, 3), np.uint8)
+    maps = RNG.uniform(size=(2, 2, 12, 32, 36)).astype("f")
+    asked = study.tasks(images, maps, config)
+    assert len(asked) == 12 and {(t.model, t.concept) for t in asked} == {
+        ("noise 0%", "caption"),
+        ("noise 100%", "image"),
+    }
+    (task,) = [t for t in asked if t[:3] == ("noise 100%", "SmoothGrad", config.words[1])]
+    np.testing.assert_array_equal(task.images, images[1, 4:8])
+    np.testing.assert_array_equal(task.maps, maps[1, 1, 4:8])
+    human_study.build(tmp_path, asked)
+    study.report(run := Run(Path(), ""), asked, None)
+    assert [claim.held for claim in run.claims] == [None, None] and run.numbers[0].value == 24
+
+
+def test_answers_decide_the_claims_about_people(tmp_path):
+    key = small_study.build(tmp_path)
+    for number in range(8):
+        small_study.save(tmp_path, small_study.sheet(key, f"w{number}", rate=lambda task: (2, 9, 4)))
+    study.report(run := Run(Path(), ""), small_study.tasks(), human_study_analysis.analyse(tmp_path))
+    assert [claim.held for claim in run.claims] == [False, False]  # all are right about the network of captions
+    assert next(number.value for number in run.numbers if number.name == "right answers") == 1
+
+
+def untrained(shown, config, workdir, seed, run):
+    """Networks as at the start."""
+    module = networks.module(config)
+    variables = module.init(jax.random.key(seed), np.zeros((1, *Canvas(*config.canvas).shape), "f"))
+    return dict.fromkeys(networks.noises(config), Partial(module.apply, variables))
+
+
+@pytest.mark.parametrize("experiment, config", [(saliency, saliency_config("smoke")), (study, study_config("smoke"))])
+def test_maps_and_pages_come_from_any_networks(experiment, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "trained", untrained)
+    experiment.run(config, run := Run(tmp_path, ""))
+    assert run.numbers and [claim.held for claim in run.claims] == [None] * len(run.claims)
+    assert all((tmp_path / each["file"]).exists() for each in run.figures)
+    assert (tmp_path / "study" / "human_study.html").exists() == (experiment is study)
+
+
+@pytest.mark.parametrize(
+    "experiment, config", [(captions, get_config), (saliency, saliency_config), (study, study_config)]
+)
+def test_the_papers_shapes_fit(experiment, config):
+    for step in experiment.plan(config("paper")):
+        jax.eval_shape(step.function, *step.arguments)
