@@ -154,8 +154,9 @@ def summary(found, kin):
     caption = (
         "By layer, over all living units. Left, how far a unit is excited by the picture made for it (cut at zero: "
         "units that fire at the border only stay silent). Middle, for how many units the picture excites no other unit "
-        "of the layer more, against their natural maxima; a dash marks chance. Right, in layers that see the whole image: the share of other units whose top images are less like "
-        "the picture than the unit's own are, to another network; one half is chance."
+        "of the layer more, against their natural maxima; a dash marks chance. Right, in layers that see the whole "
+        "image: the share of other units whose top images are less like the picture than the unit's own are, to "
+        "another network; one half is chance."
     )
     return figure, caption, "Boxes of activations by layer, bars of shares above chance, boxes of likeness."
 
