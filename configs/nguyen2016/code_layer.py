@@ -1,0 +1,87 @@
+"""Which layer the generator should invert (Nguyen et al. 2016, DGN-AM).
+
+    python -m experiments.nguyen2016.code_layer \\
+        --config=configs/nguyen2016/code_layer.py:default --workdir=results/nguyen2016/code_layer
+
+smoke: seconds. default: two minutes on 2 cores, and once nine minutes to train five generators, besides the network and
+another one that judges. paper: minutes on one A100, with the published generators and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "fashion_maxpool"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    # Names of xai_jax.models.generators, and what their layers are called; conv3 to fc8 in the paper
+    generators: tuple[str, ...] = (
+        "fashion_pool2_brief",
+        "fashion_pool3_brief",
+        "fashion_fc6_brief",
+        "fashion_fc7_brief",
+        "fashion_fc8_brief",
+    )
+    layers: tuple[str, ...] = ("pool2", "pool3", "fc6", "fc7", "fc8")
+    files: tuple[str, ...] = ()  # paths of the generators' weights; none means trained on first use
+    connected: tuple[str, ...] = ("fc6", "fc7", "fc8")  # of the layers
+    best: str = "fc6"  # the paper's answer
+    judge: str = "fashion_allcnn"  # a network that was trained by itself
+    judge_weights: str = "pretrained"  # or the path of a checkpoint
+    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    data: str = "fashion_mnist"  # natural images to compare with
+    split: str = "test"
+    natural: int = 2000  # of them
+    classes: tuple[int, ...] = ()  # none means all
+    starts: int = 25  # codes from noise for each class
+    groups: int = 5  # of starts, each measured by itself
+    # What a first step changes, of how far units reach on average: 8 of 11.85 in the code, here as in classes.py
+    share: float = 0.13
+    steps: int = 200
+    keep: float = 0.99  # that codes are multiplied by at each step
+    batch: int = 125  # codes at once
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        network="digits",
+        generators=("digits_conv2", "digits_logits"),
+        layers=("conv2", "logits"),
+        connected=("logits",),
+        best="logits",
+        judge="digits",
+        features="relu2",
+        data="digits",
+        natural=100,
+        starts=4,
+        groups=2,
+        share=0.68,
+        steps=30,
+    ),
+    "default": Config(),
+    "paper": Config(
+        network="caffenet",
+        weights="bvlc_reference_caffenet.caffemodel",
+        generators=("caffenet_pool5", "caffenet_fc6", "caffenet_fc7"),
+        layers=("pool5", "fc6", "fc7"),
+        files=("pool5/generator.caffemodel", "fc6/generator.caffemodel", "fc7/generator.caffemodel"),
+        connected=("fc6", "fc7"),
+        judge="googlenet",
+        judge_weights="googlenet.pth",
+        features="inception5b",
+        data="imagenet2012",
+        split="validation",
+        classes=(643, 624, 304, 629, 437),  # units of the paper's script
+        starts=10,
+        share=0.68,
+        batch=10,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

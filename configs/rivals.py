@@ -1,0 +1,60 @@
+"""Forms of `xai_jax.maximisation` and their hyperparameters, by their names in figures, for configurations."""
+
+import dataclasses
+
+from xai_jax import maximisation
+from xai_jax.inversion import IJCV
+from xai_jax.maximisation import Simonyan, Yosinski
+from xai_jax.octaves import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
+
+
+@dataclasses.dataclass
+class Rivals:
+    """The defaults are for images of 28x28 pixels.
+
+    Of a few settings of each, from the papers' on, those were taken that made images of other starts most natural, by
+    the mean rank in all three measures of `experiments.nguyen2016.priors`, and left the network at least 99 % sure.
+    """
+
+    no_prior: Simonyan = Simonyan(penalty=0.0)
+    L2: Simonyan = Simonyan(penalty=1e-7)  # of 1e-7 to 1e-4
+    blur: Yosinski = Yosinski(steps=200, rise=30.0, fastest=1e6, every=1)  # rises of 0.5 to 100, every step to fourth
+    TV: IJCV = IJCV(variation=3.0, steps=(300, 0))  # of 0.3 to 100
+    TV_and_jitter: IJCV = IJCV(variation=3.0, jitter=3, steps=(300, 0))  # jitter of 3 to 7
+    mean_image: MFV | None = MFV(  # of 20 to 220 steps; not enlarged, since the objects fill the images
+        (Octave(30, (1.0, 2.0), (0.8, 0.8)), Octave(10, (2.0, 2.0), (0.8, 2.0))), 30
+    )
+    centre_bias: MFV = MFV(  # weights of the papers' to 0.4, steps of the papers' length to four times it
+        (
+            Octave(80, (44.0, 22.0), (0.05, 0.1)),
+            Octave(60, (22.0, 11.0), (0.1, 0.2), 1.2),
+            Octave(20, (6.0, 6.0), (0.2, 2.0), margin=6, spread=0.1),
+            Octave(10, (6.0, 3.0), (0.2, 2.0)),
+        ),
+        30,
+    )
+    Fourier: maximisation.Fourier = maximisation.Fourier(
+        0.01, 200, jitter=5
+    )  # rates of 0.005 to 0.05, jitter of 3 to 7
+
+
+SMOKE = Rivals(
+    Simonyan(penalty=0.0, steps=20),
+    Simonyan(steps=20),
+    Yosinski(steps=20, rise=0.5, fastest=1e6, blur=0.5),
+    IJCV(variation=0.01, steps=(20, 0)),
+    IJCV(variation=0.01, jitter=2, steps=(20, 0)),
+    MFV((Octave(10, (5.0, 1.0), (0.4, 2.0)),), 10),
+    MFV((Octave(10, (11.0, 11.0), (0.05, 0.1)), Octave(10, (6.0, 1.0), (0.1, 2.0), 1.2)), 10),
+    maximisation.Fourier(steps=20, jitter=2),
+)
+
+PAPERS = Rivals(
+    L2=Simonyan(),
+    blur=Yosinski(),
+    TV=IJCV(steps=(300, 0)),
+    TV_and_jitter=IJCV(jitter=8, steps=(300, 0)),  # a quarter of the stride of the last layers
+    mean_image=MEAN_IMAGE,
+    centre_bias=CENTRE_BIAS,
+    Fourier=maximisation.Fourier(),
+)
