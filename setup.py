@@ -15,6 +15,7 @@ REQUIRES = [
     "optax>=0.2.8,<0.3",
     "numpy>=2.1.0,<3",
     "scikit-learn>=1.7.0,<2",
+    "threadpoolctl>=3.5.0,<4",
     "absl-py>=2.3.0,<3",
     "tensorflow-datasets>=4.9.9,<5",
     "ml_collections>=1.1.0,<2",
