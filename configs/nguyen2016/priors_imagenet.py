@@ -15,8 +15,8 @@ from xai_jax.inversion import IJCV
 from xai_jax.maximisation import Simonyan, Yosinski
 from xai_jax.octaves import MFV, Octave
 
-# Of 224x224 pixels, in fewer steps than the papers'. Of a few settings of each, those were taken with which the explained
-# network was about sure and the judge saw most, on three of the classes from other starts.
+# Of 224x224 pixels, in fewer steps than the papers'. Of a few settings of each, those were taken with which the
+# explained network was about sure and the judge saw most, on three of the classes from other starts.
 BRIEF = Rivals(
     Simonyan(penalty=0.0, steps=120),
     Simonyan(penalty=1e-6, steps=120),

@@ -136,7 +136,8 @@ EXPERIMENT = runner.Experiment(
         "EfficientNet-Lite0, for a few classes and from one noise each. Another network, EfficientNet-Lite1, says "
         "whether it sees the same class. All forms take far fewer steps than their papers'. Their strengths were "
         "changed after a first run, in which L2 and blur gave grey images: they were chosen on three of the classes, "
-        "from other noise, so that the network is about sure and the judge sees most. Five images tell little: indications, not statistics."
+        "from other noise, so that the network is about sure and the judge sees most. Five images tell little: "
+        "indications, not statistics."
     ),
     run=run,
     plan=plan,
