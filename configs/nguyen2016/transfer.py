@@ -3,7 +3,7 @@
     python -m experiments.nguyen2016.transfer \\
         --config=configs/nguyen2016/transfer.py:default --workdir=results/nguyen2016/transfer
 
-smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train three networks and the generator.
+smoke: seconds. default: two minutes on 2 cores, and once about 25 minutes to train three networks and the generator.
 paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator, of GoogLeNet and of a VGG16 that judges, and
 ImageNet prepared by TFDS.
 """
