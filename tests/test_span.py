@@ -1,5 +1,8 @@
 """Inner products in blocks, and coordinates that keep them, against plain NumPy."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
@@ -65,3 +68,23 @@ def test_examples_that_are_all_the_same_are_refused(x):
 def test_what_does_not_fit_is_refused(parts, words):
     with pytest.raises(ValueError, match=words):
         span.examples(parts)
+
+
+def test_threads_answer_in_order_and_pass_errors_on():
+    def root(number):
+        if number < 0:
+            raise ValueError("Expected no negative number.")
+        time.sleep(0.02 / (1 + number))
+        return number**0.5
+
+    assert list(span.in_threads(root, [0, 1, 4, 9])) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="no negative number"):
+        list(span.in_threads(root, [1, -1, 4]))
+
+
+def test_products_do_not_depend_on_the_number_of_threads(monkeypatch):
+    found = []
+    for count in (1, 4):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        found.append(span.examples(PARTS).products)
+    np.testing.assert_array_equal(*found)

@@ -117,8 +117,11 @@ def of_activations(
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
         def learn(rows, negatives):
-            for run, negative in enumerate(negatives):
-                yield cav.fit(known, rows, negative, classifier, [seed, run])
+            def of_run(run):
+                return cav.fit(known, rows, negatives[run], classifier, [seed, run])
+
+            for fitted in span.in_threads(of_run, range(len(negatives))):
+                yield fitted
                 bar.update()
 
         return {name: found for trial in planned for name, found in _of_trial(trial, products, learn)}
