@@ -1,0 +1,58 @@
+"""Dreams of concepts from noise (Kim et al. 2018, section 4.1.2).
+
+    python -m experiments.kim2018.dream \\
+        --config=configs/kim2018/dream.py:default --workdir=results/kim2018/dream
+
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
+--config.weights=PATH.
+"""
+
+import dataclasses
+
+from xai_jax.maximisation import Fourier
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "efficientnet_lite0"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    layer: str = "block8"
+    concepts: tuple[str, ...] = ("red", "stripes", "dots", "zigzags", "meshes")
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
+    form: Fourier = Fourier(0.05, 48, 17)  # rate, steps, pixels of jitter
+    examples: int = 20  # images of each concept that its direction is learnt from
+    random: int = 40  # images that it is told from
+    held_out: int = 5  # other images of each concept, to compare with
+    seeds: tuple[int, ...] = (0, 1)  # of concept images and of the noise
+
+
+TIERS = {
+    "smoke": Config(
+        network="digits",
+        layer="relu1",
+        concepts=("stripes", "dots"),
+        mean=(77.8,),
+        form=Fourier(0.05, 20, 2),
+        examples=8,
+        random=8,
+    ),
+    "default": Config(),
+    "paper": Config(
+        network="googlenet",
+        weights="googlenet.pth",
+        layer="inception4d",
+        concepts=("red", "yellow", "green", "blue", "stripes", "dots", "zigzags", "meshes"),
+        form=Fourier(),
+        examples=50,
+        random=100,
+        held_out=50,
+        seeds=tuple(range(10)),
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

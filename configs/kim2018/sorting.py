@@ -1,0 +1,57 @@
+"""Images sorted by concepts (Kim et al. 2018, section 4.1.1).
+
+    python -m experiments.kim2018.sorting \\
+        --config=configs/kim2018/sorting.py:default --workdir=results/kim2018/sorting
+
+smoke: seconds. default: a minute on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
+--config.weights=PATH, and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    network: str = "efficientnet_lite0"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+    layer: str = "block11"
+    concepts: tuple[str, ...] = ("blue", "yellow", "green", "red", "stripes", "dots", "zigzags", "meshes")
+    images: str = "photographs"  # to sort: these, or those of a data set
+    examples: int = 20  # images of each concept that its direction is learnt from
+    random: int = 40  # images that it is told from
+    marked: int = 6  # photographs for each concept, that show it in a quarter of them
+    plain: int = 24  # photographs as they are
+    seeds: tuple[int, ...] = (0, 1, 2)  # of concept images and photographs
+
+
+TIERS = {
+    "smoke": Config(
+        network="digits",
+        layer="relu1",
+        concepts=("stripes", "dots"),
+        images="digits",
+        examples=8,
+        random=8,
+        plain=12,
+        seeds=(0, 1),
+    ),
+    "default": Config(),
+    "paper": Config(
+        network="googlenet",
+        weights="googlenet.pth",
+        layer="inception4d",
+        images="imagenet2012",
+        examples=50,
+        random=100,
+        marked=50,
+        plain=1000,
+        seeds=tuple(range(10)),
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

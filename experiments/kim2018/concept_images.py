@@ -1,0 +1,121 @@
+"""Images of concepts, of random others of their kind, and of classes, for the experiments with TCAV on known networks.
+
+Drawn concepts come in two kinds, colours and textures. Random images are of the same kind, so that nothing but the
+concept tells both sides apart: a drawn texture differs from any photograph in more than its pattern.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from experiments import runner
+from experiments.nguyen2016 import codes
+from xai_jax.data import datasets, textures
+from xai_jax.data.datasets import Dataset
+from xai_jax.data.pictures import fit, some
+from xai_jax.data.textures import HUES, TEXTURES
+
+PHOTOGRAPHS = "photographs"  # crops of scikit-image's, in place of a data set with classes
+
+
+class Kind(NamedTuple):
+    """Concepts of one kind by their names, and random images of that kind: uint8 (n, S, S, 3).
+
+    The last concept, `null`, is random images again: a concept that is none.
+    """
+
+    concepts: dict[str, np.ndarray]
+    random: np.ndarray
+    null: str
+
+
+def kinds(config: Any, size: int, seed: int) -> list[Kind]:
+    """The concepts that `config` names, `examples` images of each, with (controls + 2) `examples` random ones a kind.
+
+    Drawn, see `drawn`; or those of `config.folder`, all of one kind, with images of `config.images` as random ones.
+    Raises UserError where a folder has too few images of a concept.
+    """
+    pool = (config.controls + 2) * config.examples
+    if config.folder:
+        return [_from_folder(config, size, pool, seed)]
+    return drawn(config.concepts, config.examples, pool, size, seed)
+
+
+def drawn(names: Sequence[str], examples: int, pool: int, size: int, seed: int) -> list[Kind]:
+    """Colours and textures of `textures.NAMES`, each kind that there is, with `pool` random images; from `seed` alone.
+
+    Random colours are clouds of any two colours, random textures a mixture of those in `names`.
+    """
+    groups = ("any colour", HUES), ("any texture", TEXTURES)
+    chosen = {null: [name for name in names if name in group] for null, group in groups}
+    return [_drawn(own, null, examples, pool, size, seed) for null, own in chosen.items() if own]
+
+
+def _drawn(names, null, examples, pool, size, seed):
+    shown = {name: textures.images(name, examples, size, 3 * seed) for name in names}
+    shown[null] = _random(names, examples, size, 3 * seed + 1)
+    return Kind(shown, _random(names, pool, size, 3 * seed + 2), null)
+
+
+def _random(names, count, size, seed):
+    if names[0] in HUES:
+        return textures.images("clouds", count, size, seed)
+    parts = np.array_split(np.arange(count), len(names))
+    return np.concatenate([textures.images(n, len(p), size, seed) for n, p in zip(names, parts, strict=True) if len(p)])
+
+
+def _from_folder(config, size, pool, seed):
+    found = textures.from_folder(Path(config.folder), size)
+    lacking = [name for name in config.concepts if len(found.get(name, ())) < config.examples]
+    if lacking:
+        raise runner.UserError(
+            f"Expected {config.examples} images of each concept in {config.folder}, got fewer of {', '.join(lacking)}."
+        )
+    others = photographs(config.images, pool + config.examples, size, seed)
+    shown = {name: found[name][: config.examples] for name in config.concepts} | {"anything": others[pool:]}
+    return Kind(shown, others[:pool], "anything")
+
+
+def photographs(source: str, count: int, size: int, seed: int) -> np.ndarray:
+    """Pictures of anything, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split."""
+    if source == PHOTOGRAPHS:
+        return textures.anything(count, size, seed)
+    data = held_out(source)
+    return np.stack([square(data[int(index)][0], size) for index in some(data, count, seed)])
+
+
+def class_images(config: Any, size: int) -> dict[str, np.ndarray]:
+    """The images at which derivatives of each class in `config.pairs` are taken, `explained` of each, uint8.
+
+    Of `config.images` those of the class; or `PHOTOGRAPHS`, the same for each class, which show none of them.
+    """
+    names = list(dict.fromkeys(label for _, label in config.pairs))
+    if config.images == PHOTOGRAPHS:
+        return dict.fromkeys(names, textures.anything(config.explained, size, 0))
+    own = datasets.only(held_out(config.images), names)
+    places = codes.members(own, range(len(names)), config.explained)
+    return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, places, strict=True)}
+
+
+def square(picture: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of a picture in grey or colour, resized: (H, W, C) uint8 -> (size, size, 3)."""
+    found = fit(picture, size, size)
+    return np.broadcast_to(found, (size, size, 3)).copy()
+
+
+def held_out(source: str) -> Dataset:
+    """The last split of a data set."""
+    return datasets.load(source, datasets.SPLITS[source][-1])
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Lets the authors' classifier stop at its 1000 iterations, as it often does, without a warning each time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
