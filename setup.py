@@ -46,6 +46,9 @@ EXTRAS = {
         "equinox>=0.13.6,<0.14",
         "dm-haiku>=0.0.17,<0.1",
         "keras>=3.13.2,<4",
+        "nbclient>=0.11.0,<0.12",
+        "ipykernel>=7.0.0,<8",
+        "pdoc>=16.0.0,<17",
     ],
     "bench": ["torch>=2.13.0,<3", "captum>=0.9.0,<0.10", "efficientnet-lite-pytorch>=0.1.0,<0.2"],
 }
