@@ -19,10 +19,10 @@ class Networks:
     checked: int = 3000  # of the test images, to count errors of
     stages: tuple[int, ...] = (1, 1, 1)  # of a VGG: the convolutions between two poolings
     widths: tuple[int, ...] = (16, 32, 64)
-    hidden: int = 64
+    hidden: int = 256
     epochs: int = 4
     batch: int = 64
-    rate: float = 0.03  # falls along half a cosine
+    rate: float = 0.01  # falls along half a cosine
     decay: float = 0.0005
 
 
