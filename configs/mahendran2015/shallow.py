@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.shallow \\
         --config=configs/mahendran2015/shallow.py:default --workdir=results/mahendran2015/shallow
 
-smoke: seconds. default: about three minutes on 2 cores. paper: minutes on one A100, with ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100, with ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import dataclasses
 @dataclasses.dataclass
 class Config:
     images: str = "photographs"  # a source of xai_jax.data.examples
-    count: int = 5  # images inverted (the paper: 100)
+    count: int = 3  # images inverted (the paper: 100)
     shown: int = 3  # of them, in the figures
     side: int = 224  # pixels that the centre square of an image is brought to
     cell: int = 8  # of HOG, pixels
@@ -21,7 +21,7 @@ class Config:
     variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
     # factors of the rate, steps
     phases: tuple[tuple[float, int], ...] = ((1.0, 200), (0.1, 200), (0.01, 200), (0.001, 200))
-    batch: int = 5  # images at once
+    batch: int = 3  # images at once
     seed: int = 0
 
 

@@ -15,7 +15,7 @@ class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
     images: int = 6000  # of the training images, to learn
-    checked: int = 5000  # of the training and of the validation images each, to count errors of
+    checked: int = 2000  # of the training and of the validation images each, to count errors of
     mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images
     spread: tuple[float, ...] = (90.0,)  # deviation of the training images' pixels; All-CNN reads them divided by it
     short: int = 72  # side that images are resized to; our choice, Krizhevsky's 256

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.imagenet \\
         --config=configs/zeiler2014/imagenet.py:default --workdir=results/zeiler2014/imagenet
 
-smoke: seconds. default: about eight minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
+smoke: seconds. default: about five minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
 paper: about three weeks on one A100 (12 networks, five times each; --config.seeds=1 trains each once), with ImageNet
 prepared by TFDS.
 """
@@ -15,8 +15,8 @@ import dataclasses
 class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
-    images: int = 4000  # of the training images, to learn
-    checked: int = 2000  # of the training and of the validation images each, to count errors of
+    images: int = 3000  # of the training images, to learn
+    checked: int = 1000  # of the training and of the validation images each, to count errors of
     mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)
