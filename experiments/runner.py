@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from experiments import dry
+from experiments import dry, programs
 from xai_jax import parallel
 from xai_jax.files import clear_partial, write_atomically
 from xai_jax.parallel import TrainingError
@@ -149,6 +149,7 @@ def _main(experiment, argv):
         raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
     logging.set_verbosity(logging.WARNING)  # JAX reports at INFO every accelerator that it does not find
     config = _CONFIG.value
+    programs.keep()
     if _DRY_RUN.value:
         print(dry.report(experiment.name, experiment.plan(config), _DEVICE.value))
         return
