@@ -1,0 +1,79 @@
+"""Every unit, seen by every method: what the page `units.html` of the gallery is made of.
+
+    python -m experiments.explorer.units --config=configs/explorer/units.py:default --workdir=results/explorer/units
+
+smoke: seconds. default: four minutes on 2 cores, and once half an hour to train the networks and the generator. paper:
+hours on one A100, with weights of CaffeNet and of its fc6 generator given as --config.weights=PATH and
+--config.generator_weights=PATH, and ImageNet prepared by TFDS.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    # NETWORK/LAYER, before it is rectified: a rectified or pooled copy of a channel is the same unit
+    layers: tuple[str, ...] = (
+        *(f"fashion_maxpool/{layer}" for layer in ("conv1_1", "conv2_1", "conv3_1", "fc6", "fc7", "fc8")),
+        *(f"fashion_allcnn/{layer}" for layer in (*(f"conv{n}" for n in range(1, 9)), "logits")),
+    )
+    weights: str = "pretrained"  # of the networks, or the path of a checkpoint
+    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, for networks of the same input
+    generator_weights: str = ""  # the path of a file; nothing means trained on first use
+    data: str = "fashion_mnist"  # natural images that are searched, and whose classes are concepts
+    split: str = "test"
+    images: int = 10_000  # how many there are, for the dry run
+    k: int = 9  # strongest natural images of a unit (Zeiler & Fergus 2014, Fig. 2)
+    mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off for pre-images
+    weight_of_loss: float = 100.0  # C of Mahendran & Vedaldi 2016
+    variation: float = 0.016  # multiplies their penalty: (28 / 224)^2, since smaller images vary faster
+    inversion: tuple[int, int] = (80, 20)  # steps, then steps at a tenth of the rate; theirs are 300 and 50
+    rate: float = 0.1  # of preferred inputs (Nguyen et al. 2016), as in configs/nguyen2016/classes.py
+    steps: int = 100  # half of theirs: so many units would take long
+    keep: float = 0.99  # that codes are multiplied by at each step
+    textures: tuple[str, ...] = ("stripes", "dots", "zigzags", "meshes")  # concepts beside the classes
+    drawn: int = 200  # images of each texture
+    chunk: int = 64  # units at once, in one stage and on one sheet
+    cell: int = 64  # pixels of the largest side of a picture; larger ones are made smaller
+    batch: int = 128  # images at once
+    seed: int = 0
+
+
+TIERS = {
+    "smoke": Config(
+        layers=("digits/conv1", "digits/conv2", "digits/logits"),
+        generator="digits_conv2",
+        data="digits",
+        images=360,
+        mean=(77.8,),
+        variation=0.001,
+        inversion=(30, 10),
+        rate=2.0,
+        steps=20,
+        drawn=30,
+        chunk=16,
+    ),
+    "default": Config(),
+    "paper": Config(
+        layers=tuple(f"caffenet/{layer}" for layer in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc8")),
+        weights="bvlc_reference_caffenet.caffemodel",
+        generator="caffenet_fc6",
+        generator_weights="generator.caffemodel",
+        data="imagenet2012",
+        split="validation",
+        images=50_000,
+        mean=(122.679, 116.669, 104.007),
+        variation=1.0,
+        inversion=(300, 50),
+        rate=8.0,
+        steps=200,
+        textures=("stripes", "dots", "zigzags", "meshes", "red", "yellow", "green", "blue"),
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

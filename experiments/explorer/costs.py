@@ -1,0 +1,63 @@
+"""What looking at all units would cost, for a dry run."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from experiments import dry, preimages
+from experiments.explorer import views
+from experiments.nguyen2016 import hidden
+from xai_jax import deconvnet, dgn, models, network, saliency, targets
+from xai_jax.models import generators
+
+
+def plan(config: Any) -> list[dry.Step]:
+    """Two passes over the data, and for each layer projections, and steps of pre-images and preferred inputs."""
+    steps = []
+    for name, layers in views.networks(config).items():
+        module, variables, shape = models.abstract(name)
+        x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
+        search = partial(activations, module, layers)
+        steps.append(dry.Step(f"{name}: search", search, (variables, x), 2 * -(-config.images // config.batch)))
+        for layer in layers:
+            steps += of_layer(config, name, layer, variables, x)
+    return steps
+
+
+def activations(module, layers, variables, x):
+    return network.capture(Partial(module.apply, variables), x, layers)[1]
+
+
+def of_layer(config, name, layer, variables, x):
+    """Steps for all units of one layer."""
+    module, (count, at) = models.module(name), hidden.unit(name, layer)
+    chunks, some = -(-count // config.chunk), min(count, config.chunk)
+    down = partial(projections, module, targets.neuron(layer, 0, at))
+    inversions = preimages.plan(name, [layer], some, chunks * sum(config.inversion))
+    generator, weights, code = generators.abstract(config.generator)
+    codes = jax.ShapeDtypeStruct((some, *code), jnp.float32)
+    slope = partial(excitement, generator, module, targets.neuron(layer, 0, at), x.shape[1:3])
+    return [
+        dry.Step(f"{name}/{layer}: projections", down, (variables, x), -(-count * config.k // config.batch)),
+        *(step._replace(name=f"{name}/{layer}: pre-images") for step in inversions),
+        dry.Step(f"{name}/{layer}: preferred", slope, (variables, weights, codes), chunks * config.steps),
+    ]
+
+
+def projections(module, target, variables, x):
+    """Both projections of one neuron of each image."""
+    net = Partial(module.apply, variables)
+    return deconvnet.project(net, x, target, batch_size=len(x)), saliency.guided_backprop(net, x, target, len(x))
+
+
+def excitement(generator, module, target, side, variables, weights, codes):
+    """The gradient of a target by the codes of the generator's images."""
+
+    def excited(codes):
+        images = dgn.of_generator(Partial(generator.apply, weights), side)(codes)
+        return targets.evaluate(Partial(module.apply, variables), images, target)[0].sum()
+
+    return jax.grad(excited)(codes)

@@ -1,0 +1,418 @@
+"""The explorer of units: what is computed of units, the sheets, the page, and how it behaves in a browser."""
+
+import dataclasses
+import io
+import json
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from configs.explorer import units as config_of
+from experiments import runner
+from experiments.explorer import sheets, units, views
+from xai_jax import deconvnet, models, plots, saliency, targets
+from xai_jax.data import datasets
+from xai_jax.gallery import ResultsError, explorer
+from xai_jax.receptive_field import ReceptiveField
+
+RNG = np.random.default_rng(0)
+HOSTILE = "</script><b>&\"' onload=x"
+CONFIG = dataclasses.replace(
+    config_of.get_config("smoke"), layers=("digits/conv1", "digits/logits"), inversion=(4, 2), steps=4, drawn=8
+)
+
+
+def test_areas_are_those_under_the_roc_curve_with_ties_counted_half():
+    answers, labels = RNG.integers(0, 6, (50, 4)).astype("f"), RNG.integers(0, 3, 50)
+    expected = [[roc_auc_score(labels == label, column) for label in range(3)] for column in answers.T]
+    np.testing.assert_allclose(views.areas(answers, labels, 3), expected, rtol=1e-6)
+
+
+def test_chance_exceeds_the_bound_as_often_as_said():
+    labels = np.repeat([0, 1], [30, 120])
+    found = views.areas(RNG.normal(size=(150, 20_000)), labels, 1)[:, 0]
+    (limit,) = views.bounds(np.array([[30, 120]]), 1)
+    assert (found > limit).mean() == pytest.approx(views.LEVEL, abs=0.006)
+    assert views.bounds(np.array([[30, 120]]), 1000)[0] > limit
+
+
+def test_each_row_answers_for_its_own_channel():
+    weights = jnp.asarray(RNG.normal(size=(3, 5)), jnp.float32)
+    x = jnp.asarray(RNG.normal(size=(2, 4, 4, 3)), jnp.float32)
+    maps = views._own(Partial(lambda w, x: x @ w, weights), jnp.array([4, 1]), x)
+    np.testing.assert_allclose(maps, np.stack([x[0] @ weights[:, 4], x[1] @ weights[:, 1]]), rtol=1e-5)
+    flat = views._own(Partial(lambda w, x: x.mean((1, 2)) @ w, weights), jnp.array([0, 2]), x)
+    np.testing.assert_allclose(flat, [x[0].mean((0, 1)) @ weights[:, 0], x[1].mean((0, 1)) @ weights[:, 2]], rtol=1e-4)
+
+
+def test_projections_are_cut_to_what_the_unit_sees():
+    model, data = models.load("digits"), datasets.load("digits", "test")
+    found = deconvnet.top_k(model.net, ["relu1"], data, 2)["relu1"]
+    top = {f"relu1 {name}": value for name, value in found._asdict().items()}
+    some = views.units(model, top, "relu1", np.array([3, 9]))
+    shown = views.projections(model, data, some, 8)
+    image, row, column = (int(getattr(found, name)[9, 1]) for name in ("images", "rows", "columns"))
+    x, neuron = views.inputs(model, data, [image]), targets.neuron("relu1", 9, (row, column))
+    maps = {"patches": x * 255, "deconvnet": deconvnet.project(model.net, x, neuron)}
+    maps["guided"] = saliency.guided_backprop(model.net, x, neuron)
+    for name, fill in (("patches", 255), ("deconvnet", 0), ("guided", 0)):
+        around = np.pad(np.asarray(maps[name])[0], [(1, 1), (1, 1), (0, 0)], constant_values=fill)
+        cut = around[row : row + 3, column : column + 3]
+        cut = np.rint(cut if name == "patches" else 255 * plots.signed(cut))
+        assert shown[name].shape == (2, 2, 3, 3, 1)
+        np.testing.assert_allclose(shown[name][1, 1], cut, atol=1)
+
+
+def test_large_pictures_are_made_smaller_and_small_ones_left():
+    pictures = RNG.integers(0, 256, (2, 3, 8, 4, 1), dtype=np.uint8)
+    assert views.smaller(pictures, 8) is pictures
+    halves = views.smaller(pictures, 4)
+    np.testing.assert_allclose(halves, pictures.reshape(2, 3, 4, 2, 2, 2, 1).mean((3, 5)), atol=1)
+    assert views.smaller(np.zeros((2, 8, 8, 3), np.uint8), 6).shape == (2, 6, 6, 3)
+
+
+def test_sheets_have_a_row_for_each_unit():
+    pictures = RNG.integers(0, 256, (4, 3, 5, 6, 1), dtype=np.uint8)
+    found = np.asarray(Image.open(io.BytesIO(sheets.sheet(pictures))).convert("RGB"))
+    np.testing.assert_array_equal(found[10:15, 6:12, 0], pictures[2, 1, ..., 0])
+    colour = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    found = np.asarray(Image.open(io.BytesIO(sheets.sheet(colour))).convert("RGB"))
+    np.testing.assert_array_equal(found, colour.reshape(20, 6, 3))
+
+
+def test_the_box_is_what_the_unit_in_the_middle_sees():
+    rows = np.array([[0, 2], [1, 4], [3, 6]])
+    field = ReceptiveField((3, 3), (2, 2), (-1, -1), rows, rows + 2)
+    some = views.Units("conv", np.arange(1), *np.zeros((3, 1, 1), int), field, (1, 1), (8, 10))
+    assert sheets.box(some) == [1 / 8, 0.3, 0.5, 0.6]
+    assert sheets.box(some._replace(at=None)) is None
+    assert sheets.box(some._replace(field=field._replace(rows=rows * 0 + [0, 8], columns=rows * 0 + [0, 10]))) is None
+
+
+def test_only_concepts_above_chance_are_near():
+    areas, bounds = np.array([0.9, 0.6, 0.2, 0.95, 0.8, 0.7]), np.array([0.6, 0.6, 0.6, 0.96, 0.6, 0.6])
+    assert sheets.nearest(areas, bounds) == [(0, 0.9), (4, 0.8), (5, 0.7)]
+
+
+def test_claims_about_units():
+    def layer(best, error):
+        return {"areas": np.stack([np.linspace(best, best + 0.1, 20), np.ones(20)], 1), "error": np.full(20, error)}
+
+    rising = {("a", "low"): layer(0.6, 0.1), ("a", "high"): layer(0.8, 0.1)}
+    falling = {("b", "low"): layer(0.8, 0.3), ("b", "high"): layer(0.6, 0.3)}
+    flat = {("b", "low"): layer(0.6, 0.3), ("b", "high"): layer(0.6, 0.3)}
+    held = [units.class_claim(found, 1).held for found in (rising, rising | falling, rising | flat)]
+    assert held == [True, False, None]
+    assert units.error_claim(rising).held is True and units.error_claim(rising | falling).held is False
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A finished run on the digits' network."""
+    folder = tmp_path_factory.mktemp("results")
+    runner.execute(units.EXPERIMENT, CONFIG, folder / explorer.FOLDER, "smoke")
+    return folder
+
+
+def test_the_experiment_writes_sheets_and_an_index(results):
+    folder = results / explorer.FOLDER
+    index = explorer.load(folder)
+    first, last = index["layers"]
+    assert (first["network"], first["layer"], last["layer"]) == ("digits", "conv1", "logits")
+    assert index["concepts"][:2] == ["0", "1"] and index["concepts"][-1] == "meshes" and index["classes"] == 10
+    assert first["cells"] | {"preferred": 0} == {"patches": [3, 3], "deconvnet": [3, 3], "guided": [3, 3]} | {
+        "preimage": [8, 8],
+        "preferred": 0,
+    }
+    assert first["box"] == [3 / 8, 3 / 8, 6 / 8, 6 / 8] and last["box"] is None
+    assert [near[0][0] for near in last["concepts"]] == list(range(10))  # logits tell their own classes best
+    top = np.load(folder / "stages" / "digits-search.npz")
+    np.testing.assert_allclose(first["strongest"], top["conv1 values"][first["channels"], 0], rtol=1e-3)
+    stage = np.load(folder / "stages" / "digits-logits-0.npz")
+    picture = np.asarray(Image.open(folder / last["sheets"][0]["patches"]).convert("RGB"))
+    np.testing.assert_array_equal(picture[8:16, 16:24, 0], stage["patches"][1, 2, ..., 0])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["claims"] and [figure["file"] for figure in metrics["figures"]] == ["digits.png", "measures.png"]
+
+
+def test_a_killed_run_goes_on_from_its_layers(results, monkeypatch):
+    folder = results / explorer.FOLDER
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".webp", ".npz")}
+    before[folder / "units.json"] = (folder / "units.json").read_bytes()
+    for path in (folder / "metrics.json", folder / "units.json", folder / "stages" / "digits-logits-0.npz"):
+        path.unlink()
+    done, projections = [], views.projections
+    monkeypatch.setattr(views, "projections", lambda *a: done.append(a[2].layer) or projections(*a))
+    runner.execute(units.EXPERIMENT, CONFIG, folder, "smoke")
+    assert done == ["logits"]
+    assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != ".npz")
+    arrays, old = (
+        np.load(io.BytesIO(c)) for c in ((folder / "arrays.npz").read_bytes(), before[folder / "arrays.npz"])
+    )
+    assert all(np.array_equal(arrays[name], old[name]) for name in old)
+
+
+def test_overwrite_clears_sheets_and_index(tmp_path):
+    (tmp_path / "sheets").mkdir()
+    for name in ("units.json", "sheets/old.webp", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    runner._clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def write_units(results, sizes, concepts=("coat", "stripes")):
+    """An index and sheets of so many units in each layer, with noise for pictures, and some silent units."""
+    folder = results / explorer.FOLDER
+    (folder / "sheets").mkdir(parents=True)
+    layers = [layer(folder, f"net{n // 2}", f"conv{n % 2}", size, n) for n, size in enumerate(sizes)]
+    index = {"concepts": list(concepts), "classes": 1, "bounds": [0.6, 0.7], "layers": layers}
+    (folder / "units.json").write_text(json.dumps(index))
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+def layer(folder, network, name, size, n):
+    cells, columns = {"patches": 5, "deconvnet": 5, "guided": 5, "preimage": 12, "preferred": 12}, 9
+    found = []
+    for first in range(0, size, 64):
+        rows, paths = min(64, size - first), {}
+        for kind, side in cells.items():
+            paths[kind] = f"sheets/{network}-{name}-{first // 64}-{kind}.webp"
+            shape = rows * side, side * (1 if side == 12 else columns)
+            Image.fromarray(RNG.integers(0, 256, shape, np.uint8)).save(folder / paths[kind], "WEBP", quality=1)
+        found.append(paths)
+    channels = np.arange(size) + (np.arange(size) >= 3)  # number 3 is silent
+    return {
+        "network": network,
+        "layer": name,
+        "count": size + 1,
+        "chunk": 64,
+        "channels": channels.tolist(),
+        **{key: np.round(RNG.uniform(1, 2, size), 2).tolist() for key in ("strongest", "error", "reached")},
+        "labels": np.zeros((size, columns), int).tolist(),
+        "concepts": [[[1, 0.8 + unit / 1e5]] * (unit % 3 == 1) + [[0, 0.75]] * (unit % 3 > 0) for unit in range(size)],
+        "cells": {kind: [side, side] for kind, side in cells.items()},
+        "field": [5, 5],
+        "box": None if n % 2 else [0.25, 0.25, 0.5, 0.5],
+        "sheets": found,
+    }
+
+
+def test_no_results_no_page(tmp_path):
+    assert explorer.build(tmp_path) is None
+    folder = write_units(tmp_path, [3])
+    (folder / "metrics.json").unlink()  # a run that has not finished
+    assert explorer.build(tmp_path) is None and not (tmp_path / "units.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index.pop("bounds"), "bounds: key is missing"),
+        (lambda index: index["layers"][0]["error"].pop(), r"layers\[0\]: error: expected 3 entries"),
+        (lambda index: index["layers"][0].update(chunk=2), r"layers\[0\]: sheets: expected 2, got 1"),
+        (lambda index: index["layers"][0]["concepts"].__setitem__(0, [[7, 0.9]]), "expected numbers below 2"),
+        (lambda index: index["layers"][0]["labels"].__setitem__(0, [1]), "labels: expected numbers below 1"),
+        (lambda index: index["layers"][0]["sheets"][0].update(guided="../x.webp"), "expected the path of a sheet"),
+        (lambda index: index["layers"][0]["sheets"][0].update(guided="sheets/x.webp"), "expected a sheet at .*x.webp"),
+        (lambda index: index["layers"][0].update(box=[1]), "box: expected four numbers or null"),
+    ],
+)
+def test_what_is_wrong_in_the_index_is_named(tmp_path, change, message):
+    file = write_units(tmp_path, [3]) / "units.json"
+    index = json.loads(file.read_text())
+    change(index)
+    file.write_text(json.dumps(index))
+    with pytest.raises(ResultsError, match=message):
+        explorer.build(tmp_path)
+    assert not (tmp_path / "units.html").exists()
+
+
+def test_a_damaged_index_is_named_and_the_old_page_stays(tmp_path):
+    folder = write_units(tmp_path, [3])
+    before = explorer.build(tmp_path).read_bytes()
+    (folder / "units.json").write_text("{")
+    with pytest.raises(ResultsError, match="units.json: expected JSON"):
+        explorer.build(tmp_path)
+    assert (tmp_path / "units.html").read_bytes() == before
+
+
+@pytest.fixture
+def shown(chromium):
+    """The browser with the page of some results at some address in it, and no errors so far."""
+
+    def show(results, address=""):
+        chromium.get("about:blank")
+        chromium.get_log("browser")
+        chromium.get(explorer.build(results).as_uri() + address)
+        return chromium
+
+    return show
+
+
+def press(browser, key, times=1):
+    script = "for (let n = 0; n < arguments[1]; n++) document.body.dispatchEvent(new KeyboardEvent('keydown', {key: "
+    browser.execute_script(script + "arguments[0], bubbles: true, cancelable: true}));", key, times)
+
+
+def name(browser):
+    return browser.execute_script("return document.querySelector('#name').textContent")
+
+
+def where(browser):
+    browser.execute_async_script("setTimeout(arguments[0], 120)")  # addresses are written ten times a second
+    return browser.execute_script("return location.hash")
+
+
+LOADED = """
+const done = arguments[arguments.length - 1];
+const urls = new Set([...document.querySelectorAll('.sprite')].map(
+  (node) => getComputedStyle(node).backgroundImage.slice(5, -2)));
+Promise.all([...urls].map((url) => new Promise((found) => {
+  const image = new Image();
+  image.onload = () => found([url, image.naturalWidth, image.naturalHeight]);
+  image.onerror = () => found([url, 0, 0]);
+  image.src = url;
+}))).then(done);
+"""
+
+
+def test_browser_shows_pictures_of_the_experiment_without_errors(shown, results):
+    browser = shown(results, "#digits/logits/4")
+    assert name(browser) == "digits › logits › unit 4"
+    found = browser.execute_async_script(LOADED)
+    assert len(found) == 5 and all(width > 0 for _, width, _ in found)
+    size = dict((re.search(r"0-(\w+)\.webp", url)[1], (width, height)) for url, width, height in found)
+    assert size["patches"] == (72, 80) and size["preferred"] == (8, 80)
+    nodes = "return [...document.querySelectorAll('.pictures')].map((node) => node.childElementCount)"
+    assert browser.execute_script(nodes) == [9, 9, 9, 1, 1]
+    near = browser.execute_script("return document.querySelector('#near button').textContent")
+    assert near.startswith("4") and float(near[1:]) > 0.9
+    assert browser.get_log("browser") == []
+
+
+def test_browser_shows_the_cell_of_the_unit(shown, tmp_path):
+    folder = write_units(tmp_path, [70])
+    sheet = folder / "sheets" / "net0-conv0-1-preimage.webp"
+    pixels = np.zeros((6 * 12, 12), np.uint8)
+    pixels[24:36] = 255  # the picture of unit 66 alone is white
+    Image.fromarray(pixels).save(sheet, "WEBP", lossless=True)
+    bright = {}
+    for channel in (66, 67, 68):
+        browser = shown(tmp_path, f"#net0/conv0/{channel}")
+        browser.execute_async_script(LOADED)
+        node = browser.find_element("css selector", "[data-kind=preimage] .sprite")
+        bright[channel] = np.asarray(Image.open(io.BytesIO(node.screenshot_as_png)).convert("L"))
+    assert bright[67].min() == 255 and bright[66].max() == 0 and bright[68].max() == 0
+
+
+def test_browser_goes_by_keys_and_addresses(shown, tmp_path):
+    write_units(tmp_path, [200, 20, 6])
+    browser = shown(tmp_path)
+    assert (name(browser), where(browser)) == ("net0 › conv0 › unit 0", "#net0/conv0/0")
+    press(browser, "ArrowRight", 3)
+    assert where(browser) == "#net0/conv0/4"  # 3 is silent
+    press(browser, "ArrowLeft")
+    assert where(browser) == "#net0/conv0/2"
+    press(browser, "ArrowRight", 500)
+    assert where(browser) == "#net0/conv0/200"
+    press(browser, "ArrowDown")
+    assert where(browser) == "#net0/conv1/20"  # the nearest that there is
+    press(browser, "ArrowDown")  # the next is another network's
+    assert where(browser) == "#net0/conv1/20"
+    press(browser, "ArrowUp")
+    assert where(browser) == "#net0/conv0/200"  # the one that was chosen
+    browser.execute_script("location.hash = '#net1/conv0/5'")
+    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert name(browser) == "net1 › conv0 › unit 5"
+    assert browser.execute_script("return document.querySelector('#network').value") == "net1"
+    browser.execute_script("location.hash = '#net9/conv0/5'")
+    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert "names no unit" in browser.execute_script("return document.querySelector('#status').textContent")
+    assert browser.get_log("browser") == []
+
+
+def test_browser_finds_units_by_number_and_concept(shown, tmp_path):
+    write_units(tmp_path, [200])
+    browser = shown(tmp_path)
+    status = "return document.querySelector('#status').textContent"
+    search = "const f = document.querySelector('#find'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
+    browser.execute_script(search, "57")
+    assert where(browser) == "#net0/conv0/57"
+    browser.execute_script(search, "3")
+    assert "No image excites unit 3" in browser.execute_script(status) and where(browser) == "#net0/conv0/57"
+    browser.execute_script(search, "999")
+    assert "units 0 to 200" in browser.execute_script(status)
+    browser.execute_script(search, "STRI")
+    assert "67 of 200 units are near" in browser.execute_script(status)
+    assert where(browser) == "#net0/conv0/200"  # 199 of the living, the nearest
+    press(browser, "ArrowRight")
+    assert where(browser) == "#net0/conv0/197"
+    browser.execute_script("document.querySelectorAll('#near button')[1].click()")
+    assert "133 of 200 units are near “coat”" in browser.execute_script(status)
+    browser.execute_script(search, "nothing")
+    assert browser.execute_script("return document.querySelectorAll('.option').length") == 0
+    assert browser.get_log("browser") == []
+
+
+def test_browser_copies_the_link(shown, tmp_path):
+    write_units(tmp_path, [4])
+    browser = shown(tmp_path, "#net0/conv0/2")
+    browser.execute_script("document.querySelector('#copy').click()")
+    browser.execute_async_script("setTimeout(arguments[0], 100)")
+    text = browser.execute_script("return document.querySelector('#copied').textContent")
+    assert text == "Copied." or text.endswith("units.html#net0/conv0/2")
+
+
+def test_browser_is_fast_with_5000_units(shown, tmp_path):
+    write_units(tmp_path, [5000, 8])
+    browser = shown(tmp_path)
+    timed = """
+        const times = [], nodes = [];
+        const act = (action) => {
+          const before = performance.now();
+          action();
+          document.body.offsetHeight;
+          times.push(performance.now() - before);
+          nodes.push(document.querySelectorAll("*").length);
+        };
+        const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const find = document.querySelector("#find");
+        for (let n = 0; n < 30; n++) act(() => press("ArrowRight"));
+        for (const text of ["4999", "stripes", ""]) {
+          act(() => { find.value = text; find.dispatchEvent(new Event("input")); });
+        }
+        act(() => press("ArrowDown"));
+        act(() => press("ArrowUp"));
+        return [times, nodes];
+    """
+    times, nodes = browser.execute_script(timed)
+    print(f"median {np.median(times):.1f} ms, longest {max(times):.1f} ms, {max(nodes)} nodes")
+    assert np.median(times) < 100 and max(nodes) < 600
+    browser.execute_script("document.querySelector('#units').scrollTop = 1e9")
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert browser.execute_script("return !!document.querySelector('#option-4999')")
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_browser_needs_no_horizontal_scrolling(shown, results, width):
+    browser = shown(results)
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    widths = "const e = document.documentElement; return [innerWidth, e.clientWidth, e.scrollWidth]"
+    inner, client, scroll = browser.execute_script(widths)
+    assert inner == width and scroll <= client
+
+
+def test_browser_shows_names_as_text(shown, tmp_path):
+    write_units(tmp_path, [4], (HOSTILE, HOSTILE * 9))
+    browser = shown(tmp_path, "#net0/conv0/1")
+    assert browser.execute_script("return document.querySelector('#near button').firstChild.data") == HOSTILE * 9
+    assert browser.execute_script("return document.querySelectorAll('b').length") == 0
+    assert browser.get_log("browser") == []
