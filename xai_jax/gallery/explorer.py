@@ -106,7 +106,7 @@ def page(index: dict[str, Any]) -> str:
         chance=escape(chance(index)),
         concepts="".join(f'<option value="{escape(name)}"></option>' for name in index["concepts"]),
         data=json.dumps(index | {"folder": quote(FOLDER)}, separators=(",", ":")).replace("<", "\\u003c"),
-        script=resource("explorer.js"),
+        script=resource("explorer_unit.js") + "\n" + resource("explorer.js"),
     )
 
 
