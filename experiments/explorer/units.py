@@ -209,9 +209,10 @@ EXPERIMENT = runner.Experiment(
         "Each method answers the same question in its own way: what does one unit look for? Here all of them are asked "
         "about every unit of every layer. The page units.html beside this gallery shows the answers side by side; "
         "below are some of them, drawn at random. A unit is a channel before it is rectified. Pre-images keep the "
-        "answer of this one channel, not of the layer, so they show what a single unit has kept. A concept is near to "
-        "a unit if the unit alone tells its images from others; this is TCAV's question with the direction of a "
-        "single channel in place of a learnt one."
+        "answer of this one channel, not of the layer, so they show what a single unit has kept. How much smoothness "
+        "counts in them was chosen after trials, where less of it gave noise. A concept is near to a unit if the unit "
+        "alone tells its images from others: TCAV's question, asked of the direction of a single channel in place of a "
+        "learnt one."
     ),
     run=run,
     plan=plan,
