@@ -210,5 +210,8 @@ find("#skip").addEventListener("click", (event) => {
   find("#unit").focus();
 });
 addEventListener("hashchange", follow);
-addEventListener("resize", drawList);
+addEventListener("resize", () => {
+  revealInList();
+  drawList();
+});
 follow();

@@ -67,7 +67,8 @@ function drawWords(layer, row) {
     ? `Sees the whole image. Strongest answer: ${number(layer.strongest[row])}.`
     : `Sees ${layer.field[0]} × ${layer.field[1]} pixels. Strongest answer: ${number(layer.strongest[row])}.`;
   find("#shown").textContent =
-    `The ${whole ? "images" : "patches"} with the strongest answers, at most one from an image. Classes: ` +
+    `The ${whole ? "images" : "patches"} with the strongest answers, the strongest first, at most one from an image. ` +
+    "Classes: " +
     `${counts.map(([label, count]) => `${label} (${count})`).join(", ")}.`;
   find("#kept").textContent =
     "An image found from noise, to which this unit's channel answers as to the first image above. All else is left " +
