@@ -21,9 +21,9 @@ class Config:
     shown: str = "pool3"  # the layer of the figure of scores
     examples: int = 30  # images of each concept
     random: int = 60  # images that it is told from
-    images: int = 40  # of each group and class
+    images: int = 30  # of each group and class
     most: float = 25.0  # that a pixel may change, of 255 (noise: any)
-    steps: int = 20  # of equal length (the paper: one)
+    steps: int = 10  # of equal length (the paper: one)
     seeds: tuple[int, ...] = (0, 1, 2)  # of all images
 
 

@@ -1,0 +1,181 @@
+"""TCAV of colours and textures: sets of images, tests over seeds, verdicts, and networks that are known to see one."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from configs.kim2018.concepts import get_config
+from experiments.kim2018 import concept_images, concepts
+from experiments.kim2018.concept_images import Kind
+from experiments.runner import Run, UserError
+from xai_jax import concept_tests, tcav
+from xai_jax.models import LoadedModel
+from xai_jax.tcav import Scores
+
+RNG = np.random.default_rng(0)
+SMOKE = get_config("smoke")
+COLOURS = ("blue", "red", "green")
+
+
+def scores(mean, controls=10):
+    """Scores of mean derivatives (L, K, C), all alike in three runs, and of random images around 0."""
+    shape = mean.shape
+    values = np.broadcast_to(mean[None, ..., None], (3, *shape, 3)) + RNG.normal(0, 0.01, (3, *shape, 3))
+    names = (tuple(f"{letter}{number}" for number in range(n)) for letter, n in zip("lkc", shape, strict=True))
+    accuracy, chance = np.full((shape[0], shape[2], 3), 0.9), np.full(shape[2], 0.5)
+    others = RNG.normal(0, 1, (3, *shape, controls, 3))
+    return Scores(*names, values, others, accuracy, np.full(shape[2], 10), chance, np.zeros(shape[:2]))
+
+
+def test_no_image_is_on_two_sides_and_seeds_differ():
+    kinds = concept_images.drawn((*COLOURS, "stripes", "dots"), 5, 20, 8, 1)
+    assert [kind.null for kind in kinds] == ["any colour", "any texture"]
+    assert [list(kind.concepts) for kind in kinds] == [[*COLOURS, "any colour"], ["stripes", "dots", "any texture"]]
+    for kind in kinds:
+        images = np.concatenate([*kind.concepts.values(), kind.random])
+        assert images.shape == (5 * len(kind.concepts) + 20, 8, 8, 3) and len(np.unique(images, axis=0)) == len(images)
+    again, other = (concept_images.drawn(("stripes", "dots"), 5, 20, 8, seed)[0] for seed in (1, 2))
+    np.testing.assert_array_equal(again.random, kinds[1].random)
+    assert not (again.random == other.random).all((1, 2, 3)).any()
+
+
+def test_random_textures_are_of_all_kinds_alike(monkeypatch):
+    monkeypatch.setattr(
+        concept_images.textures,
+        "images",
+        lambda name, count, size, seed: np.full((count, 1), {"stripes": 0, "dots": 1, "meshes": 2}[name]),
+    )
+    (kind,) = concept_images.drawn(("stripes", "dots", "meshes"), 4, 12, 8, 0)
+    assert np.bincount(kind.random.ravel()).tolist() == [4, 4, 4] and set(kind.concepts["dots"].ravel()) == {1}
+
+
+def test_folders_of_concepts_are_told_from_the_data_sets_images(tmp_path):
+    for name in ("striped", "dotted"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            Image.fromarray(RNG.integers(0, 256, (9, 9, 3), np.uint8)).save(tmp_path / name / f"{number}.png")
+    config = dataclasses.replace(SMOKE, folder=str(tmp_path), concepts=("striped", "dotted"))
+    (kind,) = concept_images.kinds(config, 8, 0)
+    assert {name: len(images) for name, images in kind.concepts.items()} == dict.fromkeys(
+        ("striped", "dotted", "anything"), 6
+    )
+    assert kind.random.shape == (6 * 6, 8, 8, 3)
+    with pytest.raises(UserError, match="7 images of each concept in .* got fewer of striped, dotted"):
+        concept_images.kinds(dataclasses.replace(config, examples=7), 8, 0)
+
+
+def test_derivatives_are_taken_in_images_of_the_class_or_in_the_same_photographs():
+    own, data = concept_images.class_images(SMOKE, 8), concept_images.held_out("digits")
+    for name, images in own.items():
+        digits = [data[i][0] for i in range(len(data)) if data[i][1] == int(name)]
+        np.testing.assert_array_equal(images[..., 1], np.stack(digits)[:10, ..., 0])
+    first, second = concept_images.class_images(dataclasses.replace(SMOKE, images="photographs"), 8).values()
+    np.testing.assert_array_equal(first, second)
+
+
+def test_seeds_and_random_sets_are_the_samples_of_students_test():
+    parts = [scores(RNG.normal(0, 1, (2, 2, 3))) for _ in range(3)]
+    joined, mean = concepts.over_seeds(parts), tcav.STATISTICS.index("mean")
+    rows = concept_tests.table(joined, null="random", tested="mean", correction=None)
+    for row, at in zip(rows, np.ndindex(2, 2, 3), strict=True):
+        own = [part.values[mean][at].mean() for part in parts]
+        others = np.concatenate([part.controls[mean][at].mean(-1) for part in parts])
+        assert row.p == pytest.approx(stats.ttest_ind(own, others).pvalue) and row.runs == 3
+        assert row.value == pytest.approx(np.mean([part.values[0][at].mean() for part in parts]))
+
+
+def test_random_images_are_called_a_concept_as_often_as_the_level_says():
+    """Runs of one seed share images, so that their scores go together; those of seeds do not."""
+    trials, found = 400, []
+    shared = RNG.normal(size=(3, trials, 13, 1)) + RNG.normal(0, 0.3, (3, trials, 13, 6))
+    for own in shared:
+        part = scores(np.zeros((1, trials, 1)), 12)
+        values, controls = np.split(np.broadcast_to(own[None, None, :, None], (3, 1, trials, 1, 13, 6)), [1], -2)
+        found.append(part._replace(values=values[..., 0, :], controls=controls))
+    rows = concept_tests.table(concepts.over_seeds(found), null="random", tested="mean", correction=None)
+    wrong = sum(row.significant for row in rows)
+    assert stats.binom.cdf(wrong, trials, 0.05) > 0.005 and stats.binom.sf(wrong - 1, trials, 0.05) > 0.005
+
+
+@pytest.mark.parametrize("above, below, held", [("b", "", True), ("ab", "", True), ("", "a", False), ("b", "a", None)])
+def test_a_pair_counts_where_the_concept_stands_out_above_random_images(above, below, held):
+    base = concept_tests.table(scores(np.zeros((1, 1, 1))), "mean", "random")[0]
+    rows = [
+        base._replace(
+            layer=name, label="zebra", concept="stripes", value=value, null=0.0, significant=name in above + below
+        )
+        for name, value in (("a", 1.0 if "a" in above else -1.0), ("b", 1.0), ("c", 9.0))
+    ]
+    claim = concepts.about_pair(rows, ("stripes", "zebra"), SMOKE)
+    assert claim.held is held and "c" not in claim.measured.split("the class in ")[1].split(", the others")[0].split()
+
+
+@pytest.mark.parametrize("first, held", [(5, True), (4, True), (2, None), (1, False)])
+def test_own_concepts_should_come_first_oftener_than_by_chance(first, held):
+    mean = np.eye(5)
+    mean[range(first, 5), range(first, 5)] = -1
+    mean = np.concatenate([mean, np.full((5, 1), 99.0)], 1)  # random images do not take part
+    found = scores(mean[None])
+    kinds = [Kind(dict.fromkeys(found.concepts), None, "c5")]
+    pairs = tuple((f"c{n}", f"k{n}") for n in range(5))
+    config = dataclasses.replace(SMOKE, pairs=pairs, layers=("l0",), shown="l0")
+    assert concepts.own_first(found, kinds, config).held is held
+
+
+def red_model():
+    """A network whose first class is all that is red, and whose second is all that is not."""
+
+    def net(x, relu=jax.nn.relu, tap=lambda name, value: value):
+        cells = tap("cells", x.reshape(len(x), 4, 4, 4, 4, 3).mean((2, 4)))
+        red = jnp.tanh(3 * (cells[..., 0] - cells[..., 1:].mean(-1))).mean((1, 2))
+        return tap("logits", jnp.stack([red, -red], 1) + 0.1)
+
+    def preprocess(images):
+        return jnp.asarray(np.stack(images), jnp.float32) / 255
+
+    return LoadedModel(net, preprocess, None, ("red things", "other things"), None, {})
+
+
+def test_a_network_that_sees_red_is_found_to(tmp_path):
+    pairs = ("red", "red things"), ("red", "other things"), ("blue", "red things")
+    config = dataclasses.replace(
+        SMOKE,
+        concepts=COLOURS,
+        pairs=pairs,
+        layers=("cells",),
+        shown="cells",
+        images="photographs",
+        examples=12,
+        controls=8,
+    )
+    model, shown = red_model(), concept_images.class_images(config, 16)
+    found = [Scores(**concepts.one_seed(model, shown, 16, config, tmp_path, seed)) for seed in range(3)]
+    joined = concepts.over_seeds(found)
+    assert joined.concepts.tolist() == [*COLOURS, "any colour"]
+    rows = concept_tests.table(joined, "mean", "random")
+    assert [concepts.about_pair(rows, pair, config).held for pair in pairs] == [True, False, False]
+    assert "against it in cells" in concepts.about_pair(rows, pairs[1], config).measured
+    assert not any(row.significant for row in rows if row.concept == "any colour")
+    kinds = concept_images.kinds(config, 16, 0)
+    concepts.draw(run := Run(tmp_path, ""), rows, kinds, shown, config)
+    concepts.report(run, joined, rows, kinds, config)
+    assert all((tmp_path / each["file"]).exists() for each in run.figures) and len(run.claims) == 4
+
+
+def test_the_papers_shapes_fit():
+    for step in concepts.plan(get_config("paper")):
+        jax.eval_shape(step.function, *step.arguments)
+
+
+def test_tables_are_written_beside_the_figures(tmp_path):
+    config = dataclasses.replace(SMOKE, layers=("relu2",), examples=4, controls=2)
+    concepts.run(config, run := Run(tmp_path, ""))
+    lines = Path(tmp_path, "scores.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 4 and lines[0].startswith("layer,label,concept")
+    assert [figure["file"] for figure in run.figures] == ["scores.png", "layers-texture.png", "examples.png"]
