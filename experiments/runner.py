@@ -32,6 +32,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from experiments import dry, programs
+from experiments.finished import description, is_finished
 from xai_jax import parallel
 from xai_jax.files import clear_partial, write_atomically
 from xai_jax.parallel import TrainingError
@@ -195,7 +196,7 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
 
     Raises UserError if the directory holds results of another configuration, or another process works there.
     """
-    described = json.dumps({"experiment": experiment.name, "tier": tier} | dataclasses.asdict(config), indent=2) + "\n"
+    described = description(experiment.name, tier, config)
     workdir.mkdir(parents=True, exist_ok=True)
     with _locked(workdir):
         if overwrite and parallel.is_first():
@@ -223,7 +224,7 @@ def _finished(workdir, described):
     except FileNotFoundError:
         return False
     if found == described:
-        return (workdir / "metrics.json").exists()
+        return is_finished(workdir, described)
     try:
         old, new = json.loads(found), json.loads(described)
     except json.JSONDecodeError as error:
@@ -286,11 +287,11 @@ def _read_stage(path, fingerprint):
 
 
 def _clear(workdir):
-    """Removes what experiments write, and nothing else."""
-    for folder in ("stages", "training"):
+    """Removes what experiments write, the gallery's page of it, and nothing else."""
+    for folder in ("stages", "training", "sheets"):
         shutil.rmtree(workdir / folder, ignore_errors=True)
     for path in workdir.iterdir():
-        if path.suffix in (".png", ".npz") or path.name in ("config.json", "metrics.json"):
+        if path.suffix in (".png", ".npz") or path.name in ("config.json", "metrics.json", "units.json", "index.html"):
             path.unlink()
 
 

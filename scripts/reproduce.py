@@ -1,23 +1,31 @@
-"""Runs the experiments, one process each, and builds the gallery: `bash scripts/reproduce.sh --help`.
+"""Runs the experiments, a process each, and builds the gallery: `bash scripts/reproduce.sh --help`.
 
 Uses the standard library only: its arguments are checked before anything is installed.
 """
 
 import argparse
-import signal
+import ast
+import json
 import subprocess
 import sys
-import time
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+import jobs
+
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = ("smoke", "default", "paper")
+GALLERY = "the gallery"
 
 
 class Experiment(NamedTuple):
+    """`minutes`: of the default tier on 2 cores, None if nobody has measured them."""
+
     paper: str
     figure: str
+    minutes: float | None = None
 
     @property
     def name(self) -> str:
@@ -26,8 +34,9 @@ class Experiment(NamedTuple):
 
 def discover(root: Path) -> list[Experiment]:
     """All experiments that have a `configs/<paper>/<figure>.py`, by name."""
-    paths = sorted(root.glob("configs/[!_]*/[!_]*.py"))
-    return [Experiment(path.parent.name, path.stem) for path in paths]
+    minutes = json.loads((root / "scripts/minutes.json").read_text())
+    names = sorted(f"{path.parent.name}/{path.stem}" for path in root.glob("configs/[!_]*/[!_]*.py"))
+    return [Experiment(*name.split("/"), minutes.get(name)) for name in names]
 
 
 def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
@@ -47,7 +56,7 @@ def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
 
 def command(experiment: Experiment, tier: str, results: str, overwrite: bool) -> list[str]:
     """The exact command of one experiment, to be run in the repository's root."""
-    paper, figure = experiment
+    paper, figure = experiment.paper, experiment.figure
     options = ["--overwrite"] if overwrite else []
     return [
         *(sys.executable, "-m", f"experiments.{paper}.{figure}"),
@@ -57,33 +66,56 @@ def command(experiment: Experiment, tier: str, results: str, overwrite: bool) ->
     ]
 
 
-def run(arguments: list[str], root: Path) -> int:
-    """Exit status of a child process, which never outlives this one."""
-    with subprocess.Popen(arguments, cwd=root) as child:
-        try:
-            return child.wait()
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                try:
-                    child.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    child.kill()
+def finished(experiments: list[Experiment], tier: str, results: str, root: Path) -> set[str]:
+    """Names of the experiments that would return at once: one process asks for all of them.
+
+    No names where that process fails: each experiment then finds out for itself.
+    """
+    names = [experiment.name for experiment in experiments]
+    asked = [sys.executable, "-m", "experiments.finished", results, tier, *names]
+    done = subprocess.run(asked, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return set(done.stdout.split()) if done.returncode == 0 else set()
 
 
-def run_all(experiments: list[Experiment], arguments: argparse.Namespace, results: str, root: Path) -> list[str]:
-    """Runs all experiments, prints a line for each, and returns the names of those that failed."""
-    failed = []
-    for number, experiment in enumerate(experiments, start=1):
-        place = f"[{number}/{len(experiments)}] {experiment.name}"
-        print(f"{place}: running", flush=True)
-        started = time.monotonic()
-        status = run(command(experiment, arguments.tier, results, arguments.overwrite), root)
-        outcome = "done" if status == 0 else f"FAILED (exit status {status})"
-        print(f"{place}: {outcome} in {time.monotonic() - started:.1f} s", flush=True)
-        if status != 0:
-            failed.append(experiment.name)
-    return failed
+def expected(experiments: Iterable[Experiment]) -> str:
+    """How long experiments take together, for those of which it is known."""
+    return f"about {sum(e.minutes or 0 for e in experiments):.0f} minutes on 2 cores"
+
+
+def titles(experiment: Experiment, root: Path) -> tuple[str, str]:
+    """(title, figure) as the experiment's module gives them, which is read, not imported: it would need JAX."""
+    tree = ast.parse((root / f"experiments/{experiment.paper}/{experiment.figure}.py").read_text())
+    texts = {
+        keyword.arg: keyword.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Experiment")
+        for keyword in node.keywords
+        if isinstance(keyword.value, ast.Constant)
+    }
+    return texts.get("title", ""), texts.get("figure", "")
+
+
+def print_list(experiments: list[Experiment], root: Path) -> None:
+    """Every experiment by paper, with the minutes that the default tier takes, and totals."""
+    width = max(len(experiment.name) for experiment in experiments)
+    for paper, group in groupby(experiments, key=lambda experiment: experiment.paper):
+        group = list(group)
+        print(f"{paper}: {len(group)} experiment(s), {expected(group)}")
+        for experiment in group:
+            minutes = "?" if experiment.minutes is None else f"{experiment.minutes:g}"
+            title, figure = titles(experiment, root)
+            print(f"  {experiment.name:{width}} {minutes:>5} min  {title} ({figure})")
+    print(f"all: {len(experiments)} experiment(s), {expected(experiments)} one after another, at the tier default")
+
+
+def print_plan(experiments: list[Experiment], done: set[str], tier: str, results: str) -> None:
+    """What will run, and how long that should take."""
+    left = [experiment for experiment in experiments if experiment.name not in done]
+    time = f", {expected(left)} one after another" if tier == "default" else ""
+    print(f"{len(experiments)} experiment(s), tier {tier}, results in {results}; {len(left)} to run{time}:")
+    for experiment in left:
+        print(f"  {experiment.name}")
+    print("then the gallery.", flush=True)
 
 
 def results_path(given: str | None, root: Path) -> str:
@@ -92,11 +124,51 @@ def results_path(given: str | None, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def print_plan(experiments: list[Experiment], tier: str, results: str) -> None:
-    print(f"{len(experiments)} experiment(s), tier {tier}, results in {results}:")
-    for experiment in experiments:
-        print(f"  {experiment.name}")
-    print("then the gallery.", flush=True)
+def planned(experiments: list[Experiment], arguments: argparse.Namespace, results: str, root: Path) -> list[jobs.Job]:
+    """A job for each experiment, which its line on the terminal numbers."""
+    width = max(len(experiment.name) for experiment in experiments)
+    count, logs = len(experiments), root / results / "logs"
+    return [
+        jobs.Job(
+            e.name,
+            f"[{number:{len(str(count))}}/{count}] {e.name:{width}}",
+            command(e, arguments.tier, results, arguments.overwrite),
+            logs / f"{e.paper}_{e.figure}.log",
+            e.minutes if arguments.tier == "default" else None,
+        )
+        for number, e in enumerate(experiments, start=1)
+    ]
+
+
+def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: Path) -> list[jobs.Child]:
+    """Runs what is not done, then the gallery, whatever failed; returns what did, or raises KeyboardInterrupt."""
+    stop = jobs.stop_on_signals()
+    for job in plan:
+        if job.name in done:
+            print(f"{job.place}  finished before", flush=True)
+    failed = jobs.run_all([job for job in plan if job.name not in done], at_once, root, stop)
+    command = [sys.executable, "-m", "xai_jax.gallery", results]
+    gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
+    return failed + jobs.run_all([gallery], 1, root, stop)
+
+
+def conclude(failed: list[jobs.Child], page: Path) -> int:
+    """Says what failed and why, and where the gallery is; returns the exit status."""
+    names = [child.job.name for child in failed]
+    if GALLERY not in names:
+        print(f"gallery: {page}", flush=True)
+    for child in failed:
+        print(f"\n{jobs.report(child)}", file=sys.stderr)
+    if failed:
+        print(f"reproduce: {len(failed)} failed: {', '.join(names)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def positive(text: str) -> int:
+    """A number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, 1 or more, got {text!r}")
+    return int(text)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -104,7 +176,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tier", choices=TIERS, default="default")
     parser.add_argument("--only", metavar="PAPER[/FIGURE]", action="append", default=[])
     parser.add_argument("--results", metavar="DIR")
+    parser.add_argument("--jobs", metavar="N", type=positive, default=1, help="experiments at once (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
+    parser.add_argument("--list", action="store_true", help="print the experiments with expected minutes, and stop")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
     return parser.parse_args(argv)
 
@@ -117,24 +191,20 @@ def main(argv: list[str], root: Path = ROOT) -> int:
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
-    results = results_path(arguments.results, root)
-    print_plan(experiments, arguments.tier, results)
-    if arguments.plan:
+    if arguments.list:
+        print_list(experiments, root)
         return 0
-    # A polite kill takes the same way out as Ctrl-C: the child ends too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    results = results_path(arguments.results, root)
     try:
-        failed = run_all(experiments, arguments, results, root)
-        if run([sys.executable, "-m", "xai_jax.gallery", results], root) == 0:
-            print(f"gallery: {root / results / 'index.html'}")
-        else:
-            failed.append("the gallery")
+        done = set() if arguments.overwrite else finished(experiments, arguments.tier, results, root)
+        print_plan(experiments, done, arguments.tier, results)
+        if arguments.plan:
+            return 0
+        failed = run(planned(experiments, arguments, results, root), done, arguments.jobs, results, root)
     except KeyboardInterrupt:
         print("reproduce: interrupted; run the same command to continue", file=sys.stderr)
         return 130
-    if failed:
-        print(f"reproduce: {len(failed)} failed: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed else 0
+    return conclude(failed, root / results / "index.html")
 
 
 if __name__ == "__main__":

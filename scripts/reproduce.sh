@@ -11,13 +11,15 @@ usage() {
 Usage: bash scripts/reproduce.sh [--accelerator cuda12|cuda13|tpu] [options]
 
 Makes .venv, installs xai_jax, runs every experiment and builds the gallery, results/index.html.
-Run again, it continues where it stopped.
+Run again, it continues where it stopped. An experiment that fails stops no other; the end says which failed, and why.
 
   --accelerator NAME      install JAX for cuda12, cuda13 or tpu (default: CPU)
   --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; wants an accelerator)
   --only PAPER[/FIGURE]   run these only; may be given several times
-  --results DIR           where results go (default: results)
+  --results DIR           where results go (default: results); what experiments print goes to DIR/logs
+  --jobs N                run N experiments at once (default: 1); each uses all cores it gets, and up to a few GB
   --overwrite             run finished experiments again
+  --list                  print all experiments with the minutes they should take, and stop
   --plan                  print what would run, and stop
   -h, --help              this text
 
@@ -55,7 +57,7 @@ chosen="$(choose_python)"
 read -r _ _ _ python <<<"$chosen"
 plan=("$python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"} --plan)
 case " ${arguments[*]-} " in
-  *" --plan "*) exec "${plan[@]}" ;;
+  *" --plan "* | *" --list "*) exec "${plan[@]}" ;;
   *) "${plan[@]}" >/dev/null ;;
 esac
 

@@ -1,7 +1,10 @@
 """The scripts: which Python they choose, which arguments they refuse, what they do when an experiment fails."""
 
-import importlib.util
+import dataclasses
+import importlib
+import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -13,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments import finished
+
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/bin:/bin"
+MINUTES = {"alpha2001/one": 2, "alpha2001/two": 0.5, "beta2002/three": 40}
 
 
 def _command(path, body):
@@ -34,8 +40,9 @@ def tree(tmp_path):
     """A copy of the scripts with two tested Pythons, 3.12 and 3.13, and no experiments."""
     root = tmp_path / "tree"
     (root / "scripts").mkdir(parents=True)
-    for name in ("setup.sh", "reproduce.sh", "reproduce.py"):
+    for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts" / name)
+    (root / "scripts/minutes.json").write_text(json.dumps(MINUTES))
     for minor in (12, 13):
         (root / f"scripts/constraints-3.{minor}.txt").touch()
     return root
@@ -183,57 +190,110 @@ def test_untested_python_installs_without_pins_and_says_so(installable, tmp_path
 
 EXPERIMENT = """
 import pathlib, sys
-workdir = pathlib.Path(sys.argv[2].split("=", 1)[1])
-workdir.mkdir(parents=True)
+from experiments import runner  # not there in this tree's plan: the plan reads modules and imports none
+EXPERIMENT = runner.Experiment(title="Title of NAME", figure="Fig. 3")
+pathlib.Path("order.txt").open("a").write("NAME ")
+config, workdir = (flag.split("=", 1)[1] for flag in sys.argv[1:3])
+workdir = pathlib.Path(workdir)
+workdir.mkdir(parents=True, exist_ok=True)
 (workdir / "argv.txt").write_text("\\n".join(sys.argv[1:]))
+print("what the experiment prints")
 """
+CONFIG = """
+import dataclasses
+@dataclasses.dataclass
+class Config:
+    steps: int = 3
+get_config = lambda tier: Config()
+"""
+RUNNER = "class Experiment:\n    def __init__(self, **texts): pass"
 GALLERY = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'index.html').write_text('gallery')"
 
 
 @pytest.fixture
 def project(tree):
     """A tree with experiments that work (alpha2001/one, beta2002/three), one that fails, and a gallery."""
-    for name, code in (("alpha2001/one", EXPERIMENT), ("alpha2001/two", "raise SystemExit(3)")):
-        _write_experiment(tree, name, code)
-    _write_experiment(tree, "beta2002/three", EXPERIMENT)
-    (tree / "configs/__init__.py").touch()
+    failing = "import sys\nprint('first', *range(30), sep='\\n')\nprint('10%\\r20%\\rdone')\nsys.exit('the reason')"
+    for name in MINUTES:
+        _write_experiment(tree, name, failing if name == "alpha2001/two" else EXPERIMENT.replace("NAME", name))
+    for folder in ("configs", "experiments"):
+        (tree / folder / "__init__.py").touch()
+    (tree / "experiments/runner.py").write_text(RUNNER)
+    shutil.copy(ROOT / "experiments/finished.py", tree / "experiments")
     (tree / "xai_jax").mkdir()
     (tree / "xai_jax/gallery.py").write_text(GALLERY)
     return tree
 
 
-def _write_experiment(tree, name, code):
-    for folder in ("configs", "experiments"):
+def _write_experiment(tree, name, code, config=CONFIG):
+    for folder, text in (("configs", config), ("experiments", code)):
         path = tree / folder / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / "__init__.py").touch()
-        path.write_text(code)
+        path.write_text(text)
+
+
+def _command_line(project, *arguments):
+    """Without site-packages: the standard library has to do."""
+    return [sys.executable, "-S", "-E", str(project / "scripts/reproduce.py"), *arguments]
 
 
 @pytest.fixture
 def reproduce(project):
     def run(*arguments):
-        command = [sys.executable, "-I", str(project / "scripts/reproduce.py"), *arguments]
+        command = _command_line(project, *arguments)
         return subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=60)
 
     return run
 
 
-def test_plan_lists_every_experiment_and_runs_nothing(reproduce, project):
+def _finish(project, name, tier="default", steps=3):
+    """What the runner leaves of a finished run."""
+    workdir = project / "results" / name
+    workdir.mkdir(parents=True)
+    (workdir / "config.json").write_text(finished.description(name, tier, Steps(steps)))
+    (workdir / "metrics.json").touch()
+    return workdir
+
+
+@dataclasses.dataclass
+class Steps:
+    steps: int
+
+
+def test_plan_lists_what_is_to_run_with_the_expected_time_and_runs_nothing(reproduce, project):
     done = reproduce("--plan")
     assert done.returncode == 0
-    assert [line.strip() for line in done.stdout.splitlines()[1:4]] == [
-        "alpha2001/one",
-        "alpha2001/two",
-        "beta2002/three",
-    ]
+    head, *names, last = (line.strip() for line in done.stdout.splitlines())
+    assert names == list(MINUTES) and last == "then the gallery."
+    assert head.startswith("3 experiment(s), tier default") and "3 to run, about 42 minutes on 2 cores" in head
     assert not (project / "results").exists()
+    assert "minutes" not in reproduce("--plan", "--tier", "smoke").stdout
 
 
-def test_failing_experiment_is_reported_and_does_not_stop_the_rest(reproduce, project):
+def test_list_has_titles_figures_minutes_and_totals(reproduce):
+    lines = reproduce("--list").stdout.splitlines()
+    assert lines[0] == "alpha2001: 2 experiment(s), about 2 minutes on 2 cores"
+    assert lines[1].split(maxsplit=3) == ["alpha2001/one", "2", "min", "Title of alpha2001/one (Fig. 3)"]
+    assert lines[-1].startswith("all: 3 experiment(s), about 42 minutes on 2 cores")
+    assert "alpha2001" not in reproduce("--list", "--only", "beta2002").stdout
+
+
+def test_every_experiment_of_this_project_has_expected_minutes_a_title_and_a_figure(monkeypatch):
+    module = _reproduce_module(monkeypatch)
+    experiments = module.discover(ROOT)
+    assert [experiment.name for experiment in experiments if not experiment.minutes] == []
+    assert [e.name for e in experiments if not all(module.titles(e, ROOT))] == []
+
+
+def test_failing_experiment_is_reported_with_the_end_of_its_log_and_does_not_stop_the_rest(reproduce, project):
     done = reproduce("--tier", "smoke", "--overwrite")
     assert done.returncode == 1
-    assert "alpha2001/two: FAILED (exit status 3)" in done.stdout
+    assert re.search(r"^\[2/3\] alpha2001/two +FAILED +0:0\d$", done.stdout, re.MULTILINE)
+    log = project / "results/logs/alpha2001_two.log"
+    *_, head, shown = done.stderr.split("\n\n")[0].partition(f"alpha2001/two: exit status 1; the end of {log}:\n")
+    assert head and shown.split()[-4:] == ["29", "done", "the", "reason"] and "first" not in shown
+    assert log.read_text().startswith("$ ") and "first" in log.read_text()
     assert done.stderr.strip().endswith("reproduce: 1 failed: alpha2001/two")
     assert (project / "results/beta2002/three/argv.txt").read_text().split() == [
         "--config=configs/beta2002/three.py:smoke",
@@ -244,6 +304,70 @@ def test_failing_experiment_is_reported_and_does_not_stop_the_rest(reproduce, pr
     assert (project / "results/index.html").read_text() == "gallery"
 
 
+def test_each_experiment_has_one_line_and_its_output_in_a_log(reproduce, project):
+    done = reproduce("--only", "alpha2001/one", "--only", "beta2002", "--jobs", "2")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert sorted(re.sub(r"0:0\d", "0:00", line) for line in lines) == [
+        "[1/2] alpha2001/one   done       0:00, expected 2:00",
+        "[2/2] beta2002/three  done       0:00, expected 40:00",
+    ]
+    assert "what the experiment prints" not in done.stdout
+    for name in ("alpha2001_one", "beta2002_three"):
+        assert "what the experiment prints" in (project / f"results/logs/{name}.log").read_text()
+
+
+def test_finished_experiments_start_no_process(reproduce, project):
+    for name in ("alpha2001/one", "alpha2001/two"):
+        _finish(project, name)
+    done = reproduce()
+    assert done.returncode == 0, done.stderr
+    assert (project / "order.txt").read_text().split() == ["beta2002/three"]
+    assert re.search(r"^\[1/3\] alpha2001/one +finished before$", done.stdout, re.MULTILINE)
+    assert "1 to run, about 40 minutes" in done.stdout
+
+
+@pytest.mark.parametrize("change", ["configuration", "tier", "unfinished", "damaged", "broken", "overwrite"])
+def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
+    workdir = _finish(project, "beta2002/three", *{"configuration": ("default", 4), "tier": ("paper",)}.get(change, ()))
+    if change == "unfinished":
+        (workdir / "metrics.json").unlink()
+    if change == "damaged":
+        (workdir / "config.json").write_bytes(b"\xff{")
+    if change == "broken":
+        (project / "configs/beta2002/three.py").write_text("no Python")
+    reproduce("--only", "beta2002", *(["--overwrite"] if change == "overwrite" else []))
+    assert (project / "order.txt").read_text().split() == ["beta2002/three"]
+
+
+def test_jobs_run_at_once_and_no_more_than_asked_for(project):
+    """Each waits for the other's file, so that one at a time would never end."""
+    code = """
+import pathlib, sys, time
+mine, other = (pathlib.Path(name) for name in ("NAME", "OTHER"))
+mine.touch()
+while not other.exists():
+    time.sleep(0.02)
+"""
+    for mine, other in (("one", "two"), ("two", "one")):
+        _write_experiment(project, f"alpha2001/{mine}", code.replace("NAME", mine).replace("OTHER", other))
+    command = _command_line(project, "--only", "alpha2001", "--jobs", "2")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):
+    _write_experiment(project, "alpha2001/one", "import time; time.sleep(0.5)")
+    ours, theirs = pty.openpty()
+    command = _command_line(project, "--only", "alpha2001/one")
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=project) as process:
+        process.wait(timeout=30)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "[1/1] alpha2001/one  running    0:00, expected 2:00\x1b[K" in shown
+    assert re.search(r"\x1b\[F\[1/1\] alpha2001/one  done +0:0\d", shown)
+
+
 def test_only_selects_a_paper_or_a_figure(reproduce, project, tmp_path):
     done = reproduce("--only", "beta2002", "--only", "alpha2001/one", "--results", str(tmp_path / "elsewhere"))
     assert done.returncode == 0, done.stderr
@@ -251,31 +375,38 @@ def test_only_selects_a_paper_or_a_figure(reproduce, project, tmp_path):
 
 
 def test_failing_gallery_is_a_failure(reproduce, project):
-    (project / "xai_jax/gallery.py").write_text("raise SystemExit(1)")
+    (project / "xai_jax/gallery.py").write_text("raise SystemExit('no pictures')")
     done = reproduce("--only", "beta2002")
-    assert done.returncode == 1 and "1 failed: the gallery" in done.stderr
+    assert done.returncode == 1 and "1 failed: the gallery" in done.stderr and "    no pictures\n" in done.stderr
+    assert "index.html" not in done.stdout
 
 
-def test_no_experiments_is_an_error():
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts/reproduce.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def _reproduce_module(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("reproduce")
+
+
+def test_no_experiments_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match="found none"):
-        module.select([], [])
+        _reproduce_module(monkeypatch).select([], [])
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_ends_the_experiment_too(project, stop):
-    code = "import os, time, pathlib; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
-    _write_experiment(project, "beta2002/three", code)
-    command = [sys.executable, str(project / "scripts/reproduce.py"), "--only", "beta2002"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        pid = _wait_for(project / "pid")
+def test_interruption_ends_all_experiments_too(project, stop):
+    code = "import os, time, pathlib; pathlib.Path('NAME').write_text(str(os.getpid())); time.sleep(60)"
+    for name in ("one", "two"):
+        _write_experiment(project, f"alpha2001/{name}", code.replace("NAME", name))
+    command = _command_line(project, "--only", "alpha2001", "--jobs", "2")
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=project
+    ) as process:
+        children = [_wait_for(project / name) for name in ("one", "two")]
         process.send_signal(stop)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "run the same command to continue" in errors
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 def _wait_for(path: Path) -> int:
@@ -293,6 +424,7 @@ def _wait_for(path: Path) -> int:
         (["--accelerator", "cuda11"], "expected cuda12, cuda13 or tpu, got 'cuda11'"),
         (["--accelerator"], "expected cuda12, cuda13 or tpu, got ''"),
         (["--tier", "huge"], "invalid choice: 'huge'"),
+        (["--jobs", "0"], "expected a number of processes, 1 or more, got '0'"),
         (["--only", "gamma2003"], "alpha2001/one, alpha2001/two, beta2002/three; got 'gamma2003'"),
     ],
 )
@@ -310,7 +442,7 @@ def test_help_names_every_option_of_both_scripts(project, machine):
         [sys.executable, str(project / "scripts/reproduce.py"), "--help"], capture_output=True, text=True
     ).stdout
     options = set(re.findall(r"--[a-z]+", help_of_python))
-    assert options >= {"--tier", "--only", "--results"}
+    assert options >= {"--tier", "--only", "--results", "--jobs", "--list"}
     assert done.returncode == 0 and all(option in done.stdout for option in options | {"--accelerator"})
 
 

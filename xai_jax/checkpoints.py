@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from xai_jax import parallel
 from xai_jax.files import clear_partial, write_atomically
@@ -118,7 +119,11 @@ def locked(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = open(workdir / ".training.lock", "w")  # noqa: SIM115, closed below
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning("Another run is training in %s; waiting until it is done.", workdir)
+            fcntl.flock(file, fcntl.LOCK_EX)
         clear_partial(workdir)
         yield
 
