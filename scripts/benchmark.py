@@ -19,6 +19,16 @@ inversion   pre-images of logits: time of a step as a multiple of a bare forward
 dgn         preferred inputs of all classes through a generator: time of a step as a multiple of a bare forward pass and
             vjp of both networks; time of all units of a layer at once as a multiple of one's; and throughput of steps
             as a multiple of that of an eager PyTorch loop of the same networks, in both of its memory layouts
+tcav        500 CAVs of 100,352 dimensions with their scores, activations given: throughput as a multiple of that of
+            the same scikit-learn classifiers in all dimensions, and of captum's TCAV with its own classifier (both time
+            two CAVs, which count for 500); seconds of 500 runs of one concept; memory of a process that does all of it
+bare        further methods (integrated gradients, SmoothGrad, maximisation of pixels, evolution of images that fool,
+            activations and gradients for TCAV, steps of training networks and generators): time as a multiple of that
+            of the bare passes through networks that each needs
+growth      how time and memory grow with images, units, concepts, runs, and devices: the exponent from sizes 1 to 8,
+            each in a process of its own; several devices are simulated, so that they share the cores of this machine
+compile     seconds that the first call of each method takes more than later ones, as a multiple: with programs that
+            another process had compiled and kept on disk, of those without
 
 All on the CPU, each side with all cores. The two sides take turns, run by run, each idle while the other runs, and
 ratios are taken pair by pair; a goal is reached if the median reaches it. Other work on the machine still tilts them,
@@ -38,24 +48,24 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from benchmark_cases import CASES, CLASS, LAYOUTS, TRAINED, Case, build, forward, vjp
+from benchmark_bare import of_bare
+from benchmark_cases import CASES, CLASS, LAYOUTS, TRAINED, Case, build, forward, training, vjp
+from benchmark_compile import of_compiling
+from benchmark_growth import of_growth
 from benchmark_optimising import TOLERANCE, of_dgn, of_inversion
-from jax.tree_util import Partial
+from benchmark_tcav import of_tcav
 from timing import AS_FAST, Goal, Missing, Result, ask_seconds, captum_process, cores, line, loop, report, take_turns
 
-from xai_jax import deconvnet, models, network, saliency, sgd, targets, train
+from xai_jax import deconvnet, models, network, saliency, targets
 from xai_jax.files import write_atomically
 from xai_jax.network import Network
-from xai_jax.sgd import Recipe
 
 METHODS = ("gradient", "deconvnet", "guided_backprop")
-RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))
 SEARCHED = (TRAINED, CASES[0])
 
@@ -143,26 +153,6 @@ def same_loss(net: Network, x: jax.Array, labels: np.ndarray, theirs: float) -> 
     return {"difference of the losses": abs(ours - theirs) / abs(theirs)}
 
 
-def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Callable[[], Any]:
-    """One step after the other, as `train.fit` makes them."""
-    shares = case.batch // train.share_size(case.batch)
-    setting = sgd.Setting(case.module, RECIPE, case.batch, shares)
-    parts = list(zip(np.split(np.asarray(x), shares), np.split(labels, shares), strict=True))
-    parts = [(jax.numpy.asarray(images), jax.numpy.asarray(part)) for images, part in parts]
-    state = jax.jit(sgd.begin, static_argnums=0)(setting, jax.tree.map(jax.numpy.copy, net.args[0]))
-    gradient, identity = sgd.zeros(state.params), Partial(lambda x: x)
-
-    def step():
-        nonlocal state, gradient
-        for number, part in enumerate(parts):
-            seeds = np.uint32(0), np.int32(number)
-            gradient = sgd.add_gradient(setting, gradient, state.params, part, seeds, identity, None)
-        state, gradient, measured = sgd.update(setting, state, gradient)
-        return measured
-
-    return step
-
-
 def against_vjp(given: argparse.Namespace, _: dict, cases: Sequence[Case] = CASES) -> Iterator[Result]:
     for case in cases:
         net, x, _ = build(case)
@@ -241,6 +231,10 @@ MEASUREMENTS = {
     "deconvnet": of_deconvnet,
     "inversion": of_inversion,
     "dgn": of_dgn,
+    "tcav": of_tcav,
+    "bare": of_bare,
+    "growth": of_growth,
+    "compile": of_compiling,
 }
 
 

@@ -2,16 +2,20 @@
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
 
+from xai_jax import parallel, sgd, train
 from xai_jax.models import vgg, weights
 from xai_jax.network import Network
+from xai_jax.sgd import Recipe
 
 CLASS = 3
+RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
 LAYOUTS = ("contiguous", "channels last")  # of PyTorch's arrays
 
 
@@ -70,3 +74,24 @@ def vjp(net, x, slope):
 @jax.jit
 def forward(net, x):
     return net(x)
+
+
+def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Callable[[], Any]:
+    """One step after the other, as `train.fit` makes them."""
+    shares = case.batch // train.share_size(case.batch)
+    setting = sgd.Setting(case.module, RECIPE, case.batch, shares)
+    parts = list(zip(np.split(np.asarray(x), shares), np.split(labels, shares), strict=True))
+    parts = [(parallel.split(images), parallel.split(part)) for images, part in parts]
+    begin = jax.jit(sgd.begin, static_argnums=0, out_shardings=parallel.everywhere())
+    state = begin(setting, jax.tree.map(jax.numpy.copy, net.args[0]))
+    gradient, identity = sgd.zeros(state.params), Partial(lambda x: x)
+
+    def step():
+        nonlocal state, gradient
+        for number, part in enumerate(parts):
+            seeds = np.uint32(0), np.int32(number)
+            gradient = sgd.add_gradient(setting, gradient, state.params, part, seeds, identity, None)
+        state, gradient, measured = sgd.update(setting, state, gradient)
+        return measured
+
+    return step

@@ -134,15 +134,18 @@ def against_one_unit(given, case: Case, steps: int) -> Result:
     layer = "relu7"
     count = network.layer_names(net, x)[layer].shape[-1]
 
-    def units(picked):
-        codes, upper = codes_of(len(picked))
-        target, form = targets.neuron(layer, picked), DGN(*RATES, steps)
-        return lambda: dgn.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
-
-    sides = loop(units(np.arange(count))), loop(units(np.arange(1)))
+    sides = [loop(units(case, steps, layer, np.arange(many))) for many in (count, 1)]
     (ours, other), busy = take_turns(sides, given.repeats)
     name = f"dgn of {count} units of {layer} {case.side} px"
     return Result(name, Goal("<=", count, "x"), ours, other, "one unit", busy, {"steps": steps})
+
+
+def units(case: Case, steps: int, layer: str, picked: np.ndarray) -> Callable[[], optimize.Result]:
+    """As many steps for the codes of units of a layer at once."""
+    net, _, _ = build(case)
+    codes, upper = codes_of(len(picked))
+    target, form = targets.neuron(layer, picked), DGN(*RATES, steps)
+    return lambda: dgn.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
 
 
 @functools.cache

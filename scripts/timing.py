@@ -95,7 +95,8 @@ def loop(function: Callable[[], Any]) -> Timed:
 def loops_for(timed: Timed) -> int:
     """How many loops make one timing long enough. The first run, which compiles, does not count."""
     timed(1)
-    return max(1, math.ceil(LEAST_SECONDS / min(timed(1) for _ in range(2))))
+    seconds = timed(1)
+    return 1 if seconds >= LEAST_SECONDS else math.ceil(LEAST_SECONDS / min(seconds, timed(1)))
 
 
 def take_turns(sides: Sequence[Timed], repeats: int) -> tuple[list[list[float]], float]:
@@ -124,14 +125,14 @@ def work_of_others(stat: Path = Path("/proc/stat")) -> float:
 
 
 @contextlib.contextmanager
-def captum_process(python: str | None) -> Iterator[tuple[Callable[..., dict], dict]]:
-    """Starts benchmark_torch.py: `(ask, versions)`; `ask(**request)` returns its answer.
+def captum_process(python: str | None, script: str = "benchmark_torch.py") -> Iterator[tuple[Callable, dict]]:
+    """Starts benchmark_torch.py, or what speaks like it: `(ask, versions)`; `ask(**request)` returns its answer.
 
     None means this Python. Raises Missing if it has no torch or captum.
     """
     how = "Install them with `bash scripts/setup.sh bench`, or name a Python that has them: --torch-python PATH."
     python = python or sys.executable
-    command = [python, str(Path(__file__).resolve().with_name("benchmark_torch.py"))]
+    command = [python, str(Path(__file__).resolve().with_name(script))]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     except OSError as error:
@@ -185,8 +186,10 @@ def line(result: Result) -> str:
     times = [
         f"{name} {_milliseconds(s)}" for name, s in (("ours", result.ours), (result.other_name, result.other)) if s
     ]
+    times = times if result.goal.unit in ("x", " s") else []
     notes = [f"at best {result.at_best:.2f}{result.goal.unit}"]
-    notes += [f"{key} {note:.1f}" for key, note in result.notes.items() if key.startswith("seconds")]
+    notes += [f"{key} {note:.1f}" for key, note in result.notes.items() if key.startswith("seconds of")]
+    notes += [result.notes["growth"]] if "growth" in result.notes else []
     notes += [f"OTHERS TOOK {result.busy:.0%} OF THE CORES"] if result.busy > BUSY else []
     return f"{result.name:48} {value:24} goal {str(result.goal):8} {verdict:12} {'; '.join(times + notes)}"
 

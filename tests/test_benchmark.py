@@ -9,8 +9,12 @@ import sys
 import time
 
 import benchmark
+import benchmark_bare
 import benchmark_cases
+import benchmark_compile
+import benchmark_growth
 import benchmark_optimising
+import benchmark_tcav
 import numpy as np
 import pytest
 import timing
@@ -212,7 +216,7 @@ def test_tiny_training(given):
 def test_steps_of_the_benchmark_train():
     net, x, _ = benchmark_cases.build(TINY)
     labels = np.arange(4, dtype=np.int32)
-    step = benchmark.training(TINY, net, x, labels)
+    step = benchmark_cases.training(TINY, net, x, labels)
     losses = [float(step()[0]) for _ in range(30)]
     assert losses[-1] < losses[0]
     with pytest.raises(ValueError, match="losses that agree"):
@@ -224,3 +228,74 @@ def test_maps_that_differ_stop_the_benchmark():
     theirs = {"float32": np.ones(x.shape, np.float32), "float64": np.ones((1, *x.shape[1:]))}
     with pytest.raises(ValueError, match="maps that agree"):
         benchmark.compare("gradient", net, x, theirs)
+
+
+LAYER = benchmark_tcav.Layer(2, 2, images=10, dimensions=500, timed=2, runs=3)
+
+
+def test_tiny_tcav(given):
+    made = benchmark_tcav.activations(LAYER)
+    many, whole = benchmark_tcav.many_runs(given, LAYER), benchmark_tcav.against_all_dimensions(given, LAYER, made)
+    assert many.name == "tcav 3 runs of one concept" and many.goal.unit == " s" and min(many.ours) > 0
+    assert whole.name == "tcav 4 CAVs" and "2 fits in all dimensions count for 4" in whole.notes["scaled"]
+    assert whole.notes["difference of mean derivatives"] < 1e-10
+
+
+def test_memory_is_that_of_a_process_of_its_own():
+    found = benchmark_tcav.needed_memory(LAYER)
+    assert 0.1 < found.values[0] < 2 and " GB" in timing.line(found) and " ms" not in timing.line(found)
+
+
+def test_cavs_that_differ_stop_the_benchmark(monkeypatch):
+    made = benchmark_tcav.activations(LAYER)
+    monkeypatch.setattr(benchmark_tcav, "in_all_dimensions", lambda *_: np.ones(50))
+    with pytest.raises(ValueError, match="mean derivatives that agree"):
+        benchmark_tcav.agreement(LAYER, made)
+
+
+def test_tiny_tcav_beside_captum(given, tmp_path):
+    if not all(importlib.util.find_spec(name) for name in ("torch", "captum")):
+        pytest.skip("needs the extra bench")
+    made = benchmark_tcav.activations(LAYER)
+    with timing.captum_process(sys.executable, "benchmark_torch_tcav.py") as (ask, versions):
+        results = list(benchmark_tcav.against_captum(given, ask, str(tmp_path), LAYER, made))
+    assert "sklearn" in versions and all(min(result.ours + result.other) > 0 for result in results)
+
+
+SMALL = [
+    (benchmark_bare.of_saliency, (FASHION._replace(batch=4), 2), 2),
+    pytest.param(benchmark_bare.of_maximisation, (FASHION, 2), 3, marks=pytest.mark.slow),
+    (benchmark_bare.of_responses, (FASHION, 1), 2),
+    (benchmark_bare.of_generator, (FASHION, 4), 1),
+    (benchmark_bare.of_training, (FASHION,), 1),
+]
+
+
+@pytest.mark.parametrize(("measure", "sizes", "count"), SMALL)
+def test_tiny_methods_beside_bare_passes(given, measure, sizes, count):
+    results = list(measure(given, {}, *sizes))
+    assert len(results) == count and all(result.name.startswith("bare ") for result in results)
+    assert all(min(result.ours + result.other) > 0 for result in results)
+
+
+@pytest.mark.slow
+def test_tiny_fooling(given, monkeypatch):
+    monkeypatch.setattr(benchmark_bare, "POPULATION", 6)
+    pixels, drawn = benchmark_bare.of_fooling(given, {}, FASHION, 2)
+    assert pixels.name.endswith("pixels") and drawn.name.endswith("CPPN")
+
+
+def test_exponents():
+    assert benchmark_growth.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_growth_is_measured_in_processes_of_their_own():
+    found = benchmark_growth.grown("images (maps)", (1, 2))
+    assert len(found.notes["seconds at each size"]) == 2 and found.notes["growth"].startswith("1: ")
+    assert " (exponent)" in timing.line(found) and "2: " in timing.line(found)
+    with pytest.raises(RuntimeError, match="'none' at 1 failed"):
+        benchmark_growth.grown("none", (1,))
+
+
+def test_every_method_is_compiled():
+    assert len(dict(benchmark_compile.calls())) == 14

@@ -60,7 +60,7 @@ def in_all_dimensions(x, positive, negative, classifier, seed):
     """Unit normal and held-out accuracy by scikit-learn's own fit and predictions."""
     x, rng = x[np.r_[positive, negative]].astype(np.float64), np.random.default_rng(seed)
     labels = np.repeat([1, -1], [len(positive), len(negative)])
-    learnt, held_out = cav._split(labels, rng)
+    learnt, held_out = cav.split(labels, rng)
     model, state = clone(classifier), int(rng.integers(2**31))
     if "random_state" in model.get_params():
         model.set_params(random_state=state)
@@ -105,7 +105,7 @@ def test_it_points_towards_the_concept():
 
 
 def test_the_mean_difference_is_that_of_the_examples_learnt_from():
-    learnt, _ = cav._split(np.repeat([1, -1], N), np.random.default_rng(4))
+    learnt, _ = cav.split(np.repeat([1, -1], N), np.random.default_rng(4))
     expected = X[learnt[learnt < N]].mean(0, np.float64) - X[learnt[learnt >= N]].mean(0, np.float64)
     found = cav.vector(KNOWN, cav.fit(KNOWN, SHOWN, OTHERS, MeanDifference(), 4))
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-9)
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_cav():
 @pytest.mark.parametrize("sizes", [(2, 2), (3, 30), (30, 30)])
 def test_a_third_of_each_class_is_held_out(sizes):
     labels = np.repeat([1, -1], sizes)
-    learnt, held_out = cav._split(labels, np.random.default_rng(0))
+    learnt, held_out = cav.split(labels, np.random.default_rng(0))
     assert sorted([*learnt, *held_out]) == list(range(sum(sizes)))
     assert [(labels[held_out] == label).sum() for label in (1, -1)] == [max(1, round(size / 3)) for size in sizes]
 

@@ -94,6 +94,11 @@ def test_integrated_gradients_take_baselines_that_broadcast(baseline):
     assert delta.shape == (5,) and np.abs(delta).max() < 0.2
 
 
+def test_integrated_gradients_are_the_same_in_one_program():
+    explain = functools.partial(saliency.integrated_gradients, NET, target=TARGET, steps=8)
+    np.testing.assert_allclose(jax.jit(lambda x: explain(x))(X), explain(X), rtol=1e-4, atol=1e-6)
+
+
 def test_grad_cam_equals_its_equations():
     maps = np.asarray(network.capture(NET, X)[1]["relu6"])
     head = network.head(NET, "relu6", X)

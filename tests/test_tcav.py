@@ -9,6 +9,7 @@ import numpy as np
 import oracle
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from xai_jax import cav, concept_tests, network, responses, targets, tcav, trials
 from xai_jax.cav import MeanDifference
@@ -49,7 +50,7 @@ def slopes_and_activations(layer, label, x):
 def slow(activations, slopes, positive, negative, run):
     """S(x) in all dimensions by scikit-learn's classifier, and its accuracy."""
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
-    learnt, held_out = cav._split(labels, np.random.default_rng([5, run]))
+    learnt, held_out = cav.split(labels, np.random.default_rng([5, run]))
     model = LogisticRegression(tol=1e-6).fit(activations[rows[learnt]], labels[learnt])
     accuracy = model.score(activations[rows[held_out]], labels[held_out])
     return slopes @ model.coef_[0] / np.linalg.norm(model.coef_), accuracy
@@ -209,7 +210,7 @@ ABSENT = {"k": (targets.logit(5), SHOWN)}
         ({"net": dead, "layers": ["dead"]}, "layer 'dead': .*same for all examples"),
         ({"concepts": {"nan": np.full((5, *SHAPE), np.nan, np.float32)}}, "finite images"),
         ({"concepts": {"large": np.zeros((5, 20, 20, 3), np.float32)}}, "activations .* of one layer|network can read"),
-        ({"classifier": LogisticRegression(l1_ratio=1.0, solver="saga")}, "L1 penalty"),
+        ({"classifier": LinearSVC(penalty="l1", dual=False)}, "L1 penalty"),
         ({"runs": 0}, "a run or more"),
     ],
 )

@@ -88,7 +88,7 @@ def fit(
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
     z, back = span.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
     rng = np.random.default_rng(seed)
-    learnt, held_out = _split(labels, rng)
+    learnt, held_out = split(labels, rng)
     coefficients, intercept = _solve(classifier, z[learnt], labels[learnt], int(rng.integers(2**31)))
     right = (z[held_out] @ coefficients + intercept > 0) == (labels[held_out] > 0)
     weights = back @ coefficients[: back.shape[1]] / np.linalg.norm(coefficients)
@@ -211,8 +211,8 @@ def _check_rows(known, positive, negative):
         raise ValueError("Expected examples with the inner products of all these rows. Name them as one of the groups.")
 
 
-def _split(labels, rng):
-    """Places to learn from, and a third of each class, at least one example, to hold out."""
+def split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Places of labels 1 and -1 (n,) to learn from, and a third of each class, at least one example, to hold out."""
     places = [rng.permutation(np.flatnonzero(labels == label)) for label in (1, -1)]
     counts = [max(1, round(len(each) * HELD_OUT)) for each in places]
     learnt = np.concatenate([each[count:] for each, count in zip(places, counts, strict=True)])

@@ -158,10 +158,11 @@ def _begin(run):
     short = [have < want for have, want in zip(made.shape[1:3], x.shape[1:3], strict=True)]
     if any(short) or made.shape[3] != x.shape[3]:
         raise ValueError(f"Expected a generator of images of at least {x.shape[1:]}, got {made.shape[1:]}.")
-    return jax.jit(_initial, static_argnums=0, out_shardings=parallel.everywhere())(run.players, keys, code, x)
+    return jax.jit(initial, static_argnums=0, out_shardings=parallel.everywhere())(run.players, keys, code, x)
 
 
-def _initial(players, keys, code, x):
+def initial(players: Players, keys: Array, code: Array, x: Array) -> State:
+    """The state before the first step, of codes and images with these shapes; two keys, one for each player."""
     code, x = (jnp.zeros(each.shape, each.dtype) for each in (code, x))
     params = players.generator.init(keys[0], code), players.discriminator.init(keys[1], x)
     memory = tuple(rule.init(p) for rule, p in zip(_rules(players.recipe), params, strict=True))

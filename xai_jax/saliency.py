@@ -240,14 +240,32 @@ def _grad_cam(net, x, target, layer):
     return jnp.broadcast_to(jax.image.resize(cam, (*x.shape[:3], 1), "bilinear"), x.shape), logits
 
 
-@jax.jit
 def _integrate(net, x, target, baseline, path):
-    def add(total, point):
-        where, weight = point
-        slope, _ = _backprop(net, baseline + where * (x - baseline), target, jax.nn.relu)
-        return total + weight * slope, None
+    """One program for the whole path; on CPUs, where XLA's convolutions are slow in loops, one for each point."""
+    mean = jnp.zeros_like(x)
+    if jax.default_backend() == "cpu" and not isinstance(x, jax.core.Tracer):
+        for point in zip(*path, strict=True):
+            mean, _ = _add_slope(net, x, target, baseline, mean, point)
+    else:
+        mean, _ = _along(net, x, target, baseline, mean, path)
+    return _shared_out(net, x, target, baseline, mean)
 
-    mean, _ = jax.lax.scan(add, jnp.zeros_like(x), path)
+
+@jax.jit
+def _add_slope(net, x, target, baseline, total, point):
+    where, weight = point
+    slope, _ = _backprop(net, baseline + where * (x - baseline), target, jax.nn.relu)
+    return total + weight * slope, None
+
+
+@jax.jit
+def _along(net, x, target, baseline, mean, path):
+    return jax.lax.scan(functools.partial(_add_slope, net, x, target, baseline), mean, path)
+
+
+@jax.jit
+def _shared_out(net, x, target, baseline, mean):
+    """The attributions, and by how much their sum misses what the target gains."""
     attributions = mean * (x - baseline)
     (after, logits), (before, _) = (targets.evaluate(net, image, target) for image in (x, baseline))
     return (attributions, attributions.sum(axis=(1, 2, 3)) - (after - before)), logits
