@@ -104,10 +104,10 @@ def sample(found, network, concepts, limits, seed):
         axis.title.set_fontsize(7)
     caption = (
         f"Some units of each layer of {network}, drawn at random. Patches: what the unit sees of the three images that "
-        "excite it most. Deconvnet and guided: what in them excites it. Preimage: an image, found from noise, to which "
-        "the unit's whole channel answers as to the first image. Preferred: what a generator draws to excite it; in "
-        "layers with positions, the unit in the middle. Right: the concept that the unit tells best from other "
-        "images, and how often it does; one half is chance."
+        "excite it most, white beyond the border. Deconvnet and guided: what in them excites it. Preimage: an image, "
+        "found from noise, to which the unit's whole channel answers as to the first image. Preferred: what a "
+        "generator draws to excite it; in layers with positions, the unit in the middle. Right: the concept that the "
+        "unit tells best from other images, and how often it does; one half is chance."
     )
     return figure, caption, f"Rows of eleven small pictures, two for each layer of {network}."
 

@@ -68,14 +68,16 @@ function drawWords(layer, row) {
     : `Sees ${layer.field[0]} × ${layer.field[1]} pixels. Strongest answer: ${number(layer.strongest[row])}.`;
   find("#shown").textContent =
     `The ${whole ? "images" : "patches"} with the strongest answers, the strongest first, at most one from an image. ` +
-    "Classes: " +
-    `${counts.map(([label, count]) => `${label} (${count})`).join(", ")}.`;
+    `Classes: ${counts.map(([label, count]) => `${label} (${count})`).join(", ")}.` +
+    (whole ? "" : " Beyond the border of an image all is white.");
   find("#kept").textContent =
     "An image found from noise, to which this unit's channel answers as to the first image above. All else is left " +
     `open, so this is what the channel alone still knows. Error ${number(100 * layer.error[row], 2)} %.`;
   find("#made").textContent =
     `What an image generator draws to excite the unit${whole ? "" : " whose field the frame shows"}. ` +
-    `It reaches ${number(layer.reached[row], 2)} times the strongest answer to a real image.`;
+    (layer.reached[row] > 0
+      ? `It reaches ${number(layer.reached[row], 2)} times the strongest answer to a real image.`
+      : "Here it found none that does.");
 }
 
 function drawConcepts(layer, row) {
