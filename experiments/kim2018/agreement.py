@@ -44,10 +44,10 @@ def right(found: dict[str, np.ndarray]) -> np.ndarray:
     return np.diagonal(found["named"], axis1=-2, axis2=-1)
 
 
-def lead(found: dict[str, np.ndarray]) -> np.ndarray:
-    """How much higher the image scores than the caption, (S, 4, K, L)."""
-    scores = mean_scores(found)
-    return scores[:, :, :, 0] - scores[:, :, :, 1]
+def lead(found: dict[str, np.ndarray], statistic: int = SCORE) -> np.ndarray:
+    """How much higher the image scores than the caption, by TCAV scores or another statistic, (S, 4, K, L)."""
+    means = found["values"][:, :, :, :, statistic].mean(-1)
+    return means[:, :, :, 0] - means[:, :, :, 1]
 
 
 def correlations(found: dict[str, np.ndarray]) -> np.ndarray:

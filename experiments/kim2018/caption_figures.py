@@ -104,30 +104,48 @@ def _curve(axis, values, sure, place):
         axis.plot(layer + shift, own.mean(), "o", mec=(*colour, shown), mfc=face, ms=5, zorder=3)
 
 
-def truth(found: dict[str, np.ndarray], rho: np.ndarray, config: Any) -> tuple[Figure, str, str]:
-    """The image's lead over the caption, against the accuracy without captions: a dot for each class and network."""
-    at, accuracy = config.layers.index(config.shown), agreement.right(found)[:, :, 0]
-    values, names = agreement.lead(found)[..., at], list(networks.noises(config))
-    figure = Figure(figsize=(3.2 * len(config.seeds) + 1.8, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(config.seeds), squeeze=False, sharex=True, sharey=True)[0]
-    for axis, own, true, seed, match in zip(axes, values, accuracy, config.seeds, rho, strict=True):
-        for number, label in np.ndindex(own.shape):
-            axis.plot(true[number, label], own[number, label], MARKS[label], color=f"C{number}", ms=6)
-        axis.set_title(f"seed {seed}: rank correlation {match:.2f}", fontsize=9)
-        axis.set_xlabel("accuracy without captions", fontsize=8)
-        axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-        axis.set_xlim(-0.04, 1.04)
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel(f"TCAV of image less caption, {config.shown}", fontsize=8)
+def truth(found: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
+    """The image's lead over the caption against the truth, a dot for each class and network: by scores, by slopes."""
+    at, names = config.layers.index(config.shown), list(networks.noises(config))
+    figure = Figure(figsize=(3.2 * len(config.seeds) + 1.8, 6.0), layout="constrained")
+    axes = figure.subplots(2, len(config.seeds), squeeze=False, sharey="row")
+    rows = (
+        (agreement.SCORE, agreement.right(found)[:, :, 0], "TCAV score", "accuracy without captions"),
+        (agreement.MEAN, agreement.informed(found), "mean derivative", "the same, less false alarms"),
+    )
+    for row, (statistic, true, name, meaning) in zip(axes, rows, strict=True):
+        values = agreement.lead(found, statistic)[..., at : at + 1]
+        for axis, own, seen, seed, (rho,) in zip(
+            row, values, true, config.seeds, agreement.rank_correlations(values, true), strict=True
+        ):
+            _dots(axis, seen, own[..., 0])
+            axis.set_title(f"seed {seed}: rank correlation {rho:.2f}", fontsize=9)
+            axis.set_xlabel(meaning, fontsize=8)
+        row[0].set_ylabel(f"{name} of image less caption, {config.shown}", fontsize=8)
     keys = [Patch(color=f"C{number}", label=name) for number, name in enumerate(names)]
     keys += [Line2D([], [], color="0.3", marker=m, ls="", label=w) for m, w in zip(MARKS, config.words, strict=True)]
     figure.legend(handles=keys, loc="outside right upper", frameon=False, fontsize=8)
     caption = (
-        "If TCAV tells the truth, dots rise from the left to the right: the more the image's score is ahead of the "
-        "caption's, the better the network does without captions. A dot for each network and class."
+        "If TCAV tells the truth, dots rise from the left to the right: the more the image is ahead of the caption, "
+        "the better the network does without captions. A dot for each network and class. Above, as the claim has it: "
+        "TCAV scores, and accuracy. Below, looked at afterwards: the mean derivative, which does not end at 1, and "
+        "accuracy less the share of other classes' images that get the same name."
     )
-    return figure, caption, "Scatter plots of the lead of the image's score against accuracy, one for each seed."
+    return (
+        figure,
+        caption,
+        "Scatter plots of the lead of the image against accuracy, by scores and by mean derivatives.",
+    )
+
+
+def _dots(axis, true, own):
+    """One seed's networks by colour, classes by mark."""
+    for number, label in np.ndindex(own.shape):
+        axis.plot(true[number, label], own[number, label], MARKS[label], color=f"C{number}", ms=6)
+    axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+    axis.set_xlim(min(-0.04, true.min() - 0.04), 1.04)
+    axis.tick_params(labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def examples(rows: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
