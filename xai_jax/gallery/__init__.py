@@ -1,6 +1,7 @@
-"""The gallery: one self-contained HTML page from a folder of results.
+"""The gallery: HTML pages from a folder of results, which need nothing but that folder.
 
-`python -m xai_jax.gallery results` reads every `results/<paper>/<figure>/metrics.json` and writes `results/index.html`.
+`python -m xai_jax.gallery results` reads every `results/<paper>/<figure>/metrics.json` and writes `results/index.html`
+(the methods and all figures), `claims.html`, a page beside each `metrics.json`, and `units.html`, see `explorer`.
 """
 
 from xai_jax.gallery.build import build

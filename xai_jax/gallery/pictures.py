@@ -1,57 +1,56 @@
-"""Pictures as data URIs, kept light enough to mail the page."""
+"""Pictures: whether they can be shown, and small versions that a page can hold itself."""
 
 import base64
 import io
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-LIMIT = 400_000
-WIDTHS = (2000, 1400, 1000)
-BROWSER_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 class Picture(NamedTuple):
-    """A picture as the page shows it; `reduced` if the file on disk (`size` bytes) holds more than that."""
+    """A picture that Pillow could decode to its end."""
 
-    uri: str
+    file: Path
     width: int
     height: int
-    size: int
-    reduced: bool
 
 
 def load_picture(file: Path) -> Picture:
-    """Reads a picture; over 400 kB it is scaled and re-encoded as WebP.
-
-    Raises `ValueError` if the file is missing or Pillow cannot decode all of it.
-    """
+    """Checks a picture. Raises `ValueError` if the file is missing, no browser shows it, or it cannot be decoded."""
     try:
-        content = file.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(file, formats=BROWSER_FORMATS) as image:
             image.load()
-            if len(content) <= LIMIT and image.format in BROWSER_FORMATS:
-                return Picture(data_uri(BROWSER_FORMATS[image.format], content), *image.size, len(content), False)
-            return reduce_picture(image, len(content))
+            return Picture(file, *image.size)
     except FileNotFoundError:
         raise ValueError(f"expected a picture at {file}, but there is no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected a readable picture at {file}, got {error}; is it truncated?") from error
 
 
-def reduce_picture(image: Image.Image, size: int) -> Picture:
-    """The largest of a few widths that stays under the limit as WebP; the smallest width if none does."""
-    colour = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    for width in WIDTHS:
-        smaller = colour.copy()
-        # The height has its own bound: WebP ends at 16383 pixels.
-        smaller.thumbnail((width, 8 * width), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        smaller.save(buffer, "WEBP", quality=85)
-        if buffer.tell() <= LIMIT:
-            break
-    return Picture(data_uri("image/webp", buffer.getvalue()), *smaller.size, size, True)
+def preview(picture: Picture, side: int) -> tuple[str, int, int]:
+    """(data URI, width, height) of a picture made to fit into a square of `side` pixels; WebP."""
+    image = _colours(picture)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _webp(image), *image.size
+
+
+def thumbnail(picture: Picture, width: int, height: int) -> str:
+    """Data URI of the upper part of a picture at exactly this size; WebP."""
+    return _webp(ImageOps.fit(_colours(picture), (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0)))
+
+
+def _colours(picture):
+    with Image.open(picture.file) as image:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _webp(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
+    return data_uri("image/webp", buffer.getvalue())
 
 
 def data_uri(mime: str, content: bytes) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from xai_jax.gallery.pictures import Picture, load_picture
 
@@ -17,13 +18,22 @@ class ResultsError(ValueError):
 
 
 class Experiment(NamedTuple):
-    """One `<paper>/<figure>` folder, checked: `metrics` has every key of `METRICS`."""
+    """One `<paper>/<figure>` folder, checked: `metrics` has every key of `METRICS`.
+
+    `pages`: paths, below the folder, of pages that the experiment itself wrote.
+    """
 
     paper: str
     name: str
     metrics: dict[str, Any]
     config: dict[str, Any]
     pictures: tuple[Picture, ...]
+    pages: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Of its page, as a link from the front page."""
+        return quote(f"{self.paper}/{self.name}/index.html")
 
 
 class Kind(NamedTuple):
@@ -104,7 +114,8 @@ def load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
     pictures = load_pictures(folder, metrics, problems)
     if len(problems) > before:
         return None
-    return Experiment(folder.parent.name, folder.name, metrics, config, pictures)
+    pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")))
+    return Experiment(folder.parent.name, folder.name, metrics, config, pictures, pages)
 
 
 def read_json(file: Path, schema: Any, problems: list[str]) -> Any:

@@ -1,0 +1,123 @@
+"""The page of one experiment, `<paper>/<figure>/index.html`, beside its pictures."""
+
+import json
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from xai_jax.gallery import words
+from xai_jax.gallery.methods import method_name
+from xai_jax.gallery.page import page, table, verdict
+from xai_jax.gallery.pictures import Picture
+from xai_jax.gallery.results import Experiment
+from xai_jax.gallery.sources import meaning, shown_tag
+
+ROOT = "../../"
+DIALOG = '<dialog aria-label="Enlarged picture"><button type="button" class="close">Close</button></dialog>'
+
+
+def article(experiment: Experiment, before: Experiment | None, after: Experiment | None, units: bool) -> str:
+    """The whole page, with links to the experiments before and after it."""
+    metrics = experiment.metrics
+    pictures = "\n".join(
+        figure(entry, picture) for entry, picture in zip(metrics["figures"], experiment.pictures, strict=True)
+    )
+    body = (
+        f"<article>\n<header>\n"
+        f'<p class="eyebrow">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</p>\n'
+        f'<h1>{escape(metrics["title"])}</h1>\n<p class="source">{escape(metrics["paper"])}</p>\n</header>\n'
+        f'<p class="summary">{escape(metrics["summary"])}</p>\n'
+        f"{more_pages(experiment)}{pictures}\n{claims(metrics)}\n{numbers(metrics)}\n{provenance(experiment)}\n"
+        f"</article>\n{neighbours(before, after)}\n{DIALOG}"
+    )
+    return page(metrics["title"], body, ROOT, units)
+
+
+def more_pages(experiment: Experiment) -> str:
+    """Links to pages that the experiment itself has made."""
+    links = [f'<a href="{quote(path)}">{escape(path)}</a>' for path in experiment.pages]
+    return f"<p>It has made a page of its own: {', '.join(links)}</p>\n" if links else ""
+
+
+def neighbours(before: Experiment | None, after: Experiment | None) -> str:
+    """Links to the experiments before and after this one, in the order of the lecture."""
+    links = [
+        f'<a rel="{rel}" href="{ROOT}{other.address}"><span>{word}</span> {escape(other.metrics["title"])}</a>'
+        for rel, word, other in (("prev", "Before", before), ("next", "Next", after))
+        if other
+    ]
+    return f'<nav class="neighbours" aria-label="Neighbours">{"".join(links)}</nav>'
+
+
+def figure(entry: dict[str, str], picture: Picture) -> str:
+    """A picture with its caption."""
+    return (
+        f'<figure><button type="button" class="picture"><img src="{quote(entry["file"])}" width="{picture.width}" '
+        f'height="{picture.height}" alt="{escape(entry["alt"])}"></button>'
+        f"<figcaption>{escape(entry['caption'])}</figcaption></figure>"
+    )
+
+
+def claims(metrics: dict[str, Any]) -> str:
+    """The claims of one experiment with what was measured."""
+    items = "\n".join(
+        f'<li>{verdict(claim["held"])}<p class="claim">{escape(claim["claim"])} '
+        f'<span class="source">{escape(claim["source"])}</span></p>'
+        f'<p class="measured"><b>{"Here" if claim["held"] is None else "Measured"}:</b> '
+        f"{escape(claim['measured'])}</p></li>"
+        for claim in metrics["claims"]
+    )
+    return f'<h2>Claims</h2>\n<ul class="claims">\n{items}\n</ul>' if items else ""
+
+
+def numbers(metrics: dict[str, Any]) -> str:
+    """The table of our numbers beside the paper's, and what the marks in it mean."""
+    if not metrics["numbers"]:
+        return ""
+    rows = [number_row(entry) for entry in metrics["numbers"]]
+    label = f"Numbers: {metrics['title']}"
+    shown = table(label, ["Quantity", "Ours", "Paper"], rows, "numbers")
+    return f"<h2>Numbers</h2>\n{shown}\n{tag_legend(metrics)}"
+
+
+def number_row(entry: dict[str, Any]) -> str:
+    """One quantity: our value with spread and unit, the paper's with its source tag."""
+    note = f'<span class="note">{escape(entry["note"])}</span>' if entry["note"] else ""
+    unit = f" {escape(entry['unit'])}" if entry["unit"] else ""
+    spread = f" ± {words.number(entry['spread'], 2)}" if entry["spread"] is not None else ""
+    ours, paper = (escape(words.number(entry[key])) for key in ("value", "paper"))
+    ours += spread + unit if entry["value"] is not None else ""
+    if entry["paper"] is not None:
+        paper += f'{unit} <span class="tag">{escape(shown_tag(entry["paper_tag"]))}</span>'
+    return f'<tr><th scope="row">{escape(entry["name"])}{note}</th><td>{ours}</td><td>{paper}</td></tr>'
+
+
+def tag_legend(metrics: dict[str, Any]) -> str:
+    """What the source tags of this page mean."""
+    shown = {shown_tag(entry["paper_tag"]) for entry in metrics["numbers"] if entry["paper"] is not None}
+    terms = "".join(f"<div><dt>{escape(tag)}</dt><dd>{escape(meaning(tag))}</dd></div>" for tag in sorted(shown))
+    return (
+        f'<p class="source">The mark after a number of the paper says how it is known.</p><dl class="tags">{terms}</dl>'
+        if terms
+        else ""
+    )
+
+
+def provenance(experiment: Experiment) -> str:
+    """How the experiment was run: command, time, tier, hardware, seed, config."""
+    metrics = experiment.metrics
+    facts = {
+        "Time": words.duration(metrics["seconds"]),
+        "Tier": metrics["tier"],
+        "Hardware": metrics["hardware"],
+        "Seed": "–" if metrics["seed"] is None else str(metrics["seed"]),
+    }
+    terms = "".join(f"<div><dt>{term}</dt><dd>{escape(fact)}</dd></div>" for term, fact in facts.items())
+    # Whole words on a line: a browser would break the command after the dashes of an option.
+    command = " ".join(f"<span>{escape(word)}</span>" for word in metrics["command"].split(" "))
+    config = escape(json.dumps(experiment.config, indent=2, ensure_ascii=False))
+    return (
+        f'<h2>How it was run</h2>\n<pre class="command"><code>{command}</code></pre>\n'
+        f'<dl class="facts">{terms}</dl>\n'
+        f'<details><summary>Configuration</summary><pre tabindex="0"><code>{config}</code></pre></details>'
+    )

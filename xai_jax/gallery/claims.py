@@ -1,0 +1,35 @@
+"""The page of all claims, `claims.html`."""
+
+from html import escape
+from typing import Any
+
+from xai_jax.gallery import words
+from xai_jax.gallery.methods import method_name
+from xai_jax.gallery.page import filter_form, link, page, table, verdict
+from xai_jax.gallery.results import Experiment
+
+TITLE = "What the papers claim, and what we found"
+HEADER = ["Verdict", "Claim of the paper, and where it is tested", "What we measured"]
+
+
+def claims_page(experiments: list[Experiment], units: bool) -> str:
+    """The whole page, for experiments in the order in which they are to come."""
+    rows = [row(experiment, claim) for experiment in experiments for claim in experiment.metrics["claims"]]
+    shown = table("All claims", HEADER, rows, "overview") if rows else "<p>No experiment here checks a claim.</p>"
+    body = (
+        f"<header>\n<h1>{TITLE}</h1>\n"
+        '<p class="lead">How each claim is judged was fixed before its result was seen, or its page says what was '
+        "changed later. A claim is open where this run cannot tell.</p>\n</header>\n"
+        f"{filter_form(experiments)}\n{shown}"
+    )
+    return page(TITLE, body, "", units)
+
+
+def row(experiment: Experiment, claim: dict[str, Any]) -> str:
+    """One claim, linked to the experiment that tests it."""
+    style, _ = words.VERDICTS[claim["held"]]
+    return (
+        f'<tr data-paper="{escape(experiment.paper)}" data-verdicts="{style}"><td>{verdict(claim["held"])}</td>'
+        f'<th scope="row">{escape(claim["claim"])}<span class="source">{escape(method_name(experiment.paper))} · '
+        f"{link(experiment)} · {escape(claim['source'])}</span></th><td>{escape(claim['measured'])}</td></tr>"
+    )

@@ -1,0 +1,118 @@
+"""The front page, `index.html`: every method explained and shown, then all figures, to be searched."""
+
+from collections import Counter
+from html import escape
+from itertools import groupby
+from urllib.parse import quote
+
+from xai_jax.gallery import words
+from xai_jax.gallery.methods import METHODS, method_name
+from xai_jax.gallery.page import CLAIMS, UNITS, counted, filter_form, link, page, verdicts
+from xai_jax.gallery.pictures import preview, thumbnail
+from xai_jax.gallery.results import Experiment
+
+TITLE = "Seeing what a network has learned"
+SIDE = 1000  # of the large pictures, which a browser shows at up to 960 pixels
+THUMBNAIL = 320, 200
+TIERS = (
+    "Every figure names the tier it was run on. Only the tier <i>paper</i> uses the data, the networks and the "
+    "schedules of the papers; on the other tiers a number of ours stands beside the paper’s for orientation, and it is "
+    "the claim that is put to the test."
+)
+
+
+def front(experiments: list[Experiment], units: bool) -> str:
+    """The whole page, for at least one experiment, in the order in which they are to come."""
+    papers = [(paper, list(group)) for paper, group in groupby(experiments, key=lambda experiment: experiment.paper)]
+    methods = "\n".join(method(paper, group) for paper, group in papers)
+    cards = "\n".join(card(experiment) for experiment in experiments)
+    body = (
+        f'<header>\n<p class="eyebrow">xai_jax gallery</p>\n<h1>{TITLE}</h1>\n'
+        f'<p class="lead">{tally(experiments)}</p>\n'
+        f"{explorer_link() if units else ''}</header>\n{methods}\n"
+        f'<section aria-labelledby="figures"><h2 id="figures">All figures</h2>\n{filter_form(experiments)}\n'
+        f'<ul class="cards">\n{cards}\n</ul></section>\n'
+        f"<footer><h2>How to read the numbers</h2>\n<p>{TIERS}</p></footer>"
+    )
+    return page(TITLE, body, "", units)
+
+
+def tally(experiments: list[Experiment]) -> str:
+    """One sentence: how much there is and how the claims fared, with links to those claims."""
+    papers = {experiment.paper for experiment in experiments}
+    count = Counter(claim["held"] for experiment in experiments for claim in experiment.metrics["claims"])
+    parts = [
+        f'<a href="{CLAIMS}?verdict={style}">{count[held]} {wording}</a>'
+        for held, (style, wording) in words.VERDICTS.items()
+        if count[held]
+    ]
+    shown = f"{counted(len(experiments), 'experiment')} from {counted(len(papers), 'paper')}"
+    claims = f'<a href="{CLAIMS}">{counted(count.total(), "claim")}</a>'
+    return f"{shown}, {claims}" + (f": {', '.join(parts)}." if parts else ".")
+
+
+def explorer_link() -> str:
+    """The way to the explorer of units."""
+    return f'<p class="lead"><a href="{UNITS}">Every unit of the networks, seen by every method</a></p>\n'
+
+
+def method(paper: str, experiments: list[Experiment]) -> str:
+    """A paper's section: what its method does, a figure, and links to all of its experiments."""
+    identity = quote(paper)
+    sources = sorted(
+        {experiment.metrics["paper"] for experiment in experiments}, key=lambda s: (paper[-4:] not in s, s)
+    )
+    links = "".join(f"<li>{link(experiment)}</li>" for experiment in experiments)
+    return (
+        f'<section class="paper" aria-labelledby="{identity}">\n'
+        f'<p class="eyebrow">{"<br>".join(map(escape, sources))}</p>\n'
+        f'<h2 id="{identity}">{escape(method_name(paper))}</h2>\n'
+        f'{explained(paper)}{shown(paper, experiments)}<ul class="links">{links}</ul>\n</section>'
+    )
+
+
+def explained(paper: str) -> str:
+    """What a known method does, in words and as a formula."""
+    if paper not in METHODS:
+        return ""
+    known = METHODS[paper]
+    return (
+        f'<p>{escape(known.paragraph)}</p>\n<div class="formula scroll" role="region" tabindex="0" '
+        f'aria-label="Formula: {escape(known.name)}">{known.formula}</div>\n'
+        f'<p class="source">{escape(known.letters)}</p>\n'
+    )
+
+
+def shown(paper: str, experiments: list[Experiment]) -> str:
+    """The figure that is to show a method, else the first there is; nothing without figures."""
+    figures = {
+        (experiment.name, entry["file"]): (experiment, entry, picture)
+        for experiment in experiments
+        for entry, picture in zip(experiment.metrics["figures"], experiment.pictures, strict=True)
+    }
+    wanted = METHODS[paper].figures if paper in METHODS else ()
+    key = next((key for key in (*wanted, *figures) if key in figures), None)
+    if key is None:
+        return ""
+    experiment, entry, picture = figures[key]
+    uri, width, height = preview(picture, SIDE)
+    return (
+        f'<figure><a class="picture" href="{experiment.address}"><img src="{uri}" width="{width}" height="{height}" '
+        f'alt="{escape(entry["alt"])}"></a>'
+        f"<figcaption>{escape(entry['caption'])} {link(experiment)}</figcaption></figure>\n"
+    )
+
+
+def card(experiment: Experiment) -> str:
+    """An experiment among all figures: its first picture, its title, and words that the search knows besides."""
+    metrics = experiment.metrics
+    uri = thumbnail(experiment.pictures[0], *THUMBNAIL) if experiment.pictures else ""
+    size = 'width="{}" height="{}"'.format(*THUMBNAIL)
+    image = f'<img src="{uri}" {size} alt="">' if uri else ""
+    hidden = " ".join([experiment.paper, experiment.name, metrics["summary"], *(c["claim"] for c in metrics["claims"])])
+    return (
+        f'<li data-paper="{escape(experiment.paper)}" data-verdicts="{verdicts(experiment)}" '
+        f'data-text="{escape(hidden)}"><a href="{experiment.address}">{image}'
+        f'<span class="title">{escape(metrics["title"])}</span></a>'
+        f'<span class="source">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</span></li>'
+    )
