@@ -227,7 +227,7 @@ def test_answers_decide_the_claims_about_people(tmp_path):
     assert next(number.value for number in run.numbers if number.name == "right answers") == 1
 
 
-def untrained(shown, config, workdir, seed, run):
+def untrained(shown, config, seed, run):
     """Networks as at the start."""
     module = networks.module(config)
     variables = module.init(jax.random.key(seed), np.zeros((1, *Canvas(*config.canvas).shape), "f"))

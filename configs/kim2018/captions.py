@@ -3,8 +3,8 @@
     python -m experiments.kim2018.captions \\
         --config=configs/kim2018/captions.py:default --workdir=results/kim2018/captions
 
-smoke: seconds. default: about five minutes a seed on 2 cores. paper: hours on one A100, with ImageNet prepared by TFDS;
-the paper is silent about its networks.
+smoke: seconds. default: about three minutes a seed on 2 cores. paper: hours on one A100, with ImageNet prepared by
+TFDS; the paper is silent about its networks.
 """
 
 import dataclasses

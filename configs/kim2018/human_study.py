@@ -5,9 +5,8 @@
 
 The page is workdir/study/human_study.html. Put the files that people save into workdir/study/answers, and see what they
 come to by `python -m xai_jax.gallery.human_study_report workdir/study`, or run this again with --overwrite, which
-leaves the study as it is. smoke: seconds. default: a minute on 2 cores, and two more to train the networks;
---config.trained=PATH takes those of a kim2018/captions that ran in PATH. paper: an hour on one A100, with ImageNet
-prepared by TFDS.
+leaves the study as it is. smoke: seconds. default: half a minute on 2 cores, and once three more to train networks
+that kim2018/captions uses, too. paper: an hour on one A100, with ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -18,7 +17,6 @@ from configs.captioned import PAPER, SMOKE, Networks
 @dataclasses.dataclass
 class Config(Networks):
     noises: tuple[float, ...] = (0.0, 1.0)  # of the networks that people are asked about
-    trained: str = ""  # the directory of a kim2018/captions with these networks; nothing means trained here
     explained: int = 10  # images of each class and network: 60 in all, and 120 maps
     steps: int = 32  # of integrated gradients
     samples: int = 16  # of SmoothGrad

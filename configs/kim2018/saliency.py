@@ -3,8 +3,8 @@
     python -m experiments.kim2018.saliency \\
         --config=configs/kim2018/saliency.py:default --workdir=results/kim2018/saliency
 
-smoke: seconds. default: a minute on 2 cores, and four more to train the networks; --config.trained=PATH takes those of
-a kim2018/captions that ran in PATH. paper: an hour on one A100, with ImageNet prepared by TFDS.
+smoke: seconds. default: a minute on 2 cores, and once three more to train networks that kim2018/captions uses, too.
+paper: an hour on one A100, with ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from configs.captioned import PAPER, SMOKE, Networks
 
 @dataclasses.dataclass
 class Config(Networks):
-    trained: str = ""  # the directory of a kim2018/captions with these networks; nothing means trained here
     explained: int = 20  # test images of each class
     steps: int = 32  # of integrated gradients
     samples: int = 16  # of SmoothGrad

@@ -3,9 +3,9 @@
     python -m experiments.mahendran2015.learned \\
         --config=configs/mahendran2015/learned.py:default --workdir=results/mahendran2015/learned
 
-smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network that is inverted. paper:
-hours on one A100, with weights of CaffeNet given as --config.weights=PATH and ImageNet prepared by TFDS; its training
-images must fit into memory.
+smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network that is inverted.
+paper: hours on one A100, with weights of CaffeNet given as --config.weights=PATH and ImageNet prepared by TFDS; its
+training images must fit into memory.
 """
 
 import dataclasses

@@ -47,7 +47,7 @@ def one_seed(shown: Pictures, config: Any, run: runner.Run, seed: int) -> dict[s
 
     `values` (4, K, 2, statistics, layers, runs), `controls` (..., layers, sets, runs), CAVs' `accuracy` (..., layers).
     """
-    nets = networks.trained(shown, config, run.workdir / "training", seed, run)
+    nets = networks.trained(shown, config, seed, run)
     sets = [concept_sets(shown.training, label, config, seed) for label in range(len(config.classes))]
     parts = [of_network(net, noise, shown, sets, config, seed) for net, noise in _beside(nets, config, run)]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

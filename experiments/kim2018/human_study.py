@@ -1,6 +1,5 @@
 """What people make of saliency maps: the page that asks them, and the numbers of their answers (Kim et al. 2018)."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ def run(config: Any, run: runner.Run) -> None:
 def explained(config: Any, run: runner.Run) -> dict[str, np.ndarray]:
     """Images (2, K * n, H, W, 3), others for each network, and maps (2, methods, K * n, H, W) of these, 0 to 1."""
     shown = networks.pictures(config)
-    nets = networks.trained(shown, config, Path(config.trained or run.workdir) / "training", config.seed, run)
+    nets = networks.trained(shown, config, config.seed, run)
     data = networks.test_images(shown, CAPTION, config, config.seed)
     chosen = saliency.methods(config)
     places, images, found = [list(chosen).index(name) for name in ASKED], [], []

@@ -3,6 +3,7 @@
 The truth about them is how often they are right when captions are gone.
 """
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from xai_jax import network, train
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
+from xai_jax.models import fashion
 from xai_jax.models.vgg import VGG
 from xai_jax.network import Network
 
@@ -47,16 +49,23 @@ def captioned(shown: Dataset, noise: float | None, config: Any, seed: int) -> In
     return InMemory(*data.arrays(), data.classes)
 
 
-def trained(shown: Pictures, config: Any, workdir: Path, seed: int, run: runner.Run) -> dict[str, Network]:
-    """The networks by name, trained in `workdir` or read from there. All see the same pictures in the same order."""
-    nets, recipe = {}, _recipe(config)
+def trained(shown: Pictures, config: Any, seed: int, run: runner.Run) -> dict[str, Network]:
+    """The networks by name. All see the same pictures in the same order; they are trained once for all experiments."""
+    nets, recipe, home = {}, _recipe(config), folder(config)
     for name, noise in run.progress(noises(config).items(), "networks"):
         data = captioned(shown.training, noise, config, 2 * seed)
-        place = workdir / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
+        place = home / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
         nets[name] = Partial(
             module(config).apply, train.fit(module(config), data, recipe, place, seed=seed, prepare=inputs)
         )
     return nets
+
+
+def folder(config: Any) -> Path:
+    """Where networks of this configuration are trained and kept, beside those of `xai_jax.models`."""
+    shown = config.data, config.classes, config.words, config.canvas, config.images
+    described = repr((*map(str, shown), module(config), _recipe(config)))
+    return fashion.folder(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
 
 
 def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) -> InMemory:

@@ -1,7 +1,6 @@
 """Whether saliency maps tell what a network relies on, where it is known (Kim et al. 2018, section 4.3)."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,7 +56,7 @@ def of_networks(
     shown: Pictures, images: np.ndarray, labels: np.ndarray, config: Any, run: runner.Run
 ) -> dict[str, np.ndarray]:
     """Of the four networks: maps (4, methods, n, H, W), and the accuracy (4,) on images as they learnt from."""
-    nets = networks.trained(shown, config, Path(config.trained or run.workdir) / "training", config.seed, run)
+    nets = networks.trained(shown, config, config.seed, run)
     accuracy, found = [], []
     with run.bar(len(nets), "maps") as bar:
         for net, noise in zip(nets.values(), networks.noises(config).values(), strict=True):
