@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from configs.explorer import units as config_of
 from experiments import runner
 from experiments.explorer import sheets, units, views
-from xai_jax import deconvnet, models, plots, saliency, targets
+from xai_jax import deconvnet, models, network, plots, saliency, targets
 from xai_jax.data import datasets
 from xai_jax.gallery import ResultsError, explorer
 from xai_jax.receptive_field import ReceptiveField
@@ -23,7 +23,7 @@ from xai_jax.receptive_field import ReceptiveField
 RNG = np.random.default_rng(0)
 HOSTILE = "</script><b>&\"' onload=x"
 CONFIG = dataclasses.replace(
-    config_of.get_config("smoke"), layers=("digits/conv1", "digits/logits"), inversion=(4, 2), steps=4, drawn=8
+    config_of.get_config("smoke"), layers=("digits/conv2",), inversion=(4, 2), steps=4, drawn=8
 )
 
 
@@ -122,39 +122,46 @@ def results(tmp_path_factory):
 def test_the_experiment_writes_sheets_and_an_index(results):
     folder = results / explorer.FOLDER
     index = explorer.load(folder)
-    first, last = index["layers"]
-    assert (first["network"], first["layer"], last["layer"]) == ("digits", "conv1", "logits")
+    (found,) = index["layers"]
+    assert (found["network"], found["layer"], len(found["sheets"])) == ("digits", "conv2", 2)
     assert index["concepts"][:2] == ["0", "1"] and index["concepts"][-1] == "meshes" and index["classes"] == 10
-    assert first["cells"] | {"preferred": 0} == {"patches": [3, 3], "deconvnet": [3, 3], "guided": [3, 3]} | {
-        "preimage": [8, 8],
-        "preferred": 0,
-    }
-    assert first["box"] == [3 / 8, 3 / 8, 6 / 8, 6 / 8] and last["box"] is None
-    assert [near[0][0] for near in last["concepts"]] == list(range(10))  # logits tell their own classes best
-    top = np.load(folder / "stages" / "digits-search.npz")
-    np.testing.assert_allclose(first["strongest"], top["conv1 values"][first["channels"], 0], rtol=1e-3)
-    stage = np.load(folder / "stages" / "digits-logits-0.npz")
-    picture = np.asarray(Image.open(folder / last["sheets"][0]["patches"]).convert("RGB"))
+    assert found["cells"]["patches"] == [8, 8] == found["cells"]["preimage"] == found["field"]
+    assert found["box"] == [1 / 8, 1 / 8, 1, 1] and found["count"] == 32
+    stage = np.load(folder / "stages" / "digits-conv2-1.npz")
+    picture = np.asarray(Image.open(folder / found["sheets"][1]["patches"]).convert("RGB"))
     np.testing.assert_array_equal(picture[8:16, 16:24, 0], stage["patches"][1, 2, ..., 0])
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["claims"] and [figure["file"] for figure in metrics["figures"]] == ["digits.png", "measures.png"]
 
 
+def test_concepts_of_the_experiment_are_told_by_the_unit(results):
+    index = explorer.load(results / explorer.FOLDER)
+    (found,), model, data = index["layers"], models.load("digits"), datasets.load("digits", "test")
+    maps = network.features(model.net, "conv2")(views.inputs(model, data, range(len(data))))
+    peaks, labels = np.asarray(maps).max((1, 2)), data.labels
+    np.testing.assert_allclose(found["strongest"], peaks.max(0)[found["channels"]], rtol=1e-3)
+    for channel, near in zip(found["channels"], found["concepts"], strict=True):
+        own = [roc_auc_score(labels == label, peaks[:, channel]) for label in range(10)]
+        for number, area in near:
+            assert area > index["bounds"][number]
+            assert number >= 10 or area == pytest.approx(own[number], rel=1e-3)
+
+
 def test_a_killed_run_goes_on_from_its_layers(results, monkeypatch):
     folder = results / explorer.FOLDER
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".webp", ".npz")}
-    before[folder / "units.json"] = (folder / "units.json").read_bytes()
-    for path in (folder / "metrics.json", folder / "units.json", folder / "stages" / "digits-logits-0.npz"):
+    kept = [path for path in folder.rglob("*") if path.suffix == ".webp" or path.name in ("units.json", "arrays.npz")]
+    before = {path: path.read_bytes() for path in kept}
+    for path in (folder / "metrics.json", folder / "units.json", folder / "stages" / "digits-conv2-1.npz"):
         path.unlink()
     done, projections = [], views.projections
-    monkeypatch.setattr(views, "projections", lambda *a: done.append(a[2].layer) or projections(*a))
+    monkeypatch.setattr(views, "projections", lambda *a: done.append(a[2].channels) or projections(*a))
     runner.execute(units.EXPERIMENT, CONFIG, folder, "smoke")
-    assert done == ["logits"]
-    assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != ".npz")
+    assert [chunk.tolist() for chunk in done] == [list(range(16, 32))]
     arrays, old = (
-        np.load(io.BytesIO(c)) for c in ((folder / "arrays.npz").read_bytes(), before[folder / "arrays.npz"])
+        np.load(io.BytesIO(c)) for c in ((folder / "arrays.npz").read_bytes(), before.pop(folder / "arrays.npz"))
     )
-    assert all(np.array_equal(arrays[name], old[name]) for name in old)
+    assert all(np.array_equal(arrays[name], old[name]) for name in old)  # the file has the time of writing in it
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_overwrite_clears_sheets_and_index(tmp_path):
@@ -176,19 +183,19 @@ def write_units(results, sizes, concepts=("coat", "stripes")):
     return folder
 
 
-def layer(folder, network, name, size, n):
+def layer(folder, own, name, size, n):
     cells, columns = {"patches": 5, "deconvnet": 5, "guided": 5, "preimage": 12, "preferred": 12}, 9
     found = []
     for first in range(0, size, 64):
         rows, paths = min(64, size - first), {}
         for kind, side in cells.items():
-            paths[kind] = f"sheets/{network}-{name}-{first // 64}-{kind}.webp"
+            paths[kind] = f"sheets/{own}-{name}-{first // 64}-{kind}.webp"
             shape = rows * side, side * (1 if side == 12 else columns)
             Image.fromarray(RNG.integers(0, 256, shape, np.uint8)).save(folder / paths[kind], "WEBP", quality=1)
         found.append(paths)
     channels = np.arange(size) + (np.arange(size) >= 3)  # number 3 is silent
     return {
-        "network": network,
+        "network": own,
         "layer": name,
         "count": size + 1,
         "chunk": 64,
@@ -283,16 +290,19 @@ Promise.all([...urls].map((url) => new Promise((found) => {
 
 
 def test_browser_shows_pictures_of_the_experiment_without_errors(shown, results):
-    browser = shown(results, "#digits/logits/4")
-    assert name(browser) == "digits › logits › unit 4"
+    browser = shown(results, "#digits/conv2/21")
+    assert name(browser) == "digits › conv2 › unit 21"
     found = browser.execute_async_script(LOADED)
-    assert len(found) == 5 and all(width > 0 for _, width, _ in found)
-    size = dict((re.search(r"0-(\w+)\.webp", url)[1], (width, height)) for url, width, height in found)
-    assert size["patches"] == (72, 80) and size["preferred"] == (8, 80)
+    assert len(found) == 6 and all(width > 0 for _, width, _ in found)  # the list shows the other patches, too
+    size = {re.search(r"(\d-\w+)\.webp", url)[1]: (width, height) for url, width, height in found}
+    assert size["1-patches"] == (72, 128) and size["0-patches"] == (72, 128) and size["1-preferred"] == (8, 128)
     nodes = "return [...document.querySelectorAll('.pictures')].map((node) => node.childElementCount)"
     assert browser.execute_script(nodes) == [9, 9, 9, 1, 1]
-    near = browser.execute_script("return document.querySelector('#near button').textContent")
-    assert near.startswith("4") and float(near[1:]) > 0.9
+    near = explorer.load(results / explorer.FOLDER)["layers"][0]["concepts"][21]
+    told = browser.execute_script(
+        "return [...document.querySelectorAll('#near button span')].map((n) => n.textContent)"
+    )
+    assert told == [f"{area:.2f}" for _, area in near]
     assert browser.get_log("browser") == []
 
 

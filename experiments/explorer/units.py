@@ -173,7 +173,8 @@ def class_claim(found, classes):
     """Whether units of the last layer tell classes better than those of the first, in every network."""
     measured, higher, lower = [], [], []
     for name in dict.fromkeys(name for name, _ in found):
-        first, *_, last = ((n, each["areas"][:, :classes].max(1)) for (own, n), each in found.items() if own == name)
+        layers = [(n, each["areas"][:, :classes].max(1)) for (own, n), each in found.items() if own == name]
+        first, last = layers[0], layers[-1]
         tests = (stats.mannwhitneyu(last[1], first[1], alternative=side).pvalue for side in ("greater", "less"))
         for decided, p in zip((higher, lower), tests, strict=True):
             decided.append(p < views.LEVEL)
