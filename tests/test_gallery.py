@@ -1,4 +1,4 @@
-"""The gallery page: what is on it, what is escaped, what is refused, and how it behaves in a browser."""
+"""The gallery: what is on its pages, what is escaped, and what is refused."""
 
 import base64
 import io
@@ -6,97 +6,28 @@ import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_gallery import HOSTILE, Page, metrics, save_picture, write_experiment
 
 from xai_jax.gallery import ResultsError, __main__, build, words
-from xai_jax.gallery.pictures import LIMIT
 from xai_jax.gallery.sources import meaning, shown_tag
 
-HOSTILE = "</p><script>alert(1)</script>\"' onload=x & <b>"
-VOID = {"meta", "link", "img", "br"}
+
+def article(results, paper="springenberg2015", name="comparison"):
+    """The page of one experiment, after building all."""
+    build(results)
+    return Page(results / paper / name / "index.html")
 
 
-def save_picture(file, height=40, width=60, seed=0):
-    """Noise is what compresses worst: 60 x 40 pixels stay small, 500 x 400 exceed the limit."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file)
-    return pixels
-
-
-def metrics(paper="springenberg2015", name="comparison", /, **changes):
-    return {
-        "experiment": f"{paper}/{name}",
-        "title": f"Title of {name}",
-        "figure": "Fig. 3",
-        "paper": f"Authors of {paper}",
-        "summary": "A summary.",
-        "tier": "default",
-        "command": f"python -m experiments.{paper}.{name} --workdir=results",
-        "seconds": 200.4,
-        "hardware": "cpu x2, jax 0.12.0",
-        "seed": 7,
-        "figures": [{"file": "maps.png", "caption": "The maps.", "alt": "A grid of maps"}],
-        "numbers": [
-            {
-                "name": "share",
-                "value": 0.61321,
-                "spread": 0.0411,
-                "unit": "",
-                "paper": 0.5,
-                "paper_tag": "V:ZF",
-                "note": "over four photographs",
-            }
-        ],
-        "claims": [{"claim": "Sharper maps.", "source": "section 3.4", "held": True, "measured": "0.61 against 0.38"}],
-    } | changes
-
-
-def write_experiment(results, paper="springenberg2015", name="comparison", /, **changes):
-    folder = results / paper / name
-    folder.mkdir(parents=True)
-    save_picture(folder / "maps.png")
-    (folder / "metrics.json").write_text(json.dumps(metrics(paper, name, **changes)))
-    (folder / "config.json").write_text(json.dumps({"steps": 50, "optimizer": {"rate": 0.1}}))
-    return folder
-
-
-class Page(HTMLParser):
-    """Tags with attributes in order, text by enclosing tag, and a check that every tag is closed."""
-
-    def __init__(self, file):
-        super().__init__()
-        self.tags, self.open, self.texts = [], [], []
-        self.feed(file.read_text(encoding="utf-8"))
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def text(self, tag=None):
-        return "".join(text for name, text in self.texts if tag in (None, name) and name not in ("style", "script"))
-
-
-def decoded(uri):
-    head, _, content = uri.partition(",")
-    return head, base64.b64decode(content)
+def all_pages(results):
+    """Every page of the gallery, by its path."""
+    front = build(results)
+    return {path: Page(path) for path in [front, *results.glob("*.html"), *results.glob("*/*/index.html")]}
 
 
 def test_papers_come_in_the_order_of_the_lecture_and_unknown_ones_last(tmp_path):
@@ -105,7 +36,9 @@ def test_papers_come_in_the_order_of_the_lecture_and_unknown_ones_last(tmp_path)
         write_experiment(tmp_path, paper)
     page = Page(build(tmp_path))
     known = ["zeiler2014", "mahendran2015", "springenberg2015", "nguyen2016", "nguyen2015", "kim2018"]
-    assert [article["id"].split("/")[0] for article in page.all("article")] == [*known, "aaai1999"]
+    assert [section["aria-labelledby"] for section in page.all("section")] == [*known, "aaai1999", "figures"]
+    assert [card["data-paper"] for card in page.all("li") if "data-paper" in card] == [*known, "aaai1999"]
+    assert page.all("math") and len(page.all("math")) == 7  # one each, and two of TCAV
 
 
 def test_a_paper_without_results_is_not_shown(tmp_path):
@@ -114,22 +47,73 @@ def test_a_paper_without_results_is_not_shown(tmp_path):
     assert "Concept vectors (TCAV)" in text and "Inversion" not in text
 
 
-def test_headings_are_nested_and_links_within_the_page_arrive(tmp_path):
+def test_headings_are_nested_and_links_arrive(tmp_path):
     write_experiment(tmp_path)
-    write_experiment(tmp_path, "kim2018", "a name & more")
-    page = Page(build(tmp_path))
-    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
-    assert levels.count(1) == 1 and levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
-    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(identities) == len(set(identities))
-    targets = {link["href"][1:] for link in page.all("a") if link["href"].startswith("#")}
-    assert targets and targets <= set(identities)
+    write_experiment(tmp_path, "kim2018", "a name & more #1?")
+    for path, page in all_pages(tmp_path).items():
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+        identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(identities) == len(set(identities))
+        for link in page.all("a"):
+            target = urlsplit(link["href"])
+            assert target.fragment in ("", *identities)
+            assert not target.path or (path.parent / unquote(target.path)).is_file()
+
+
+def test_experiments_lead_to_the_ones_before_and_after_them(tmp_path):
+    for paper in ("kim2018", "mahendran2015", "zeiler2014"):
+        write_experiment(tmp_path, paper)
+    links = [link for link in article(tmp_path, "mahendran2015").all("a") if "rel" in link]
+    assert links == [
+        {"rel": "prev", "href": "../../zeiler2014/comparison/index.html"},
+        {"rel": "next", "href": "../../kim2018/comparison/index.html"},
+    ]
+    assert [link["rel"] for link in article(tmp_path, "kim2018").all("a") if "rel" in link] == ["prev"]
+
+
+def test_the_chosen_figure_shows_a_method_and_else_the_first(tmp_path):
+    write_experiment(tmp_path, "mahendran2015", "diversity")
+    (shown,) = [image["alt"] for image in Page(build(tmp_path)).all("img") if image["alt"]]
+    assert shown == "A grid of maps"
+    figures = [{"file": name, "caption": "", "alt": name} for name in ("maps.png", "layers.png")]
+    save_picture(write_experiment(tmp_path, "mahendran2015", "layers", figures=figures) / "layers.png")
+    (shown,) = [image["alt"] for image in Page(build(tmp_path)).all("img") if image["alt"]]
+    assert shown == "layers.png"
+
+
+def test_units_are_linked_where_the_explorer_has_them(tmp_path, monkeypatch):
+    write_experiment(tmp_path)
+    assert "units.html" not in build(tmp_path).read_text()
+    monkeypatch.setattr("xai_jax.gallery.explorer.build", lambda results: results / "units.html")
+    assert "units.html" in [link["href"] for link in Page(build(tmp_path)).all("a")]
+    assert "../../units.html" in [link["href"] for link in article(tmp_path).all("a")]
+
+
+def test_a_page_that_an_experiment_made_is_linked(tmp_path):
+    folder = write_experiment(tmp_path, "kim2018", "human_study")
+    (folder / "study").mkdir()
+    (folder / "study/a page.html").touch()
+    assert "study/a%20page.html" in [link["href"] for link in article(tmp_path, "kim2018", "human_study").all("a")]
+
+
+def test_pages_of_experiments_without_results_are_removed_and_no_others(tmp_path):
+    write_experiment(tmp_path)
+    gone = write_experiment(tmp_path, "kim2018", "captions")
+    foreign = tmp_path / "mine" / "notes" / "index.html"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    build(tmp_path)
+    (gone / "metrics.json").unlink()
+    build(tmp_path)
+    assert not (gone / "index.html").exists() and foreign.exists()
+    assert (tmp_path / "springenberg2015/comparison/index.html").exists()
 
 
 def test_a_figure_has_all_that_was_recorded(tmp_path):
     write_experiment(tmp_path)
-    page = Page(build(tmp_path))
+    page = article(tmp_path)
     text = page.text()
     for part in ("Title of comparison", "Fig. 3", "Authors of springenberg2015", "A summary.", "The maps.", "default"):
         assert part in text
@@ -148,13 +132,17 @@ def test_verdicts_are_worded_and_counted(tmp_path):
     write_experiment(tmp_path, claims=claims)
     page = Page(build(tmp_path))
     assert "1 experiment from 1 paper, 3 claims: 1 held, 1 not held, 1 not testable here." in page.text()
-    assert page.text("span").count("not testable here") == 2
+    assert {link["href"] for link in page.all("a")} >= {f"claims.html?verdict={v}" for v in ("held", "failed", "open")}
+    assert article(tmp_path).text("span").count("not testable here") == 1
+    assert Page(tmp_path / "claims.html").text("span").count("not testable here") == 1
 
 
 def test_an_experiment_may_be_without_figures_numbers_and_claims(tmp_path):
     write_experiment(tmp_path, figures=[], numbers=[], claims=[], seconds=None, seed=None)
-    text = Page(build(tmp_path)).text()
-    assert "0 claims." in text and "not recorded" in text and "Quantity" not in text
+    assert "0 claims." in Page(build(tmp_path)).text()
+    assert "No experiment here checks a claim." in Page(tmp_path / "claims.html").text()
+    text = article(tmp_path).text()
+    assert "not recorded" in text and "Quantity" not in text and "Claims" not in text
 
 
 @pytest.mark.parametrize(
@@ -171,7 +159,7 @@ def test_an_experiment_may_be_without_figures_numbers_and_claims(tmp_path):
 def test_a_number_of_the_paper_without_a_source_is_marked_unverified(tmp_path, tag, shown):
     numbers = [metrics()["numbers"][0] | {"paper": 0.25, "paper_tag": tag}]
     write_experiment(tmp_path, numbers=numbers)
-    assert f"0.25 {shown}" in Page(build(tmp_path)).text()
+    assert f"0.25 {shown}" in article(tmp_path).text()
 
 
 def test_tags_are_explained_by_their_source():
@@ -222,76 +210,82 @@ def test_everything_from_the_results_is_escaped(tmp_path):
     folder = write_experiment(attacked)
     (folder / "metrics.json").write_text(json.dumps(hostile(metrics())))
     (folder / "config.json").write_text(json.dumps({HOSTILE: HOSTILE}))
-    before, after = Page(build(plain)), Page(build(attacked))
-    # The command's words are wrapped one by one, so only its number of words may change the tags.
-    extra = [("span", {})] * (len((" " + HOSTILE).split()) - 1)
-    names = sorted(tag for tag, _ in before.tags) + [tag for tag, _ in extra]
-    assert sorted(tag for tag, _ in after.tags) == sorted(names)
-    assert {key for _, attributes in after.tags for key in attributes} <= {
-        key for _, attributes in before.tags for key in attributes
-    }
-    assert after.all("img")[0]["alt"] == "A grid of maps" + HOSTILE
-    assert "The maps." + HOSTILE in after.text("figcaption")
+    befores, afters = (sorted(all_pages(results).items()) for results in (plain, attacked))
+    for (_, before), (_, after) in zip(befores, afters, strict=True):
+        # The command's words are wrapped one by one, so only their number may change the tags.
+        names = [
+            sorted(tag for tag, attributes in page.tags if (tag, attributes) != ("span", {}))
+            for page in (before, after)
+        ]
+        assert names[0] == names[1]
+        keys = [{key for _, attributes in page.tags for key in attributes} for page in (before, after)]
+        assert keys[0] == keys[1]
+    page = article(attacked)
+    assert page.all("img")[0]["alt"] == "A grid of maps" + HOSTILE
+    assert "The maps." + HOSTILE in page.text("figcaption")
 
 
 def test_dollars_and_lone_surrogates_are_only_text(tmp_path):
     write_experiment(tmp_path, summary="costs $style and ${script}", title="half \ud800 pair")
-    assert "costs $style and ${script}" in Page(build(tmp_path)).text()
+    assert "costs $style and ${script}" in article(tmp_path).text()
 
 
-def test_a_small_picture_is_embedded_as_it_is(tmp_path):
-    file = write_experiment(tmp_path) / "maps.png"
-    page = Page(build(tmp_path))
-    (image,) = page.all("img")
-    assert decoded(image["src"]) == ("data:image/png;base64", file.read_bytes())
-    assert (image["width"], image["height"]) == ("60", "40")
-    assert "Full picture" not in page.text()
+def decoded(uri):
+    head, _, content = uri.partition(",")
+    assert head == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content)))
 
 
-def test_a_large_picture_is_reduced_and_linked(tmp_path):
+def test_an_experiment_s_page_shows_the_pictures_beside_it_wherever_the_folder_goes(tmp_path):
     results = tmp_path / "results"
     folder = write_experiment(results, figures=[{"file": "big & #1.png", "caption": "", "alt": "noise"}])
-    pixels = save_picture(folder / "big & #1.png", 300, 2200)
+    save_picture(folder / "big & #1.png", 300, 2200)
     build(results)
-    moved = shutil.move(results, tmp_path / "elsewhere")
-    page = Page(moved / "index.html")
-    (image,) = page.all("img")
-    head, content = decoded(image["src"])
-    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    assert head == "data:image/webp;base64" and len(content) <= LIMIT
-    assert shown.shape[:2] == (int(image["height"]), int(image["width"]))
-    np.testing.assert_allclose(shown.shape[1] / shown.shape[0], 2200 / 300, rtol=0.01)
+    moved = shutil.move(results, tmp_path / "elsewhere") / "springenberg2015" / "comparison"
+    (image,) = Page(moved / "index.html").all("img")
+    assert (moved / unquote(image["src"])).samefile(moved / "big & #1.png")
+    assert (image["width"], image["height"]) == ("2200", "300")
+
+
+def test_the_front_page_holds_small_versions_of_pictures(tmp_path):
+    folder = write_experiment(tmp_path, figures=[{"file": "big.png", "caption": "", "alt": "noise"}])
+    pixels = save_picture(folder / "big.png", 300, 2200)
+    large, small = Page(build(tmp_path)).all("img")
+    shown = np.asarray(decoded(large["src"]).convert("RGB"))
+    assert shown.shape[:2] == (int(large["height"]), int(large["width"])) == (136, 1000)
     np.testing.assert_allclose(shown.mean((0, 1)), pixels.mean((0, 1)), atol=3)
-    (target,) = [link["href"] for link in page.all("a") if not link["href"].startswith("#")]
-    assert (moved / unquote(target)).samefile(moved / "springenberg2015" / "comparison" / "big & #1.png")
+    assert decoded(small["src"]).size == (320, 200) and small["alt"] == ""
 
 
 @pytest.mark.parametrize(("mode", "transparent"), [("RGBA", True), ("LA", True), ("L", False), ("P", False)])
-def test_large_pictures_of_any_mode_keep_their_transparency(tmp_path, mode, transparent):
-    file = write_experiment(tmp_path) / "maps.png"
-    image = Image.linear_gradient("L").resize((700, 700))
+def test_small_versions_keep_their_transparency(tmp_path, mode, transparent):
+    image = Image.linear_gradient("L").resize((70, 70))
     image = Image.merge("RGBA", [image] * 4) if transparent else image
-    image.convert(mode).save(file, compress_level=0)
-    (shown,) = Page(build(tmp_path)).all("img")
-    head, content = decoded(shown["src"])
-    assert head.startswith("data:image/webp")
-    assert ("A" in Image.open(io.BytesIO(content)).getbands()) == transparent
+    image.convert(mode).save(write_experiment(tmp_path) / "maps.png")
+    large, _ = Page(build(tmp_path)).all("img")
+    assert ("A" in decoded(large["src"]).getbands()) == transparent
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path):
+def test_the_front_page_stays_light_with_as_many_experiments_as_there_are(tmp_path):
+    for number in range(50):
+        write_experiment(tmp_path, "kim2018", f"figure{number}")
+    save_picture(tmp_path / "kim2018/figure0/maps.png", 300, 400)
+    assert build(tmp_path).stat().st_size < 3_000_000
+
+
+def test_the_pages_need_nothing_but_their_folder(tmp_path):
     write_experiment(tmp_path)
-    file = build(tmp_path)
-    page = Page(file)
-    addresses = [attributes[key] for _, attributes in page.tags for key in ("src", "href") if key in attributes]
-    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
-    assert not re.search(r"@import|url\(|fetch\(", file.read_text())
+    for path, page in all_pages(tmp_path).items():
+        addresses = [attributes[key] for _, attributes in page.tags for key in ("src", "href") if key in attributes]
+        assert addresses and all(urlsplit(address).scheme in ("", "data") for address in addresses)
+        assert not re.search(r"@import|url\(|fetch\(", path.read_text())
 
 
 def test_building_twice_gives_the_same_bytes(tmp_path):
     write_experiment(tmp_path)
     first = build(tmp_path).read_bytes()
     assert build(tmp_path).read_bytes() == first
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "springenberg2015"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["claims.html", "index.html", "springenberg2015"]
 
 
 def drop(*keys):
@@ -394,7 +388,7 @@ def test_a_failed_write_leaves_the_old_page_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(OSError, match="disk full"):
         build(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "springenberg2015"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["claims.html", "index.html", "springenberg2015"]
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
@@ -410,74 +404,3 @@ def test_the_command_prints_the_page_or_the_error(tmp_path, capsys):
     write_experiment(tmp_path)
     assert __main__.main([str(tmp_path)]) == 0
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "index.html"
-
-
-@pytest.fixture(scope="module")
-def long_page(tmp_path_factory):
-    """A page of small, wide and large pictures, with words too long for any screen and a hostile caption."""
-    results, long = tmp_path_factory.mktemp("results"), "unbreakable" * 20
-    numbers = [metrics()["numbers"][0] | {"name": long, "note": long, "unit": long, "paper_tag": "M"}]
-    figures = [{"file": f"{name}.png", "caption": HOSTILE, "alt": name} for name in ("maps", "wide", "large")]
-    changes = {"summary": long, "title": long, "command": f"python -m {long}", "numbers": numbers, "figures": figures}
-    folder = write_experiment(results, **changes)
-    save_picture(folder / "wide.png", 20, 1600)
-    save_picture(folder / "large.png", 400, 500)
-    (folder / "config.json").write_text(json.dumps({long: long}))
-    write_experiment(results, "kim2018", "captions", paper=long, hardware=long)
-    return build(results)
-
-
-@pytest.fixture
-def shown(chromium, long_page):
-    chromium.get(long_page.as_uri())
-    return chromium
-
-
-def set_width(browser, width):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def test_browser_shows_every_picture_without_errors(shown):
-    images = shown.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth, i.alt])")
-    assert [alt for _, _, alt in images] == ["maps", "wide", "large", "A grid of maps"]
-    assert all(complete and width > 0 for complete, width, _ in images)
-    assert shown.get_log("browser") == []
-
-
-@pytest.mark.parametrize("width", [360, 768, 1280])
-def test_browser_needs_no_horizontal_scrolling(shown, width):
-    set_width(shown, width)
-    shown.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    widths = "const e = document.documentElement; return [innerWidth, e.clientWidth, e.scrollWidth]"
-    inner, client, scroll = shown.execute_script(widths)
-    assert inner == width and scroll <= client
-
-
-def test_browser_follows_the_colour_scheme(shown):
-    colours = {}
-    for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        style = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
-        colours[scheme] = [np.mean([int(n) for n in re.findall(r"\d+", c)[:3]]) for c in shown.execute_script(style)]
-    assert colours["light"][0] > 230 and colours["light"][1] < 60
-    assert colours["dark"][0] < 40 and colours["dark"][1] > 200
-
-
-def test_browser_enlarges_a_picture_and_closes_it_again(shown):
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-
-    button = shown.find_element(By.CSS_SELECTOR, "button.picture")
-    button.send_keys(Keys.ENTER)
-    state = "const d = document.querySelector('dialog'); return [d.open, d.querySelectorAll('img').length]"
-    assert shown.execute_script(state) == [True, 1]
-    shown.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert shown.execute_script(state) == [False, 1]
-    assert shown.switch_to.active_element == button
-
-
-def test_browser_shows_the_focus(shown):
-    shown.execute_script("document.querySelector('ol a').focus({focusVisible: true})")
-    assert shown.execute_script("return getComputedStyle(document.activeElement).outlineWidth") == "3px"

@@ -19,7 +19,7 @@ def claims_page(experiments: list[Experiment], units: bool) -> str:
     body = (
         f"<header>\n<h1>{TITLE}</h1>\n"
         '<p class="lead">How each claim is judged was fixed before its result was seen, or its page says what was '
-        "changed later. A claim is open where this run cannot tell.</p>\n</header>\n"
+        "changed later. Where this run cannot tell, it says so.</p>\n</header>\n"
         f"{filter_form(experiments)}\n{shown}"
     )
     return page(TITLE, body, "", units)

@@ -6,7 +6,7 @@ from itertools import groupby
 from urllib.parse import quote
 
 from xai_jax.gallery import words
-from xai_jax.gallery.methods import METHODS, method_name
+from xai_jax.gallery.methods import METHODS, OTHERS, method_name
 from xai_jax.gallery.page import CLAIMS, UNITS, counted, filter_form, link, page, verdicts
 from xai_jax.gallery.pictures import preview, thumbnail
 from xai_jax.gallery.results import Experiment
@@ -39,7 +39,7 @@ def front(experiments: list[Experiment], units: bool) -> str:
 
 def tally(experiments: list[Experiment]) -> str:
     """One sentence: how much there is and how the claims fared, with links to those claims."""
-    papers = {experiment.paper for experiment in experiments}
+    papers = {experiment.paper for experiment in experiments} - set(OTHERS)
     count = Counter(claim["held"] for experiment in experiments for claim in experiment.metrics["claims"])
     parts = [
         f'<a href="{CLAIMS}?verdict={style}">{count[held]} {wording}</a>'

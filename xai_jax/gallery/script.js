@@ -28,7 +28,7 @@ if (form) {
   for (const [name, value] of new URLSearchParams(location.search)) {
     if (form.elements[name]) form.elements[name].value = value;
   }
-  form.addEventListener("input", filter);
+  for (const kind of ["input", "change"]) form.addEventListener(kind, filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
   form.hidden = false;

@@ -1,0 +1,94 @@
+"""No page says more than the metrics.json behind it: every verdict shown, and everything that could pass for one."""
+
+import ast
+import json
+import re
+from collections import Counter
+from html import unescape
+from pathlib import Path
+
+import pytest
+from small_gallery import Page, write_experiment
+
+from xai_jax.gallery import build, words
+
+ROOT = Path(__file__).parents[1]
+VERDICT = r'<span class="verdict (\w+)">(.*?)</span>'
+ITEM = (
+    rf'<li>{VERDICT}<p class="claim">(.*?) <span class="source">.*?</span></p>\s*'
+    r'<p class="measured"><b>\w+:</b> (.*?)</p>'
+)
+ROW = (
+    rf'<tr data-paper="(.*?)" data-verdicts="(\w+)"><td>{VERDICT}</td><th scope="row">(.*?)<span class="source">.*?'
+    r'<a href="(.*?)">.*?</span></th><td>(.*?)</td></tr>'
+)
+JUDGING = re.compile(r"\b(hold|holds|held|confirm\w*|refut\w*|claim\w*|verdict\w*|disprov\w*|proves?|proved)\b", re.I)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Three experiments with claims of every verdict, one without."""
+    for number, (paper, name) in enumerate((("kim2018", "captions"), ("kim2018", "dream"), ("zeiler2014", "features"))):
+        claims = [
+            {"claim": f"{name} <{i}>", "source": "s & t", "held": held, "measured": f"{name} {i} > {number}"}
+            for i, held in enumerate([True, False, None, True][: number + 2])
+        ]
+        write_experiment(tmp_path, paper, name, claims=claims)
+    write_experiment(tmp_path, "aaai1999", "none", claims=[])
+    build(tmp_path)
+    return tmp_path
+
+
+def recorded(results):
+    """(experiment, verdict's word, claim, measured) of every metrics.json."""
+    for file in results.glob("*/*/metrics.json"):
+        for claim in json.loads(file.read_text())["claims"]:
+            yield file.parent, words.VERDICTS[claim["held"]], claim["claim"], claim["measured"]
+
+
+def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results):
+    expected = list(recorded(results))
+    pages = {path: path.read_text() for path in results.rglob("*.html")}
+    assert len(expected) == 9 and len(pages) == 6
+    shown = [
+        (path.parent, (style, word), *map(unescape, texts))
+        for path in results.glob("*/*/index.html")
+        for style, word, *texts in re.findall(ITEM, pages[path])
+    ]
+    assert sorted(shown) == sorted(expected)
+    rows = re.findall(ROW, pages[results / "claims.html"])
+    assert sorted(
+        ((results / address).parent, (style, word), unescape(claim), unescape(measured))
+        for _, _, style, word, claim, address, measured in rows
+    ) == sorted(expected)
+    assert all(paper == address.split("/")[0] and found == style for paper, found, style, _, _, address, _ in rows)
+    # and no verdict anywhere else
+    assert sum(text.count('class="verdict') for text in pages.values()) == 2 * len(expected)
+
+
+def test_the_front_page_counts_and_filters_by_these_verdicts(results):
+    page = Page(results / "index.html")
+    counts = Counter(style for _, (style, _), _, _ in recorded(results))
+    assert counts == {"held": 4, "failed": 3, "open": 2}
+    assert "4 experiments from 3 papers, 9 claims: 4 held, 3 not held, 2 not testable here." in page.text()
+    cards = [card for card in page.all("li") if "data-verdicts" in card]
+    assert [card["data-verdicts"] for card in cards] == ["held failed open", "held failed", "held failed open", ""]
+
+
+def _texts_of_figures(path):
+    """The literal texts in a module's calls of run.figure: names, captions, alternatives."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("run.figure"):
+            yield from (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+
+
+def test_captions_carry_no_verdict():
+    texts = [text for path in ROOT.glob("experiments/*/*.py") for text in _texts_of_figures(path)]
+    assert len(texts) > 50
+    assert [text for text in texts if isinstance(text, str) and JUDGING.search(text)] == []
+
+
+def test_what_the_front_page_says_of_methods_carries_no_verdict():
+    from xai_jax.gallery.methods import METHODS
+
+    assert [name for name, method in METHODS.items() if JUDGING.search(method.paragraph + method.letters)] == []
