@@ -190,13 +190,14 @@ def class_claim(found, classes):
 def error_claim(found):
     """Whether pre-images give the units' answers back."""
     errors = np.concatenate([each["error"] for each in found.values()])
-    above = float((errors > BAR).mean())
+    above, worst = float((errors > BAR).mean()), max(found, key=lambda place: np.median(found[place]["error"]))
     return Claim(
         f"The error of pre-images rarely exceeds {100 * BAR:.0f} %.",
         "Mahendran and Vedaldi 2015, Fig. 6 and Table 3, there of whole layers",
         above < 0.1,
         f"{100 * above:.1f} % of {len(errors)} errors, each of one unit's channel, are above; rarely is taken for less "
-        f"than a tenth. Median {100 * np.median(errors):.2g} %",
+        f"than a tenth. Median {100 * np.median(errors):.2g} %; in the worst layer, {'/'.join(worst)}, "
+        f"{100 * np.median(found[worst]['error']):.2g} %",
     )
 
 
