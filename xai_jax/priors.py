@@ -19,7 +19,7 @@ COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]]
 
 def alpha_norm(x: Array, alpha: float = 6.0) -> Array:
     """R_alpha: the sum of all values' powers of alpha (CVPR)."""
-    return _power(x**2, alpha).sum((1, 2, 3))
+    return _sum(_power(x**2, alpha))
 
 
 def colour_norm(x: Array, alpha: float = 6.0) -> Array:
@@ -35,7 +35,7 @@ def variation(x: Array, beta: float = 2.0) -> Array:
     """
     down = jnp.diff(x, axis=1, append=x[:, -1:])
     right = jnp.diff(x, axis=2, append=x[:, :, -1:])
-    return _power(down**2 + right**2, beta).sum((1, 2, 3))
+    return _sum(_power(down**2 + right**2, beta))
 
 
 def mean_variation(x: Array, beta: float = 2.0) -> Array:
@@ -50,6 +50,11 @@ def _power(square, exponent):
     slope = lax.stop_gradient(jnp.maximum(square, FLOOR**2) ** (half - 1)) * half
     value = lax.stop_gradient(square**half)
     return value + slope * (square - lax.stop_gradient(square))
+
+
+def _sum(x):
+    """The sum over each image. XLA's CPU backend adds slowly what it computes on the way: it is to be there before."""
+    return lax.optimization_barrier(x).sum((1, 2, 3))
 
 
 def decay(x: Array, rate: float) -> Array:
