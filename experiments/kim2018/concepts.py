@@ -89,7 +89,7 @@ def draw(run: runner.Run, rows: Sequence[Row], kinds: list[Kind], shown: dict[st
     """The scores as bars, those of each kind over the layers, and examples of all images."""
     caption = (
         "The share of images in which a step towards the concept raises the class's logit: a row for each class, a "
-        "column for each layer. Bars are means over seeds, thin lines the test's interval, short thick ones what "
+        "column for each layer. Bars are means over seeds, thin lines the score's interval, short thick ones what "
         "random images of the same kind get. A star and a filled bar: the mean derivative stands out among random "
         "images, after correction for all tests. Dotted outlines do not stand out."
     )
