@@ -22,7 +22,7 @@ def bars(rows: Sequence[Row], size: float = 2.2) -> tuple[Figure, np.ndarray]:
     """A panel for each layer and class, a bar for each concept, and a star where it is significant.
 
     Thin lines are the tests' intervals, short thick ones what is expected of no concept. Rows as `concept_tests.table`
-    gives them. Returns the figure and its (classes, layers) axes; `size` in inches.
+    gives them. Returns the figure and its axes, of shape (classes, layers); `size` in inches.
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(layers) + 0.8, 0.8 * size * len(labels) + 0.6), layout="constrained")
@@ -45,7 +45,7 @@ def bars(rows: Sequence[Row], size: float = 2.2) -> tuple[Figure, np.ndarray]:
 def curves(rows: Sequence[Row], size: float = 3.2) -> tuple[Figure, np.ndarray]:
     """A panel for each class: each concept's score over the layers, in their order, with its interval.
 
-    Markers are filled where it is significant. Returns the figure and its (classes,) axes; `size` in inches.
+    Markers are filled where it is significant. Returns the figure and its axes, of shape (classes,); `size` in inches.
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(labels) + 1.4, 0.9 * size), layout="constrained")

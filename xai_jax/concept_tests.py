@@ -105,7 +105,7 @@ def against_controls(values: np.ndarray, controls: np.ndarray, level: float = LE
 
 
 def adjust(p: Sequence[float], correction: str | None = "holm") -> np.ndarray:
-    """p-values for all m tests together: "bonferroni" (m p), "holm" (never larger, as safe), or None (as they are)."""
+    """p (m,) for all m tests together: "bonferroni" (m p), "holm" (never larger, as safe), or None (as they are)."""
     p, m = np.asarray(p, np.float64), len(p)
     if correction not in ("bonferroni", "holm", None):
         raise ValueError(f"Expected the correction 'bonferroni', 'holm' or None, got {correction!r}.")
@@ -118,7 +118,7 @@ def adjust(p: Sequence[float], correction: str | None = "holm") -> np.ndarray:
 
 
 def of_accuracy(accuracy: np.ndarray, held_out: int, chance: float) -> float:
-    """p of CAVs that tell nothing apart: binomial, for the mean accuracy of the runs as if it were that of one.
+    """p of CAVs that tell nothing apart: binomial, for the mean accuracy of the runs (J,) as if it were that of one.
 
     The runs share the concept's images, so they do not count as so many more.
     """

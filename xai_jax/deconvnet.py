@@ -44,7 +44,7 @@ class Top(NamedTuple):
 
 
 def as_input(images: Array) -> Array:
-    """uint8 -> float32 in [0, 1]; other images stay as they are."""
+    """uint8 (N, H, W, C) -> float32 in [0, 1]; other images stay as they are."""
     return pixels(images) if images.dtype == jnp.uint8 else images
 
 

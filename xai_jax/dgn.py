@@ -112,7 +112,8 @@ def _cropped(size, generator, deviation, shift, codes):
 def within(generate: Generate, lower: Array, upper: Array) -> Partial:
     """A generator whose values stay within `lower` and `upper`, the network's input for black and white.
 
-    The papers' code cuts images only when they are saved, by which they may lose what excites the network.
+    Both broadcast to images. The papers' code cuts images only when they are saved, by which they may lose what excites
+    the network.
     """
     return Partial(_within, as_partial(generate), *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
 
@@ -122,7 +123,7 @@ def _within(generate, lower, upper, codes):
 
 
 def noise(key: Array, shape: tuple[int, ...]) -> Array:
-    """Codes to start from: standard normal, as in the papers' code."""
+    """Codes of this shape to start from: standard normal, as in the papers' code."""
     return jax.random.normal(key, shape)
 
 

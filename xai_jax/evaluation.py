@@ -26,7 +26,7 @@ class Errors(NamedTuple):
 
 
 def pixels(images: Array) -> Array:
-    """uint8 -> float32 in [0, 1]."""
+    """uint8 (N, H, W, C) -> float32 in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 
@@ -81,7 +81,7 @@ def _padded(array, size):
 
 
 def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError where the network takes other images, or has another number of classes, than the data."""
+    """Raises ValueError where the network takes images of another shape, or gives another number of classes."""
     x = jax.ShapeDtypeStruct((1, *images.shape[-3:]), images.dtype)
     try:
         logits = jax.eval_shape(lambda net, prepare, x: net(prepare(x)), net, prepare, x)
@@ -99,7 +99,7 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
 
 
 def check_labels(labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError for labels out of range; JAX would take the nearest class without a word."""
+    """Raises ValueError for labels (N,) out of range; JAX would take the nearest class without a word."""
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
         raise ValueError(
             f"Expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}. Usual causes: labels that "

@@ -177,7 +177,7 @@ def _rules(recipe):
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def step(players: Players, functions: tuple[Partial, ...], state: State, images: Array, seed: Array):
-    """(state, losses by name, eight generated images) after a step of both players, or of the one that trains.
+    """(state, losses by name, eight images (8, H, W, C)) after a step of both players, or of the one that trains.
 
     Both start from the same players, where the released code updates the discriminator first.
     """
@@ -215,7 +215,8 @@ def _update(rule, gradient, memory, params):
 def losses(players: Players, params: Any, key: Array, x: Array, made: Array, found: Array, wanted: Array) -> dict:
     """The weighed terms of both players in one sum, in which neither sees the other's gradient.
 
-    "features", "adversarial" and "image" are the generator's, "real" and "fake" the discriminator's.
+    "features", "adversarial" and "image" are the generator's, "real" and "fake" the discriminator's. Images `x` and
+    `made` have one shape, as have features `found` and `wanted`.
     """
     recipe, judge = players.recipe, functools.partial(players.discriminator.apply, train=True)
     keys, fixed = [{"dropout": k} for k in jax.random.split(key, 3)], jax.lax.stop_gradient(params[1])
@@ -237,7 +238,7 @@ def _surprise(logits, label):
 
 
 def balance(recipe: Recipe, trains: tuple[Array, Array], terms: dict[str, Array]) -> tuple[Array, Array]:
-    """Whether (generator, discriminator) train in the next step, from the ratio of their losses in this one."""
+    """Whether (generator, discriminator) train in the next step, by the ratio of their losses; all of shape ()."""
     generator, discriminator = trains
     ratio = (terms["real"] + terms["fake"]) / terms["adversarial"]
     rests, returns = discriminator & (ratio < recipe.lowest), ~discriminator & (ratio > recipe.even)

@@ -193,7 +193,7 @@ def _refuse_zeros(wanted, what, causes):
 
 
 def noise(key: Array, shape: tuple[int, ...], form: CVPR | IJCV) -> Array:
-    """Images to start from: Gaussian with the RMS of natural images (CVPR), or uniform of their deviation (IJCV)."""
+    """Images of this shape to start from: Gaussian of natural images' RMS (CVPR), uniform of their deviation (IJCV)."""
     if isinstance(form, CVPR):
         x = jax.random.normal(key, shape)
         return x * form.deviation / jnp.sqrt((x**2).mean((1, 2, 3), keepdims=True))

@@ -66,7 +66,7 @@ def insertion(
     fill: float | Array = 0.0,
     batch_size: int | None = None,
 ) -> Curve:
-    """Target while the most attributed pixels appear on `fill` (Petsiuk et al. 2018, section 4.1); as `deletion`.
+    """Target while the most attributed pixels appear on `fill` (Petsiuk et al. 2018, 4.1); shapes as in `deletion`.
 
     A faithful map makes a probability rise fast: large area.
     """
@@ -118,8 +118,8 @@ def cascading_randomisation(
 ) -> dict[str, Similarity]:
     """Similarity to the original map as layers are randomised from the top down (Adebayo et al. 2018, section 3.1).
 
-    Keys are the layers in the order they are randomised, each on top of all before it; `seed` and `depth` go to
-    `randomise`. A map that stays similar to the end shows the image, not the network.
+    Images (N, H, W, C). Keys are the layers in the order they are randomised, each on top of all before it; `seed` and
+    `depth` go to `randomise`. A map that stays similar to the end shows the image, not the network.
     """
     original = method(net, x, target, batch_size=batch_size)
     randomised = randomise(net, x, seed, depth)
@@ -145,9 +145,10 @@ def random_logit(
 def randomise(net: Network, x: Array, seed: int = 0, depth: int = 1) -> dict[str, Network]:
     """Networks with randomised weights, from the top layer alone down to all layers: `{layer: network}`.
 
-    The entries of each array are permuted, which keeps their distribution and forgets what was learned. A layer is the
-    arrays whose paths in the network's pytree begin with the same `depth` names; the order is that in which the
-    forward pass reads them. Raises ValueError for a network whose weights are not leaves of a pytree.
+    `x` (N, H, W, C): images to trace with. The entries of each array are permuted, which keeps their distribution and
+    forgets what was learned. A layer is the arrays whose paths in the network's pytree begin with the same `depth`
+    names; the order is that in which the forward pass reads them. Raises ValueError for a network whose weights are not
+    leaves of a pytree.
     """
     net = network.as_network(net)
     leaves, tree = jax.tree_util.tree_flatten_with_path(net)

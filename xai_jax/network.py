@@ -112,6 +112,7 @@ def _call(function, x):
 
 
 def require(name: str, seen: Iterable[str]) -> None:
+    """Raises ValueError for a layer that is not among those seen, with the nearest name and all others."""
     seen = list(seen)
     if name in seen:
         return
@@ -129,6 +130,7 @@ def node(cls):
 
 
 def static(**kwargs):
+    """A field of a `node` that is part of its structure, not a leaf."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 

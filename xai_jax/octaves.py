@@ -70,7 +70,7 @@ CENTRE_BIAS = MFV(
 
 
 def climb(form: MFV, problem: Any, x: Array, key: Array, saved: Path | None) -> Result:
-    """Steps of all octaves on a `maximisation.Problem`, and the middle of the last images, as large as the first."""
+    """Steps of all octaves on a `maximisation.Problem`, and the middle of the last images, shaped like the first."""
     size, found = x.shape[1:3], [Result(x, {})]
     limits = tuple(tuple(limit.tolist()) for limit in (problem.lower, problem.upper))
     for number, octave in enumerate(form.octaves):

@@ -55,7 +55,7 @@ def everywhere() -> NamedSharding:
 
 
 def split(array: np.ndarray) -> Array:
-    """One array over all devices by its first axis, each process giving its part."""
+    """One array (N, ...) over all devices by its first axis, each process giving its part."""
     return jax.make_array_from_process_local_data(NamedSharding(_mesh(jax.devices()), PartitionSpec("batch")), array)
 
 
@@ -70,7 +70,7 @@ def everywhere_here(tree: Any) -> Any:
 
 
 def sum_over_processes(values: np.ndarray) -> np.ndarray:
-    """The sum of every process's float32 values."""
+    """The sum of every process's float32 values, of their shape."""
     return np.asarray(multihost_utils.process_allgather(values)).reshape(-1, *values.shape).sum(0)
 
 
@@ -94,4 +94,5 @@ def losses_explained() -> Iterator[None]:
 
 
 def first_line(error):
+    """What an error says, in one line of at most 300 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

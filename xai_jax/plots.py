@@ -45,7 +45,7 @@ def grid(
 
 
 def show(axis: Axes, image: np.ndarray | None) -> None:
-    """One panel: colour, grey, or nothing, without ticks."""
+    """One panel: colour (H, W, 3), grey (H, W), or nothing, without ticks."""
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

@@ -57,7 +57,7 @@ def max_pool(x: Array, window: int | Pair, strides: int | Pair | None = None, pa
 def max_pool_with_switches(
     x: Array, window: int | Pair, strides: int | Pair | None = None, padding: Padding = "VALID"
 ) -> tuple[Array, Switches]:
-    """Max-pooling that also returns its switches; arguments as in `max_pool`."""
+    """Max-pooling that also returns its switches; arguments and shapes as in `max_pool`."""
     window, strides, padding = _geometry(x, window, strides, padding)
     values, index = _max_and_index(x, window, strides, padding)
     return values, Switches(index.astype(jnp.int32), x.shape[1:3], window, strides, padding)

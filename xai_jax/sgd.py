@@ -74,7 +74,7 @@ def step(
     prepare: Callable[[Array], Array] = pixels,
     augment: Callable[[Array, Array], Array] | None = None,
 ) -> Callable[[State, Array, Array], State]:
-    """(state, uint8 images, labels) -> state: a step with one share as one function, for dry runs."""
+    """(state, uint8 images (N, H, W, C), labels (N,)) -> state: a step with one share as one function, for dry runs."""
 
     def run(state, images, labels):
         share, seeds = (images, labels), (np.uint32(0), state.step)
@@ -87,7 +87,7 @@ def step(
 
 @jax.jit
 def zeros(params: Any) -> tuple[Array, Any]:
-    """A loss and a gradient of zero, which shares are added to."""
+    """A loss () and a gradient of zero, shaped like the parameters, which shares are added to."""
     return jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
 
 

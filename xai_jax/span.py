@@ -33,8 +33,8 @@ class Examples(NamedTuple):
 def examples(parts: Sequence[np.ndarray], groups: Iterable[np.ndarray] | None = None) -> Examples:
     """Inner products of all examples, activations (N_i, d), or only of those that some group of rows has in common.
 
-    Takes 8 N^2 bytes and a few hundred MB of memory, whatever d is. Raises ValueError for parts of different layers,
-    and for NaN or infinity.
+    The products (N, N) take 8 N^2 bytes and a few hundred MB of memory, whatever d is. Raises ValueError for parts of
+    different layers, and for NaN or infinity.
     """
     parts = tuple(parts)
     if not parts or parts[0].ndim != 2 or len({part.shape[1:] for part in parts}) != 1:

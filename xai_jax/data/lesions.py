@@ -2,6 +2,7 @@
 
 How they look follows textbooks, roughly: what counts here is that a person and a network can tell them apart, and that
 it is known which are there. Lengths are in units of the radius of the round field that the camera sees.
+Images are (H, W, 3) in [0, 255], and each lesion gives one of the same shape.
 """
 
 from collections.abc import Callable

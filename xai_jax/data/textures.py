@@ -1,7 +1,7 @@
 """Textures and colours as concepts (Kim et al. 2018, Figure 4): drawn with variation, or read from a folder.
 
 The paper takes such images from Broden (Bau et al. 2017) and from image search; drawn ones are ours. A texture is a
-height over the plane, in periods, positive on its marks and negative between them.
+height over the plane, in periods, positive on its marks and negative between them, of the shape of the coordinates.
 """
 
 import colorsys

@@ -103,7 +103,7 @@ def check_task(task: Task) -> None:
 
 
 def check_pictures(where: str, pictures: np.ndarray) -> None:
-    """Raises ValueError unless at least four pictures with values that can be shown."""
+    """Raises ValueError unless at least four pictures (N, H, W, C) with values that can be shown."""
     shape = pictures.shape
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or shape[0] < SHOWN or 0 in shape:
         raise ValueError(
@@ -178,7 +178,7 @@ def pixels(pictures: np.ndarray) -> np.ndarray:
 
 
 def encode(picture: np.ndarray) -> str:
-    """One picture as the data URI of a WebP file that loses nothing."""
+    """One picture (H, W, C) as the data URI of a WebP file that loses nothing."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "WEBP", lossless=True)
     return data_uri("image/webp", buffer.getvalue())

@@ -122,7 +122,7 @@ def condition(key: dict, ratings: Ratings, task: int) -> Condition:
 
 
 def signed_rank(lead: np.ndarray) -> tuple[float, int | None]:
-    """Two-sided p, and the sign of the larger rank sum if p < 0.05, else 0; (NaN, None) for too few answers.
+    """Two-sided p, and the sign of the larger rank sum if p < 0.05, else 0; (NaN, None) for too few answers (n,).
 
     Answers without a difference are left out of the ranks, as Wilcoxon did; if all are, p is 1.
     """

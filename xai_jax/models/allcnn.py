@@ -23,6 +23,8 @@ _ALIVE = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializ
 
 
 class Layer(NamedTuple):
+    """A convolution: how many filters of how many pixels a side, and what comes behind it."""
+
     channels: int
     side: int
     stride: int = 1
@@ -31,6 +33,8 @@ class Layer(NamedTuple):
 
 
 class Pool(NamedTuple):
+    """A max-pooling, and the dropout behind it."""
+
     dropout: float = 0.5
 
 

@@ -32,6 +32,8 @@ EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
+    """Blocks of one kind: how many, the filters' side, the first one's stride, widening inside, channels."""
+
     repeats: int
     size: int
     stride: int
@@ -104,6 +106,8 @@ def _shifted_products(x, kernel, stride):
 
 
 class Depthwise(nn.Module):
+    """A convolution of each channel by itself: (N, H, W, C) -> (N, h, w, C)."""
+
     size: int
     stride: int
 

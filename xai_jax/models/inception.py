@@ -29,6 +29,8 @@ _SMALLEST = 75  # leaves mixed_7c a pixel
 
 
 class Layer(NamedTuple):
+    """A convolution of a branch: its name, width, window, stride and padding."""
+
     name: str
     width: int
     window: tuple[int, int] = (1, 1)

@@ -27,12 +27,16 @@ _DTYPES = {
 
 
 class Storage(NamedTuple):
+    """Numbers in a file of the archive: its key, their type, and how many."""
+
     key: str
     dtype: np.dtype
     size: int
 
 
 class Tensor(NamedTuple):
+    """A view of a storage: where it begins, its shape, and its strides, counted in numbers."""
+
     storage: Storage
     offset: int
     shape: tuple[int, ...]

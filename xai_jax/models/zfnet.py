@@ -24,13 +24,13 @@ DEVIATION = 0.01
 
 
 def complete_pool(x: Array) -> Array:
-    """3x3 max-pooling with stride 2 that keeps a last, incomplete window: H -> ceil((H - 1) / 2)."""
+    """3x3 max-pooling of maps (N, H, W, C), stride 2, that keeps a last, incomplete window: H -> ceil((H - 1) / 2)."""
     rows, columns = ((n - 3) % 2 for n in x.shape[1:3])
     return max_pool(x, 3, 2, ((0, rows), (0, columns)))
 
 
 def contrast_normalise(x: Array, k=2.0, n=5, alpha=1e-4, beta=0.75) -> Array:
-    """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta (Krizhevsky et al. 2012, section 3.3)."""
+    """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta, shaped like x (Krizhevsky et al. 2012, 3.3)."""
     channels, half = x.shape[-1], n // 2
     squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (half, half)))
     energy = sum(squares[..., shift : shift + channels] for shift in range(n))
