@@ -213,8 +213,11 @@ def layer(folder, own, name, size, n):
 def test_no_results_no_page(tmp_path):
     assert explorer.build(tmp_path) is None
     folder = write_units(tmp_path, [3])
+    explorer.build(tmp_path)
     (folder / "metrics.json").unlink()  # a run that has not finished
     assert explorer.build(tmp_path) is None and not (tmp_path / "units.html").exists()
+    (tmp_path / "units.html").write_text("the user's own")
+    assert explorer.build(tmp_path) is None and (tmp_path / "units.html").exists()
 
 
 @pytest.mark.parametrize(

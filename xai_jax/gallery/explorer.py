@@ -17,6 +17,7 @@ from xai_jax.gallery.page import counted, resource
 from xai_jax.gallery.results import NAME, Kind, ResultsError, is_number, read_json
 
 PAGE, FOLDER, INDEX = "units.html", "explorer/units", "units.json"
+OURS = b'<meta name="generator" content="xai_jax.gallery">'
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 
 COUNT = Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0)
@@ -56,12 +57,14 @@ BY_UNIT = "strongest", "error", "reached", "labels", "concepts"
 def build(results: str | Path) -> Path | None:
     """Writes `results/units.html` and returns its path; None where `results/explorer/units` has no finished index.
 
-    The page is replaced in one step. Raises `ResultsError` with every problem of the index, and where a sheet is gone,
+    A page of units that are there no more is removed, else it is replaced in one step. Raises `ResultsError` with every problem of the index, and where a sheet is gone,
     and `OSError` if the folder cannot be written.
     """
     results = Path(results)
     folder = results / FOLDER
     if not (folder / "metrics.json").exists():
+        if (results / PAGE).exists() and OURS in (results / PAGE).read_bytes():
+            (results / PAGE).unlink()
         return None
     write_atomically(results / PAGE, page(load(folder)).encode("utf-8", "xmlcharrefreplace"))
     return results / PAGE
