@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from experiments import dry, programs
 from experiments.finished import description, is_finished
-from xai_jax import parallel
+from xai_jax import parallel, sealed
 from xai_jax.files import clear_partial, write_atomically
 from xai_jax.parallel import TrainingError
 
@@ -115,7 +115,7 @@ class Run:
             seconds = np.float64(time.monotonic() - started)
             if parallel.is_first():
                 path.parent.mkdir(exist_ok=True)
-                _write_arrays(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
+                _write_stage(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
         else:
             seconds = arrays.pop("_seconds")
         self.seconds += float(seconds)
@@ -160,7 +160,7 @@ def _main(experiment, argv):
         if _DISTRIBUTED.value:
             _join(_DISTRIBUTED.value)
         execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
-    except (UserError, TrainingError, FileNotFoundError) as error:
+    except (UserError, TrainingError, OSError) as error:
         _stop(f"{experiment.name}: {error}")
 
 
@@ -220,14 +220,14 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
 def _finished(workdir, described):
     """Whether results are complete; a configuration that differs is the user's to resolve."""
     try:
-        found = (workdir / "config.json").read_text()
+        found = (workdir / "config.json").read_text(errors="replace")
     except FileNotFoundError:
         return False
     if found == described:
         return is_finished(workdir, described)
     try:
-        old, new = json.loads(found), json.loads(described)
-    except json.JSONDecodeError as error:
+        old, new = dict(json.loads(found)), json.loads(described)
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{workdir / 'config.json'} is damaged ({error}); --overwrite starts anew.") from None
     differ = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)
@@ -273,11 +273,18 @@ def _write_arrays(path, arrays):
     write_atomically(path, buffer.getvalue())
 
 
+def _write_stage(path, arrays):
+    """With a checksum of all arrays together: a zip archive has one of each, but not of which there are."""
+    _write_arrays(path, arrays | {"_checksum": np.array(sealed.checksum(arrays, {}))})
+
+
 def _read_stage(path, fingerprint):
     """A finished stage, or None if it has to be computed: not there, damaged, or of another configuration."""
     try:
         with open(path, "rb") as file:
             arrays = dict(np.load(file))
+        if str(arrays.pop("_checksum")) != sealed.checksum(arrays, {}):
+            raise ValueError("its checksum differs")
         return arrays if str(arrays.pop("_fingerprint")) == fingerprint else None
     except FileNotFoundError:
         return None

@@ -19,13 +19,11 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jax import Array
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier
 
-from xai_jax import responses, span
+from xai_jax import responses, sealed, span
 from xai_jax.files import write_atomically
 from xai_jax.network import Network
 from xai_jax.span import Examples
@@ -144,18 +142,17 @@ def similarity(net: Network, known: CAV, x: Array, folder: str | os.PathLike | N
 
 
 def save(path: str | os.PathLike, cav: CAV) -> None:
-    """Writes a safetensors file whose header says what the CAV is; whole or not at all."""
+    """Writes a safetensors file whose header says what the CAV is, with a checksum; whole or not at all."""
     about = {name: str(value) for name, value in cav._asdict().items() if name != "vector"}
-    write_atomically(path, safetensors.numpy.save({"vector": np.ascontiguousarray(cav.vector)}, about))
+    write_atomically(path, sealed.pack({"vector": np.ascontiguousarray(cav.vector)}, about))
 
 
 def load(path: str | os.PathLike, network: str | None = None, layer: str | None = None) -> CAV:
     """Reads a CAV; raises ValueError for damaged files, and for CAVs of another network or layer than the given."""
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            about, values = dict(file.metadata()), file.get_tensor("vector")
-        cav = CAV(values, *(about[name] for name in CAV._fields[1:-1]), float(about["accuracy"]))
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        arrays, about = sealed.read(path)
+        cav = CAV(arrays["vector"], *(about[name] for name in CAV._fields[1:-1]), float(about["accuracy"]))
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected a CAV in a whole safetensors file, got one without ({error}).") from error
     for name, wanted in (("network", network), ("layer", layer)):
         if wanted not in (None, getattr(cav, name)):

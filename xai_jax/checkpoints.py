@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
@@ -33,7 +35,7 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Writes one checkpoint, then removes the oldest. Raises TrainingError where the disk does not take it."""
         with explained(self.directory), quiet():  # orbax logs an error in each of its threads, too
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.save(step, args=ocp.args.StandardSave({"state": state, "checksum": _checksum(state)}))
 
     def restore(self, state: Any) -> Any:
         """The newest checkpoint, laid out like `state`; `state` itself where there is none.
@@ -43,10 +45,13 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return state
-        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "checksum": _checksum(state)})
         try:
             with quiet():
-                return self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+                found = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+            if (found["checksum"] != _checksum(found["state"])).any():
+                raise ValueError("its checksum differs")
+            return found["state"]
         except Exception as error:  # of many classes: json, tensorstore and orbax each have their own
             raise TrainingError(
                 f"Expected a whole checkpoint of this network in {self.directory / str(step)}, got one that cannot be "
@@ -56,6 +61,14 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _checksum(state):
+    """SHA-256 (32,) uint8 of all arrays, since not every byte that orbax writes has a checksum of its own."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        found.update(np.asarray(leaf).tobytes())
+    return jax.device_put(np.frombuffer(found.digest(), np.uint8), parallel.everywhere())
 
 
 class Log:
@@ -75,11 +88,19 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """All whole lines; the last may be cut short by a kill."""
+    """All whole lines; the last may be cut short by a kill. Raises TrainingError for a damaged file."""
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+        if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
+            raise ValueError("a line without a step")
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(
+            f"Expected lines of metrics in {path}, got a damaged file ({error}). Remove it: training goes on without "
+            "the lines before."
+        ) from error
+    return lines
 
 
 def agree(workdir: Path, described: Mapping[str, Any]) -> None:
@@ -104,8 +125,11 @@ def agree(workdir: Path, described: Mapping[str, Any]) -> None:
 
 def _read_description(path):
     try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {type(found).__name__}")
+        return found
+    except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path} is damaged ({error}). Remove {path.parent} and start again.") from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes beside `path`, then renames: a kill or a full disk leaves the old file or none. Raises OSError."""
+    """Writes beside `path`, then renames: a kill or full disk leaves the old file or none. Raises OSError with its name."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -14,6 +14,9 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # that of a full disk has none
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -26,6 +26,7 @@ from xai_jax.network import Network
 from xai_jax.targets import Target
 
 BATCH = 32
+_SEAL = 32  # bytes of the checksum
 
 
 def activations(
@@ -62,7 +63,7 @@ def fingerprint(net: Network, x: Array) -> str:
 
 
 def digests(x: Array) -> list[bytes]:
-    """A hash of each image: equal images have equal ones."""
+    """A hash of each image (N, ...): equal images have equal ones."""
     return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in np.asarray(x)]
 
 
@@ -207,12 +208,14 @@ def _hash(parts):
 
 @contextlib.contextmanager
 def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]:
-    """An array on disk that gets its name only when it is full."""
+    """An array on disk that gets its name only when it is full; a checksum of the file is its end."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
         yield array
         array.flush()
+        with open(partial, "ab") as file:
+            file.write(_checksum(np.memmap(partial, np.uint8, "r")))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -223,6 +226,9 @@ def _read(path, shape):
     if not path.exists():
         return None
     try:
+        content = np.memmap(path, np.uint8, "r")
+        if _checksum(content[:-_SEAL]) != content[-_SEAL:].tobytes():
+            raise ValueError("its checksum differs")
         array = np.load(path, mmap_mode="r")
         if array.shape != shape:
             raise ValueError(f"its shape is {array.shape}, not {shape}")
@@ -230,3 +236,7 @@ def _read(path, shape):
         logging.getLogger(__name__).warning("%s is damaged (%s): computing it again", path, error)
         return None
     return array
+
+
+def _checksum(content):
+    return hashlib.blake2b(content, digest_size=_SEAL).digest()

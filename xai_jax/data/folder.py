@@ -1,11 +1,32 @@
 """A folder of images by class: one subfolder for each class, as ImageNet is laid out."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MOST = 50_000_000  # pixels: a damaged header may claim any number, and memory is taken before pixels are read
+
+# What Pillow raises for damaged files, and has raised in some format or other.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
@@ -36,13 +57,15 @@ def _images(folder):
 
 
 def decode(path: Path) -> np.ndarray:
-    """RGB pixels (H, W, 3) uint8, turned as the camera says. Raises ValueError for a damaged or 16-bit image."""
+    """RGB pixels (H, W, 3) uint8, turned as the camera says. ValueError for a damaged, 16-bit or enormous image."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST}")
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"more than 8 bits for each channel, PIL mode {image.mode!r}")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         raise ValueError(f"Expected a readable image of 8 bits for each channel in {path}, got: {error}") from error

@@ -1,6 +1,7 @@
 """Weights on disk: reading foreign checkpoints, writing our own, and fitting them to a network.
 
-Own files are safetensors with one entry for each array of the variables, named by its path: "params/conv1/kernel".
+Own files are safetensors with one entry for each array of the variables, named by its path: "params/conv1/kernel", and
+a checksum.
 """
 
 import math
@@ -12,9 +13,8 @@ import flax.traverse_util
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from xai_jax import sealed
 from xai_jax.files import write_atomically
 from xai_jax.models import caffe_file, torch_file
 
@@ -29,7 +29,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         head = file.read(_HEAD)
     if head[8:] == b"{":  # before it stands a length, which may begin with the bytes of other formats
-        return _read_safetensors(path)
+        return sealed.read(path)[0]
     if head.startswith((torch_file.ZIP_MAGIC, b"\x80")):
         return torch_file.read(path)
     if head.startswith(caffe_file.STARTS):
@@ -40,23 +40,10 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     )
 
 
-def _read_safetensors(path):
-    try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path}: damaged safetensors file ({error}).") from error
-
-
 def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Writes a safetensors file, whole or not at all. Raises ValueError for dtypes it cannot hold."""
-    write_atomically(path, _serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
-
-
-def _serialise(arrays, metadata):
-    try:
-        return safetensors.numpy.save(arrays, dict(metadata) if metadata else None)
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise ValueError(f"Expected arrays of numbers that safetensors can hold: {error}") from error
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    write_atomically(path, sealed.pack(arrays, metadata or {}))
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:

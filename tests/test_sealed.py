@@ -1,0 +1,81 @@
+"""Checksums: a byte that changed on disk is noticed, wherever it is, or changes nothing."""
+
+import gc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.test_malformed import READERS
+from xai_jax import checkpoints, sealed
+from xai_jax.parallel import TrainingError
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see test_train
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage():
+    yield
+    gc.collect()
+
+
+ARRAYS = {"a": np.arange(6, dtype="f"), "b": np.ones((), np.int32), "c": np.zeros((0, 3))}
+SEALED = {"safetensors", "CAV", "stage", "response"}  # files of our own; others' have no checksum
+
+
+def equal(found, whole):
+    return jax.tree.structure(found) == jax.tree.structure(whole) and all(
+        np.array_equal(*pair) for pair in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True)
+    )
+
+
+def test_arrays_and_text_come_back(tmp_path):
+    (tmp_path / "file").write_bytes(sealed.pack(ARRAYS, {"layer": "conv1"}))
+    arrays, about = sealed.read(tmp_path / "file")
+    assert equal(arrays, ARRAYS) and about == {"layer": "conv1"}
+
+
+def test_files_without_a_checksum_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(safetensors.numpy.save(ARRAYS))
+    assert equal(sealed.read(tmp_path / "file")[0], ARRAYS)
+
+
+@pytest.mark.parametrize("name", sorted(SEALED))
+def test_every_byte_and_every_length(name, tmp_path):
+    READERS[name].write(tmp_path)
+    path, read = tmp_path / "file", lambda: READERS[name].read(tmp_path)
+    whole, raw = jax.tree.map(np.array, read()), path.read_bytes()  # a response is the file itself
+    refused = 0
+    for at in range(len(raw)):
+        flipped = bytearray(raw)
+        flipped[at] ^= 1 << at % 8
+        for content in (bytes(flipped), raw[:at]):
+            path.write_bytes(content)
+            try:
+                found = read()
+            except ValueError:
+                found = None
+            refused += found is None
+            assert found is None or equal(found, whole), (at, content == raw[:at])
+    assert refused > 1.3 * len(raw)
+
+
+def test_no_byte_of_a_checkpoint_gives_other_numbers(tmp_path):
+    state = {"a": jnp.asarray(np.random.default_rng(0).normal(size=300), jnp.float32), "step": jnp.int32(3)}
+    store = checkpoints.Checkpoints(tmp_path)
+    store.save(3, state)
+    assert equal(store.restore(state), state)
+    refused = 0
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        raw = path.read_bytes()
+        for at in range(0, len(raw), max(1, len(raw) // 16)):
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :])
+            try:
+                assert equal(store.restore(state), state), (path, at)
+            except TrainingError:
+                refused += 1
+        path.write_bytes(raw)
+    store.close()
+    assert refused > 20
