@@ -57,8 +57,8 @@ BY_UNIT = "strongest", "error", "reached", "labels", "concepts"
 def build(results: str | Path) -> Path | None:
     """Writes `results/units.html` and returns its path; None where `results/explorer/units` has no finished index.
 
-    A page of units that are there no more is removed, else it is replaced in one step. Raises `ResultsError` with every problem of the index, and where a sheet is gone,
-    and `OSError` if the folder cannot be written.
+    A page of units that are there no more is removed, else it is replaced in one step. Raises `ResultsError` with every
+    problem of the index, and where a sheet is gone, and `OSError` if the folder cannot be written.
     """
     results = Path(results)
     folder = results / FOLDER
