@@ -1,0 +1,71 @@
+"""One long run in a process of its own, for tests that kill it: python tests/faults_child.py KIND FOLDER."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def training(folder):
+    from tests.training_child import run
+
+    run(folder, 3)
+
+
+def generating(folder):
+    from tests import test_generator as small
+    from xai_jax import generator
+
+    generator.SAVE_EVERY = 1
+    parts = small.MAKER, small.JUDGE, small.encode, small.compare, small.DATA, small.RECIPE
+    generator.fit(*parts, folder, seed=3, prepare=small.prepare)
+
+
+def evolving(folder):
+    import numpy as np
+
+    from tests import test_fooling as small
+    from xai_jax import fooling, optimize
+
+    optimize.SAVE_EVERY = 0.0
+    found = fooling.evolve(small.net, fooling.Direct(small.SHAPE), 200, small.KEY, 20, saved=folder / "elites.npz")
+    np.save(folder / "found.npy", found[0].x)
+
+
+def answering(folder):
+    from tests import test_responses as small
+    from xai_jax import responses, targets
+
+    for layer in ("relu1", "relu4"):
+        responses.activations(small.NET, layer, small.X, folder, batch_size=1)
+        responses.gradients(small.NET, layer, small.X, targets.logit(0), folder, batch_size=1)
+
+
+def showing(folder):
+    from tests.small_gallery import write_experiment
+    from xai_jax.gallery import build
+
+    for name in "abcdef":
+        if not (folder / "paper" / name).exists():
+            shutil.rmtree(folder / "making", ignore_errors=True)
+            write_experiment(folder / "making", "paper", name)
+            (folder / "paper").mkdir(exist_ok=True)
+            os.rename(folder / "making/paper" / name, folder / "paper" / name)
+    build(folder)
+
+
+KINDS = {run.__name__: run for run in (training, generating, evolving, answering, showing)}
+
+
+def main(kind, folder):
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    KINDS[kind](Path(folder))
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[1]
+    sys.path[:0] = [str(root), str(root / "tests")]
+    main(*sys.argv[1:])

@@ -1,0 +1,193 @@
+"""What real machines do to long runs: kills at random moments, full disks, unreadable files, two runs in one place.
+
+Results equal the undisturbed run's, or an error says what is wrong. `pytest -m slow tests/test_faults.py` kills every
+kind of long run, 38 times in all. Damaged bytes are in test_sealed.py, malformed files in test_malformed.py.
+"""
+
+import dataclasses
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import runner
+from tests.test_runner import Config, command, experiment
+from xai_jax import files
+from xai_jax.models import weights
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ("zeiler2014/occlusion", "springenberg2015/comparison")
+
+
+def child(kind):
+    return lambda folder: [sys.executable, "tests/faults_child.py", kind, str(folder)]
+
+
+def figure(name):
+    return lambda folder: command(name, "smoke", f"--workdir={folder}")
+
+
+def everything(folder):
+    only = [flag for name in SMOKE for flag in ("--only", name)]
+    return [sys.executable, "scripts/reproduce.py", "--tier", "smoke", "--results", str(folder), *only]
+
+
+# Kind of run -> (its command, how many times it is killed).
+RUNS = {
+    "training": (child("training"), 4),
+    "generator": (child("generating"), 4),
+    "evolution": (child("evolving"), 4),
+    "responses": (child("answering"), 4),
+    "gallery": (child("showing"), 4),
+    "inversion": (figure("mahendran2015/multiple"), 4),
+    "dgn": (figure("nguyen2016/classes"), 4),
+    "fooling": (figure("nguyen2015/direct"), 3),
+    "captions": (figure("kim2018/captions"), 4),
+    "reproduce": (everything, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """Starts a command with a cache of compiled programs, so that a run that is started again gets further."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs"))}
+    cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+    def start(command):
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=ROOT, env=os.environ | cache, start_new_session=True, **quiet)
+
+    return start
+
+
+def finish(process):
+    text, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, text
+
+
+def kill_after(process, seconds):
+    """Kills a run and what it started, as a machine that loses power does; whether it was still running."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def content(folder):
+    """Everything that a run leaves to look at: arrays but for times, and whole weights and pages."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.name == "arrays.npz" or (path.suffix == ".npz" and path.parent == folder):
+            found |= {f"{name}/{key}": value.tobytes() for key, value in np.load(path).items() if key[0] != "_"}
+        elif path.suffix in (".safetensors", ".npy") or (path.suffix == ".html" and "reproduced" not in str(folder)):
+            found[name] = path.read_bytes()
+    return found
+
+
+def survives(name, tmp_path, started, kills):
+    """Kills a run, at moments of chance within the time that it takes, and lets it end; how often it was killed."""
+    make, rng, counted = RUNS[name][0], random.Random(name), 0
+    place = "reproduced" if name == "reproduce" else name
+    finish(started(make(tmp_path / "warm" / place)))  # compiles
+    began = time.monotonic()
+    finish(started(make(tmp_path / "whole" / place)))
+    seconds = time.monotonic() - began
+    while counted < kills:
+        counted += kill_after(started(make(tmp_path / "killed" / place)), rng.uniform(0.1, 0.9) * seconds)
+    finish(started(make(tmp_path / "killed" / place)))
+    whole, killed = (content(tmp_path / each / place) for each in ("whole", "killed"))
+    assert whole and list(killed) == list(whole)
+    assert [path for path in whole if killed[path] != whole[path]] == []
+    return counted
+
+
+def test_all_kinds_together_are_killed_thirty_times():
+    assert sum(kills for _, kills in RUNS.values()) >= 30
+
+
+def test_survives_a_few_kills(tmp_path, started):
+    assert survives("gallery", tmp_path, started, kills=2) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_survives_kills_at_random_moments_bit_for_bit(name, tmp_path, started):
+    counted = survives(name, tmp_path, started, RUNS[name][1])
+    print(f"{name}: killed {counted} times")
+    partial = [path for path in (tmp_path / "killed").rglob("*.part")]
+    assert not partial or name in ("responses", "gallery")  # which hold no lock; leftovers are hidden and never read
+
+
+def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path):
+    quiet = experiment([])
+
+    def disturbed(config, run):
+        with pytest.raises(runner.UserError, match="Another run is working in"):
+            runner.execute(quiet, Config(), tmp_path / "first", "smoke")
+        quiet.run(config, run)
+
+    runner.execute(dataclasses.replace(quiet, run=disturbed), Config(), tmp_path / "first", "smoke")
+    runner.execute(quiet, Config(), tmp_path / "alone", "smoke")
+    assert content(tmp_path / "first") == content(tmp_path / "alone") != {}
+
+
+@pytest.fixture
+def small_disk():
+    """Files may not grow beyond 4 kB, which is how a full disk looks to whoever writes; the kernel's signal is off."""
+    old, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("write", ["weights", "stage"])
+def test_a_file_that_does_not_fit_is_named_and_leaves_nothing(write, tmp_path, small_disk):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    large = {"a": np.zeros(5000)}
+    with pytest.raises(OSError, match="File too large.*file'"):
+        weights.write(path, large) if write == "weights" else runner._write_stage(path, large)
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk here")
+    try:
+        config, work = Config(size=5000), experiment([])
+        with pytest.raises(OSError, match=r"No space left on device: '.*stage2\.npz'"):
+            runner.execute(work, config, disk, "smoke")
+        assert not (disk / "metrics.json").exists() and not list(disk.rglob("*.part"))
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        runner.execute(work, config, disk, "smoke")
+        runner.execute(work, config, tmp_path / "whole", "smoke")
+        assert content(disk) == content(tmp_path / "whole") != {}
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("name", ["stages/stage0.npz", "config.json", "metrics.json"])
+def test_what_cannot_be_read_or_written_is_named(name, tmp_path):
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(OSError, match=name):
+        runner.execute(experiment([]), Config(), tmp_path, "smoke")
+
+
+def test_a_dangling_link_is_replaced_by_the_file(tmp_path):
+    (tmp_path / "file").symlink_to(tmp_path / "nowhere")
+    files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new" and not (tmp_path / "file").is_symlink()
