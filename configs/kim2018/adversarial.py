@@ -22,7 +22,7 @@ class Config:
     examples: int = 30  # images of each concept
     random: int = 60  # images that it is told from
     images: int = 30  # of each group and class
-    most: float = 25.0  # that a pixel may change, of 255 (noise: any)
+    most: float = 50.0  # that a pixel may change, of 255 (noise: any)
     steps: int = 10  # of equal length (the paper: one)
     seeds: tuple[int, ...] = (0, 1, 2)  # of all images
 
