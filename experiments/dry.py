@@ -15,17 +15,19 @@ UTILISATION = 0.3
 
 
 class Device(NamedTuple):
-    """Peak of dense matrix products in FLOP/s, and memory in bytes, both from the vendor's data sheet."""
+    """Peak of dense matrix products in FLOP/s, memory in bytes, and its bytes/s, all from the vendor's data sheet."""
 
     peak: float
     memory: float
+    bandwidth: float
 
 
 DEVICES = {
-    "A100": Device(156e12, 80e9),  # TF32
-    "H100": Device(494e12, 80e9),  # TF32
-    "V100": Device(15.7e12, 32e9),  # float32
-    "TPUv4": Device(275e12, 32e9),  # bfloat16
+    "A100": Device(156e12, 80e9, 2.039e12),  # TF32; SXM
+    "H100": Device(494e12, 80e9, 3.35e12),  # TF32; SXM
+    "V100": Device(15.7e12, 32e9, 0.9e12),  # float32; SXM2
+    "TPUv4": Device(275e12, 32e9, 1.2e12),  # bfloat16
+    "TPUv5e": Device(197e12, 16e9, 0.819e12),  # bfloat16; one chip
 }
 
 
@@ -39,11 +41,15 @@ class Step(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What one step needs: array elements of its first argument, FLOPs of one call, bytes at the peak."""
+    """What one step needs: array elements of its first argument; FLOPs of one call, bytes at the peak and bytes moved.
+
+    Memory and what is moved are those of the program that is compiled for this machine.
+    """
 
     parameters: int
     flops: float
     memory: float
+    traffic: float
 
 
 def cost(step: Step) -> Cost:
@@ -51,10 +57,17 @@ def cost(step: Step) -> Cost:
     jitted = jax.jit(step.function)
     jax.eval_shape(jitted, *step.arguments)
     jax.export.export(jitted, platforms=("cuda", "tpu"))(*step.arguments)
-    lowered = jitted.lower(*step.arguments)
-    memory = lowered.compile().memory_analysis()
+    return cost_here(step)
+
+
+def cost_here(step: Step) -> Cost:
+    """The same without lowering for machines that are not here."""
+    lowered = jax.jit(step.function).lower(*step.arguments)
+    compiled = lowered.compile()
+    memory, traffic = compiled.memory_analysis(), (compiled.cost_analysis() or {}).get("bytes accessed", math.nan)
     peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return Cost(_size(step.arguments[0]), float((lowered.cost_analysis() or {}).get("flops", math.nan)), peak)
+    flops = (lowered.cost_analysis() or {}).get("flops", math.nan)
+    return Cost(_size(step.arguments[0]), float(flops), peak, float(traffic))
 
 
 def report(name: str, plan: list[Step], device: str) -> str:

@@ -1,0 +1,191 @@
+"""What every `paper` configuration would cost on machines that are not at hand: `python -m experiments.scale`.
+
+Writes docs/scale.md. Every number comes from the plans that dry runs go through and from the assumptions below.
+"""
+
+import argparse
+import importlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import dry, programs
+from experiments.dry import UTILISATION, Cost, Device, Step
+from xai_jax.files import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+OF_BANDWIDTH = 0.6  # share of the memory's bandwidth that programs are assumed to reach
+PER_CORE = 100.0  # photographs that one core reads, decodes and crops in a second
+IN_MEMORY = (
+    20_000.0  # images of data sets that lie in memory as arrays, such as CIFAR's, which one core brings together
+)
+CALL = 1e-4  # seconds that the host takes to start one call
+READERS = ("search", "features", "answers", "training the inverse")  # steps of float images that come from a data set
+
+# Bytes of one image on disk, on average: training files of ILSVRC 2012, 138 GB of 1,281,167 photographs; archives of
+# Caltech-101, 131 MB of 9,145, and of Caltech-256, 1.2 GB of 30,607; CIFAR's are plain arrays.
+ON_DISK = {"photographs": 108e3, "caltech101": 14e3, "256_ObjectCategories": 39e3, "arrays": 3073.0}
+SMALL = 40  # pixels; images that are no larger are of data sets that lie in memory
+
+
+class Machine(NamedTuple):
+    """`count` devices and the cores of their host, as clouds rent them."""
+
+    name: str
+    device: Device
+    count: int
+    cores: int
+
+
+MACHINES = (
+    Machine("1 x A100", dry.DEVICES["A100"], 1, 12),  # a2-ultragpu-1g of Google Cloud
+    Machine("8 x H100", dry.DEVICES["H100"], 8, 208),  # a3-highgpu-8g
+    Machine("TPU v5e-8", dry.DEVICES["TPUv5e"], 8, 224),  # ct5lp-hightpu-8t
+)
+
+
+class Need(NamedTuple):
+    """What all calls of a step need; `images` come from disk or memory, `shared` says whether devices share a call."""
+
+    calls: int
+    flops: float
+    memory: float
+    traffic: float
+    images: int
+    bytes_read: float
+    in_memory: bool
+    shared: bool
+
+
+def need(step: Step, cost: Cost) -> Need:
+    images, size = read(step)
+    small = size <= SMALL
+    kind = next((name for name in ON_DISK if name in step.name), "arrays" if small else "photographs")
+    total, calls = images * step.repeats, step.repeats
+    totals = cost.flops * calls, cost.memory, cost.traffic * calls
+    return Need(calls, *totals, total, total * ON_DISK[kind], small, is_training(step))
+
+
+def read(step: Step) -> tuple[int, int]:
+    """How many images a call takes from a data set, and their height; (0, 0) where it takes none.
+
+    uint8 images always come from one, others in the steps called `READERS`.
+    """
+    readers = step.name.split(": ")[-1].startswith(READERS)
+    for leaf in jax.tree.leaves(step.arguments[1:]):
+        if len(leaf.shape) == 4 and (leaf.dtype == np.uint8 or readers) and leaf.shape[-1] in (1, 3):
+            return leaf.shape[:2]
+    return 0, 0
+
+
+def is_training(step: Step) -> bool:
+    """Steps of training are what devices share; all else runs on one of them."""
+    return step.name.startswith("step, ") and read(step)[0] > 0
+
+
+def seconds(each: Need, machine: Machine) -> dict[str, float]:
+    """What a step would take if only one thing held it up, by what that is."""
+    devices = machine.count if each.shared else 1
+    rate = machine.cores * (IN_MEMORY if each.in_memory else PER_CORE)
+    return {
+        "compute": each.flops / (devices * machine.device.peak * UTILISATION),
+        "memory bandwidth": each.traffic / (devices * machine.device.bandwidth * OF_BANDWIDTH),
+        "input pipeline": each.images / rate,
+        "host loop": each.calls * CALL,
+    }
+
+
+def verdict(needs: Sequence[Need], machine: Machine) -> tuple[float, str, bool]:
+    """(hours, what holds up most of them, whether memory suffices). Each step takes as long as its slowest part."""
+    lost: dict[str, float] = {}
+    for each in needs:
+        slowest, time = max(seconds(each, machine).items(), key=lambda item: item[1])
+        lost[slowest] = lost.get(slowest, 0.0) + time
+    fits = all(each.memory / (machine.count if each.shared else 1) <= machine.device.memory for each in needs)
+    return sum(lost.values()) / 3600, max(lost, key=lost.get), fits
+
+
+def row(name: str, needs: Sequence[Need]) -> str:
+    """One line of the table."""
+    flops, read = sum(each.flops for each in needs), sum(each.bytes_read for each in needs)
+    cells = [name, f"{flops / 1e15:.3g}", f"{max(each.memory for each in needs) / 1e9:.2g}", f"{read / 1e9:.3g}"]
+    for machine in MACHINES:
+        hours, slowest, fits = verdict(needs, machine)
+        cells.append(f"{duration(hours)}, {slowest}" + ("" if fits else " (**too little memory**)"))
+    return f"| {' | '.join(cells)} |"
+
+
+def duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "< 1 s"
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.3g} h"
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """All figures that have a configuration and an experiment."""
+    found = (f"{path.parent.name}/{path.stem}" for path in sorted(root.glob("configs/[!_]*/[!_]*.py")))
+    return [name for name in found if (root / "experiments" / f"{name}.py").exists()]
+
+
+def needs_of(name: str, tier: str = "paper") -> list[Need]:
+    """Compiles all steps of an experiment. Raises what a dry run raises."""
+    module = name.replace("/", ".")
+    config = importlib.import_module(f"configs.{module}").get_config(tier)
+    plan = importlib.import_module(f"experiments.{module}").EXPERIMENT.plan(config)
+    return [need(step, dry.cost_here(step)) for step in plan]
+
+
+def page(rows: Iterable[str], command: str) -> str:
+    heads = ["experiment", "PFLOP", "GB at the peak", "GB read", *(machine.name for machine in MACHINES)]
+    table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *rows]
+    return "\n".join([_INTRODUCTION.format(command=command, **_assumptions()), *table, ""])
+
+
+_INTRODUCTION = """# What the `paper` configurations would cost
+
+    {command}
+
+Made by this command from the plans of all experiments, on a machine without accelerators: nothing here was run on
+one. Hours are what a step would take if only its slowest part held it up. Figures after hours name what takes most of
+them.
+
+- **compute**: FLOPs of all calls, at {utilisation:.0%} of the peak of dense matrix products in the vendor's data sheet
+  (TF32 on GPUs, bfloat16 on TPUs).
+- **memory bandwidth**: bytes that the program moves, at {of_bandwidth:.0%} of the data sheet's bandwidth. They are
+  counted in the program that is compiled for a CPU, as is the peak of memory; other compilers fuse more.
+- **input pipeline**: photographs that are read, decoded and cropped, {per_core:.0f} a second for each core of the host;
+  {in_memory:,.0f} of small images that lie in memory. "GB read" counts every pass over the files, from the average size
+  of a file.
+- **host loop**: {call:.1g} s for each call that the host starts.
+
+Devices share the steps that train networks. All else runs on one of them; different figures can run side by side. Of
+searches that stop early, of evaluations on the host, and of compiling nothing is counted. Data sheets: NVIDIA A100 and
+H100 (SXM, 80 GB), Google Cloud TPU v5e.
+"""
+
+
+def _assumptions():
+    assumed = {"utilisation": UTILISATION, "of_bandwidth": OF_BANDWIDTH, "per_core": PER_CORE}
+    return assumed | {"in_memory": IN_MEMORY, "call": CALL}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "scale.md", help="Markdown file to write")
+    parser.add_argument("--only", nargs="+", default=names(), choices=names(), metavar="PAPER/FIGURE")
+    given = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    programs.keep()
+    chosen = [] if given.only == names() else ["--only", *given.only]
+    command, found = " ".join(["python -m experiments.scale", *chosen]), []
+    for name in given.only:
+        found.append(row(name, needs_of(name)))
+        print(found[-1], flush=True)
+    write_atomically(given.out, page(found, command).encode())
+
+
+if __name__ == "__main__":
+    main()
