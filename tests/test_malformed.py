@@ -30,7 +30,7 @@ from xai_jax.gallery import human_study_answers, results
 from xai_jax.models import weights
 from xai_jax.parallel import TrainingError
 
-FEW, MANY = 25, 800
+FEW, MANY = 15, 800
 MOST_MEMORY = 64_000_000  # bytes, for files of a few kilobytes
 
 
