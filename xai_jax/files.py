@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes beside `path`, then renames: a kill or full disk leaves the old file or none. Raises OSError with its name."""
+    """Writes beside `path`, then renames: a kill or full disk leaves the old file or none. OSError names the file."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
