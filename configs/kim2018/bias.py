@@ -1,0 +1,84 @@
+"""TCAV of an attribute that has nothing to do with the class, planted with known strength (Kim et al. 2018).
+
+    python -m experiments.kim2018.bias --config=configs/kim2018/bias.py:default --workdir=results/kim2018/bias
+
+smoke: seconds. default: three minutes on 2 cores. paper: hours on one A100, with ImageNet prepared by TFDS; the paper
+has no such experiment, its question is asked of a large network.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    classes: tuple[str, ...] = ("Pullover", "Coat", "Shirt")  # of it, hard to tell apart; the first is biased
+    side: int = 32  # pixels
+    biased: str = "badge"  # the attribute that goes with the first class
+    shares: tuple[float, ...] = (1 / 3, 0.5, 0.7, 0.9)  # of the first class that have it, a network for each
+    irrelevant: str = "star"  # the attribute that half of every class have
+    images: int = 6000  # to learn
+    checked: int = 1500  # to test with
+    stages: tuple[int, ...] = (1, 1, 1)  # of a VGG: the convolutions between two poolings
+    widths: tuple[int, ...] = (16, 32, 64)
+    hidden: int = 64
+    epochs: int = 4
+    batch: int = 64
+    rate: float = 0.03  # falls along half a cosine
+    decay: float = 0.0005
+    layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
+    shown: str = "pool3"  # the layer whose scores are compared with the truth: the last that knows of places
+    examples: int = 30  # images of each attribute, and of each random set
+    runs: int = 6  # against different random sets (section 3.5: often 500)
+    controls: int = 15  # random sets that take an attribute's place, for the test
+    explained: int = 100  # test images of each class, whose derivatives count
+    seeds: tuple[int, ...] = (0, 1, 2)  # a network of each share for each
+
+
+TIERS = {
+    "smoke": Config(
+        data="digits",
+        classes=("1", "4", "7"),
+        side=20,
+        shares=(1 / 3, 0.9),
+        images=300,
+        checked=100,
+        widths=(8, 8, 16),
+        hidden=32,
+        epochs=2,
+        batch=32,
+        rate=0.01,
+        layers=("pool2", "pool3"),
+        examples=6,
+        runs=2,
+        controls=4,
+        explained=20,
+        seeds=(0,),
+    ),
+    "default": Config(),
+    "paper": Config(
+        data="imagenet2012",
+        classes=("Siberian husky", "malamute", "Eskimo dog"),
+        side=224,
+        images=3900,
+        checked=150,
+        stages=(1, 1, 2, 2, 2),
+        widths=(64, 128, 256, 512, 512),
+        hidden=4096,
+        epochs=60,
+        rate=0.01,
+        layers=("pool3", "pool4", "pool5", "relu6"),
+        shown="pool5",
+        examples=50,
+        runs=500,
+        controls=20,
+        explained=50,
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

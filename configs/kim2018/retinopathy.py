@@ -1,0 +1,84 @@
+"""TCAV of lesions for the levels of diabetic retinopathy (Kim et al. 2018, section 4.4).
+
+    python -m experiments.kim2018.retinopathy \\
+        --config=configs/kim2018/retinopathy.py:default --workdir=results/kim2018/retinopathy
+
+smoke: seconds. default: six minutes on 2 cores. paper: hours on one A100, with the Kaggle images prepared by TFDS, and
+a folder with images of each lesion, in subfolders with their names, as --config.folder=PATH. The paper's grader
+(Krause et al. 2017) and its images are not public.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = "drawn"  # or a name of xai_jax.data.datasets with the five levels
+    folder: str = ""  # with a folder of images for each lesion; none: they are drawn
+    # Lesions of xai_jax.data.retina, the concepts
+    lesions: tuple[str, ...] = (
+        *("microaneurysms", "haemorrhages", "exudates", "venous beading"),
+        *("new vessels", "laser scars", "vitreous haemorrhage"),
+    )
+    # Of the second grader's images with the first label, the last number is the share that are of the second level
+    wrong: tuple[int, int, float] = (1, 2, 0.8)
+    side: int = 72  # pixels
+    images: int = 6000  # to learn
+    checked: int = 1000  # to test with
+    stages: tuple[int, ...] = (1, 1, 1, 1)  # of a VGG: the convolutions between two poolings
+    widths: tuple[int, ...] = (16, 32, 48, 64)
+    hidden: int = 64
+    epochs: int = 8
+    batch: int = 32
+    rate: float = 0.01  # falls along half a cosine
+    decay: float = 0.0005
+    layers: tuple[str, ...] = ("pool4", "relu6")
+    shown: str = "relu6"  # the layer of the figures: the first that no longer tells places, as lesions can be anywhere
+    examples: int = 40  # images of each lesion, and of each random set
+    runs: int = 6  # against different random sets (section 3.5: often 500)
+    controls: int = 15  # random sets that take a lesion's place, for the test
+    explained: int = 100  # test images of each level, whose derivatives count
+    seeds: tuple[int, ...] = (0, 1)  # two graders for each
+
+
+TIERS = {
+    "smoke": Config(
+        lesions=("microaneurysms", "haemorrhages", "laser scars"),
+        side=48,
+        images=100,
+        checked=50,
+        widths=(4, 8, 8, 8),
+        hidden=16,
+        epochs=1,
+        examples=6,
+        runs=2,
+        controls=4,
+        explained=10,
+        seeds=(0,),
+    ),
+    "default": Config(),
+    "paper": Config(
+        data="diabetic_retinopathy_detection/btgraham-300",
+        folder="lesions",
+        wrong=(1, 2, 0.6),
+        side=288,
+        images=35_126,
+        checked=10_906,
+        stages=(2, 2, 3, 3, 3),
+        widths=(64, 128, 256, 512, 512),
+        hidden=4096,
+        epochs=60,
+        layers=("pool3", "pool4", "pool5", "relu6", "relu7"),
+        examples=50,
+        runs=500,
+        controls=20,
+        seeds=(0, 1, 2),
+    ),
+}
+
+
+def get_config(tier: str = "default") -> Config:
+    """The configuration of a tier: smoke, default or paper."""
+    if tier not in TIERS:
+        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
+    return TIERS[tier]

@@ -1,0 +1,64 @@
+"""Small networks that learn from drawn images: to train, and to ask."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from experiments import classifiers, dry
+from xai_jax import network, train
+from xai_jax.data.datasets import Dataset
+from xai_jax.models.vgg import VGG
+from xai_jax.network import Network
+
+BATCH = 100  # images looked at together
+
+inputs = partial(classifiers.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
+
+
+def trained(data: Dataset, config: Any, place: Path, seed: int, **reading: Any) -> Network:
+    """A network that learns all classes of `data` as `config` says, in `place`, or is read from there."""
+    module = of_size(config, len(data.classes))
+    return Partial(module.apply, train.fit(module, data, recipe(config), place, seed=seed, prepare=inputs, **reading))
+
+
+def of_size(config: Any, classes: int) -> VGG:
+    """A network of `config.stages`, `widths` and `hidden`."""
+    return VGG(config.stages, config.widths, config.hidden, classes)
+
+
+def recipe(config: Any) -> train.Recipe:
+    """How it is trained."""
+    return train.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
+
+
+def probabilities(net: Network, images: np.ndarray) -> np.ndarray:
+    """Of each class, (N, K), for uint8 images (N, H, W, C)."""
+    parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    return np.concatenate([np.asarray(jax.nn.softmax(network.call(net, inputs(part)))) for part in parts])
+
+
+def named(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K): of the images with each label, the share that is given each answer."""
+    rows = [np.bincount(answers[labels == label], minlength=classes) for label in range(classes)]
+    return np.stack(rows) / np.bincount(labels, minlength=classes)[:, None]
+
+
+def plan(config: Any, classes: int, side: int, networks: int, asked: int) -> list[dry.Step]:
+    """Training of `networks` networks and tests, and what a layer answers to `asked` images of each of them."""
+    module, shape = of_size(config, classes), (side, side, 3)
+    x = jax.ShapeDtypeStruct((BATCH, *shape), np.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+
+    def answers(variables: Any, x: jax.Array) -> tuple:
+        net = Partial(module.apply, variables)
+        features, head = network.features(net, config.layers[0]), network.head(net, config.layers[0], x)
+        slopes = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
+        return network.capture(net, x, config.layers)[1], slopes
+
+    steps = classifiers.plan("the networks", module, recipe(config), config, shape, 1)
+    steps.append(dry.Step("answers of layers", answers, (variables, x), -(-asked // BATCH)))
+    return [step._replace(repeats=step.repeats * networks) for step in steps]

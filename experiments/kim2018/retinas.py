@@ -1,0 +1,94 @@
+"""Images of eyes for graders of diabetic retinopathy, and of lesions as concepts: drawn, or of data sets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import classifiers, runner
+from experiments.kim2018.concept_images import square
+from xai_jax.data import datasets, retina, textures
+from xai_jax.data.datasets import Dataset, InMemory, OnDisk
+from xai_jax.data.pictures import some
+from xai_jax.data.retina import Mislabelled
+
+DRAWN = "drawn"
+
+
+def to_learn(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
+    """Training images, of whose labels those of one level may be wrong."""
+    return _graded(config, 0, config.images, wrong, 2 * seed)
+
+
+def to_test(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
+    """Other images with the same kind of labels."""
+    return _graded(config, -1, config.checked, wrong, 2 * seed + 1)
+
+
+def _graded(config, split, count, wrong, seed):
+    if config.data == DRAWN:
+        drawn = retina.graded(count, config.side, seed, wrong)
+        return InMemory(*drawn.arrays(), drawn.classes)
+    data = datasets.load(config.data, datasets.SPLITS[config.data][split])
+    few = classifiers.first(data, count)
+    found = OnDisk(
+        config.data,
+        len(few),
+        lambda index: (square(few[index][0], config.side), few[index][1]),
+        retina.CLASSES,
+        datasets.labeller(data),
+    )
+    return relabelled(found, wrong, seed) if wrong else found
+
+
+def relabelled(data: Dataset, wrong: Mislabelled, seed: int) -> Dataset:
+    """Images of one level that get the label of another until they are a share of it: (label, level, share).
+
+    Raises UserError where there are not so many of that level.
+    """
+    (label, level, share), own = wrong, datasets.labeller(data)
+    labels = np.array([own(index) for index in range(len(data))], np.int32)
+    needed, there = round((labels == label).sum() * share / (1 - share)), np.flatnonzero(labels == level)
+    if needed > len(there):
+        raise runner.UserError(
+            f"Expected {needed} images of level {level} to be {share:g} of those with label {label}, got {len(there)}. "
+            "A smaller share in --config.wrong needs fewer."
+        )
+    labels[np.random.default_rng(seed).permutation(there)[:needed]] = label
+    return OnDisk("wrong labels", len(data), lambda i: (data[i][0], labels[i]), data.classes, labels.__getitem__)
+
+
+def lesions(config: Any, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Images of each lesion by itself, and healthy eyes that they are told from, uint8 (n, side, side, 3)."""
+    pool = (config.controls + 2) * config.examples
+    if config.folder:
+        return _of_folder(config), _healthy(config, pool, seed)
+    shown = {
+        name: retina.images(name, config.examples, config.side, 1000 * seed + 10 + number)
+        for number, name in enumerate(config.lesions)
+    }
+    return shown, retina.images(None, pool, config.side, 1000 * seed + 9)
+
+
+def _of_folder(config):
+    found = textures.from_folder(Path(config.folder), config.side)
+    lacking = [name for name in config.lesions if len(found.get(name, ())) < config.examples]
+    if lacking:
+        raise runner.UserError(
+            f"Expected {config.examples} images of each lesion in {config.folder}, got fewer of {', '.join(lacking)}."
+        )
+    return {name: found[name][: config.examples] for name in config.lesions}
+
+
+def _healthy(config, count, seed):
+    data = to_test(config, None, seed)
+    own = datasets.labeller(data)
+    healthy = [index for index in range(len(data)) if own(index) == 0]
+    return np.stack([data[healthy[place]][0] for place in some(healthy, count, seed)])
+
+
+def of_level(data: Dataset, level: int, count: int) -> np.ndarray:
+    """The first `count` images with a label, or all where there are fewer."""
+    own = datasets.labeller(data)
+    places = [index for index in range(len(data)) if own(index) == level][:count]
+    return np.stack([data[index][0] for index in places])

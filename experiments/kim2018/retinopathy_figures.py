@@ -1,0 +1,144 @@
+"""Figures of graders of diabetic retinopathy. Outlines are scores that are not significant in every seed."""
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from experiments.kim2018 import significance
+from experiments.kim2018.significance import SCORE
+from xai_jax import plots
+from xai_jax.concept_plots import PALE
+
+SHOWN = (4, 1)  # levels, as in the paper's figure
+TITLES = ("right labels", "wrong labels")
+GREEN, RED = "tab:green", "tab:red"
+SIGNED = matplotlib.colormaps["RdBu_r"]
+
+
+def levels(found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarray, config: Any) -> tuple[Figure, str, str]:
+    """Bars of all lesions for levels 4 and 1, a row for each grader; green where the definition has them there."""
+    at = config.layers.index(config.shown)
+    scores, sure = found["values"][:, :, SCORE, at].mean(-1), significance.in_every_seed(signs[:, :, at])
+    null = found["controls"][:, :, SCORE, at].mean((-2, -1))
+    figure = Figure(figsize=(0.55 * len(SHOWN) * len(config.lesions) + 1.6, 5.4), layout="constrained")
+    axes = figure.subplots(2, len(SHOWN), sharex=True, sharey=True)
+    for (grader, column), axis in np.ndenumerate(axes):
+        level = SHOWN[column]
+        for place in range(len(config.lesions)):
+            colour = GREEN if true[0, level, place] > 0 else RED
+            _bar(axis, place, scores[:, grader, level, place], sure[grader, level, place], colour)
+            expected = null[:, grader, level, place].mean()
+            axis.plot([place - 0.35, place + 0.35], [expected] * 2, color="0.2", lw=2)
+        axis.set_title(f"level {level}, {TITLES[grader]}", fontsize=9)
+        axis.set_ylim(0, 1.12)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xticks(range(len(config.lesions)), config.lesions, rotation=45, ha="right", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"TCAV score, {config.shown}", fontsize=8)
+    figure.legend(handles=_keys(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    label, level, share = config.wrong
+    caption = (
+        "As in the paper: the share of a level's images in which a step towards a lesion raises the level's logit. "
+        f"Below, the grader in whose training {100 * share:.0f} % of the images with label {label} showed eyes of "
+        f"level {level}. Bars are means over seeds, dots seeds, dark lines healthy eyes in the lesion's place. Filled, "
+        "with + or -: the mean derivative stands out above or below these in every seed. Colours are those of the "
+        "right definition."
+    )
+    return figure, caption, "Four panels of bars: the scores of lesions for levels 4 and 1, for two graders."
+
+
+def _bar(axis: Axes, place: int, values: np.ndarray, sign: int, colour: str) -> None:
+    looks = {"color": colour} if sign else {"facecolor": "none", "edgecolor": colour, "linestyle": ":"}
+    axis.bar(place, values.mean(), width=0.7, **looks)
+    axis.plot(np.full(len(values), place), values, ".", color="k" if sign else PALE, ms=4)
+    if sign:
+        axis.annotate("+" if sign > 0 else "\N{MINUS SIGN}", (place, values.max() + 0.01), ha="center", va="bottom")
+
+
+def _keys():
+    return [
+        Patch(color=GREEN, label="likelier in this level than in others"),
+        Patch(color=RED, label="less likely"),
+        Patch(fc="none", ec="0.4", ls=":", label="not significant in every seed"),
+        Line2D([], [], color="0.2", lw=2, label="healthy eyes in the lesion's place"),
+    ]
+
+
+def definition(
+    found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarray, config: Any
+) -> tuple[Figure, str, str]:
+    """Levels against lesions: the association by the labels of each grader, and below it the scores."""
+    at = config.layers.index(config.shown)
+    scores, sure = found["values"][:, :, SCORE, at].mean((0, -1)), significance.in_every_seed(signs[:, :, at])
+    figure = Figure(figsize=(2 * (0.5 * len(config.lesions) + 1.4), 5.6), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    for grader, (above, below) in enumerate(axes.T):
+        _map(above, true[grader], [[f"{v:+.2f}" for v in row] for row in true[grader]])
+        marks = {1: "+", 0: "", -1: "\N{MINUS SIGN}"}
+        words = [
+            [f"{v:.2f}\n{marks[int(s)]}" for v, s in zip(*rows, strict=True)]
+            for rows in zip(scores[grader], sure[grader], strict=True)
+        ]
+        _map(below, 2 * scores[grader] - 1, words, sure[grader] == 0)
+        above.set_title(f"{TITLES[grader]}: association", fontsize=9)
+        below.set_title(f"{TITLES[grader]}: TCAV score, {config.shown}", fontsize=9)
+        below.set_xticks(range(len(config.lesions)), config.lesions, rotation=45, ha="right", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_yticks(range(5), [f"level {level}" for level in range(5)], fontsize=8)
+    caption = (
+        "Above: how much likelier a lesion is with a label than with the four others. Below: TCAV scores, means over "
+        "seeds; + and - mark those that stand out above or below healthy eyes in every seed, and what does not is "
+        "pale. Red speaks for the level, blue against it."
+    )
+    return figure, caption, "Four coloured tables of levels and lesions: two of the definition, two of scores."
+
+
+def _map(axis: Axes, values: np.ndarray, words: list[list[str]], pale: np.ndarray | None = None) -> None:
+    colours = SIGNED(np.clip(values, -1, 1) / 2 + 0.5)
+    if pale is not None:
+        colours[pale] = 0.25 * colours[pale] + 0.75
+    axis.imshow(colours, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = abs(value) > 0.7 and not (pale is not None and pale[row, column])
+        axis.text(
+            column, row, words[row][column], ha="center", va="center", fontsize=6.5, color="white" if dark else "0.15"
+        )
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+
+
+def graders(named: np.ndarray) -> tuple[Figure, str, str]:
+    """How images of each level are graded, (S, 2, 5, 5), means over seeds."""
+    figure = Figure(figsize=(6.4, 3.1), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, title, shares in zip(axes, TITLES, named.mean(0), strict=True):
+        axis.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+        for (row, column), value in np.ndenumerate(shares):
+            axis.text(
+                column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.6 else "k"
+            )
+        axis.set_title(f"learnt from {title}", fontsize=9)
+        axis.set_xticks(range(5))
+        axis.set_yticks(range(5))
+        axis.set_xlabel("level that the grader names", fontsize=8)
+    axes[0].set_ylabel("level", fontsize=8)
+    caption = "Of the test images of each level, all with right labels, the share that a grader gives each level."
+    return figure, caption, "Two tables of five levels by five answers."
+
+
+def examples(some: dict[str, np.ndarray], shown: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
+    """Images of all levels, and those of each lesion by itself."""
+    rows = {f"level {level}:\n{name}": images for level, (name, images) in enumerate(some.items())}
+    rows |= {f"concept\n{name}": images for name, images in shown.items()}
+    figure, _ = plots.grid([list(images / 255) for images in rows.values()], rows=list(rows), size=0.95)
+    caption = (
+        "Above: test images of the five levels. Below: healthy eyes, and the concepts, eyes with one kind of lesion "
+        "alone."
+    )
+    return figure, caption, "Rows of photographs of retinas with and without lesions."

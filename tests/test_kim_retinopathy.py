@@ -1,0 +1,159 @@
+"""Graders of retinas: labels that are wrong on purpose, agreement with the definition, and claims."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from PIL import Image
+
+from configs.kim2018.retinopathy import get_config
+from experiments.kim2018 import learners, retinas, retinopathy, significance
+from experiments.runner import Run, UserError
+from xai_jax.data import datasets, retina
+from xai_jax.data.datasets import InMemory
+
+RNG = np.random.default_rng(0)
+CONFIG = get_config("smoke")
+DEFAULT = get_config("default")
+LEVEL_OF = np.repeat(np.arange(5, dtype=np.int32), (40, 10, 30, 10, 10))
+EYES = InMemory(RNG.integers(0, 256, (100, 60, 52, 3), np.uint8), LEVEL_OF, tuple("01234"))
+
+
+def test_wrong_labels_are_a_share_of_one_label_and_all_of_one_level():
+    data = retinas.relabelled(EYES, (1, 2, 0.6), 0)
+    labels = np.array([label for _, label in data])
+    changed = np.flatnonzero(labels != LEVEL_OF)
+    assert (LEVEL_OF[changed] == 2).all() and (labels[changed] == 1).all()
+    assert len(changed) / (labels == 1).sum() == 0.6
+    assert [data.label(int(index)) for index in changed] == [1] * 15
+    np.testing.assert_array_equal(data[99][0], EYES[99][0])
+    with pytest.raises(UserError, match="Expected 40 images of level 2 to be 0.8 of those with label 1, got 30"):
+        retinas.relabelled(EYES, (1, 2, 0.8), 0)
+
+
+def test_drawn_images_have_the_labels_that_are_asked_for():
+    for wrong in (None, (1, 2, 0.8)):
+        data = retinas.to_learn(CONFIG, wrong, 3)
+        expected = retina.graded(CONFIG.images, CONFIG.side, 6, wrong)
+        np.testing.assert_array_equal(data[11][0], expected[11][0])
+    assert (retinas.to_test(CONFIG, None, 3)[0][0] != data[0][0]).any()
+    shown, healthy = retinas.lesions(CONFIG, 3)
+    assert list(shown) == list(CONFIG.lesions) and len(healthy) == 6 * CONFIG.examples
+    everything = np.concatenate([*shown.values(), healthy])
+    assert len({image.tobytes() for image in everything}) == len(everything)
+
+
+def test_images_of_a_data_set_and_a_folder(tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, data=get_config("paper").data, folder=str(tmp_path), examples=2, controls=3)
+    monkeypatch.setattr(datasets, "load", lambda name, split: EYES if name == config.data else load(name, split))
+    for lesion in config.lesions:
+        (tmp_path / lesion).mkdir()
+        for number in range(2):
+            pixels = RNG.integers(0, 256, (50, 70, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / lesion / f"{number}.png")
+    shown, healthy = retinas.lesions(dataclasses.replace(config, checked=100), 0)
+    assert {name: len(images) for name, images in shown.items()} == dict.fromkeys(config.lesions, 2)
+    assert healthy.shape == (10, 48, 48, 3)
+    level = retinas.of_level(retinas.to_learn(config, None, 0), 4, 3)
+    assert level.shape == (3, 48, 48, 3)
+    with pytest.raises(UserError, match="Expected 5 images of each lesion in .*, got fewer of microaneurysms, haem"):
+        retinas.lesions(dataclasses.replace(config, examples=5), 0)
+
+
+load = datasets.load
+
+
+def found(signs, right=1.0):
+    """Results for the default configuration whose significant signs (S, 2, 5, C) are these."""
+    shape = (len(signs), 2, 3, len(DEFAULT.layers), 5, len(DEFAULT.lesions))
+    scores = np.broadcast_to(0.5 + 0.4 * signs[:, :, None, None], shape)
+    values = np.repeat(scores[..., None], 4, -1)
+    controls = 0.5 + 0.01 * RNG.normal(size=(*shape, 9, 4))
+    named = np.broadcast_to(right * np.eye(5), (len(signs), 2, 5, 5))
+    return {"values": values, "controls": controls, "named": named, "accuracy": np.ones((len(signs), 2, 2, 7))}
+
+
+def by_the_labels():
+    """What perfect graders would say, (2, 2, 5, C): nothing where the association is small."""
+    true = retinopathy.associations(DEFAULT)
+    return np.tile(np.where(abs(true) >= retinopathy.CLEAR, np.sign(true), 0).astype(int), (2, 1, 1, 1))
+
+
+def held(own, right=1.0, config=DEFAULT):
+    joined, signs = found(own, right), np.repeat(own[:, :, None], len(DEFAULT.layers), 2)
+    return [claim.held for claim in retinopathy.claims(joined, signs, config)]
+
+
+def test_perfect_graders_make_all_claims_hold_and_mistakes_do_not():
+    perfect = by_the_labels()
+    blood, small, scars = (DEFAULT.lesions.index(name) for name in ("haemorrhages", "microaneurysms", "laser scars"))
+    assert perfect[0, 1, 1, blood] == 1 and perfect[0, 0, 1, blood] == -1
+    assert held(perfect) == [True] * 4
+    assert held(-perfect) == [False] * 4
+    for place, value, expected in [
+        ((0, 0, 4, scars), 0, [True, False, True, True]),
+        ((0, 0, 4, small), 1, [True, False, True, True]),
+        ((1, 0, 1, small), 0, [True, True, False, True]),
+        ((1, 0, 1, blood), 1, [True, True, False, False]),
+        ((1, 1, 1, blood), -1, [True, True, True, False]),
+    ]:
+        own = perfect.copy()
+        own[place] = value
+        assert held(own) == expected
+    assert held(perfect, 0.5) == [None] * 4  # graders that learnt nothing
+    assert held(perfect[:1], config=dataclasses.replace(DEFAULT, seeds=(0,))) == [None] * 4
+    assert held(np.zeros_like(perfect))[0] is None  # nothing significant
+
+
+def test_agreement_counts_accurate_levels_and_clear_lesions_only():
+    perfect, true = by_the_labels(), retinopathy.associations(DEFAULT)[0]
+    joined, signs = found(perfect), np.repeat(perfect[:, :, None], len(DEFAULT.layers), 2).copy()
+    clear = (abs(true) >= 0.15).sum()
+    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear)
+    signs[0, 0, 1, 0] *= -1
+    level = (abs(true[0]) >= 0.15).sum()
+    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear - level)
+    joined["named"] = joined["named"].copy()
+    joined["named"][0, 0, 0, 0] = 0.6
+    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear - level,) * 3
+    signs[1, 0, 1, 1] = 0
+    assert retinopathy.agreement(joined, signs, DEFAULT)[1] < 2 * clear - level
+
+
+def test_signs_come_from_values_and_controls():
+    own = by_the_labels()
+    joined = found(own)
+    mean = significance.MEAN
+    signs = significance.signs(joined["values"][:, :, mean], joined["controls"][:, :, mean])
+    clear = np.broadcast_to(own[:, :, None] != 0, signs.shape)
+    np.testing.assert_array_equal(signs[clear], np.repeat(own[:, :, None], 2, 2)[clear])
+
+
+def test_answers_are_counted_by_level():
+    def brightest(x, relu=None, tap=None):
+        return jnp.pad(x.mean((1, 2)), ((0, 0), (0, 2)), constant_values=-1)
+
+    named = retinopathy.graded(brightest, EYES)
+    answers = (EYES.images / 127.5 - 1).mean((1, 2)).argmax(1)
+    expected = [[(answers[LEVEL_OF == level] == k).mean() for k in range(5)] for level in range(5)]
+    np.testing.assert_allclose(named, expected)
+
+
+def test_the_whole_experiment_with_graders_as_at_the_start(tmp_path, monkeypatch):
+    def untrained(data, config, place, seed):
+        module = learners.of_size(config, len(data.classes))
+        return Partial(module.apply, module.init(jax.random.key(seed), np.zeros((1, config.side, config.side, 3), "f")))
+
+    monkeypatch.setattr(learners, "trained", untrained)
+    retinopathy.run(CONFIG, run := Run(Path(tmp_path), ""))
+    assert run.numbers and [claim.held for claim in run.claims] == [None] * 4
+    assert all((tmp_path / each["file"]).exists() for each in run.figures)
+
+
+def test_the_papers_shapes_fit():
+    for step in retinopathy.plan(get_config("paper")):
+        jax.eval_shape(step.function, *step.arguments)
