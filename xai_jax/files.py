@@ -15,7 +15,8 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = str(path)  # that of a full disk has none
+        if error.errno is not None:
+            error.filename = str(path)  # that of a full disk has none
         raise
     finally:
         partial.unlink(missing_ok=True)
