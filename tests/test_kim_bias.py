@@ -91,6 +91,8 @@ def test_correlations_are_spearmans_of_each_seed():
     for seed in range(3):
         first = stats.spearmanr(own[seed, ..., 0].ravel(), true[..., 0].ravel()).statistic
         second = stats.spearmanr(own[seed, :, 0, 0], true[:, 0, 0]).statistic
+        slopes = joined["values"][seed, :, significance.MEAN, 0, 0, 0].mean(-1)
+        assert rho["mean"][seed] == pytest.approx(stats.spearmanr(slopes, true[:, 0, 0]).statistic)
         assert rho["strength"][seed] == pytest.approx(first) and rho["first"][seed] == pytest.approx(second)
         expected = stats.spearmanr(own[seed].ravel(), joined["effect"][seed].ravel()).statistic
         assert rho["effect"][seed] == pytest.approx(expected)
@@ -119,7 +121,8 @@ def test_the_whole_experiment_with_networks_as_at_the_start(tmp_path, monkeypatc
         return Partial(module.apply, module.init(jax.random.key(seed), np.zeros((1, config.side, config.side, 3), "f")))
 
     monkeypatch.setattr(learners, "trained", untrained)
-    bias.run(get_config("smoke"), run := Run(Path(tmp_path), ""))
+    config = dataclasses.replace(get_config("smoke"), shares=(0.9,))
+    bias.run(config, run := Run(Path(tmp_path), ""))
     assert run.numbers and [claim.held for claim in run.claims] == [None] * 4
     assert all((tmp_path / each["file"]).exists() for each in run.figures)
 

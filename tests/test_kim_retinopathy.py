@@ -74,7 +74,7 @@ def found(signs, right=1.0):
     values = np.repeat(scores[..., None], 4, -1)
     controls = 0.5 + 0.01 * RNG.normal(size=(*shape, 9, 4))
     named = np.broadcast_to(right * np.eye(5), (len(signs), 2, 5, 5))
-    return {"values": values, "controls": controls, "named": named, "accuracy": np.ones((len(signs), 2, 2, 7))}
+    return {"values": values, "controls": controls, "named": named, "effect": np.ones((len(signs), 2, 5, 7))}
 
 
 def by_the_labels():
@@ -83,8 +83,9 @@ def by_the_labels():
     return np.tile(np.where(abs(true) >= retinopathy.CLEAR, np.sign(true), 0).astype(int), (2, 1, 1, 1))
 
 
-def held(own, right=1.0, config=DEFAULT):
+def held(own, right=1.0, config=DEFAULT, unknown=()):
     joined, signs = found(own, right), np.repeat(own[:, :, None], len(DEFAULT.layers), 2)
+    joined["effect"][:, :, :, list(unknown)] = 0.4
     return [claim.held for claim in retinopathy.claims(joined, signs, config)]
 
 
@@ -104,6 +105,9 @@ def test_perfect_graders_make_all_claims_hold_and_mistakes_do_not():
         own = perfect.copy()
         own[place] = value
         assert held(own) == expected
+    perfect[0, 0, 4, scars] = 0
+    assert held(perfect, unknown=[scars]) == [True] * 4  # the grader does not know them
+    assert held(perfect, unknown=range(7))[1] is None
     assert held(perfect, 0.5) == [None] * 4  # graders that learnt nothing
     assert held(perfect[:1], config=dataclasses.replace(DEFAULT, seeds=(0,))) == [None] * 4
     assert held(np.zeros_like(perfect))[0] is None  # nothing significant
@@ -113,15 +117,15 @@ def test_agreement_counts_accurate_levels_and_clear_lesions_only():
     perfect, true = by_the_labels(), retinopathy.associations(DEFAULT)[0]
     joined, signs = found(perfect), np.repeat(perfect[:, :, None], len(DEFAULT.layers), 2).copy()
     clear = (abs(true) >= 0.15).sum()
-    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear)
+    assert retinopathy.agreeing(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear)
     signs[0, 0, 1, 0] *= -1
     level = (abs(true[0]) >= 0.15).sum()
-    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear - level)
+    assert retinopathy.agreeing(joined, signs, DEFAULT) == (2 * clear, 2 * clear, 2 * clear - level)
     joined["named"] = joined["named"].copy()
     joined["named"][0, 0, 0, 0] = 0.6
-    assert retinopathy.agreement(joined, signs, DEFAULT) == (2 * clear - level,) * 3
+    assert retinopathy.agreeing(joined, signs, DEFAULT) == (2 * clear - level,) * 3
     signs[1, 0, 1, 1] = 0
-    assert retinopathy.agreement(joined, signs, DEFAULT)[1] < 2 * clear - level
+    assert retinopathy.agreeing(joined, signs, DEFAULT)[1] < 2 * clear - level
 
 
 def test_signs_come_from_values_and_controls():
@@ -143,13 +147,27 @@ def test_answers_are_counted_by_level():
     np.testing.assert_allclose(named, expected)
 
 
+def test_effects_are_those_of_a_lesion_alone():
+    def reddest(x, relu=None, tap=None):
+        return jnp.pad(9 * x.mean((1, 2))[:, :1], ((0, 0), (0, 4)))
+
+    pale, red = (np.full((3, 8, 8, 3), value, np.uint8) for value in (60, 200))
+    found = retinopathy.effect(reddest, {"laser scars": red, "exudates": pale}, pale)
+    logits = [9 * (value / 127.5 - 1) for value in (60, 200)]
+    first = [np.exp(each) / (np.exp(each) + 4) for each in logits]
+    rest = [(1 - each) / 4 for each in first]
+    np.testing.assert_allclose(found[:, 0], [first[1] - first[0]] + 4 * [rest[1] - rest[0]], rtol=1e-4)
+    np.testing.assert_allclose(found[:, 1], 0, atol=1e-6)
+
+
 def test_the_whole_experiment_with_graders_as_at_the_start(tmp_path, monkeypatch):
     def untrained(data, config, place, seed):
         module = learners.of_size(config, len(data.classes))
         return Partial(module.apply, module.init(jax.random.key(seed), np.zeros((1, config.side, config.side, 3), "f")))
 
     monkeypatch.setattr(learners, "trained", untrained)
-    retinopathy.run(CONFIG, run := Run(Path(tmp_path), ""))
+    config = dataclasses.replace(CONFIG, lesions=("microaneurysms", "haemorrhages"), images=20, checked=30, explained=4)
+    retinopathy.run(config, run := Run(Path(tmp_path), ""))
     assert run.numbers and [claim.held for claim in run.claims] == [None] * 4
     assert all((tmp_path / each["file"]).exists() for each in run.figures)
 

@@ -27,16 +27,16 @@ class Config:
     checked: int = 1000  # to test with
     stages: tuple[int, ...] = (1, 1, 1, 1)  # of a VGG: the convolutions between two poolings
     widths: tuple[int, ...] = (16, 32, 48, 64)
-    hidden: int = 64
+    hidden: int = 256
     epochs: int = 8
     batch: int = 32
     rate: float = 0.01  # falls along half a cosine
     decay: float = 0.0005
     layers: tuple[str, ...] = ("pool4", "relu6")
     shown: str = "relu6"  # the layer of the figures: the first that no longer tells places, as lesions can be anywhere
-    examples: int = 40  # images of each lesion, and of each random set
+    examples: int = 60  # images of each lesion, and of each random set
     runs: int = 6  # against different random sets (section 3.5: often 500)
-    controls: int = 15  # random sets that take a lesion's place, for the test
+    controls: int = 20  # random sets that take a lesion's place, for the test
     explained: int = 100  # test images of each level, whose derivatives count
     seeds: tuple[int, ...] = (0, 1)  # two graders for each
 
@@ -71,7 +71,6 @@ TIERS = {
         layers=("pool3", "pool4", "pool5", "relu6", "relu7"),
         examples=50,
         runs=500,
-        controls=20,
         seeds=(0, 1, 2),
     ),
 }

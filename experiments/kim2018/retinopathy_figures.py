@@ -73,30 +73,37 @@ def _keys():
 def definition(
     found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarray, config: Any
 ) -> tuple[Figure, str, str]:
-    """Levels against lesions: the association by the labels of each grader, and below it the scores."""
+    """Levels against lesions, by each grader: the association in its labels, what a lesion alone does, the scores."""
     at = config.layers.index(config.shown)
     scores, sure = found["values"][:, :, SCORE, at].mean((0, -1)), significance.in_every_seed(signs[:, :, at])
-    figure = Figure(figsize=(2 * (0.5 * len(config.lesions) + 1.4), 5.6), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    for grader, (above, below) in enumerate(axes.T):
-        _map(above, true[grader], [[f"{v:+.2f}" for v in row] for row in true[grader]])
-        marks = {1: "+", 0: "", -1: "\N{MINUS SIGN}"}
-        words = [
-            [f"{v:.2f}\n{marks[int(s)]}" for v, s in zip(*rows, strict=True)]
-            for rows in zip(scores[grader], sure[grader], strict=True)
-        ]
-        _map(below, 2 * scores[grader] - 1, words, sure[grader] == 0)
-        above.set_title(f"{TITLES[grader]}: association", fontsize=9)
-        below.set_title(f"{TITLES[grader]}: TCAV score, {config.shown}", fontsize=9)
+    figure = Figure(figsize=(2 * (0.5 * len(config.lesions) + 1.6), 7.6), layout="constrained")
+    axes = figure.subplots(3, 2, sharex=True, sharey=True)
+    for grader, (labels, effect, below) in enumerate(axes.T):
+        _map(labels, true[grader], _signed(true[grader]))
+        _map(effect, found["effect"].mean(0)[grader], _signed(found["effect"].mean(0)[grader]))
+        _map(below, 2 * scores[grader] - 1, _marked(scores[grader], sure[grader]), sure[grader] == 0)
+        labels.set_title(f"{TITLES[grader]}: association in the labels", fontsize=9)
+        effect.set_title("what a lesion alone does to the probability", fontsize=9)
+        below.set_title(f"TCAV score, {config.shown}", fontsize=9)
         below.set_xticks(range(len(config.lesions)), config.lesions, rotation=45, ha="right", fontsize=8)
     for axis in axes[:, 0]:
         axis.set_yticks(range(5), [f"level {level}" for level in range(5)], fontsize=8)
     caption = (
-        "Above: how much likelier a lesion is with a label than with the four others. Below: TCAV scores, means over "
-        "seeds; + and - mark those that stand out above or below healthy eyes in every seed, and what does not is "
-        "pale. Red speaks for the level, blue against it."
+        "Above: how much likelier a lesion is with a label than with the four others. Middle: by how much the level is "
+        "likelier, to the grader, for eyes with this lesion alone than for healthy eyes. Below: TCAV scores; + and - "
+        "mark those that stand out above or below healthy eyes in every seed, and what does not is pale. Red speaks "
+        "for the level, blue against it. Means over seeds."
     )
-    return figure, caption, "Four coloured tables of levels and lesions: two of the definition, two of scores."
+    return figure, caption, "Six coloured tables of levels and lesions, three for each of two graders."
+
+
+def _signed(values):
+    return [[f"{value:+.2f}" for value in row] for row in values]
+
+
+def _marked(scores, signs):
+    marks = {1: " +", 0: "", -1: " \N{MINUS SIGN}"}
+    return [[f"{v:.2f}{marks[int(s)]}" for v, s in zip(*rows, strict=True)] for rows in zip(scores, signs, strict=True)]
 
 
 def _map(axis: Axes, values: np.ndarray, words: list[list[str]], pale: np.ndarray | None = None) -> None:
