@@ -29,6 +29,7 @@ READERS = ("search", "features", "answers", "training the inverse")  # steps of 
 # Caltech-101, 131 MB of 9,145, and of Caltech-256, 1.2 GB of 30,607; CIFAR's are plain arrays.
 ON_DISK = {"photographs": 108e3, "caltech101": 14e3, "256_ObjectCategories": 39e3, "arrays": 3073.0}
 SMALL = 40  # pixels; images that are no larger are of data sets that lie in memory
+ARRAYS = "cifar10", "cifar100", "fashion_mnist", "digits"  # such data sets, whatever their images are enlarged to
 
 
 class Machine(NamedTuple):
@@ -60,9 +61,10 @@ class Need(NamedTuple):
     shared: bool
 
 
-def need(step: Step, cost: Cost) -> Need:
+def need(step: Step, cost: Cost, data: object = "") -> Need:
+    """`data` is the data set's name, where the configuration has one."""
     images, size = read(step)
-    small = size <= SMALL
+    small = size <= SMALL or data in ARRAYS
     kind = next((name for name in ON_DISK if name in step.name), "arrays" if small else "photographs")
     total, calls = images * step.repeats, step.repeats
     totals = cost.flops * calls, cost.memory, cost.traffic * calls
@@ -135,7 +137,7 @@ def needs_of(name: str, tier: str = "paper") -> list[Need]:
     module = name.replace("/", ".")
     config = importlib.import_module(f"configs.{module}").get_config(tier)
     plan = importlib.import_module(f"experiments.{module}").EXPERIMENT.plan(config)
-    return [need(step, dry.cost_here(step)) for step in plan]
+    return [need(step, dry.cost_here(step), getattr(config, "data", "")) for step in plan]
 
 
 def page(rows: Iterable[str], command: str) -> str:

@@ -35,6 +35,7 @@ def test_needs_are_those_of_all_calls():
     found = scale.need(TRAINING, COST)
     assert found[:5] == (1000, 3e12, 2e9, 6e10, 64_000)
     assert found.bytes_read == 64_000 * 108e3 and found.shared and not found.in_memory
+    assert scale.need(TRAINING, COST, "cifar10").in_memory and not scale.need(TRAINING, COST).in_memory
     assert scale.need(SMALL, COST).in_memory and scale.need(SMALL, COST).bytes_read == 1280 * 3073
 
 
