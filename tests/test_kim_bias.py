@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from configs.kim2018.bias import get_config
-from experiments.kim2018 import bias, learners, significance
+from experiments.kim2018 import bias, bias_figures, learners, significance
 from experiments.runner import Run
 from xai_jax.data import planted
 from xai_jax.data.datasets import InMemory
@@ -115,6 +115,19 @@ def test_claims_follow_the_scores():
     assert held(good, signs, dataclasses.replace(CONFIG, seeds=(0,))) == [None] * 4
 
 
+def test_figures_fill_what_is_significant():
+    true = np.broadcast_to(bias.associations(CONFIG)[None, :, None], SIZES)
+    joined, signs = found(0.5 + true / 2, true[:, :, 0]), np.sign(true).astype(int)
+    figure, *_ = bias_figures.strengths(joined, signs, CONFIG)
+    for label, axis in enumerate(figure.axes[:3]):
+        faces = [line.get_markerfacecolor() for line in axis.lines if line.get_marker() == "o"]
+        sure = [signs[0, n, 0, label, place] != 0 for place in (0, 1) for n in (0, 1)]
+        assert [face != "white" for face in faces] == sure
+    figure, *_ = bias_figures.truth(joined, signs, CONFIG)
+    assert [axis.get_title() for axis in figure.axes] == ["seed 0", "seed 1", "seed 2"]
+
+
+@pytest.mark.slow
 def test_the_whole_experiment_with_networks_as_at_the_start(tmp_path, monkeypatch):
     def untrained(data, config, place, seed):
         module = learners.of_size(config, len(data.classes))

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from PIL import Image
 
 from configs.kim2018.retinopathy import get_config
-from experiments.kim2018 import learners, retinas, retinopathy, significance
+from experiments.kim2018 import learners, retinas, retinopathy, retinopathy_figures, significance
 from experiments.runner import Run, UserError
 from xai_jax.data import datasets, retina
 from xai_jax.data.datasets import InMemory
@@ -160,6 +160,23 @@ def test_effects_are_those_of_a_lesion_alone():
     np.testing.assert_allclose(found[:, 1], 0, atol=1e-6)
 
 
+def test_figures_mark_what_is_significant_in_every_seed_alone():
+    own = by_the_labels()
+    own[1, 0, 4, 0] *= -1  # one seed says otherwise
+    joined, signs = found(own), np.repeat(own[:, :, None], len(DEFAULT.layers), 2)
+    true = retinopathy.associations(DEFAULT)
+    figure, caption, _ = retinopathy_figures.levels(joined, signs, true, DEFAULT)
+    panels = {axis.get_title(): [text.get_text() for text in axis.texts] for axis in figure.axes}
+    assert len(panels) == 4 and "80 % of the images with label 1 showed eyes of level 2" in caption
+    assert len(panels["level 4, right labels"]) == (own[0, 0, 4] != 0).sum() - 1
+    assert panels["level 1, wrong labels"].count("+") == (own[0, 1, 1] == 1).sum()
+    figure, *_ = retinopathy_figures.definition(joined, signs, true, DEFAULT)
+    texts = [text.get_text() for text in figure.axes[4].texts]  # scores of the first grader
+    assert texts[4 * 7] == "0.50" and texts[7] == "0.90 +"
+    assert len(retinopathy_figures.graders(joined["named"])[0].axes) == 2
+
+
+@pytest.mark.slow
 def test_the_whole_experiment_with_graders_as_at_the_start(tmp_path, monkeypatch):
     def untrained(data, config, place, seed):
         module = learners.of_size(config, len(data.classes))
