@@ -12,7 +12,7 @@ import dataclasses
 @dataclasses.dataclass
 class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    classes: tuple[str, ...] = ("Pullover", "Coat", "Shirt")  # of it, hard to tell apart; the first is biased
+    classes: tuple[str, ...] = ("Pullover", "Coat", "Dress")  # of it; the first is biased, and looks like the second
     side: int = 32  # pixels
     biased: str = "badge"  # the attribute that goes with the first class
     shares: tuple[float, ...] = (1 / 3, 0.5, 0.7, 0.9)  # of the first class that have it, a network for each
