@@ -238,12 +238,12 @@ EXPERIMENT = runner.Experiment(
         "that it is known: networks learn three kinds of clothes, two of them hard to tell apart, and a badge is "
         "pasted on a third, a half, or more of the first kind, and on fewer of the others. A star is on half of every "
         "kind and tells nothing. Does TCAV find the badge where it goes with a class, and reject the star? Its "
-        "concepts are clothes of all kinds with the attribute, told from clothes without any. What TCAV says is compared with "
-        "what was planted, and with what the network does: by how much the probability of a class rises when the "
-        "attribute is pasted on the same test images. A score is significant where the mean derivative stands out "
-        "among random sets in the attribute's place, after Holm's correction for all tests of a seed. What the claims "
-        "ask for was fixed before any score was seen. Training and one class were "
-        "changed three times, for the accuracy alone: networks without a bias had learnt too little for any claim."
+        "concepts are clothes of all kinds with the attribute, told from clothes without any. What TCAV says is "
+        "compared with what was planted, and with what the network does: by how much the probability of a class rises "
+        "when the attribute is pasted on the same test images. A score is significant where the mean derivative "
+        "stands out among random sets in the attribute's place, after Holm's correction for all tests of a seed. What "
+        "the claims ask for was fixed before any score was seen. Training and one class were changed three times, for "
+        "the accuracy alone: networks without a bias had learnt too little for any claim."
     ),
     run=run,
     plan=plan,
