@@ -13,7 +13,7 @@ from scipy import stats
 from configs.kim2018.captions import get_config
 from configs.kim2018.human_study import get_config as study_config
 from configs.kim2018.saliency import get_config as saliency_config
-from experiments.kim2018 import agreement, captions, networks, saliency
+from experiments.kim2018 import agreement, captions, learners, networks, saliency
 from experiments.kim2018 import human_study as study
 from experiments.runner import Run
 from xai_jax.data.captions import Canvas
@@ -56,9 +56,9 @@ def test_a_network_that_reads_the_strip_is_told_from_one_that_looks_at_the_pictu
     shown = networks.pictures(dataclasses.replace(config, images=400))
     sets = captions.concept_sets(shown.training, 1, config, 0)
     data = networks.test_images(shown, 0.0, config, 0)
-    images = networks.inputs(data.images[data.labels == 1][:20])
+    images = learners.inputs(data.images[data.labels == 1][:20])
     for own in (0, 1):
-        weights = [np.asarray(networks.inputs(part)).mean(0) for part in sets[own]]
+        weights = [np.asarray(learners.inputs(part)).mean(0) for part in sets[own]]
         weight = weights[0] - weights[1]
         weight[slice(config.canvas[1], None) if own == 0 else slice(config.canvas[1])] = 0
 
@@ -153,7 +153,7 @@ def test_answers_are_those_of_one_batch():
         return x.mean((1, 2))
 
     np.testing.assert_array_equal(networks.answers(net, images), images.mean((1, 2)).argmax(1))
-    named = captions._named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
+    named = learners.named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
     np.testing.assert_array_equal(named, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
 
 

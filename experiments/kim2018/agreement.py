@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from xai_jax import concept_tests, tcav
+from experiments.kim2018 import significance
+from experiments.kim2018.significance import MEAN, SCORE
+from xai_jax import concept_tests
 
-SCORE, MEAN = tcav.STATISTICS.index("score"), tcav.STATISTICS.index("mean")
 CLOSE = 0.5  # a rank correlation that counts as a close match
 
 
@@ -20,18 +21,10 @@ def p_values(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Corrected by Holm's method for all tests of one seed together.
     """
-    places = list(np.ndindex(found["values"].shape[:4] + found["values"].shape[5:6]))
-    controls, half = [], []
-    for *place, layer in places:
-        values, others = found["values"][*place][:, layer], found["controls"][*place][:, layer]
-        controls.append(concept_tests.against_controls(values[MEAN], others[MEAN]).p)
-        half.append(concept_tests.against_value(values[SCORE]).p)
-    shape = found["values"].shape[:4] + found["values"].shape[5:6]
-    both = (np.reshape(p, (shape[0], -1)) for p in (controls, half))
-    return {
-        name: np.reshape([concept_tests.adjust(seed) for seed in p], shape)
-        for name, p in zip(("controls", "half"), both, strict=True)
-    }
+    means, controls = (found[name][:, :, :, :, MEAN] for name in ("values", "controls"))
+    scores = found["values"][:, :, :, :, SCORE]
+    half = significance.corrected(lambda place: concept_tests.against_value(scores[place]).p, scores.shape[:-1])
+    return {"controls": significance.p_values(means, controls), "half": half}
 
 
 def mean_scores(found: dict[str, np.ndarray]) -> np.ndarray:

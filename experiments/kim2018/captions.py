@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from experiments import dry, runner
-from experiments.kim2018 import agreement, caption_figures, networks
+from experiments.kim2018 import agreement, caption_figures, learners, networks
 from experiments.kim2018.agreement import CLOSE, correlations, lead, mean_scores, right
 from experiments.kim2018.networks import Pictures
 from experiments.runner import Claim, Number
@@ -82,26 +82,20 @@ def concept_sets(pictures: Any, label: int, config: Any, seed: int) -> list[Sets
 def of_network(net, noise, shown, sets, config, seed):
     """The numbers of one network."""
     bare, usual = (networks.test_images(shown, kind, config, seed) for kind in (None, noise))
-    named = [_named(networks.answers(net, data.images), data.labels, len(config.classes)) for data in (bare, usual)]
+    named = [
+        learners.named(networks.answers(net, data.images), data.labels, len(config.classes)) for data in (bare, usual)
+    ]
     found = []
     for label, pairs in enumerate(sets):
-        images = networks.inputs(usual.images[usual.labels == label][: config.explained])
+        images = learners.inputs(usual.images[usual.labels == label][: config.explained])
         found += [_measure(net, pair, images, label, config, seed) for pair in pairs]
     shape = len(sets), len(CONCEPTS)
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
     return {"named": np.stack(named)} | {k: v.reshape(*shape, *v.shape[1:]) for k, v in joined.items()}
 
 
-def _named(answers, labels, classes):
-    """(K, K): of each class's images the share that is named each class."""
-    return (
-        np.stack([np.bincount(answers[labels == label], minlength=classes) for label in range(classes)])
-        / (np.bincount(labels, minlength=classes)[:, None])
-    )
-
-
 def _measure(net, pair, images, label, config, seed):
-    concept, random = (networks.inputs(each) for each in pair)
+    concept, random = (learners.inputs(each) for each in pair)
     scores = tcav.measure(
         net,
         config.layers,
@@ -196,7 +190,7 @@ def _words(chosen, config):
 def plan(config: Any) -> list[dry.Step]:
     """Training and tests of all networks, and what layers answer to concepts, random images and classes."""
     module, shape = networks.module(config), Canvas(*config.canvas).shape
-    x = jax.ShapeDtypeStruct((networks.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((learners.BATCH, *shape), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def answers(variables: Any, x: Array) -> tuple:
@@ -205,7 +199,7 @@ def plan(config: Any) -> list[dry.Step]:
         return network.capture(net, x, config.layers)[1], jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
 
     images = len(CONCEPTS) * ((config.controls + 3) * config.examples + config.explained)
-    calls = len(networks.noises(config)) * len(config.classes) * -(-images // networks.BATCH)
+    calls = len(networks.noises(config)) * len(config.classes) * -(-images // learners.BATCH)
     steps = [*networks.plan(config), dry.Step("answers of layers", answers, (variables, x), calls)]
     return [step._replace(repeats=step.repeats * len(config.seeds)) for step in steps]
 

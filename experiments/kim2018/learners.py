@@ -1,5 +1,6 @@
 """Small networks that learn from drawn images: to train, and to ask."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,15 @@ def recipe(config: Any) -> train.Recipe:
     return train.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
 
 
+def logits(net: Network, images: np.ndarray) -> Iterator[jax.Array]:
+    """Of each class, (n, K), for one batch after another of uint8 images (N, H, W, C)."""
+    for start in range(0, len(images), BATCH):
+        yield network.call(net, inputs(images[start : start + BATCH]))
+
+
 def probabilities(net: Network, images: np.ndarray) -> np.ndarray:
     """Of each class, (N, K), for uint8 images (N, H, W, C)."""
-    parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-    return np.concatenate([np.asarray(jax.nn.softmax(network.call(net, inputs(part)))) for part in parts])
+    return np.concatenate([np.asarray(jax.nn.softmax(part)) for part in logits(net, images)])
 
 
 def named(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

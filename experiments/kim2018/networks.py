@@ -4,25 +4,18 @@ The truth about them is how often they are right when captions are gone.
 """
 
 import hashlib
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.tree_util import Partial
 
 from experiments import classifiers, dry, runner
-from xai_jax import network, train
+from experiments.kim2018 import learners
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
 from xai_jax.models import fashion
-from xai_jax.models.vgg import VGG
 from xai_jax.network import Network
-
-BATCH = 100  # images looked at together
-
-inputs = partial(classifiers.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
 
 
 class Pictures(NamedTuple):
@@ -51,20 +44,18 @@ def captioned(shown: Dataset, noise: float | None, config: Any, seed: int) -> In
 
 def trained(shown: Pictures, config: Any, seed: int, run: runner.Run) -> dict[str, Network]:
     """The networks by name. All see the same pictures in the same order; they are trained once for all experiments."""
-    nets, recipe, home = {}, _recipe(config), folder(config)
+    nets, home = {}, folder(config)
     for name, noise in run.progress(noises(config).items(), "networks"):
         data = captioned(shown.training, noise, config, 2 * seed)
         place = home / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
-        nets[name] = Partial(
-            module(config).apply, train.fit(module(config), data, recipe, place, seed=seed, prepare=inputs)
-        )
+        nets[name] = learners.trained(data, config, place, seed)
     return nets
 
 
 def folder(config: Any) -> Path:
     """Where networks of this configuration are trained and kept, beside those of `xai_jax.models`."""
     shown = config.data, config.classes, config.words, config.canvas, config.images
-    described = repr((*map(str, shown), module(config), _recipe(config)))
+    described = repr((*map(str, shown), module(config), learners.recipe(config)))
     return fashion.folder(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
 
 
@@ -75,20 +66,15 @@ def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) ->
 
 def answers(net: Network, images: np.ndarray) -> np.ndarray:
     """The class (N,) that the network names for each of (N, H, W, 3) uint8."""
-    parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-    return np.concatenate([np.asarray(network.call(net, inputs(part))).argmax(1) for part in parts])
+    return np.concatenate([np.asarray(part).argmax(1) for part in learners.logits(net, images)])
 
 
 def plan(config: Any) -> list[dry.Step]:
     """Training and tests of all networks of one seed."""
     canvas, count = Canvas(*config.canvas), len(noises(config))
-    steps = classifiers.plan("the networks", module(config), _recipe(config), config, canvas.shape, 1)
+    steps = classifiers.plan("the networks", module(config), learners.recipe(config), config, canvas.shape, 1)
     return [step._replace(repeats=step.repeats * count) for step in steps]
 
 
 def module(config):
-    return VGG(config.stages, config.widths, config.hidden, len(config.classes))
-
-
-def _recipe(config):
-    return train.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
+    return learners.of_size(config, len(config.classes))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import dry, runner
-from experiments.kim2018 import networks
+from experiments.kim2018 import learners, networks
 from experiments.kim2018.networks import Pictures
 from experiments.runner import Claim, Number
 from xai_jax import plots, saliency, targets
@@ -69,7 +69,7 @@ def of_networks(
 
 def maps(net: Network, images: np.ndarray, labels: np.ndarray, config: Any) -> np.ndarray:
     """Sizes of the attributions (methods, n, H, W) of each image's own logit, added over channels."""
-    x, target = networks.inputs(images), targets.logit(labels)
+    x, target = learners.inputs(images), targets.logit(labels)
     return np.stack([np.abs(method(net, x, target)).sum(-1) for method in methods(config).values()])
 
 
@@ -195,14 +195,14 @@ def report(run, share, accuracy, config):
 def plan(config: Any) -> list[dry.Step]:
     """Training and tests of the networks, and the gradients of all maps."""
     module = networks.module(config)
-    x = jax.ShapeDtypeStruct((networks.BATCH, *Canvas(*config.canvas).shape), jax.numpy.float32)
+    x = jax.ShapeDtypeStruct((learners.BATCH, *Canvas(*config.canvas).shape), jax.numpy.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def gradient(variables: Any, x: Array) -> Array:
         return saliency.gradient(Partial(module.apply, variables), x, targets.logit(0))
 
     images = len(networks.noises(config)) * len(config.classes) * config.explained
-    passes = (2 + config.steps + config.samples) * -(-images // networks.BATCH)
+    passes = (2 + config.steps + config.samples) * -(-images // learners.BATCH)
     return [*networks.plan(config), dry.Step("gradients", gradient, (variables, x), passes)]
 
 

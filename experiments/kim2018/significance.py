@@ -3,6 +3,8 @@
 Arrays are those of `tcav.Scores`, with any axes between seeds and runs: values (S, ..., J), controls (S, ..., M, J).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from xai_jax import concept_tests, tcav
@@ -13,8 +15,12 @@ SCORE, MEAN = tcav.STATISTICS.index("score"), tcav.STATISTICS.index("mean")
 
 def p_values(values: np.ndarray, controls: np.ndarray) -> np.ndarray:
     """p (S, ...) of each place by `concept_tests.against_controls`, corrected within its seed."""
-    shape = values.shape[:-1]
-    raw = [concept_tests.against_controls(values[place], controls[place]).p for place in np.ndindex(shape)]
+    return corrected(lambda place: concept_tests.against_controls(values[place], controls[place]).p, values.shape[:-1])
+
+
+def corrected(test: Callable[[tuple[int, ...]], float], shape: tuple[int, ...]) -> np.ndarray:
+    """p (S, ...) of `test` at each place of a `shape`, by Holm's method for all tests of one seed together."""
+    raw = [test(place) for place in np.ndindex(shape)]
     return np.reshape([concept_tests.adjust(seed) for seed in np.reshape(raw, (shape[0], -1))], shape)
 
 
