@@ -341,13 +341,28 @@ def test_browser_goes_by_keys_and_addresses(shown, tmp_path):
     press(browser, "ArrowUp")
     assert where(browser) == "#net0/conv0/200"  # the one that was chosen
     browser.execute_script("location.hash = '#net1/conv0/5'")
-    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert where(browser) == "#net1/conv0/5"
     assert name(browser) == "net1 › conv0 › unit 5"
     assert browser.execute_script("return document.querySelector('#network').value") == "net1"
     browser.execute_script("location.hash = '#net9/conv0/5'")
-    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert where(browser) == "#net0/conv0/5"
     assert "names no unit" in browser.execute_script("return document.querySelector('#status').textContent")
     assert browser.get_log("browser") == []
+
+
+def test_browser_keeps_an_address_that_is_typed_while_its_own_waits(shown, tmp_path):
+    write_units(tmp_path, [20, 8, 6])
+    browser = shown(tmp_path)
+    browser.execute_script("""
+        const right = {key: "ArrowRight", bubbles: true};
+        const press = () => document.body.dispatchEvent(new KeyboardEvent("keydown", right));
+        press();
+        press();  // its address is written a moment later
+        history.replaceState(null, "", "#net1/conv0/5");  // as one that was typed, of which the page has yet to hear
+    """)
+    assert where(browser) == "#net1/conv0/5"
+    browser.execute_script("dispatchEvent(new HashChangeEvent('hashchange'))")
+    assert (name(browser), where(browser)) == ("net1 › conv0 › unit 5", "#net1/conv0/5")
 
 
 def test_browser_finds_units_by_number_and_concept(shown, tmp_path):

@@ -57,11 +57,14 @@ const address = () =>
 // Browsers refuse more than twenty or so addresses a second, which a key that is held down asks for.
 function note() {
   if (noting) return;
-  const write = () => location.hash !== address() && history.replaceState(null, "", address());
-  write();
+  const write = () => {
+    if (location.hash !== address()) history.replaceState(null, "", address());
+    return location.hash;
+  };
+  const written = write();
   noting = setTimeout(() => {
     noting = 0;
-    write();
+    if (location.hash === written) write(); // else someone has typed another, which `follow` is about to hear of
   }, 100);
 }
 
