@@ -6,6 +6,7 @@ Uses the standard library only: its arguments are checked before anything is ins
 import argparse
 import ast
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -33,9 +34,12 @@ class Experiment(NamedTuple):
 
 
 def discover(root: Path) -> list[Experiment]:
-    """All experiments that have a `configs/<paper>/<figure>.py`, by name."""
+    """All experiments that have a `configs/<paper>/<figure>.py`, by name. Raises ValueError if one has no code."""
     minutes = json.loads((root / "scripts/minutes.json").read_text())
     names = sorted(f"{path.parent.name}/{path.stem}" for path in root.glob("configs/[!_]*/[!_]*.py"))
+    for name in names:
+        if not (root / f"experiments/{name}.py").is_file():
+            raise ValueError(f"expected experiments/{name}.py beside configs/{name}.py, found none; was it renamed?")
     return [Experiment(*name.split("/"), minutes.get(name)) for name in names]
 
 
@@ -192,6 +196,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
     if arguments.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` reads no further: nothing to tell
         print_list(experiments, root)
         return 0
     results = results_path(arguments.results, root)

@@ -279,10 +279,31 @@ def test_list_has_titles_figures_minutes_and_totals(reproduce):
     assert "alpha2001" not in reproduce("--list", "--only", "beta2002").stdout
 
 
+def test_list_may_be_cut_short(project):
+    for number in range(3000):  # more than a pipe holds
+        _write_experiment(project, f"gamma2003/{number}", "")
+    listing = subprocess.Popen(
+        _command_line(project, "--list"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project
+    )
+    assert listing.stdout.readline().startswith("alpha2001")
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    listing.stderr.close()
+    listing.wait()
+
+
+def test_a_configuration_without_its_experiment_is_named(reproduce, project):
+    (project / "experiments/alpha2001/one.py").unlink()
+    done = reproduce("--list")
+    assert done.returncode == 2 and "expected experiments/alpha2001/one.py" in done.stderr
+
+
 def test_every_experiment_of_this_project_has_expected_minutes_a_title_and_a_figure(monkeypatch):
     module = _reproduce_module(monkeypatch)
     experiments = module.discover(ROOT)
     assert [experiment.name for experiment in experiments if not experiment.minutes] == []
+    known = {experiment.name for experiment in experiments}
+    assert set(json.loads((ROOT / "scripts/minutes.json").read_text())) == known, "minutes.json tells of others"
     assert [e.name for e in experiments if not all(module.titles(e, ROOT))] == []
 
 
