@@ -5,6 +5,7 @@ Uses the standard library only: its arguments are checked before anything is ins
 
 import argparse
 import ast
+import importlib.util
 import json
 import signal
 import subprocess
@@ -19,10 +20,11 @@ import jobs
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = ("smoke", "default", "paper")
 GALLERY = "the gallery"
+ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # packages that JAX comes with for an accelerator
 
 
 class Experiment(NamedTuple):
-    """`minutes`: of the default tier on 2 cores, None if nobody has measured them."""
+    """`minutes`: of the default tier on 2 cores that it shares with another, None if nobody has measured them."""
 
     paper: str
     figure: str
@@ -81,9 +83,18 @@ def finished(experiments: list[Experiment], tier: str, results: str, root: Path)
     return set(done.stdout.split()) if done.returncode == 0 else set()
 
 
+def usual_jobs() -> int:
+    """How many experiments run at once unless the user says: two, as one seldom keeps two cores busy.
+
+    One where JAX is installed for an accelerator, whose memory the first takes.
+    """
+    return 1 if any(importlib.util.find_spec(name) for name in ACCELERATED) else 2
+
+
 def expected(experiments: Iterable[Experiment]) -> str:
-    """How long experiments take together, for those of which it is known."""
-    return f"about {sum(e.minutes or 0 for e in experiments):.0f} minutes on 2 cores"
+    """How long experiments take together, two at once, for those of which it is known."""
+    minutes = [e.minutes or 0 for e in experiments]
+    return f"about {max(sum(minutes) / 2, *minutes, 0):.0f} minutes on 2 cores"
 
 
 def titles(experiment: Experiment, root: Path) -> tuple[str, str]:
@@ -109,13 +120,13 @@ def print_list(experiments: list[Experiment], root: Path) -> None:
             minutes = "?" if experiment.minutes is None else f"{experiment.minutes:g}"
             title, figure = titles(experiment, root)
             print(f"  {experiment.name:{width}} {minutes:>5} min  {title} ({figure})")
-    print(f"all: {len(experiments)} experiment(s), {expected(experiments)} one after another, at the tier default")
+    print(f"all: {len(experiments)} experiment(s), {expected(experiments)}, at the tier default")
 
 
 def print_plan(experiments: list[Experiment], done: set[str], tier: str, results: str) -> None:
     """What will run, and how long that should take."""
     left = [experiment for experiment in experiments if experiment.name not in done]
-    time = f", {expected(left)} one after another" if tier == "default" else ""
+    time = f", {expected(left)}" if tier == "default" else ""
     print(f"{len(experiments)} experiment(s), tier {tier}, results in {results}; {len(left)} to run{time}:")
     for experiment in left:
         print(f"  {experiment.name}")
@@ -180,7 +191,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tier", choices=TIERS, default="default")
     parser.add_argument("--only", metavar="PAPER[/FIGURE]", action="append", default=[])
     parser.add_argument("--results", metavar="DIR")
-    parser.add_argument("--jobs", metavar="N", type=positive, default=1, help="experiments at once (default: 1)")
+    parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
     parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
     parser.add_argument("--list", action="store_true", help="print the experiments with expected minutes, and stop")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
@@ -205,7 +216,9 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         print_plan(experiments, done, arguments.tier, results)
         if arguments.plan:
             return 0
-        failed = run(planned(experiments, arguments, results, root), done, arguments.jobs, results, root)
+        failed = run(
+            planned(experiments, arguments, results, root), done, arguments.jobs or usual_jobs(), results, root
+        )
     except KeyboardInterrupt:
         print("reproduce: interrupted; run the same command to continue", file=sys.stderr)
         return 130

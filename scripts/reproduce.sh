@@ -17,7 +17,7 @@ Run again, it continues where it stopped. An experiment that fails stops no othe
   --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; wants an accelerator)
   --only PAPER[/FIGURE]   run these only; may be given several times
   --results DIR           where results go (default: results); what experiments print goes to DIR/logs
-  --jobs N                run N experiments at once (default: 1); each uses all cores it gets, and up to a few GB
+  --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
   --overwrite             run finished experiments again
   --list                  print all experiments with the minutes they should take, and stop
   --plan                  print what would run, and stop

@@ -266,7 +266,7 @@ def test_plan_lists_what_is_to_run_with_the_expected_time_and_runs_nothing(repro
     assert done.returncode == 0
     head, *names, last = (line.strip() for line in done.stdout.splitlines())
     assert names == list(MINUTES) and last == "then the gallery."
-    assert head.startswith("3 experiment(s), tier default") and "3 to run, about 42 minutes on 2 cores" in head
+    assert head.startswith("3 experiment(s), tier default") and "3 to run, about 40 minutes on 2 cores" in head
     assert not (project / "results").exists()
     assert "minutes" not in reproduce("--plan", "--tier", "smoke").stdout
 
@@ -275,7 +275,7 @@ def test_list_has_titles_figures_minutes_and_totals(reproduce):
     lines = reproduce("--list").stdout.splitlines()
     assert lines[0] == "alpha2001: 2 experiment(s), about 2 minutes on 2 cores"
     assert lines[1].split(maxsplit=3) == ["alpha2001/one", "2", "min", "Title of alpha2001/one (Fig. 3)"]
-    assert lines[-1].startswith("all: 3 experiment(s), about 42 minutes on 2 cores")
+    assert lines[-1].startswith("all: 3 experiment(s), about 40 minutes on 2 cores")
     assert "alpha2001" not in reproduce("--list", "--only", "beta2002").stdout
 
 
@@ -358,6 +358,22 @@ def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
         (project / "configs/beta2002/three.py").write_text("no Python")
     reproduce("--only", "beta2002", *(["--overwrite"] if change == "overwrite" else []))
     assert (project / "order.txt").read_text().split() == ["beta2002/three"]
+
+
+def test_two_run_at_once_but_one_on_an_accelerator(tmp_path, monkeypatch):
+    module = _reproduce_module(monkeypatch)
+    assert module.usual_jobs() == 2
+    (tmp_path / "jax_cuda13_plugin.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert module.usual_jobs() == 1
+
+
+def test_minutes_are_those_of_two_at_once_or_of_the_longest(monkeypatch):
+    module = _reproduce_module(monkeypatch)
+    experiments = [module.Experiment("p", "f", minutes) for minutes in (3, 4, 5, None)]
+    assert module.expected(experiments) == "about 6 minutes on 2 cores"
+    assert module.expected(experiments[2:]) == "about 5 minutes on 2 cores"
+    assert module.expected([]) == "about 0 minutes on 2 cores"
 
 
 def test_jobs_run_at_once_and_no_more_than_asked_for(project):
