@@ -2,7 +2,7 @@
 
     python -m experiments.explorer.units --config=configs/explorer/units.py:default --workdir=results/explorer/units
 
-smoke: seconds. default: four minutes on 2 cores, and once half an hour to train the networks and the generator. paper:
+smoke: seconds. default: four minutes on 2 cores, and once a quarter of an hour to train networks and generator. paper:
 hours on one A100, with weights of CaffeNet and of its fc6 generator given as --config.weights=PATH and
 --config.generator_weights=PATH, and ImageNet prepared by TFDS.
 """

@@ -18,8 +18,8 @@ class Config:
     count: int = 5  # images, all that there are of this source
     shown: int = 5  # of them, in the figure
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
-    layers: tuple[str, ...] = ("stem", "block3", "block6", "block11", "block16", "logits")
-    strides: tuple[int, ...] = (2, 4, 16, 16, 32, 32)  # of their units in pixels; a quarter of it is the jitter
+    layers: tuple[str, ...] = ("stem", "block6", "block16", "logits")
+    strides: tuple[int, ...] = (2, 16, 32, 32)  # of their units in pixels; a quarter of it is the jitter
     weight_of_loss: float = 100.0  # C; the paper's for caricatures is not known, this is one of inversions
     variation: float = 1.0  # multiplies the paper's penalty
     steps: int = 150  # all with jitter

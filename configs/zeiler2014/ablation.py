@@ -19,7 +19,11 @@ class Config:
     mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     short: int = 54  # side that images are resized to, before ten crops
     side: int = 47  # of the crops, the smallest that five convolutions leave something of
-    changes: tuple[str, ...] = ()  # of layers; none means all
+    # Of layers; none means all. Without the last of them, of which there is no claim
+    changes: tuple[str, ...] = (
+        *("without_34", "without_7", "without_67", "without_3467"),
+        *("halved", "doubled", "wider"),
+    )
     width: float = 1 / 8  # multiplies channels and hidden units
     deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
     dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
@@ -43,6 +47,7 @@ TIERS = {
         (125.3, 123.0, 113.9),
         72,
         63,
+        changes=(),
         width=0.5,
         seeds=5,
         epochs=40,

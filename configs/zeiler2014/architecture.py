@@ -14,8 +14,8 @@ import dataclasses
 class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
-    images: int = 4000  # of the training images, to learn
-    checked: int = 2000  # of the validation images, to count errors of and to search
+    images: int = 3000  # of the training images, to learn
+    checked: int = 1000  # of the validation images, to count errors of and to search
     mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)

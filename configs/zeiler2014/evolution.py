@@ -15,8 +15,8 @@ class Config:
     network: str = "fashion_maxpool"  # a name of xai_jax.models
     weights: str = ""  # directory of a run that kept its epochs; empty: small networks are trained here
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    split: str = "train"  # section 4.1 searches the training examples
-    images: int = 60_000  # how many there are, for the dry run
+    split: str = "test"  # section 4.1 searches the training examples, six times as many here
+    images: int = 10_000  # how many there are, for the dry run
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     maps: int = 12  # of each layer, chosen at random
     epochs: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)  # the columns; section 4.1 has 1, 2, 5, 10, 20, 30, 40, 64

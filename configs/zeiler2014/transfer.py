@@ -26,9 +26,9 @@ class Config:
     )  # Table 7; Tables 4-6: the last
     data: tuple[str, ...] = ("fashion_mnist",)  # to transfer to: names of xai_jax.data.datasets, or caltech101
     splits: tuple[str, ...] = ("test",)  # of each data set, where folds are drawn
-    images: tuple[int, ...] = (1600,)  # the first of each split; all where there are fewer
+    images: tuple[int, ...] = (1250,)  # the first of each split; all where there are fewer
     classes: tuple[int, ...] = (10,)  # of each data set, for the dry run
-    counts: tuple[tuple[int, ...], ...] = ((6, 15, 30, 45, 60),)  # images per class to learn (section 5.2)
+    counts: tuple[tuple[int, ...], ...] = ((6, 15, 30, 60),)  # images per class to learn (section 5.2)
     tested: int = 50  # images per class to test, at most (section 5.2)
     folds: int = 5  # section 5.2
     scenes: str = "tiles"  # images of several objects: made of the first data set, or voc/2012 (section 5.2)

@@ -143,7 +143,7 @@ EXPERIMENT = runner.Experiment(
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(
         "Which layers matter? Layers of one network are removed or resized, it is trained again, and the errors are "
-        "compared. The paper does so to two networks on ImageNet; here all changes are made to one small ZFNet, "
+        "compared. The paper does so to two networks on ImageNet; here they are made to one small ZFNet, "
         "several times each, and a claim is judged by Welch's t-test over these networks at the 5 % level, each claim "
         "by itself, unless one of them learnt nothing. What a change adds to the error can be compared with the "
         "paper's, the errors themselves cannot."

@@ -207,7 +207,7 @@ EXPERIMENT = runner.Experiment(
         "2, and to a limit on the RMS of filters. Here the three networks are trained, and what the pictures show is "
         "counted: filters that dominate, dead ones, similar ones, and the share of the responses' power at frequencies "
         "that the stride cannot carry and folds onto lower ones (aliasing). The measures are ours. By default the "
-        "networks are small, and learn 4000 images of Fashion-MNIST enlarged to 72 pixels. Settings were changed after "
+        "networks are small, and learn 3000 images of Fashion-MNIST enlarged to 72 pixels. Settings were changed after "
         "first runs: filters that started with a deviation of 0.05 stayed noise, so the first layer now starts with "
         "the paper's 0.01, and since no filter reached the paper's limit of 0.1 it was lowered to 0.04."
     ),

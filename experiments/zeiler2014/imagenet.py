@@ -269,7 +269,7 @@ EXPERIMENT = runner.Experiment(
     summary=(
         "How much better is the network of Fig. 3 than the one before it, what do ensembles add, and which layers "
         "matter? Each network is trained several times, and a claim is judged by Welch's t-test over these networks at "
-        "the 5 % level, each claim by itself. By default all is small: an eighth of the width, 4000 images of "
+        "the 5 % level, each claim by itself. By default all is small: an eighth of the width, 3000 images of "
         "Fashion-MNIST enlarged from 28 to 72 pixels, six epochs. Errors are far from the paper's, only comparisons "
         "count, and a comparison that fails here may hold on ImageNet. Choices of ours: the mean pixel is subtracted, "
         "not the mean image; training errors are those of ten crops; by default weights above layer 1 start larger, "

@@ -34,7 +34,7 @@ def recipe(name: str):
         return Recipe(epochs=8, batch=128, rate=0.05, cosine=True, decay=5e-4)
     if name == "fashion_judge":
         return Recipe(epochs=4, batch=128, rate=0.05, cosine=True, decay=5e-4)
-    return Recipe(epochs=8, batch=128, rate=0.02, cosine=True, decay=5e-4)
+    return Recipe(epochs=4, batch=64, rate=0.02, cosine=True, decay=5e-4)
 
 
 def folder(name: str) -> Path:

@@ -81,8 +81,8 @@ def _caffenet(layer: str, **module) -> _Entry:
 
 # Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`. The brief
 # recipe is for comparisons of layers, whose generators should all have had the same training.
-_LONG = Recipe(steps=8000, batch=32, features=10.0, image=3e-4, halvings=(4000, 6000))
-_BRIEF = dataclasses.replace(_LONG, steps=1500, halvings=(750, 1125))
+_LONG = Recipe(steps=5000, batch=32, features=10.0, image=3e-4, halvings=(2500, 3750))
+_BRIEF = dataclasses.replace(_LONG, steps=1000, halvings=(500, 750))
 _WIDE = (256, 256)
 
 _ENTRIES = {
@@ -111,9 +111,9 @@ def load(
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    Training takes seconds for digits, ten minutes on two cores for "fashion_fc6" and two for each of the brief ones,
-    weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError for an
-    unknown name and a file that does not fit, FileNotFoundError if there are no images to train on.
+    Training takes seconds for digits, seven minutes on two cores for "fashion_fc6" and one or two for each of the brief
+    ones, weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError for
+    an unknown name and a file that does not fit, FileNotFoundError if there are no images to train on.
     """
     entry = _entry(name)
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
