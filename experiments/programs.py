@@ -1,25 +1,18 @@
 """Compiled programs on disk, so that the next run of an experiment does not compile them again."""
 
-import os
-from pathlib import Path
-
 import jax
+
+from xai_jax.files import cache
 
 LEAST_SECONDS = 0.1  # of compiling, for a program to be kept
 
 
-def folder() -> Path:
-    """Where compiled programs are kept: under $XDG_CACHE_HOME, usually ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xai_jax" / "programs"
-
-
 def keep() -> None:
-    """From now on this process writes what it compiles to `folder`, or reads it there.
+    """From now on this process writes what it compiles to the cache, or reads it there.
 
     JAX names a program after all that it depends on, versions and processor too, and compiles it anew where its file is
     damaged. A folder that was chosen before, by JAX_COMPILATION_CACHE_DIR, stays.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(folder()))
+        jax.config.update("jax_compilation_cache_dir", str(cache("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

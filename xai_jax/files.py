@@ -1,7 +1,12 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Where files go, and how they are written so that nobody ever finds half of one."""
 
 import os
 from pathlib import Path
+
+
+def cache(name: str) -> Path:
+    """Where what is made once for all runs is kept: under $XDG_CACHE_HOME, usually ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai_jax" / name
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from xai_jax import models, network
+from xai_jax import files, models, network
 from xai_jax.data import datasets
 from xai_jax.models import generators
 
@@ -14,7 +14,7 @@ def digits(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         generators.load.cache_clear()
-        yield generators.load("digits_conv2"), generators.folder("digits_conv2")
+        yield generators.load("digits_conv2"), files.cache("digits_conv2")
     generators.load.cache_clear()
 
 

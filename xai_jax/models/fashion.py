@@ -5,11 +5,11 @@ convolutions; "fashion_allcnn" is All-CNN-C at a quarter of its width; "fashion_
 what the others see. The weights after each epoch are kept, too.
 """
 
-import os
 from pathlib import Path
 
 import flax.linen as nn
 
+from xai_jax.files import cache
 from xai_jax.models.allcnn import AllCNN
 from xai_jax.models.vgg import VGG
 
@@ -37,19 +37,13 @@ def recipe(name: str):
     return Recipe(epochs=4, batch=64, rate=0.02, cosine=True, decay=5e-4)
 
 
-def folder(name: str) -> Path:
-    """Where a network is trained and kept: under $XDG_CACHE_HOME, usually ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xai_jax" / name
-
-
 def train(name: str, module: nn.Module) -> dict:
     """The trained variables; takes minutes the first time, and goes on where a kill stopped it."""
     from xai_jax import train as training  # it writes weights, so it imports this package
     from xai_jax.data import datasets
 
     images, check = (datasets.load("fashion_mnist", split) for split in ("train", "test"))
-    return training.fit(module, images, recipe(name), folder(name), seed=SEED, check=check, keep_epochs=True)
+    return training.fit(module, images, recipe(name), cache(name), seed=SEED, check=check, keep_epochs=True)
 
 
 def epochs(name: str) -> dict[int, Path]:
@@ -57,4 +51,4 @@ def epochs(name: str) -> dict[int, Path]:
     from xai_jax import train as training
 
     train(name, build(name))
-    return training.epoch_weights(folder(name))
+    return training.epoch_weights(cache(name))

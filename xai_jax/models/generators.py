@@ -11,7 +11,6 @@ generators of 256x256 pixels, for CaffeNet, are read by `deepsim.read_generator`
 import dataclasses
 import functools
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jax.tree_util import Partial
 from xai_jax import dgn, inversion, models, network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
+from xai_jax.files import cache
 from xai_jax.generator import Recipe, fit
 from xai_jax.models import deepsim
 from xai_jax.models.deepsim import Discriminator, Generator
@@ -141,7 +141,7 @@ def _trained(name, entry, model, data):
     encode, compare = (inversion.of_layer(model.net, layer, *models.units(model, entry.mean)) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
     players, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    return fit(*players, encode, compare, data, entry.recipe, folder(name), seed=SEED, **how)
+    return fit(*players, encode, compare, data, entry.recipe, cache(name), seed=SEED, **how)
 
 
 def _entry(name):
@@ -152,12 +152,6 @@ def _entry(name):
 
 def _less(mean, images):
     return images.astype(jnp.float32) - mean
-
-
-def folder(name: str) -> Path:
-    """Where a generator is trained and kept: under $XDG_CACHE_HOME, usually ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xai_jax" / name
 
 
 def network_of(name: str) -> str:
