@@ -181,7 +181,8 @@ def _regularised(form):
         rate = form.fastest if form.rise is None else jnp.minimum(form.rise / square, form.fastest)
         found = priors.decay(x - rate * gradient, form.decay)
         if form.blur:
-            found = jnp.where(step % form.every == 0, priors.blur(found, form.blur), found)
+            blurred = functools.partial(priors.blur, deviation=form.blur)
+            found = jax.lax.cond(step % form.every == 0, blurred, lambda x: x, found)
         found = priors.clip_small_norm(found, form.short) if form.short else found
         found = priors.clip_small_contribution(found, gradient, form.idle) if form.idle else found
         return found - x, step + 1

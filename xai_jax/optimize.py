@@ -132,11 +132,17 @@ def _check(objective, x, key):
     count = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(x)}
     if len(count) != 1 or 0 in count:
         raise ValueError(f"Expected arrays of one problem or more, counted along axis 0, got lengths {sorted(count)}.")
-    terms = jax.eval_shape(objective, key, x)
+    terms = jax.eval_shape(_terms, objective, key, x)
     wrong = {name: term.shape for name, term in terms.items() if term.shape != (*count,)}
     if wrong or not terms:
         raise ValueError(f"Expected terms of the loss of shape {(*count,)}, one number for each problem, got {wrong}.")
     return sorted(terms)
+
+
+@jax.jit
+def _terms(objective, key, x):
+    """The terms as such; compiled never, but traced once only, which takes as long as some steps of small networks."""
+    return dict(objective(key, x))
 
 
 def _chunk(objective, project, optimiser, state, key, count):
