@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import dry
-from experiments.runner import Claim
+from experiments.runner import Claim, told
 from xai_jax import evaluation, sgd, train
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
@@ -124,7 +124,7 @@ def below_zero(terms: Sequence[tuple[float, np.ndarray]]) -> Verdict:
         part**2 / (len(sample) - 1) for part, (_, sample) in zip(parts, terms, strict=True)
     )
     p = float(stats.t.cdf(value / error, freedom))
-    return Verdict(value, error, p, True if p < 0.05 else False if p > 0.95 else None)
+    return Verdict(value, error, p, told(p))
 
 
 def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> Claim:

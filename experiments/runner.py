@@ -78,6 +78,14 @@ class Claim:
     measured: str
 
 
+def told(p: float) -> bool | None:
+    """What a one-sided test at the 5 % level says of a claim: False only where the opposite is as sure, else None.
+
+    None for NaN, too, of which nothing follows.
+    """
+    return True if p < 0.05 else False if p > 0.95 else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One figure or table of a paper. `run(config, run)` fills a `Run`; `plan(config)` lists its work for a dry run."""

@@ -376,20 +376,33 @@ def test_minutes_are_those_of_two_at_once_or_of_the_longest(monkeypatch):
     assert module.expected([]) == "about 0 minutes on 2 cores"
 
 
-def test_jobs_run_at_once_and_no_more_than_asked_for(project):
+def test_jobs_run_at_once_each_on_cores_of_its_own(project):
     """Each waits for the other's file, so that one at a time would never end."""
     code = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 mine, other = (pathlib.Path(name) for name in ("NAME", "OTHER"))
 mine.touch()
 while not other.exists():
     time.sleep(0.02)
+mine.write_text(" ".join(map(str, os.sched_getaffinity(0))))
 """
     for mine, other in (("one", "two"), ("two", "one")):
         _write_experiment(project, f"alpha2001/{mine}", code.replace("NAME", mine).replace("OTHER", other))
     command = _command_line(project, "--only", "alpha2001", "--jobs", "2")
     done = subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=30)
     assert done.returncode == 0, done.stderr
+    first, second = (set(map(int, (project / name).read_text().split())) for name in ("one", "two"))
+    own = os.sched_getaffinity(0)
+    assert first | second == own and (len(own) < 2 or not first & second)
+
+
+def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
+    jobs = _reproduce_module(monkeypatch).jobs
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 4, 6, 7})
+    assert jobs.shares(1) == [{1, 3, 4, 6, 7}] and jobs.shares(2) == [{1, 4, 7}, {3, 6}]
+    assert jobs.shares(6) == [set()] * 6
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert jobs.shares(2) == [set(), set()]
 
 
 def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):

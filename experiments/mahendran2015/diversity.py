@@ -9,7 +9,7 @@ from scipy import stats
 from experiments import dry, preimages, runner
 from experiments.mahendran2015.layers import recipe
 from experiments.mahendran2015.multiple import apart
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from xai_jax import inversion, models, network, plots
 from xai_jax.data import datasets
 
@@ -135,7 +135,7 @@ def told_apart(among, within, config):
     return Claim(
         f"Even {config.layer} knows more of an image than its class: pre-images tell images of one class apart.",
         "Fig. 11",
-        None if np.isnan(p) else bool(p < 0.05),
+        told(p),
         f"all pre-images resemble their image more than the others of its class for {hits} of {len(within)} images, "
         f"where one pre-image would do so by chance for {100 * chance:.0f} % (binomial test, p = {p:.2g}); "
         f"{100 * among.mean():.0f} % of pre-images find theirs among all images, by chance {100 / len(among):.0f} %",
@@ -148,7 +148,7 @@ def diverse(others, again):
     return Claim(
         "Pre-images are diverse because images are: even in one class they differ more than those of one image do.",
         "Fig. 11",
-        None if np.isnan(p) else bool(p < 0.05),
+        told(p),
         "mean distance of pre-images as a share of that of different images: "
         f"{others.mean():.2f} for images of one class, {again.mean():.2f} for one image and other noise "
         f"(paired one-sided t-test over {len(others)} classes, p = {p:.2g})",

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 
 from experiments import dry, preimages, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from experiments.zeiler2014.switches import correlation
 from xai_jax import deconvnet, inversion, network, plots
 from xai_jax.inversion import CVPR
@@ -107,7 +107,7 @@ def report(run, found, boxes, size, config):
         Claim(
             "A few units of a layer tell what is in their receptive field, and nothing of what is outside.",
             "Fig. 9",
-            None if np.isnan(p) else bool(p < 0.05),
+            told(p),
             f"correlation of image and pre-image inside of the field less that outside: {gaps.mean():.2f} over "
             f"{len(gaps)} pre-images of all layers (one-sided t-test, p = {p:.2g})"
             if len(gaps)

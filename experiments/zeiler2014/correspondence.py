@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from xai_jax import models, network, plots
 from xai_jax.data import datasets
 
@@ -194,7 +194,7 @@ def report(run, found, parts, config):
         Claim(
             "Hiding corresponding parts changes layer 5 more alike in all images than hiding random regions.",
             "section 4.3 and Table 1",
-            bool(p < 0.05),
+            told(p),
             f"in {lower} the distance is {means[lower].mean():.3f} for parts and {random.mean():.3f} for random places "
             f"(paired one-sided t-test over {config.sets} sets, p = {p:.2g}). For random places that are the same in "
             f"all images of a set it is {common.mean():.3f} (parts lower, p = {r:.2g}): where images lie alike, "
@@ -203,7 +203,7 @@ def report(run, found, parts, config):
         Claim(
             "In layer 7 parts and random regions differ less than in layer 5.",
             "section 4.3 and Table 1",
-            bool(q < 0.05),
+            told(q),
             f"random places less parts: {gaps[lower].mean():.3f} in {lower}, {gaps[upper].mean():.3f} in {upper} "
             f"(paired one-sided t-test over {config.sets} sets, p = {q:.2g})",
         ),

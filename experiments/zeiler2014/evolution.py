@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets, train
 from xai_jax.data import datasets
@@ -146,7 +146,7 @@ def report(run, found, config):
         Claim(
             "Lower layers converge within few epochs, upper layers only after many.",
             "section 4.1 and Fig. 4",
-            bool(p < 0.05),
+            told(p),
             f"after epoch {epochs[0]} the maps of {config.layers[0]} correlate with their final selves by "
             f"{lowest.mean():.2f}, those of {config.layers[-1]} by {highest.mean():.2f} (one-sided Mann-Whitney over "
             f"maps, p = {p:.2g}); one network, one seed",

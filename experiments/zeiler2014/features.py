@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import weights
@@ -151,7 +151,7 @@ def report(run, purities, data, k):
         Claim(
             "Maps of upper layers are more class-specific than those of lower layers.",
             "section 4.1, from memory of the paper (unverified)",
-            bool(p < 0.05),
+            told(p),
             f"{purities[first].mean():.2f} of the {k} strongest images are of one class in {first}, "
             f"{purities[last].mean():.2f} in {last} ({chance:.2f} at random; one-sided Mann-Whitney over maps, "
             f"p = {p:.2g})",

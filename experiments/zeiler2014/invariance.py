@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage, stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from xai_jax import models, network, plots
 from xai_jax.data import examples
 
@@ -143,14 +143,14 @@ def report(run, found, amounts, config):
         Claim(
             "Small transformations change the first layer dramatically and the last layer little.",
             "section 4.1 and Fig. 5",
-            bool(p < 0.05) if len(moved) > 2 else None,
+            told(p),
             f"mean distance under translation and scale lower in {last} than in {first} by {moved.mean():.2f} ± "
             f"{moved.std():.2f} over {len(moved)} images (one-sided t-test, p = {p:.2g})",
         ),
         Claim(
             "The output is stable to translation and scale, but not to rotation.",
             "section 4.1 and Fig. 5",
-            bool(q < 0.05) if len(turns) > 2 else None,
+            told(q),
             "share of the true class's probability that is left on average: "
             + ", ".join(f"{kind} {values.mean():.2f}" for kind, values in stable.items())
             + f" (rotation lower, one-sided t-test over {len(turns)} images, p = {q:.2g})",

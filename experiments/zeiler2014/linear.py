@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.svm import LinearSVC
 
+from experiments.runner import told
 from xai_jax import network
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
@@ -133,4 +134,4 @@ def above_zero(differences: np.ndarray, ratio: float) -> Test:
     if not error:
         return Test(mean, np.nan, None)
     p = float(stats.t.sf(mean / error, count - 1))
-    return Test(mean, p, True if p < 0.05 else False if p > 0.95 else None)
+    return Test(mean, p, told(p))

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from scipy import stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from xai_jax import models, network, plots, saliency, targets
 from xai_jax.data import examples
 
@@ -170,7 +170,7 @@ def report(run, strongest, hidden, data, size, config):
         Claim(
             "The probability of the true class drops significantly when the object is occluded.",
             "section 4.2 and Fig. 7d",
-            bool(lower.mean() > 0.5 and test < 0.05) if len(known) > 4 else None,
+            told(test),
             f"lower on the object than elsewhere for {lower.sum()} of {len(known)} images (means "
             f"{known[:, 0].mean():.2f} and {known[:, 1].mean():.2f}, one-sided Wilcoxon p = {test:.3f})"
             if len(known) > 4
@@ -179,7 +179,7 @@ def report(run, strongest, hidden, data, size, config):
         Claim(
             "When the square covers the region that appears in the projection, activity in the map drops strongly.",
             "section 4.2 and Fig. 7b, c",
-            bool(stats.ttest_1samp(follows, 0, alternative="greater").pvalue < 0.05) if config.count > 2 else None,
+            told(stats.ttest_1samp(follows, 0, alternative="greater").pvalue) if config.count > 2 else None,
             f"rank correlation {follows.mean():.2f} ± {follows.std():.2f} over {config.count} images between the fall "
             "of the map's total and the projection's share under the square",
         ),

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from scipy import ndimage, stats
 
 from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.runner import Claim, Number, told
 from experiments.zeiler2014.features import as_input
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -130,7 +130,7 @@ def compare(words, source, greater, less):
     known = ~np.isnan(greater[0]) & ~np.isnan(less[0])
     p = stats.ttest_rel(greater[0][known], less[0][known], alternative="greater").pvalue if known.sum() > 2 else np.nan
     measured = f"{greater[1]}, {less[1]} (paired one-sided t-test over {known.sum()} images, p = {p:.2g})"
-    return Claim(words, source, None if np.isnan(p) else bool(p < 0.05), measured)
+    return Claim(words, source, told(p), measured)
 
 
 def plan(config: Any) -> list[dry.Step]:
