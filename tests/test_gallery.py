@@ -131,10 +131,10 @@ def test_verdicts_are_worded_and_counted(tmp_path):
     ]
     write_experiment(tmp_path, claims=claims)
     page = Page(build(tmp_path))
-    assert "1 experiment from 1 paper, 3 claims: 1 held, 1 not held, 1 not testable here." in page.text()
+    assert "1 experiment from 1 paper, 3 claims: 1 held, 1 not held, 1 open." in page.text()
     assert {link["href"] for link in page.all("a")} >= {f"claims.html?verdict={v}" for v in ("held", "failed", "open")}
-    assert article(tmp_path).text("span").count("not testable here") == 1
-    assert Page(tmp_path / "claims.html").text("span").count("not testable here") == 1
+    assert article(tmp_path).text("span").count("open") == 1
+    assert Page(tmp_path / "claims.html").text("span").count("open") == 1
 
 
 def test_an_experiment_may_be_without_figures_numbers_and_claims(tmp_path):

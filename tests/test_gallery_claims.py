@@ -70,7 +70,7 @@ def test_the_front_page_counts_and_filters_by_these_verdicts(results):
     page = Page(results / "index.html")
     counts = Counter(style for _, (style, _), _, _ in recorded(results))
     assert counts == {"held": 4, "failed": 3, "open": 2}
-    assert "4 experiments from 3 papers, 9 claims: 4 held, 3 not held, 2 not testable here." in page.text()
+    assert "4 experiments from 3 papers, 9 claims: 4 held, 3 not held, 2 open." in page.text()
     cards = [card for card in page.all("li") if "data-verdicts" in card]
     assert [card["data-verdicts"] for card in cards] == ["held failed open", "held failed", "held failed open", ""]
 

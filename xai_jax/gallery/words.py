@@ -3,7 +3,7 @@
 VERDICTS = {
     True: ("held", "held"),
     False: ("failed", "not held"),
-    None: ("open", "not testable here"),
+    None: ("open", "open"),
 }
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
