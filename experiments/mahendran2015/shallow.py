@@ -199,7 +199,7 @@ EXPERIMENT = runner.Experiment(
         "gives each gradient to the nearest of 18 directions, a step that has no derivative; HOGb shares it between "
         "two. Borders are treated as in VLFeat's vl_hog, not as in the paper's code, which sees a border of the middle "
         "grey. The paper's images and its rival HOGgle, a pair of learnt dictionaries, are not at hand; its errors are "
-        "from memory (unverified). With three images the default run decides little: p = 0.055 for HOG against HOGb was "
+        "from memory (unverified). With three images the default run decides little: p = 0.055 against HOGb was "
         "called not held at first; since then, in all experiments, what a test cannot tell stays open."
     ),
     run=run,
