@@ -224,7 +224,9 @@ EXPERIMENT = runner.Experiment(
         "Three small networks with max-pooling, and of each three variants: a stride in the convolution before the "
         "pool in its place; a convolution with stride in its place; and, to tell what the parameters of that one do, a "
         "convolution added before the pool. Rates are chosen for each network on training images held out. Whether "
-        "not pooling costs accuracy is tested over seeds, against a margin fixed before."
+        "not pooling costs accuracy is tested over seeds, against a margin fixed before. By default each sees 20,000 "
+        "images once. Fewer, tried later to save time, left networks without pools behind: 1.1 points with 15,000, 1.5 "
+        "with 12,000; that is told here, and 20,000 kept."
     ),
     run=run,
     plan=plan,
