@@ -87,7 +87,7 @@ def test_claims_about_first_layers_follow_the_measures():
 
 
 def test_changes_are_made_to_zfnet_and_cost_what_the_paper_says():
-    config = ablation_config.get_config("default")
+    config = dataclasses.replace(ablation_config.get_config("default"), changes=())
     modules = ablation.build(config)
     assert len(modules) == 9 and all(isinstance(module, ZFNet) for module in modules.values())
     assert modules["zfnet"].widths == (12, 32, 48, 48, 32) and modules["zfnet"].hidden == 512
