@@ -40,6 +40,7 @@ def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event) ->
 
     However this ends, no child is left.
     """
+    at_once = max(1, min(at_once, len(jobs)))  # so that a single one has all cores
     waiting, running, failed, drawn, free = deque(jobs), [], [], 0, shares(at_once)
     try:
         while (waiting or running) and not stop.is_set():

@@ -360,12 +360,13 @@ def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
     assert (project / "order.txt").read_text().split() == ["beta2002/three"]
 
 
-def test_two_run_at_once_but_one_on_an_accelerator(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "installed, at_once", [("", 2), ("jax_cuda12_plugin", 1), ("jax_cuda13_plugin", 1), ("libtpu", 1)]
+)
+def test_two_run_at_once_but_one_on_an_accelerator(installed, at_once, monkeypatch):
     module = _reproduce_module(monkeypatch)
-    assert module.usual_jobs() == 2
-    (tmp_path / "jax_cuda13_plugin.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    assert module.usual_jobs() == 1
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == installed)
+    assert module.usual_jobs() == at_once
 
 
 def test_minutes_are_those_of_two_at_once_or_of_the_longest(monkeypatch):
@@ -394,6 +395,13 @@ mine.write_text(" ".join(map(str, os.sched_getaffinity(0))))
     first, second = (set(map(int, (project / name).read_text().split())) for name in ("one", "two"))
     own = os.sched_getaffinity(0)
     assert first | second == own and (len(own) < 2 or not first & second)
+
+
+def test_a_single_experiment_has_all_cores(project):
+    code = "import os, pathlib; pathlib.Path('cores').write_text(' '.join(map(str, os.sched_getaffinity(0))))"
+    _write_experiment(project, "alpha2001/one", code)
+    subprocess.run(_command_line(project, "--only", "alpha2001/one", "--jobs", "2"), cwd=project, check=True)
+    assert set(map(int, (project / "cores").read_text().split())) == os.sched_getaffinity(0)
 
 
 def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
