@@ -11,7 +11,6 @@ written under another name first, then renamed. Stages that were finished before
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import io
 import json
 import math
@@ -78,12 +77,16 @@ class Claim:
     measured: str
 
 
-def told(p: float) -> bool | None:
-    """What a one-sided test at the 5 % level says of a claim: False only where the opposite is as sure, else None.
+LEVEL = 0.05  # of all tests
 
-    None for NaN, too, of which nothing follows.
+
+def told(p: float, opposite: float | None = None) -> bool | None:
+    """What one-sided tests at `LEVEL` say of a claim: False only where the opposite is as sure, else None.
+
+    `opposite`: p of the opposite, 1 - p by default. None for NaN, too, of which nothing follows.
     """
-    return True if p < 0.05 else False if p > 0.95 else None
+    opposite = 1 - p if opposite is None else opposite
+    return True if p < LEVEL else False if opposite < LEVEL else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Run:
         self.numbers: list[Number] = []
         self.claims: list[Claim] = []
         self.figures: list[dict[str, str]] = []
+        self.files: dict[str, str] = {}
         self.arrays: dict[str, np.ndarray] = {}
         self.seconds = 0.0
 
@@ -138,12 +142,18 @@ class Run:
         """The same for work that reports its own progress by `update()`; a context manager."""
         return tqdm(total=total, desc=description, **_BAR)
 
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file of results; metrics.json will have its checksum, so that no page shows a damaged one."""
+        self.files[name] = sealed.sha256(content)
+        if parallel.is_first():
+            (self.workdir / name).parent.mkdir(exist_ok=True)
+            write_atomically(self.workdir / name, content)
+
     def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
         """Saves a matplotlib figure as NAME.png; `alt` says in words what the picture shows."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
-        if parallel.is_first():
-            write_atomically(self.workdir / f"{name}.png", buffer.getvalue())
+        self.write(f"{name}.png", buffer.getvalue())
         self.figures.append({"file": f"{name}.png", "caption": caption, "alt": alt})
 
 
@@ -214,9 +224,8 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite starts anew)")
             return
         parallel.meet("not finished")
-        if parallel.is_first():
-            write_atomically(workdir / "config.json", described.encode())
-        run = Run(workdir, hashlib.sha256(described.encode()).hexdigest())
+        run = Run(workdir, sealed.sha256(described.encode()))
+        run.write("config.json", described.encode())
         started = time.monotonic()
         experiment.run(config, run)
         if parallel.is_first():
@@ -247,7 +256,7 @@ def _finished(workdir, described):
 
 
 def _finish(experiment, config, run, tier, seconds):
-    _write_arrays(run.workdir / "arrays.npz", run.arrays)
+    run.write("arrays.npz", _packed(run.arrays))
     run.seconds = seconds
     metrics = {key: getattr(experiment, key) for key in ("title", "figure", "paper", "summary")}
     metrics = (
@@ -263,9 +272,10 @@ def _finish(experiment, config, run, tier, seconds):
             "figures": run.figures,
             "numbers": [_plain(dataclasses.asdict(number)) for number in run.numbers],
             "claims": [_plain(dataclasses.asdict(claim)) for claim in run.claims],
+            "files": run.files,
         }
     )
-    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(sealed.seal(metrics), indent=2, allow_nan=False) + "\n"
     write_atomically(run.workdir / "metrics.json", text.encode())
 
 
@@ -275,15 +285,15 @@ def _plain(record):
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def _write_arrays(path, arrays):
+def _packed(arrays):
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _write_stage(path, arrays):
     """With a checksum of all arrays together: a zip archive has one of each, but not of which there are."""
-    _write_arrays(path, arrays | {"_checksum": np.array(sealed.checksum(arrays, {}))})
+    write_atomically(path, _packed(arrays | {"_checksum": np.array(sealed.checksum(arrays, {}))}))
 
 
 def _read_stage(path, fingerprint):

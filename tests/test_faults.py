@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from experiments import runner
+from tests import small_gallery
 from tests.test_runner import Config, command, experiment
 from xai_jax import files
+from xai_jax.gallery import ResultsError, build
 from xai_jax.models import weights
 
 ROOT = Path(__file__).parents[1]
@@ -178,6 +180,36 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(tmp_path):
         assert content(disk) == content(tmp_path / "whole") != {}
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.json", "arrays.npz", "curve.png"])
+def test_no_page_shows_results_of_which_a_bit_changed(name, tmp_path):
+    runner.execute(experiment([]), Config(), tmp_path / "paper/figure", "smoke")
+    build(tmp_path)
+    pages = {page: page.read_bytes() for page in tmp_path.rglob("*.html")}
+    whole, rng, refused = (file := tmp_path / "paper/figure" / name).read_bytes(), np.random.default_rng(0), 0
+    for place, bit in zip(rng.integers(len(whole), size=40), rng.integers(8, size=40), strict=True):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        file.write_bytes(damaged)
+        try:
+            build(tmp_path)
+        except ResultsError as error:
+            refused += 1
+            assert "paper/figure/" in str(error)
+        assert {page: page.read_bytes() for page in tmp_path.rglob("*.html")} == pages
+    assert refused > 30  # what is left changed spaces, or the names of checksums
+
+
+def test_a_figure_that_is_gone_or_of_another_run_is_named(tmp_path):
+    folder = tmp_path / "paper/figure"
+    runner.execute(experiment([]), Config(), folder, "smoke")
+    small_gallery.save_picture(folder / "curve.png")
+    with pytest.raises(ResultsError, match="curve.png: expected what the experiment wrote, its checksum differs"):
+        build(tmp_path)
+    (folder / "arrays.npz").unlink()
+    with pytest.raises(ResultsError, match="arrays.npz: expected what the experiment wrote, No such file"):
+        build(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["stages/stage0.npz", "config.json", "metrics.json"])

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments import dry, runner
+from xai_jax import sealed
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,6 +57,9 @@ def test_writes_the_contract(tmp_path):
     assert json.loads((workdir / "config.json").read_text())["size"] == 3
     assert sorted(np.load(workdir / "arrays.npz")) == ["stage0/values", "stage1/values", "stage2/values"]
     assert (workdir / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(metrics["files"]) == ["arrays.npz", "config.json", "curve.png"] and sealed.is_whole(metrics)
+    assert metrics["files"]["curve.png"] == sealed.sha256((workdir / "curve.png").read_bytes())
+    assert not sealed.is_whole(metrics | {"title": "Another"})
     assert not list(workdir.rglob("*.part"))
 
 

@@ -1,8 +1,10 @@
-"""Safetensors files with a checksum, so that a byte that changed on disk is noticed and no figure is made of it."""
+"""Files with a checksum, so that a byte that changed on disk is noticed and no figure is made of it."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -51,3 +53,22 @@ def checksum(arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> str:
         found.update(f"{name!r}: {array.shape} {array.dtype}\n".encode())
         found.update(array.tobytes())
     return found.hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of all that it holds."""
+    return {**record, SEAL: _of_json(record)}
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a JSON object, read back, holds what it was sealed with; one that was never sealed is taken as it is."""
+    return SEAL not in record or record[SEAL] == _of_json({key: record[key] for key in record if key != SEAL})
+
+
+def _of_json(record):
+    return sha256(json.dumps(record, sort_keys=True).encode())

@@ -6,15 +6,13 @@ Rows of a sheet are units, columns the pictures of one kind, without gaps. Small
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from experiments.explorer.views import Units
-from xai_jax import parallel
-from xai_jax.files import write_atomically
+from experiments.runner import Run
 
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 FOLDER, INDEX = "sheets", "units.json"
@@ -32,21 +30,18 @@ def sheet(pictures: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write(workdir: Path, name: str, parts: Sequence[dict[str, np.ndarray]]) -> list[dict[str, str]]:
-    """Writes a sheet for each part of a layer's units and each kind of picture; their paths below `workdir`."""
+def write(run: Run, name: str, parts: Sequence[dict[str, np.ndarray]]) -> list[dict[str, str]]:
+    """Writes a sheet for each part of a layer's units and each kind of picture; their names in the workdir."""
     names = [{kind: f"{FOLDER}/{name}-{number}-{kind}.webp" for kind in KINDS} for number in range(len(parts))]
-    if parallel.is_first():
-        (workdir / FOLDER).mkdir(exist_ok=True)
-        for part, paths in zip(parts, names, strict=True):
-            for kind, path in paths.items():
-                write_atomically(workdir / path, sheet(part[kind]))
+    for part, paths in zip(parts, names, strict=True):
+        for kind, path in paths.items():
+            run.write(path, sheet(part[kind]))
     return names
 
 
-def write_index(workdir: Path, index: dict[str, Any]) -> None:
+def write_index(run: Run, index: dict[str, Any]) -> None:
     """Writes `units.json`: `concepts`, how many of them are `classes`, `bounds` of chance, and `layers`."""
-    if parallel.is_first():
-        write_atomically(workdir / INDEX, json.dumps(index, separators=(",", ":"), allow_nan=False).encode())
+    run.write(INDEX, json.dumps(index, separators=(",", ":"), allow_nan=False).encode())
 
 
 def described(found: dict[str, np.ndarray], some: Units, bounds: np.ndarray) -> dict[str, Any]:

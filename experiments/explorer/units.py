@@ -38,12 +38,12 @@ def run(config: Any, run: runner.Run) -> None:
             if not parts:  # no image excites any unit
                 continue
             each = found[name, layer] = joined(parts, top, areas[layer], layer)
-            paths = sheets.write(run.workdir, f"{name}-{layer}".replace("/", "-"), parts)
+            paths = sheets.write(run, f"{name}-{layer}".replace("/", "-"), parts)
             entry = sheets.described(each, views.units(model, top, layer, each["channels"]), limits)
             entries.append({"network": name, "layer": layer, "chunk": config.chunk, "sheets": paths} | entry)
     concepts = [*data.classes, *config.textures]
     index = {"concepts": concepts, "classes": len(data.classes), "bounds": limits.tolist(), "layers": entries}
-    sheets.write_index(run.workdir, index)
+    sheets.write_index(run, index)
     for name in views.networks(config):
         run.figure(name, *sample(found, name, concepts, limits, config.seed))
     run.figure("measures", *measures(found, len(data.classes)))
@@ -177,7 +177,7 @@ def class_claim(found, classes):
         first, last = layers[0], layers[-1]
         tests = (stats.mannwhitneyu(last[1], first[1], alternative=side).pvalue for side in ("greater", "less"))
         for decided, p in zip((higher, lower), tests, strict=True):
-            decided.append(p < views.LEVEL)
+            decided.append(p < runner.LEVEL)
         measured.append(f"{name}: {first[1].mean():.2f} in {first[0]}, {last[1].mean():.2f} in {last[0]}")
     return Claim(
         "Units of the last layer tell classes apart better than units of the first layer.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from xai_jax import sealed
 from xai_jax.gallery.pictures import Picture, load_picture
 
 
@@ -112,6 +113,8 @@ def load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
     metrics = read_json(folder / "metrics.json", METRICS, problems)
     config = read_json(folder / "config.json", {}, problems)
     pictures = load_pictures(folder, metrics, problems)
+    if len(problems) == before:
+        problems += damaged(folder, metrics)
     if len(problems) > before:
         return None
     pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")))
@@ -149,6 +152,25 @@ def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
         for name, inner in schema.items():
             path = f"{key}.{name}" if key else name
             yield from mismatches(value[name], inner, path) if name in value else [f"{path}: key is missing"]
+
+
+def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
+    """What changed since the experiment wrote it, one line for each file; results without checksums are taken as told.
+
+    The numbers' own comes first: where they changed, those of the other files are nothing to go by.
+    """
+    whole = sealed.is_whole(metrics)
+    for name, mark in metrics.get("files", {}).items() if whole else [("metrics.json", None)]:
+        try:
+            if whole and sealed.sha256((folder / name).read_bytes()) == mark:
+                continue
+            problem = "its checksum differs"
+        except OSError as error:
+            problem = error.strerror
+        yield (
+            f"{folder / name}: expected what the experiment wrote, {problem}. Usual causes: a failing disk, or a file "
+            "that was edited. Run the experiment again with --overwrite."
+        )
 
 
 def shorten(value: Any) -> str:
