@@ -1,6 +1,8 @@
 """The numbers behind TCAV's figures: sets of images, tests of scores, agreement with the truth, and claims."""
 
+import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import jax
@@ -49,6 +51,24 @@ def test_both_sides_of_a_concept_differ_in_nothing_but_the_concept():
             assert (part[:, height:].reshape(len(part), -1).std(1) > 10).all()
         again = captions.concept_sets(PICTURES, label, CONFIG, 1)[0]
         np.testing.assert_array_equal(again.random, image.random)
+
+
+def test_the_table_has_every_score_with_its_names():
+    config = dataclasses.replace(CONFIG, seeds=(3, 4, 5), noises=(0.0, 0.3, 1.0), layers=("a", "b"))
+    results = found(RNG.uniform(size=(*SIZES, 2)))
+    results["accuracy"], tested = RNG.uniform(size=(*SIZES, 2)), agreement.p_values(results)
+    rows = list(csv.DictReader(io.StringIO(captions.table(results, tested, config).decode())))
+    assert len(rows) == 3 * 4 * 3 * 2 * 2 and rows[-1]["concept"] == "caption" and rows[-1]["layer"] == "b"
+    (row,) = (
+        row
+        for row in rows
+        if (row["seed"], row["network"], row["class"]) == ("4", list(networks.noises(config))[2], config.words[1])
+        and (row["concept"], row["layer"]) == ("image", "b")
+    )
+    place = 1, 2, 1, 0, 1
+    assert float(row["score"]) == pytest.approx(agreement.mean_scores(results)[place])
+    assert float(row["p_controls"]) == tested["controls"][place] and float(row["p_half"]) == tested["half"][place]
+    assert float(row["accuracy_of_cavs"]) == results["accuracy"][place]
 
 
 def test_a_network_that_reads_the_strip_is_told_from_one_that_looks_at_the_picture():

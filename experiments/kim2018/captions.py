@@ -1,20 +1,20 @@
 """TCAV scores of pictures and captions beside what networks are known to rely on (Kim et al. 2018, section 4.3)."""
 
+import csv
+import io
 import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from experiments import dry, runner
 from experiments.kim2018 import agreement, caption_figures, learners, networks
 from experiments.kim2018.agreement import CLOSE, correlations, lead, mean_scores, right
 from experiments.kim2018.networks import Pictures
+from experiments.kim2018.significance import MEAN, SCORE
 from experiments.runner import Claim, Number
-from xai_jax import concept_tests, network, targets, tcav
+from xai_jax import concept_tests, targets, tcav
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 
@@ -35,6 +35,7 @@ def run(config: Any, run: runner.Run) -> None:
     found = [run.stage(f"seed-{seed}", partial(one_seed, shown, config, run, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
     tested = agreement.p_values(joined)
+    run.write("scores.csv", table(joined, tested, config))
     run.figure("captions", *caption_figures.scores(joined, tested, config))
     run.figure("layers", *caption_figures.layers(joined, tested, config))
     run.figure("truth", *caption_figures.truth(joined, config))
@@ -113,6 +114,25 @@ def _measure(net, pair, images, label, config, seed):
     }
 
 
+def table(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: Any) -> bytes:
+    """All scores of all seeds as CSV: means over runs, and p after correction (see `agreement.p_values`)."""
+    means = found["values"].mean(-1)
+    axes = config.seeds, list(networks.noises(config)), config.words, CONCEPTS, config.layers
+    columns = {
+        "score": means[:, :, :, :, SCORE],
+        "mean_derivative": means[:, :, :, :, MEAN],
+        "p_controls": tested["controls"],
+        "p_half": tested["half"],
+        "accuracy_of_cavs": found["accuracy"],
+    }
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["seed", "network", "class", "concept", "layer", *columns])
+    values = zip(*(each.ravel().tolist() for each in columns.values()), strict=True)
+    writer.writerows([*names, *row] for names, row in zip(itertools.product(*axes), values, strict=True))
+    return buffer.getvalue().encode()
+
+
 def example_rows(shown: Pictures, config: Any) -> dict[str, np.ndarray]:
     """Some training images of each network, and some of both concepts of the first class, by the rows' titles."""
     few = datasets.OnDisk("the first", caption_figures.COLUMNS, shown.training.__getitem__, shown.training.classes)
@@ -189,18 +209,10 @@ def _words(chosen, config):
 
 def plan(config: Any) -> list[dry.Step]:
     """Training and tests of all networks, and what layers answer to concepts, random images and classes."""
-    module, shape = networks.module(config), Canvas(*config.canvas).shape
-    x = jax.ShapeDtypeStruct((learners.BATCH, *shape), jnp.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), x)
-
-    def answers(variables: Any, x: Array) -> tuple:
-        net = jax.tree_util.Partial(module.apply, variables)
-        features, head = (part(net, config.layers[0]) for part in (network.features, partial(network.head, x=x)))
-        return network.capture(net, x, config.layers)[1], jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
-
     images = len(CONCEPTS) * ((config.controls + 3) * config.examples + config.explained)
-    calls = len(networks.noises(config)) * len(config.classes) * -(-images // learners.BATCH)
-    steps = [*networks.plan(config), dry.Step("answers of layers", answers, (variables, x), calls)]
+    step = learners.answers_step(networks.module(config), config.layers, Canvas(*config.canvas).shape, images)
+    step = step._replace(repeats=step.repeats * len(networks.noises(config)) * len(config.classes))
+    steps = [*networks.plan(config), step]
     return [step._replace(repeats=step.repeats * len(config.seeds)) for step in steps]
 
 

@@ -1,6 +1,6 @@
 """Small networks that learn from drawn images: to train, and to ask."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,20 @@ def named(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
 def plan(config: Any, classes: int, side: int, networks: int, asked: int) -> list[dry.Step]:
     """Training of `networks` networks and tests, and what a layer answers to `asked` images of each of them."""
     module, shape = of_size(config, classes), (side, side, 3)
+    steps = classifiers.plan("the networks", module, recipe(config), config, shape, 1)
+    steps.append(answers_step(module, config.layers, shape, asked))
+    return [step._replace(repeats=step.repeats * networks) for step in steps]
+
+
+def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], asked: int) -> dry.Step:
+    """What layers answer to `asked` images, and gradients of the first of them."""
     x = jax.ShapeDtypeStruct((BATCH, *shape), np.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def answers(variables: Any, x: jax.Array) -> tuple:
         net = Partial(module.apply, variables)
-        features, head = network.features(net, config.layers[0]), network.head(net, config.layers[0], x)
+        features, head = network.features(net, layers[0]), network.head(net, layers[0], x)
         slopes = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
-        return network.capture(net, x, config.layers)[1], slopes
+        return network.capture(net, x, layers)[1], slopes
 
-    steps = classifiers.plan("the networks", module, recipe(config), config, shape, 1)
-    steps.append(dry.Step("answers of layers", answers, (variables, x), -(-asked // BATCH)))
-    return [step._replace(repeats=step.repeats * networks) for step in steps]
+    return dry.Step("answers of layers", answers, (variables, x), -(-asked // BATCH))
