@@ -11,7 +11,7 @@ from scipy import stats
 
 from configs.nguyen2016 import priors as config
 from configs.nguyen2016 import priors_imagenet as imagenet_config
-from experiments import judges
+from experiments import judges, runner
 from experiments.nguyen2016 import contest, priors, priors_imagenet, rivals
 from xai_jax import dgn, realism, targets
 from xai_jax.data.datasets import InMemory
@@ -210,7 +210,7 @@ def test_claims_of_the_imagenet_network_are_paired_over_images():
 def test_pairs_that_are_all_alike_tell_nothing():
     same = np.ones(4)
     assert priors_imagenet.paired(same, same) == (1.0, 1.0)
-    assert priors_imagenet.verdict(1.0, 1.0) is None and priors_imagenet.verdict(0.01, 0.99) is True
+    assert runner.told(1.0, 1.0) is None and runner.told(0.01, 0.99) is True and runner.told(1.0, 0.01) is False
 
 
 def test_seeds_give_the_same_starts_again():

@@ -14,6 +14,7 @@ from scipy import stats
 
 from experiments import preimages
 from experiments.nguyen2016 import codes
+from experiments.runner import LEVEL
 from experiments.zeiler2014 import features
 from xai_jax import deconvnet, dgn, inversion, network, plots, saliency, targets
 from xai_jax.data import textures
@@ -24,8 +25,6 @@ from xai_jax.inversion import IJCV
 from xai_jax.models import LoadedModel
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.receptive_field import ReceptiveField
-
-LEVEL = 0.05  # of all tests
 
 
 class Units(NamedTuple):

@@ -20,7 +20,6 @@ from xai_jax import models, network, plots
 from xai_jax.data import examples
 from xai_jax.data.examples import Examples
 
-LEVEL = 0.05  # of all tests
 PHOTOGRAPHIC = 0.9  # correlation with the photograph that is asked for
 SURER = "probability of the photograph's\nclass, less that in the photograph"
 
@@ -133,15 +132,14 @@ def falls(values: np.ndarray) -> tuple[bool | None, str]:
     if len(values) < 2 or values.shape[1] < 3:
         return None, "too few photographs or layers for a test"
     down, up = (stats.page_trend_test(sign * values).pvalue for sign in (-1, 1))
-    held = True if down < LEVEL else False if up < LEVEL else None
-    return held, f"Page's test: p = {down:.2g} for a fall, {up:.2g} for a rise"
+    return runner.told(down, up), f"Page's test: p = {down:.2g} for a fall, {up:.2g} for a rise"
 
 
 def mostly(yes: np.ndarray) -> tuple[bool | None, str]:
     """Whether it is so for most images, by a binomial test over those seen, (N,); None where so few cannot tell."""
     more, less = (stats.binomtest(int(np.sum(yes)), len(yes), alternative=side).pvalue for side in ("greater", "less"))
-    held = True if more < LEVEL else False if less < LEVEL else None
-    return held, f"{np.sum(yes)} of {len(yes)}; binomial test against a half: p = {min(more, less):.2g}"
+    words = f"{np.sum(yes)} of {len(yes)}; binomial test against a half: p = {min(more, less):.2g}"
+    return runner.told(more, less), words
 
 
 def report(run, found, weight, config):

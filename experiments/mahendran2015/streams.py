@@ -9,12 +9,11 @@ from scipy import fft, stats
 
 from experiments import dry, preimages, runner
 from experiments.mahendran2015.layers import alike, recipe
-from experiments.runner import Claim, Number
+from experiments.runner import LEVEL, Claim, Number
 from xai_jax import inversion, network, plots
 
 HALVES = "first half", "second half"
 KINDS = {"frequency": "mean frequency (cycles per pixel)", "colour": "share of colour"}
-LEVEL = 0.05  # of all tests; as few as 19 random splits can reach it
 
 
 def run(config: Any, run: runner.Run) -> None:

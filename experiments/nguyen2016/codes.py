@@ -19,7 +19,6 @@ from xai_jax.models.generators import LoadedGenerator
 from xai_jax.targets import Target
 
 SURE = 0.99  # confidence that is asked for
-LEVEL = 0.05  # of all tests
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
@@ -90,8 +89,7 @@ def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
     if np.array_equal(first, second):
         return None, f"no difference in {len(first)}"
     up, down = (stats.wilcoxon(first, second, alternative=side).pvalue for side in ("greater", "less"))
-    held = True if up < LEVEL else False if down < LEVEL else None
-    return held, f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
+    return runner.told(up, down), f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
 
 
 def members(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:

@@ -10,11 +10,10 @@ from scipy import stats
 from experiments import judges
 from experiments.judges import Judge
 from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
+from experiments.runner import LEVEL, Claim, Number
 from xai_jax import network, plots, realism
 from xai_jax.models import LoadedModel
 
-LEVEL = 0.05  # of all tests
 COLUMNS = 10  # classes in a figure, the first
 
 

@@ -91,13 +91,13 @@ def claims(found: Mapping[str, Any], measures: Mapping[str, Any], classes: np.nd
         Claim(
             "Every prior makes smoother images than none.",
             source,
-            verdict(tests[:, 0].max(), tests[:, 1].min()),
+            runner.told(tests[:, 0].max(), tests[:, 1].min()),
             f"mean roughness: {means(rough)}; Wilcoxon's test over images, p = {tests[:, 0].max():.2g} at most",
         ),
         Claim(
             "With priors, another network sees the class more often than without.",
             source,
-            verdict(*seen) if config.judge != config.network else None,
+            runner.told(*seen) if config.judge != config.network else None,
             f"share of images: {means(agrees)}; Wilcoxon's test over images, p = {seen[0]:.2g}",
         ),
     ]
@@ -113,11 +113,6 @@ def paired(more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
     if (more == less).all():
         return 1.0, 1.0
     return tuple(float(stats.wilcoxon(more, less, alternative=side).pvalue) for side in ("greater", "less"))
-
-
-def verdict(so: float, not_so: float) -> bool | None:
-    """What follows from the p of a claim and of its contrary; None where neither is small."""
-    return True if so < contest.LEVEL else False if not_so < contest.LEVEL else None
 
 
 def plan(config: Any) -> list[dry.Step]:
