@@ -137,8 +137,8 @@ def binary_crossover(u: Array, exponent: float, first: Array, second: Array) -> 
 
 def polynomial_mutation(u: Array, exponent: float) -> Array:
     """Deb's polynomial mutation: how far values of [0, 1] move, by chances `u` in [0, 1)."""
-    root = 1 / (exponent + 1)
-    return jnp.where(u < 0.5, (2 * u) ** root - 1, 1 - (2 * (1 - u)) ** root)
+    far = 1 - (2 * jnp.minimum(u, 1 - u)) ** (1 / (exponent + 1))
+    return jnp.where(u < 0.5, -far, far)
 
 
 class Elites(NamedTuple):

@@ -276,16 +276,27 @@ def _moments(net, x, target, method, samples, noise, seed, batch_size):
     if samples < 1 or noise < 0:
         raise ValueError(f"Expected samples >= 1 and noise >= 0, got {samples} and {noise}.")
     network.check_images(x)
-    x = jnp.asarray(x)
-    scale = noise * (x.max(axis=(1, 2, 3), keepdims=True) - x.min(axis=(1, 2, 3), keepdims=True))
+    x, key = jnp.asarray(x), jax.random.key(seed)
     mean = squares = jnp.zeros_like(x)
     for i in range(samples):
-        key = jax.random.fold_in(jax.random.key(seed), i)
-        sample = method(net, x + scale * jax.random.normal(key, x.shape, x.dtype), target, batch_size=batch_size)
-        step = sample - mean
-        mean = mean + step / (i + 1)
-        squares = squares + step * (sample - mean)
+        sample = method(net, _noisy(x, noise, key, i), target, batch_size=batch_size)
+        mean, squares = _with_one_more(mean, squares, sample, i)
     return mean, squares / samples
+
+
+@jax.jit
+def _noisy(x, noise, key, number):
+    """Images with the noise of one sample."""
+    scale = noise * (x.max(axis=(1, 2, 3), keepdims=True) - x.min(axis=(1, 2, 3), keepdims=True))
+    return x + scale * jax.random.normal(jax.random.fold_in(key, number), x.shape, x.dtype)
+
+
+@jax.jit
+def _with_one_more(mean, squares, sample, number):
+    """The mean, and the sum of squared deviations from it, of `number` samples and one more."""
+    step = sample - mean
+    mean = mean + step / (number + 1)
+    return mean, squares + step * (sample - mean)
 
 
 @functools.partial(jax.jit, static_argnames=("patch", "layers"))
