@@ -156,12 +156,17 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
 
 
 def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: Path) -> list[jobs.Child]:
-    """Runs what is not done, then the gallery, whatever failed; returns what did, or raises KeyboardInterrupt."""
+    """Runs what is not done, then the gallery, whatever failed; returns what did, or raises KeyboardInterrupt.
+
+    The longest come first: no core is idle in the end while another has a long one left. The very longest trains the
+    networks that others use, which would wait for each other if they began together.
+    """
     stop = jobs.stop_on_signals()
     for job in plan:
         if job.name in done:
             print(f"{job.place}  finished before", flush=True)
-    failed = jobs.run_all([job for job in plan if job.name not in done], at_once, root, stop)
+    left = [job for job in plan if job.name not in done]
+    failed = jobs.run_all(sorted(left, key=lambda job: -(job.minutes or 0)), at_once, root, stop)
     command = [sys.executable, "-m", "xai_jax.gallery", results]
     gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
     return failed + jobs.run_all([gallery], 1, root, stop)

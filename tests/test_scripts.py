@@ -337,6 +337,11 @@ def test_each_experiment_has_one_line_and_its_output_in_a_log(reproduce, project
         assert "what the experiment prints" in (project / f"results/logs/{name}.log").read_text()
 
 
+def test_the_longest_run_first(reproduce, project):
+    reproduce("--jobs", "1")  # one of them fails, and stops none
+    assert (project / "order.txt").read_text().split() == ["beta2002/three", "alpha2001/one"]
+
+
 def test_finished_experiments_start_no_process(reproduce, project):
     for name in ("alpha2001/one", "alpha2001/two"):
         _finish(project, name)

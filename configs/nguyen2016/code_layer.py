@@ -33,7 +33,7 @@ class Config:
     split: str = "test"
     natural: int = 2000  # of them
     classes: tuple[int, ...] = ()  # none means all
-    starts: int = 25  # codes from noise for each class
+    starts: int = 20  # codes from noise for each class
     groups: int = 5  # of starts, each measured by itself
     # What a first step changes, of how far units reach on average: 8 of 11.85 in the code, here as in classes.py
     share: float = 0.13

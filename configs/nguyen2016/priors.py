@@ -28,7 +28,7 @@ class Config:
     known: int = 5000  # training images, whose means the form of mean images starts from
     mean: tuple[float, ...] = (72.9,)  # colour, taken off
     classes: tuple[int, ...] = ()  # none means all
-    starts: int = 25  # for each class
+    starts: int = 20  # for each class
     groups: int = 5  # of starts, each measured by itself
     strong: float = 20.0  # logit, for the form that wants shares of it
     rivals: Rivals = dataclasses.field(default_factory=Rivals)

@@ -25,7 +25,7 @@ class Config:
     split: str = "test"
     natural: int = 2000  # of them
     classes: tuple[int, ...] = ()  # none means all
-    starts: int = 25  # codes from noise for each class
+    starts: int = 20  # codes from noise for each class
     groups: int = 5  # of starts, each measured by itself
     rate: float = 0.1  # as in classes.py
     steps: int = 200

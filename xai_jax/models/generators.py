@@ -82,7 +82,7 @@ def _caffenet(layer: str, **module) -> _Entry:
 # Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`. The brief
 # recipe is for comparisons of layers, whose generators should all have had the same training.
 _LONG = Recipe(steps=5000, batch=32, features=10.0, image=3e-4, halvings=(2500, 3750))
-_BRIEF = dataclasses.replace(_LONG, steps=1000, halvings=(500, 750))
+_BRIEF = dataclasses.replace(_LONG, steps=700, halvings=(350, 525))
 _WIDE = (256, 256)
 
 _ENTRIES = {
