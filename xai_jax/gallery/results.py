@@ -157,20 +157,24 @@ def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
 def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
     """What changed since the experiment wrote it, one line for each file; results without checksums are taken as told.
 
-    The numbers' own comes first: where they changed, those of the other files are nothing to go by.
+    Where the numbers' own checksum differs, those of the other files are nothing to go by.
     """
-    whole = sealed.is_whole(metrics)
-    for name, mark in metrics.get("files", {}).items() if whole else [("metrics.json", None)]:
-        try:
-            if whole and sealed.sha256((folder / name).read_bytes()) == mark:
-                continue
-            problem = "its checksum differs"
-        except OSError as error:
-            problem = error.strerror
-        yield (
-            f"{folder / name}: expected what the experiment wrote, {problem}. Usual causes: a failing disk, or a file "
-            "that was edited. Run the experiment again with --overwrite."
-        )
+    if not sealed.is_whole(metrics):
+        yield _changed(folder / "metrics.json", "its checksum differs")
+    elif sealed.SEAL in metrics:
+        for name, mark in metrics["files"].items():
+            try:
+                if sealed.sha256((folder / name).read_bytes()) != mark:
+                    yield _changed(folder / name, "its checksum differs")
+            except OSError as error:
+                yield _changed(folder / name, error.strerror)
+
+
+def _changed(file, problem):
+    return (
+        f"{file}: expected what the experiment wrote, {problem}. Usual causes: a failing disk, or a file that was "
+        "edited. Run the experiment again with --overwrite."
+    )
 
 
 def shorten(value: Any) -> str:
