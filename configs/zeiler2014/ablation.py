@@ -28,7 +28,7 @@ class Config:
     deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
     dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
     seeds: int = 3  # networks of each row
-    epochs: int = 5
+    epochs: int = 6
     batch: int = 32
     rate: float = 0.003
     patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
