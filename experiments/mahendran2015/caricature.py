@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from experiments import dry, runner
 from experiments.mahendran2015 import photographs
 from experiments.mahendran2015.layers import alike
-from experiments.mahendran2015.photographs import LEVEL, SURER
+from experiments.mahendran2015.photographs import SURER
 from experiments.mahendran2015.streams import frequency
 from experiments.runner import Claim, Number
 from xai_jax import inversion, models, network, plots
@@ -129,7 +129,7 @@ def report(run, seen, found, config):
             "caricaturisation (unverified; the measure is ours)",
             coarser,
             f"mean frequency of what is added {fineness[:, 0].mean():.3f} cycles per pixel in {config.layers[0]}, "
-            f"{fineness[:, -1].mean():.3f} in {last}; {test}; {LEVEL:g} is asked for",
+            f"{fineness[:, -1].mean():.3f} in {last}; {test}; {runner.LEVEL:g} is asked for",
         ),
         Claim(
             "Exaggerating the last layer makes the network surer of its class, for most photographs.",

@@ -12,8 +12,8 @@ from scipy import stats
 
 from experiments import judges
 from experiments.judges import Judge
-from experiments.mahendran2015.photographs import LEVEL, mostly
-from experiments.runner import Claim, Number
+from experiments.mahendran2015.photographs import mostly
+from experiments.runner import LEVEL, Claim, Number
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
