@@ -282,6 +282,9 @@ def test_folder_images_that_cannot_be_read(pictures):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="Expected a readable image"):
         data[0]
+    Image.new("1", (7000, 7200)).save(path)  # a few kilobytes that would take 150 MB of pixels
+    with pytest.raises(ValueError, match="0.png, got: 7000 x 7200 pixels, more than 50000000"):
+        data[0]
 
 
 def test_folders_without_images(pictures):

@@ -186,6 +186,14 @@ def test_mistakes_on_the_command_line(flags, words, tmp_path):
     assert not (ROOT / "x").exists()
 
 
+def test_errors_of_the_disk_are_told_in_one_line(tmp_path):
+    run = command("zeiler2014/occlusion", "smoke", f"--workdir={tmp_path / 'file' / 'results'}")
+    (tmp_path / "file").write_text("no folder")
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"zeiler2014/occlusion: [Errno 20] Not a directory: '{tmp_path}" in done.stderr.splitlines()[-1]
+
+
 def test_dry_run_counts_and_fails_on_shapes():
     a, b = jax.ShapeDtypeStruct((64, 32), jnp.float32), jax.ShapeDtypeStruct((32, 16), jnp.float32)
     step = dry.Step("product", jnp.dot, (a, b), 10)
