@@ -132,7 +132,7 @@ def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np
     found = below_zero(terms)
     if np.isnan(found.p):
         return Claim(words, source, None, f"{formula} = {found.value:+.3g}, too few networks, or too alike, to tell")
-    return Claim(words, source, found.held, f"{formula} = {found.value:+.3g} ± {found.error:.2g}, p = {found.p:.3f}")
+    return Claim(words, source, found.held, f"{formula} = {found.value:+.3g} ± {found.error:.2g}, p = {found.p:.2g}")
 
 
 def spreads(values: np.ndarray) -> list[str]:

@@ -172,7 +172,7 @@ def report(run, strongest, hidden, data, size, config):
             "section 4.2 and Fig. 7d",
             told(test),
             f"lower on the object than elsewhere for {lower.sum()} of {len(known)} images (means "
-            f"{known[:, 0].mean():.2f} and {known[:, 1].mean():.2f}, one-sided Wilcoxon p = {test:.3f})"
+            f"{known[:, 0].mean():.2f} and {known[:, 1].mean():.2f}, one-sided Wilcoxon p = {test:.2g})"
             if len(known) > 4
             else f"five images with a known place of the object are needed to tell, this run has {len(known)}",
         ),
