@@ -214,8 +214,9 @@ def test_the_interval_of_right_answers_is_wilsons():
 
 def test_the_claim_about_maps_needs_networks_that_learnt():
     config = saliency_config("smoke")
-    for on_caption, accuracy, held in [(0.9, 0.9, False), (0.3, 0.9, True), (0.9, 0.5, None)]:
-        share = np.full((4, 4, 12), 0.3)
+    cases = (12, 0.9, 0.9, False), (96, 0.3, 0.9, True), (12, 0.3, 0.9, None), (12, 0.9, 0.5, None)
+    for count, on_caption, accuracy, held in cases:
+        share = np.full((4, 4, count), 0.3)
         share[0] = on_caption
         saliency.report(run := Run(Path(), ""), share, np.full(4, accuracy), config)
         assert [claim.held for claim in run.claims] == [held]

@@ -104,11 +104,11 @@ def claims(analysis: Analysis | None) -> list[Claim]:
     if analysis:
         share, verdicts = analysis.correct, human_study_analysis.outcomes(analysis)
         tested = len(analysis.conditions) - verdicts[None]
-        right = None if np.isnan(share.low) else bool(share.low <= 0.5)
+        right = saliency.at_chance(share.low, share.high)
         failed = tested - verdicts[1] > tested / 2 if tested else None
         measured = (
             f"{100 * share.value:.0f} % of {share.count} answers, 95 % interval {100 * share.low:.0f} to "
-            f"{100 * share.high:.0f} %; it must not lie above one half",
+            f"{100 * share.high:.0f} %; below {100 * saliency.NEARLY:.0f} % is asked for, and it fails above one half",
             f"{tested - verdicts[1]} of {tested} conditions with enough answers",
         )
     return [

@@ -9,6 +9,7 @@ from scipy import fft, stats
 
 from experiments import dry, preimages, runner
 from experiments.mahendran2015.layers import alike, recipe
+from experiments.mahendran2015.photographs import mostly
 from experiments.runner import LEVEL, Claim, Number
 from xai_jax import inversion, network, plots
 
@@ -125,12 +126,17 @@ def gaps(found, kind):
 
 
 def rank(apart: np.ndarray) -> float:
-    """Share of splits, (1 + splits, layers), that are as far apart as the first: p of a permutation test, in (0, 1].
+    """Share of splits, (1 + splits, layers), that are as far apart as the first: p of a permutation test, in (0, 1]."""
+    return float(as_far(apart).mean())
+
+
+def as_far(apart: np.ndarray) -> np.ndarray:
+    """Which splits, (1 + splits, layers), are as far apart as the first, which is one of them.
 
     Layers count alike: each difference is divided by the mean one of its layer.
     """
     score = (apart / apart.mean(0)).mean(1)
-    return float((score >= score[0]).mean())
+    return score >= score[0]
 
 
 def paired(found, kind):
@@ -178,22 +184,22 @@ def specialised(found, kinds, config):
 def arbitrary(found, kinds, config):
     """A claim of ours: without groups, halves are no streams."""
     apart = {kind: gaps(found, kind) for kind in kinds}
-    ranks = {kind: rank(each) for kind, each in apart.items()}
-    p = min(1, len(kinds) * min(ranks.values()))
+    judged = {kind: mostly(as_far(each)[1:]) for kind, each in apart.items()}
+    verdicts = [held for held, _ in judged.values()]
     tests = np.stack([paired(found, kind) for kind in kinds]) < LEVEL
     shares = [
-        f"{100 * value:.0f} % of all splits are as far apart in {kind} "
-        f"({', '.join(f'{100 * rank(a[:, None]):.0f} % in {n}' for n, a in zip(found, apart[kind].T, strict=True))})"
-        for kind, value in ranks.items()
+        f"random halves are as far apart in {kind} in {count} "
+        f"({', '.join(f'{as_far(a[:, None])[1:].sum()} in {n}' for n, a in zip(found, apart[kind].T, strict=True))})"
+        for kind, (_, count) in judged.items()
     ]
     measured = (
-        f"{' and '.join(shares)} as the first and the second half (permutation test over {config.splits} random "
-        f"splits, p = {p:.2g}). A paired t-test over images would be no proof of streams: it tells random halves apart "
+        f"{'; '.join(shares)}. A paired t-test over images would be no proof of streams: it tells random halves apart "
         f"in {100 * tests[:, 1:].mean():.0f} % of cases, and the first and the second half in {tests[:, 0].sum()} of "
         f"{tests[:, 0].size}"
     )
-    words = f"Without groups of filters, halves of a layer differ in {' and '.join(kinds)} no more than random halves."
-    held = bool(p > LEVEL) if len(kinds) / (1 + config.splits) <= LEVEL else None
+    what = " and ".join(kinds)
+    words = f"Without groups of filters, most random halves differ in {what} as much as the first and the second half."
+    held = False if False in verdicts else None if None in verdicts else True
     return Claim(words, "control for Fig. 10, not in the paper", held, measured)
 
 
@@ -216,7 +222,8 @@ EXPERIMENT = runner.Experiment(
         "dropped: it was itself mostly noise in the upper layer.) Any two sets of channels differ a little, and many "
         "in the same way for all images, so the halves are also compared with random halves; that control and the "
         "measures are ours. The small network of the default has no groups and sees no colours: there the halves are "
-        "arbitrary, and the figure shows what to expect of any half."
+        "arbitrary, and the figure shows what to expect of any half. (That they differ no more than random ones was "
+        "called held at first if they did not surely differ more; since then most random ones must differ as much.)"
     ),
     run=run,
     plan=plan,

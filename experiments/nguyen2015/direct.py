@@ -41,7 +41,8 @@ EXPERIMENT = runner.Experiment(
         "their class is judged by another network, trained by itself. Natural images are judged, too, to compare with. "
         "At first only a late layer was to compare them; a middle one was added when noise turned out to excite the "
         "late one so little that dim pictures of clothes were near. Networks that learn from the same images can be "
-        "fooled by the same ones: agreement is not always likeness."
+        "fooled by the same ones: agreement is not always likeness. Agreement that is not surely above chance was "
+        "called held at first; since then it must surely be below, and else the claim stays open."
     ),
     run=run,
     plan=plan,

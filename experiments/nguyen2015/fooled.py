@@ -10,10 +10,10 @@ from jax import Array
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import judges
+from experiments import judges, runner
 from experiments.judges import Judge
 from experiments.mahendran2015.photographs import mostly
-from experiments.runner import LEVEL, Claim, Number
+from experiments.runner import Claim, Number
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
@@ -138,12 +138,16 @@ def like_nothing(judged: Mapping[str, np.ndarray], classes: int, config: Any) ->
     ]
 
 
-def unseen(judged: Mapping[str, np.ndarray], classes: int) -> tuple[bool, str]:
-    """Whether agreement is not above chance, by a binomial test; and how this is said."""
+def unseen(judged: Mapping[str, np.ndarray], classes: int) -> tuple[bool | None, str]:
+    """Whether agreement is not above chance, by binomial tests, None where these cannot tell; and how this is said."""
     agrees, known = judged["agrees"], 100 * judged["known"].mean()
-    p = stats.binomtest(int(agrees.sum()), len(agrees), 1 / classes, alternative="greater").pvalue
-    test = f"binomial test against 1 in {classes}: p = {p:.2g}"
-    return bool(p >= LEVEL), f"agrees on {agrees.sum()} of {len(agrees)}, on {known:.0f} % of natural images; {test}"
+    more, less = (
+        stats.binomtest(int(agrees.sum()), len(agrees), 1 / classes, alternative=side).pvalue
+        for side in ("greater", "less")
+    )
+    test = f"binomial test against 1 in {classes}: p = {more:.2g} for more, {less:.2g} for fewer"
+    words = f"agrees on {agrees.sum()} of {len(agrees)}, on {known:.0f} % of natural images; {test}"
+    return runner.told(less, more), words
 
 
 def far(judged: Mapping[str, np.ndarray]) -> tuple[bool | None, str]:
