@@ -249,9 +249,10 @@ def _finished(workdir, described):
     differ = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)
     ]
+    what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
     raise UserError(
         f"Expected an empty working directory or one of this configuration, {workdir} has another "
-        f"({'; '.join(differ)}). Choose another --workdir, or --overwrite to start anew."
+        f"({what}). Choose another --workdir, or --overwrite to start anew."
     )
 
 

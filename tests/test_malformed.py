@@ -226,6 +226,14 @@ def hunt(name, place, count):
     each()
 
 
+def test_half_characters_in_keys_and_values_are_named_in_words(tmp_path):
+    reader, odd = READERS["training.json"], b'{"\\ud800network": "\\udc00"}'
+    reader.write(tmp_path)
+    check(reader, tmp_path, odd)
+    with pytest.raises(reader.errors, match=r"\\ud800network: \\udc00 there"):
+        reader.read(tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def _quiet(caplog):
     """Pillow warns of what it finds odd in files that it reads all the same."""

@@ -113,9 +113,10 @@ def agree(workdir: Path, described: Mapping[str, Any]) -> None:
             f"{k}: {found.get(k)} there, {wanted.get(k)} now" for k in found | wanted if found.get(k) != wanted.get(k)
         ]
         if differ:
+            what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
             raise TrainingError(
                 f"Expected an empty directory or one where the same is trained, {workdir} has something else "
-                f"({'; '.join(differ)}). Choose another directory, or remove this one."
+                f"({what}). Choose another directory, or remove this one."
             )
     elif parallel.is_first():
         with explained(workdir):
