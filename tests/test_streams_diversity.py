@@ -133,7 +133,7 @@ def measures(finer, colourful, count=10):
         (2, ["frequency"], 1, 0, [None]),
         (1, ["frequency"], 0, 0, [None, None]),
         (1, ["frequency"], 1, 0, [None, False]),
-        (1, ["frequency", "colour"], 1, 0, [None, False]),
+        (1, ["frequency", "colour"], 1, -1, [None, False]),
     ],
 )
 def test_claims_about_halves_compare_them_with_random_ones(groups, kinds, finer, colourful, held):
@@ -160,7 +160,7 @@ def test_few_splits_or_images_tell_nothing():
     config = dataclasses.replace(streams_config.get_config("default"), splits=3, groups=2)
     kinds = ["frequency", "colour"]
     assert streams.specialised(found, kinds, config).held is None
-    assert streams.arbitrary(found, ["frequency"], config).held is None
+    assert streams.arbitrary(found, kinds, config).held is None
     config = dataclasses.replace(config, splits=19, count=2)
     assert streams.specialised(measures(1, -1, 3), kinds, config).held is None
 
