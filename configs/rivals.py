@@ -1,11 +1,11 @@
-"""Forms of `xai_jax.maximisation` and their hyperparameters, by their names in figures, for configurations."""
+"""Forms of activation maximisation and their hyperparameters, by their names in figures."""
 
 import dataclasses
 
-from xai_jax import maximisation
-from xai_jax.inversion import IJCV
-from xai_jax.maximisation import Simonyan, Yosinski
-from xai_jax.octaves import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
+from xai_jax import activation_maximisation
+from xai_jax.synthesis.activation_maximisation import Simonyan, Yosinski
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ class Rivals:
         ),
         30,
     )
-    Fourier: maximisation.Fourier = maximisation.Fourier(
+    Fourier: activation_maximisation.Fourier = activation_maximisation.Fourier(
         0.01, 200, jitter=5
     )  # rates of 0.005 to 0.05, jitter of 3 to 7
 
@@ -46,7 +46,7 @@ SMOKE = Rivals(
     IJCV(variation=0.01, jitter=2, steps=(20, 0)),
     MFV((Octave(10, (5.0, 1.0), (0.4, 2.0)),), 10),
     MFV((Octave(10, (11.0, 11.0), (0.05, 0.1)), Octave(10, (6.0, 1.0), (0.1, 2.0), 1.2)), 10),
-    maximisation.Fourier(steps=20, jitter=2),
+    activation_maximisation.Fourier(steps=20, jitter=2),
 )
 
 PAPERS = Rivals(
@@ -56,5 +56,5 @@ PAPERS = Rivals(
     TV_and_jitter=IJCV(jitter=8, steps=(300, 0)),  # a quarter of the stride of the last layers
     mean_image=MEAN_IMAGE,
     centre_bias=CENTRE_BIAS,
-    Fourier=maximisation.Fourier(),
+    Fourier=activation_maximisation.Fourier(),
 )

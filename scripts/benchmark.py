@@ -62,8 +62,8 @@ from benchmark_tcav import of_tcav
 from timing import AS_FAST, Goal, Missing, Result, ask_seconds, captum_process, cores, line, loop, report, take_turns
 
 from xai_jax import deconvnet, models, network, saliency, targets
-from xai_jax.files import write_atomically
-from xai_jax.network import Network
+from xai_jax.core.network import Network
+from xai_jax.io.files import write_atomically
 
 METHODS = ("gradient", "deconvnet", "guided_backprop")
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))

@@ -12,11 +12,12 @@ from benchmark_cases import CLASS, TRAINED, Case, build, forward, training, vjp
 from jax.tree_util import Partial
 from timing import AS_FAST, Goal, Result, loop, take_turns
 
-from xai_jax import fooling, generator, inversion, maximisation, network, responses, saliency, targets, train
-from xai_jax.cppn import CPPN
-from xai_jax.fooling import Direct
-from xai_jax.generator import Players
-from xai_jax.models import deepsim
+from xai_jax import activation_cache, activation_maximisation, fooling, inversion, network, saliency, targets
+from xai_jax.architectures.deepsim import Discriminator, Generator
+from xai_jax.synthesis.cppn import CPPN
+from xai_jax.synthesis.fooling import Direct
+from xai_jax.training import deepsim, supervised
+from xai_jax.training.deepsim import Players
 
 LAYER = "pool2"
 POPULATION = 200
@@ -40,7 +41,11 @@ def of_maximisation(given, _: dict, case: Case = TRAINED, steps: int = 50) -> It
     net, x, _ = build(case._replace(batch=case.classes))
     slope, target = jnp.eye(case.classes), targets.logit(np.arange(case.classes))
     bare = functools.partial(repeated, lambda: vjp(net, x, slope), steps)
-    forms = (maximisation.Simonyan(steps=steps), maximisation.Yosinski(steps=steps), maximisation.Fourier(steps=steps))
+    forms = (
+        activation_maximisation.Simonyan(steps=steps),
+        activation_maximisation.Yosinski(steps=steps),
+        activation_maximisation.Fourier(steps=steps),
+    )
     for form in forms:
         climb = functools.partial(maximised, form, net, target, x)
         name = f"bare maximisation {type(form).__name__}, {steps} steps {case.side} px"
@@ -48,7 +53,7 @@ def of_maximisation(given, _: dict, case: Case = TRAINED, steps: int = 50) -> It
 
 
 def maximised(form: Any, net: network.Network, target: targets.Target, x: jax.Array) -> Any:
-    return maximisation.maximise(net, target, x, jax.random.key(0), form, -3.0, 3.0)
+    return activation_maximisation.maximise(net, target, x, jax.random.key(0), form, -3.0, 3.0)
 
 
 def of_fooling(given, _: dict, case: Case = TRAINED, generations: int = 10) -> Iterator[Result]:
@@ -68,13 +73,13 @@ def evolved(net: network.Network, encoding: fooling.Encoding, generations: int) 
 
 def of_responses(given, _: dict, case: Case = TRAINED, batches: int = 4) -> Iterator[Result]:
     """What TCAV computes for images: activations and gradients of one layer, written to disk."""
-    net, one, _ = build(case._replace(batch=responses.BATCH))
+    net, one, _ = build(case._replace(batch=activation_cache.BATCH))
     x = np.random.default_rng(0).normal(size=(batches * len(one), *one.shape[1:])).astype(np.float32)
     slope, target = jax.nn.one_hot(np.full(len(one), CLASS), case.classes), targets.logit(CLASS)
     passes = {"activations": lambda: forward(net, one), "gradients": lambda: vjp(net, one, slope)}
     for name, bare in passes.items():
         more = (target,) if name == "gradients" else ()
-        answers = functools.partial(kept_nowhere, getattr(responses, name), net, x, more)
+        answers = functools.partial(kept_nowhere, getattr(activation_cache, name), net, x, more)
         bare, other = functools.partial(repeated, bare, batches), f"bare {'vjp' if more else 'forward'}"
         yield beside(given, f"bare responses: {name} of {LAYER} {case.side} px", answers, bare, other)
 
@@ -85,7 +90,7 @@ def kept_nowhere(function: Callable, net: network.Network, x: np.ndarray, more: 
 
 
 def of_generator(given, _: dict, case: Case = TRAINED, batch: int = 32) -> Iterator[Result]:
-    """A step of training both players, as `generator.fit` makes them."""
+    """A step of training both players, as `deepsim.fit` makes them."""
     x = build(case := case._replace(batch=batch))[1]
     players, functions = players_of(case)
     state = begun(players, functions, x)
@@ -98,9 +103,9 @@ def of_generator(given, _: dict, case: Case = TRAINED, batch: int = 32) -> Itera
 def players_of(case: Case) -> tuple[Players, tuple]:
     """The players of "fashion_fc6", and what codes and features they are trained by."""
     players = Players(
-        deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1),
-        deepsim.Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),
-        generator.Recipe(batch=case.batch),
+        Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1),
+        Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),
+        deepsim.Recipe(batch=case.batch),
     )
     net = build(case)[0]
     return players, (network.features(net, "relu6"), inversion.of_layer(net, LAYER, (255.0,)), Partial(_pixels))
@@ -115,16 +120,14 @@ def stepping(players: Players, functions: tuple, x: jax.Array) -> Callable[[], A
 
     def step():
         nonlocal state
-        state, terms, _ = generator.step(players, functions, state, x, np.uint32(0))
+        state, terms, _ = deepsim.step(players, functions, state, x, np.uint32(0))
         return terms
 
     return step
 
 
-def begun(players: Players, functions: tuple, x: jax.Array) -> generator.State:
-    return jax.jit(generator.initial, static_argnums=0)(
-        players, jax.random.split(jax.random.key(0)), functions[0](x), x
-    )
+def begun(players: Players, functions: tuple, x: jax.Array) -> deepsim.State:
+    return jax.jit(deepsim.initial, static_argnums=0)(players, jax.random.split(jax.random.key(0)), functions[0](x), x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -145,7 +148,7 @@ def passes_of_players(players: Players, functions: tuple, params: tuple, x: jax.
 def of_training(given, _: dict, case: Case = TRAINED) -> Iterator[Result]:
     """A step of training beside gradients of as many images at a time, without dropout, loss and update."""
     net, x, _ = build(case)
-    shares = case.batch // train.share_size(case.batch)
+    shares = case.batch // supervised.share_size(case.batch)
     parts = np.split(np.asarray(x), shares)
     step = training(case, net, x, np.arange(case.batch, dtype=np.int32) % case.classes)
     bare = functools.partial(of_weights, case.module, net.args[0])

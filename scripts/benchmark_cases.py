@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from xai_jax import parallel, sgd, train
-from xai_jax.models import vgg, weights
-from xai_jax.network import Network
-from xai_jax.sgd import Recipe
+from xai_jax.architectures import vgg
+from xai_jax.core.network import Network
+from xai_jax.training import parallel, sgd, supervised
+from xai_jax.training.sgd import Recipe
+from xai_jax.weights import safetensors_file
 
 CLASS = 3
 RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
@@ -45,7 +46,7 @@ def build(case: Case) -> tuple[Network, jax.Array, dict[str, np.ndarray]]:
     state = random_state(case)
     x = jax.random.normal(jax.random.key(0), (case.batch, case.side, case.side, case.channels))
     expected = jax.eval_shape(case.module.init, jax.random.key(0), x)
-    return Partial(case.module.apply, weights.fit(vgg.from_torch(state), expected)), x, state
+    return Partial(case.module.apply, safetensors_file.fit(vgg.from_torch(state), expected)), x, state
 
 
 def random_state(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
@@ -77,8 +78,8 @@ def forward(net, x):
 
 
 def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Callable[[], Any]:
-    """One step after the other, as `train.fit` makes them."""
-    shares = case.batch // train.share_size(case.batch)
+    """One step after the other, as `supervised.fit` makes them."""
+    shares = case.batch // supervised.share_size(case.batch)
     setting = sgd.Setting(case.module, RECIPE, case.batch, shares)
     parts = list(zip(np.split(np.asarray(x), shares), np.split(labels, shares), strict=True))
     parts = [(parallel.split(images), parallel.split(part)) for images, part in parts]

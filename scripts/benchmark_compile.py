@@ -19,8 +19,8 @@ from benchmark_cases import CLASS, TRAINED, build, training
 from benchmark_optimising import inverting, maximising
 from timing import Goal, Result, loop
 
-from xai_jax import deconvnet, maximisation, responses, saliency, targets
-from xai_jax.fooling import Direct
+from xai_jax import activation_cache, activation_maximisation, deconvnet, saliency, targets
+from xai_jax.synthesis.fooling import Direct
 
 CASE = TRAINED._replace(batch=32)
 STEPS = 2
@@ -55,9 +55,9 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "projection", lambda: deconvnet.project(net, x, targets.neuron("relu3_1", 0, (2, 2)))
     yield "inversion", inverting(CASE, STEPS)
     yield "dgn", maximising(CASE._replace(batch=CASE.classes), STEPS)
-    yield "maximisation", lambda: maximised(maximisation.Yosinski(steps=STEPS), net, logit, x)
+    yield "maximisation", lambda: maximised(activation_maximisation.Yosinski(steps=STEPS), net, logit, x)
     yield "fooling", lambda: evolved(net, Direct(x.shape[1:]), STEPS)
-    yield "TCAV responses", lambda: kept_nowhere(responses.gradients, net, images, (logit,))
+    yield "TCAV responses", lambda: kept_nowhere(activation_cache.gradients, net, images, (logit,))
     yield "training", training(CASE, net, x, labels)
     yield "training of a generator", stepping(*players_of(CASE), x)
 

@@ -20,7 +20,7 @@ from benchmark_optimising import inverting, units
 from benchmark_tcav import Layer, activations
 from timing import Goal, Result, loop, take_turns
 
-from xai_jax import deconvnet, saliency, targets, tcav, trials
+from xai_jax import deconvnet, saliency, sampling, targets, tcav
 
 SIZES = (1, 2, 4, 8)
 LINEAR = Goal("<=", 1.1, " (exponent)")
@@ -91,7 +91,7 @@ def concepts(size: int) -> Callable[[], Any]:
 
 def runs(size: int) -> Callable[[], Any]:
     parts, slopes, _ = activations(Layer(1, 10, dimensions=4096))
-    planned = trials.plan({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
+    planned = sampling.plan({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
     return lambda: tcav.of_activations(parts, [slopes], planned)
 
 

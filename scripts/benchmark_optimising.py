@@ -12,10 +12,11 @@ from benchmark_cases import CLASS, LAYOUTS, TRAINED, Case, build, forward, vjp
 from jax.tree_util import Partial
 from timing import AS_FAST, Goal, Result, ask_seconds, captum_process, cores, loop, take_turns
 
-from xai_jax import dgn, inversion, network, optimize, targets
-from xai_jax.dgn import DGN
-from xai_jax.inversion import CVPR
-from xai_jax.models import deepsim, weights
+from xai_jax import dgn_am, inversion, network, optimize, targets
+from xai_jax.architectures import deepsim
+from xai_jax.synthesis.dgn_am import DGN
+from xai_jax.synthesis.inversion import CVPR
+from xai_jax.weights import safetensors_file
 
 TOLERANCE = 1e-4
 FACTOR = 0.1  # of the paper's first rate, at which networks of random weights diverge
@@ -112,7 +113,7 @@ def maximising(case: Case, steps: int) -> Callable[[], optimize.Result]:
     net, _, _ = build(case)
     codes, upper = codes_of(case.batch)
     form, target = DGN(*RATES, steps), targets.logit(np.arange(case.batch))
-    return lambda: dgn.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
+    return lambda: dgn_am.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
 
 
 def against_bare_generator(given, case: Case, steps: int) -> Result:
@@ -145,7 +146,7 @@ def units(case: Case, steps: int, layer: str, picked: np.ndarray) -> Callable[[]
     net, _, _ = build(case)
     codes, upper = codes_of(len(picked))
     target, form = targets.neuron(layer, picked), DGN(*RATES, steps)
-    return lambda: dgn.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
+    return lambda: dgn_am.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
 
 
 @functools.cache
@@ -153,13 +154,13 @@ def generate(case: Case) -> Partial:
     """The generator with random weights, of the network's input."""
     code = jax.ShapeDtypeStruct((1, *codes_of(1)[0].shape[1:]), np.float32)
     expected = jax.eval_shape(GENERATOR.init, jax.random.key(0), code)
-    variables = weights.fit(deepsim.from_published(generator_state(), GENERATOR.start), expected)
-    return dgn.of_generator(Partial(GENERATOR.apply, variables), (case.side, case.side), *PIXELS)
+    variables = safetensors_file.fit(deepsim.from_published(generator_state(), GENERATOR.start), expected)
+    return dgn_am.of_generator(Partial(GENERATOR.apply, variables), (case.side, case.side), *PIXELS)
 
 
 def codes_of(count: int) -> tuple[jax.Array, jax.Array]:
     """Codes to start from and what bounds them."""
-    return dgn.noise(jax.random.key(1), (count, TRAINED.hidden)), jax.numpy.full((TRAINED.hidden,), 2.0)
+    return dgn_am.noise(jax.random.key(1), (count, TRAINED.hidden)), jax.numpy.full((TRAINED.hidden,), 2.0)
 
 
 def generator_state(seed: int = 0) -> dict[str, np.ndarray]:

@@ -18,8 +18,8 @@ import numpy as np
 from sklearn.base import clone
 from timing import Goal, Result, ask_seconds, captum_process, cores, loop, take_turns
 
-from xai_jax import cav, tcav, trials
-from xai_jax.trials import Trial
+from xai_jax import cav, sampling, tcav
+from xai_jax.concepts.sampling import Trial
 
 TOLERANCE = 1e-4
 
@@ -82,7 +82,7 @@ def held(layer: Layer) -> int:
 def many_runs(given, layer: Layer) -> Result:
     """One concept against `runs` sets drawn from 1000 random images, without controls."""
     parts, slopes, _ = activations(layer._replace(concepts=1, sets=10))
-    planned = trials.plan({"concept": layer.images}, 10 * layer.images, layer.runs, 0)
+    planned = sampling.plan({"concept": layer.images}, 10 * layer.images, layer.runs, 0)
     sides = [loop(lambda: tcav.of_activations(parts, [slopes], planned))]
     (ours,), busy = take_turns(sides, min(3, given.repeats))
     name = f"tcav {layer.runs} runs of one concept"

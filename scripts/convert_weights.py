@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from xai_jax import models
-from xai_jax.models import weights
+from xai_jax.weights import safetensors_file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("destination", help="the safetensors file to write")
     given = parser.parse_args(arguments)
     try:
-        arrays = weights.flatten(models.read_variables(given.name, given.source))
-        weights.write(given.destination, arrays, {"network": given.name})
+        arrays = safetensors_file.flatten(models.read_variables(given.name, given.source))
+        safetensors_file.write(given.destination, arrays, {"network": given.name})
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

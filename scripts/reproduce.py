@@ -78,7 +78,7 @@ def finished(experiments: list[Experiment], tier: str, results: str, root: Path)
     No names where that process fails: each experiment then finds out for itself.
     """
     names = [experiment.name for experiment in experiments]
-    asked = [sys.executable, "-m", "experiments.finished", results, tier, *names]
+    asked = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
     done = subprocess.run(asked, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return set(done.stdout.split()) if done.returncode == 0 else set()
 

@@ -9,7 +9,7 @@ smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, wit
 
 import dataclasses
 
-from xai_jax.maximisation import Fourier
+from xai_jax.synthesis.activation_maximisation import Fourier
 
 
 @dataclasses.dataclass

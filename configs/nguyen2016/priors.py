@@ -11,7 +11,7 @@ that judges, and ImageNet prepared by TFDS.
 import dataclasses
 
 from configs.rivals import PAPERS, SMOKE, Rivals
-from xai_jax.dgn import DGN
+from xai_jax.synthesis.dgn_am import DGN
 
 
 @dataclasses.dataclass

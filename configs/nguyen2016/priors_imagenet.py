@@ -10,10 +10,10 @@ GoogLeNet that judges, and ImageNet prepared by TFDS.
 import dataclasses
 
 from configs.rivals import PAPERS, SMOKE, Rivals
-from xai_jax import maximisation
-from xai_jax.inversion import IJCV
-from xai_jax.maximisation import Simonyan, Yosinski
-from xai_jax.octaves import MFV, Octave
+from xai_jax import activation_maximisation
+from xai_jax.synthesis.activation_maximisation import Simonyan, Yosinski
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import MFV, Octave
 
 # Of 224x224 pixels, in fewer steps than the papers'. Of a few settings of each, those were taken with which the
 # explained network was about sure and the judge saw most, on three of the classes from other starts.
@@ -33,7 +33,7 @@ BRIEF = Rivals(
         ),
         10,
     ),
-    maximisation.Fourier(0.02, 120),
+    activation_maximisation.Fourier(0.02, 120),
 )
 
 

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from experiments import dry, preimages
-from experiments.explorer import views
+from experiments.explorer import unit_panels
+from experiments.lib import dry_run, preimages
 from experiments.nguyen2016 import hidden
-from xai_jax import deconvnet, dgn, models, network, saliency, targets
+from xai_jax import deconvnet, dgn_am, models, network, saliency, targets
 from xai_jax.models import generators
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Two passes over the data, and for each layer projections, and steps of pre-images and preferred inputs."""
     steps = []
-    for name, layers in views.networks(config).items():
+    for name, layers in unit_panels.networks(config).items():
         module, variables, shape = models.abstract(name)
         x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
         search = partial(activations, module, layers)
-        steps.append(dry.Step(f"{name}: search", search, (variables, x), 2 * -(-config.images // config.batch)))
+        steps.append(dry_run.Step(f"{name}: search", search, (variables, x), 2 * -(-config.images // config.batch)))
         for layer in layers:
             steps += of_layer(config, name, layer, variables, x)
     return steps
@@ -41,9 +41,9 @@ def of_layer(config, name, layer, variables, x):
     codes = jax.ShapeDtypeStruct((some, *code), jnp.float32)
     slope = partial(excitement, generator, module, targets.neuron(layer, 0, at), x.shape[1:3])
     return [
-        dry.Step(f"{name}/{layer}: projections", down, (variables, x), -(-count * config.k // config.batch)),
+        dry_run.Step(f"{name}/{layer}: projections", down, (variables, x), -(-count * config.k // config.batch)),
         *(step._replace(name=f"{name}/{layer}: pre-images") for step in inversions),
-        dry.Step(f"{name}/{layer}: preferred", slope, (variables, weights, codes), chunks * config.steps),
+        dry_run.Step(f"{name}/{layer}: preferred", slope, (variables, weights, codes), chunks * config.steps),
     ]
 
 
@@ -57,7 +57,7 @@ def excitement(generator, module, target, side, variables, weights, codes):
     """The gradient of a target by the codes of the generator's images."""
 
     def excited(codes):
-        images = dgn.of_generator(Partial(generator.apply, weights), side)(codes)
+        images = dgn_am.of_generator(Partial(generator.apply, weights), side)(codes)
         return targets.evaluate(Partial(module.apply, variables), images, target)[0].sum()
 
     return jax.grad(excited)(codes)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.explorer.views import Units
-from experiments.runner import Run
+from experiments.explorer.unit_panels import Units
+from experiments.lib.runner import Run
 
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 FOLDER, INDEX = "sheets", "units.json"

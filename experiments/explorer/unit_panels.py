@@ -12,19 +12,18 @@ from jax.tree_util import Partial
 from PIL import Image
 from scipy import stats
 
-from experiments import preimages
-from experiments.nguyen2016 import codes
-from experiments.runner import LEVEL
+from experiments.lib import generator_codes, preimages
+from experiments.lib.runner import LEVEL
 from experiments.zeiler2014 import features
-from xai_jax import deconvnet, dgn, inversion, network, plots, saliency, targets
+from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
 from xai_jax.data import textures
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
-from xai_jax.dgn import DGN
-from xai_jax.inversion import IJCV
 from xai_jax.models import LoadedModel
 from xai_jax.models.generators import LoadedGenerator
-from xai_jax.receptive_field import ReceptiveField
+from xai_jax.synthesis.dgn_am import DGN
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.units.receptive_field import ReceptiveField
 
 
 class Units(NamedTuple):
@@ -121,11 +120,11 @@ def _own(represent, channels, x):
 
 def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, config: Any) -> dict[str, np.ndarray]:
     """Pictures (n, H, W, C) of the generator that excite each unit, and how far, "activation" (n,)."""
-    bounded = generator._replace(generate=dgn.within(generator.generate, *codes.limits(model)))
-    starts = codes.noise(generator, len(some.channels), config.seed)
+    bounded = generator._replace(generate=dgn_am.within(generator.generate, *generator_codes.limits(model)))
+    starts = generator_codes.noise(generator, len(some.channels), config.seed)
     target = targets.neuron(some.layer, some.channels, some.at)
     form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
-    images = codes.preferred(bounded, model, target, starts, form, config.chunk)["images"]
+    images = generator_codes.preferred(bounded, model, target, starts, form, config.chunk)["images"]
     return {"preferred": pixels(model, images), "activation": targets.evaluate(model.net, images, target)[0]}
 
 

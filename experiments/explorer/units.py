@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import runner
-from experiments.explorer import sheets, views
-from experiments.explorer.costs import plan
+from experiments.explorer import sprites, unit_panels
+from experiments.explorer.plans import plan
+from experiments.lib import runner
+from experiments.lib.runner import Claim, Number
 from experiments.nguyen2016 import hidden
-from experiments.runner import Claim, Number
 from experiments.zeiler2014 import features
 from xai_jax import models, plots
 from xai_jax.data import datasets
@@ -27,24 +27,24 @@ def run(config: Any, run: runner.Run) -> None:
     """Looks at all units, layer by layer, writes their sheets and then the index, and draws some of them."""
     data, found, entries = datasets.load(config.data, config.split), {}, []
     total = sum(hidden.unit(*place.split("/", 1))[0] for place in config.layers)
-    for name, layers in views.networks(config).items():
+    for name, layers in unit_panels.networks(config).items():
         model = models.load(name, config.weights)
         own = dataclasses.replace(config, layers=layers)
         top = run.stage(f"{name}-search", partial(features.search, model, data, own, run))
-        areas = run.stage(f"{name}-concepts", partial(views.concepts, model, data, own))
-        limits = views.bounds(areas["sizes"], total * len(areas["sizes"]))  # the same for all networks
+        areas = run.stage(f"{name}-concepts", partial(unit_panels.concepts, model, data, own))
+        limits = unit_panels.bounds(areas["sizes"], total * len(areas["sizes"]))  # the same for all networks
         for layer in run.progress(layers, name):
             parts = looked_at(model, data, top, f"{name}/{layer}", config, run)
             if not parts:  # no image excites any unit
                 continue
             each = found[name, layer] = joined(parts, top, areas[layer], layer)
-            paths = sheets.write(run, f"{name}-{layer}".replace("/", "-"), parts)
-            entry = sheets.described(each, views.units(model, top, layer, each["channels"]), limits)
+            paths = sprites.write(run, f"{name}-{layer}".replace("/", "-"), parts)
+            entry = sprites.described(each, unit_panels.units(model, top, layer, each["channels"]), limits)
             entries.append({"network": name, "layer": layer, "chunk": config.chunk, "sheets": paths} | entry)
     concepts = [*data.classes, *config.textures]
     index = {"concepts": concepts, "classes": len(data.classes), "bounds": limits.tolist(), "layers": entries}
-    sheets.write_index(run, index)
-    for name in views.networks(config):
+    sprites.write_index(run, index)
+    for name in unit_panels.networks(config):
         run.figure(name, *sample(found, name, concepts, limits, config.seed))
     run.figure("measures", *measures(found, len(data.classes)))
     report(run, found, limits, len(data.classes))
@@ -57,7 +57,9 @@ def looked_at(model, data, top, place, config, run):
     return [
         run.stage(
             f"{place.replace('/', '-')}-{number}",
-            partial(one, model, data, views.units(model, top, layer, alive[first : first + config.chunk]), top, config),
+            partial(
+                one, model, data, unit_panels.units(model, top, layer, alive[first : first + config.chunk]), top, config
+            ),
         )
         for number, first in enumerate(range(0, len(alive), config.chunk))
     ]
@@ -66,10 +68,10 @@ def looked_at(model, data, top, place, config, run):
 def one(model, data, some, top, config):
     """Pictures of each kind for some units, (n, k, h, w, C) or (n, H, W, C), errors and activations reached (n,)."""
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
-    made = views.preferred(generator, model, some, config)
-    found = views.projections(model, data, some, config.batch) | views.inverted(model, data, some, config)
+    made = unit_panels.preferred(generator, model, some, config)
+    found = unit_panels.projections(model, data, some, config.batch) | unit_panels.inverted(model, data, some, config)
     found["preferred"] = made["preferred"]
-    pictures = {kind: views.smaller(found[kind], config.cell) for kind in sheets.KINDS}
+    pictures = {kind: unit_panels.smaller(found[kind], config.cell) for kind in sprites.KINDS}
     most = top[f"{some.layer} values"][some.channels, 0]
     return pictures | {"error": found["error"], "reached": made["activation"] / most}
 
@@ -92,9 +94,9 @@ def sample(found, network, concepts, limits, seed):
     rng, panels, rows, told = np.random.default_rng(seed), [], [], []
     for layer, each in ((layer, each) for (name, layer), each in found.items() if name == network):
         for n in np.sort(rng.permutation(len(each["channels"]))[:ROWS]):
-            panels.append([picture / 255 for kind in sheets.KINDS for picture in chosen(each[kind][n], COLUMNS[kind])])
+            panels.append([picture / 255 for kind in sprites.KINDS for picture in chosen(each[kind][n], COLUMNS[kind])])
             rows.append(f"{layer}, unit {each['channels'][n]}")
-            best = sheets.nearest(each["areas"][n], limits)[:1]
+            best = sprites.nearest(each["areas"][n], limits)[:1]
             told.append(f"{concepts[best[0][0]]}\n{best[0][1]:.2f}" if best else "no concept")
     titles = [f"{kind} {n + 1}" if count > 1 else kind for kind, count in COLUMNS.items() for n in range(count)]
     figure, axes = plots.grid(panels, titles, rows, 0.8)

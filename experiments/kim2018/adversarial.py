@@ -14,17 +14,16 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from experiments import dry, judges, runner
 from experiments.kim2018 import adversarial_figures, concept_images
 from experiments.kim2018.adversarial_figures import GROUPS, MADE
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
-from xai_jax import cav, models, network, responses, span, targets
-from xai_jax.cav import CAV
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim, Number
+from xai_jax import activation_cache, cav, gram, models, network, targets
+from xai_jax.concepts.cav import CAV
+from xai_jax.core.network import Network
 from xai_jax.data import datasets
 from xai_jax.data.datasets import Dataset
 from xai_jax.models import LoadedModel
-from xai_jax.network import Network
 
 FOLDS = 5
 TRIED = 2  # times as many images are changed as are shown
@@ -57,7 +56,7 @@ def one_seed(model: LoadedModel, data: Dataset, config: Any, seed: int) -> dict[
     """
     label = datasets.labeller(data)
     labels = np.array([label(index) for index in range(len(data))])
-    with responses.kept_in(None) as place:
+    with activation_cache.kept_in(None) as place:
         known, parts = directions(model, config, seed, place), []
         for k in aims(model.classes, config):
             x = groups(model, data, labels, k, config, np.random.default_rng([seed, k]))
@@ -104,12 +103,12 @@ def groups(
         model.preprocess([concept_images.square(data[int(i)][0], size) for i in part]) for part in rows
     )
     noise = model.preprocess(list(rng.integers(0, 256, (config.images, size, size, 3), np.uint8)))
-    deviation, limits = models.units(model, (0.0,))[0], codes.limits(model)
+    deviation, limits = models.units(model, (0.0,))[0], generator_codes.limits(model)
     made = [
         attacked(model.net, x, k, most / deviation, config.steps, limits)
         for x, most in ((before, config.most), (noise, 255.0))
     ]
-    adversarial, noise = (codes.pictured(model, x) for x in made)
+    adversarial, noise = (generator_codes.pictured(model, x) for x in made)
     named = np.asarray(network.call(model.net, adversarial)).argmax(1) == k
     best = np.argsort(~named, kind="stable")[: config.images]
     return jnp.stack([real, again, before[best], adversarial[best], noise])
@@ -134,13 +133,13 @@ def _moved(net, x, k, length, limits):
 def sensitivities(net: Network, known: list[CAV], x: Array, k: int, place: Path) -> np.ndarray:
     """Derivatives (N, D) of the logit of class k along each direction."""
     layers = {each.layer for each in known}
-    slopes = responses.gradients(net, sorted(layers), x, targets.logit(k), place)
+    slopes = activation_cache.gradients(net, sorted(layers), x, targets.logit(k), place)
     return np.stack([slopes[each.layer] @ each.vector for each in known], 1)
 
 
 def sureness(model: LoadedModel, x: Array, k: int) -> np.ndarray:
     """The network's probability of class k, (N,)."""
-    return np.asarray(jax.nn.softmax(judges.features(model.net, x)))[:, k]
+    return np.asarray(jax.nn.softmax(evaluation_networks.features(model.net, x)))[:, k]
 
 
 def distances(along: np.ndarray) -> np.ndarray:
@@ -163,7 +162,7 @@ def _area(first, second):
     """Cross-validated."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
     labels = np.repeat([0, 1], [len(first), len(second)])
-    with span.one_thread():
+    with gram.one_thread():
         return cross_val_score(model, np.concatenate([first, second]), labels, cv=FOLDS, scoring="roc_auc").mean()
 
 
@@ -187,13 +186,13 @@ def claims(apart: np.ndarray, told: np.ndarray) -> list[Claim]:
     found = []
     for name, words in zip(MADE, ("Adversarial images", "Images made from noise"), strict=True):
         place = GROUPS.index(name) - 1
-        held, text = codes.more(apart[:, place], apart[:, again])
+        held, text = generator_codes.more(apart[:, place], apart[:, again])
         measured = (
             f"mean difference of scores {apart[:, place].mean():.2f}, {apart[:, again].mean():.2f} of more real images"
         )
         found.append(Claim(f"{words} have other TCAV scores than real ones.", source, held, f"{measured}; {text}"))
     own = told[:, GROUPS.index(MADE[0]) - 1]
-    held, text = codes.more(own[:, 0], own[:, 1])
+    held, text = generator_codes.more(own[:, 0], own[:, 1])
     found.append(
         Claim(
             "It takes concepts to tell adversarial images: directions of random images tell them less well.",
@@ -205,10 +204,10 @@ def claims(apart: np.ndarray, told: np.ndarray) -> list[Claim]:
     return found
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """What the layers answer to concepts, the steps of attacks, and gradients of all images."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((responses.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
     classes = jax.eval_shape(module.apply, variables, x).shape[1]
     images = (len(config.targets) or classes) * len(config.seeds) * config.images
     concepts = (2 * len(config.concepts) * config.examples + config.random) * len(config.seeds)
@@ -220,10 +219,10 @@ def plan(config: Any) -> list[dry.Step]:
         net = Partial(module.apply, variables)
         return jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(0))[0].sum())(x)
 
-    batches = -(-images // responses.BATCH)
+    batches = -(-images // activation_cache.BATCH)
     return [
-        dry.Step("answers of layers", answers, (variables, x), -(-concepts // responses.BATCH)),
-        dry.Step("steps and gradients", slope, (variables, x), batches * (2 * config.steps + len(GROUPS))),
+        dry_run.Step("answers of layers", answers, (variables, x), -(-concepts // activation_cache.BATCH)),
+        dry_run.Step("steps and gradients", slope, (variables, x), batches * (2 * config.steps + len(GROUPS))),
     ]
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xai_jax import plots
-from xai_jax.concept_plots import COLOURS
+from xai_jax.plots.concepts import COLOURS
 
 GROUPS = ("real", "more real", "before the change", "adversarial", "from noise")
 MADE = GROUPS[-2:]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.kim2018 import significance
-from experiments.kim2018.significance import MEAN, SCORE
-from xai_jax import concept_tests
+from experiments.kim2018 import over_seeds
+from experiments.kim2018.over_seeds import MEAN, SCORE
+from xai_jax import significance
 
 CLOSE = 0.5  # a rank correlation that counts as a close match
 
@@ -23,8 +23,8 @@ def p_values(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     means, controls = (found[name][:, :, :, :, MEAN] for name in ("values", "controls"))
     scores = found["values"][:, :, :, :, SCORE]
-    half = significance.corrected(lambda place: concept_tests.against_value(scores[place]).p, scores.shape[:-1])
-    return {"controls": significance.p_values(means, controls), "half": half}
+    half = over_seeds.corrected(lambda place: significance.against_value(scores[place]).p, scores.shape[:-1])
+    return {"controls": over_seeds.p_values(means, controls), "half": half}
 
 
 def mean_scores(found: dict[str, np.ndarray]) -> np.ndarray:

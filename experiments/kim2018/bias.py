@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments import dry, runner
-from experiments.kim2018 import agreement, bias_figures, learners, networks, significance
-from experiments.kim2018.networks import Pictures
-from experiments.kim2018.significance import MEAN, SCORE
-from experiments.runner import Claim, Number
+from experiments.kim2018 import agreement, bias_figures, caption_networks, over_seeds, small_networks
+from experiments.kim2018.caption_networks import Pictures
+from experiments.kim2018.over_seeds import MEAN, SCORE
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import targets, tcav
+from xai_jax.core.network import Network
 from xai_jax.data import planted
 from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.network import Network
 
 LEARNT = 0.6  # least accuracy on images such as a network learnt from, for its scores to say anything; chance is 1/3
 MISTAKES = 0.05  # share of attributes without association that may be significant
@@ -21,10 +21,10 @@ MISTAKES = 0.05  # share of attributes without association that may be significa
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains a network for each share and seed, pastes attributes on and takes them off, and asks TCAV of them."""
-    shown = networks.pictures(config)
+    shown = caption_networks.pictures(config)
     found = [run.stage(f"seed-{seed}", partial(one_seed, shown, config, run, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    signs = significance.signs(joined["values"][:, :, MEAN], joined["controls"][:, :, MEAN])
+    signs = over_seeds.signs(joined["values"][:, :, MEAN], joined["controls"][:, :, MEAN])
     run.figure("strengths", *bias_figures.strengths(joined, signs, config))
     run.figure("truth", *bias_figures.truth(joined, signs, config))
     run.figure("examples", *bias_figures.examples(example_rows(shown, config), config))
@@ -67,7 +67,7 @@ def trained(pictures: Dataset, share: float, config: Any, run: runner.Run, seed:
     """The network that learns from images with this bias. All see the same pictures in the same order."""
     data = drawn(pictures, chances(share, config), config, 2 * seed)
     place = run.workdir / "training" / f"share-{100 * share:.0f}-{seed}"
-    return learners.trained(data, config, place, seed)
+    return small_networks.trained(data, config, place, seed)
 
 
 def drawn(pictures: Dataset, likely: planted.Chances, config: Any, seed: int) -> InMemory:
@@ -95,20 +95,25 @@ def behaviour(net: Network, pictures: Dataset, usual: InMemory, config: Any, see
     classes, effect, right = len(config.classes), [], []
     for name in attributes(config):
         both = [drawn(pictures, {name: (float(on),) * classes}, config, 2 * seed + 1) for on in (True, False)]
-        with_it, without = (learners.probabilities(net, each.images) for each in both)
+        with_it, without = (small_networks.probabilities(net, each.images) for each in both)
         effect.append((with_it - without).mean(0))
         right.append(
             [(each.argmax(1) == data.labels).mean() for each, data in zip((with_it, without), both, strict=True)]
         )
-    usually = (learners.probabilities(net, usual.images).argmax(1) == usual.labels).mean()
+    usually = (small_networks.probabilities(net, usual.images).argmax(1) == usual.labels).mean()
     return {"effect": np.stack(effect, 1), "right": np.array(right), "usually": usually}
 
 
 def explained(net: Network, usual: InMemory, sets: tuple, config: Any, seed: int) -> dict[str, np.ndarray]:
     """TCAV, at test images with attributes as frequent as in those that the network learnt from."""
-    concepts, random = {name: learners.inputs(images) for name, images in sets[0].items()}, learners.inputs(sets[1])
+    concepts, random = (
+        {name: small_networks.inputs(images) for name, images in sets[0].items()},
+        small_networks.inputs(sets[1]),
+    )
     own = [usual.images[usual.labels == label][: config.explained] for label in range(len(config.classes))]
-    classes = {name: (targets.logit(label), learners.inputs(own[label])) for label, name in enumerate(config.classes)}
+    classes = {
+        name: (targets.logit(label), small_networks.inputs(own[label])) for label, name in enumerate(config.classes)
+    }
     scores = tcav.measure(
         net, config.layers, concepts, random, classes, runs=config.runs, controls=config.controls, seed=seed
     )
@@ -221,10 +226,10 @@ def _match(words, name, matches, tells):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and tests of all networks, and the answers of layers."""
     asked = (config.controls + 4) * config.examples + len(config.classes) * config.explained + 5 * config.checked
-    return learners.plan(config, len(config.classes), config.side, len(config.shares) * len(config.seeds), asked)
+    return small_networks.plan(config, len(config.classes), config.side, len(config.shares) * len(config.seeds), asked)
 
 
 EXPERIMENT = runner.Experiment(

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.kim2018 import significance
-from experiments.kim2018.significance import SCORE
+from experiments.kim2018 import over_seeds
+from experiments.kim2018.over_seeds import SCORE
 from xai_jax import plots
-from xai_jax.concept_plots import COLOURS
+from xai_jax.plots.concepts import COLOURS
 
 COLUMNS = 9  # example images
 MARKS = "os^"  # classes
@@ -19,7 +19,7 @@ MARKS = "os^"  # classes
 def strengths(found: dict[str, np.ndarray], signs: np.ndarray, config: Any) -> tuple[Figure, str, str]:
     """Scores of both attributes against the planted share; below, what pasting does. A column for each class."""
     at = config.layers.index(config.shown)
-    scores, sure = found["values"][:, :, SCORE, at].mean(-1), significance.in_every_seed(signs[:, :, at])
+    scores, sure = found["values"][:, :, SCORE, at].mean(-1), over_seeds.in_every_seed(signs[:, :, at])
     figure = Figure(figsize=(2.6 * len(config.classes) + 1.2, 4.6), layout="constrained")
     axes = figure.subplots(2, len(config.classes), sharex=True, sharey="row")
     for label, (above, below) in enumerate(axes.T):

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.kim2018 import agreement, networks
+from experiments.kim2018 import agreement, caption_networks
 from xai_jax import plots
-from xai_jax.concept_plots import COLOURS, PALE
-from xai_jax.concept_tests import LEVEL
+from xai_jax.concepts.significance import LEVEL
+from xai_jax.plots.concepts import COLOURS, PALE
 
 COLUMNS = 9  # example images
 NAMES = ("image", "caption")
@@ -23,7 +23,7 @@ def scores(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: 
     values, sure = agreement.mean_scores(found)[..., at], (tested["controls"][..., at] <= LEVEL).all(0)
     figure = Figure(figsize=(3.3 * len(config.words) + 0.6, 4.6), layout="constrained")
     axes = figure.subplots(2, len(config.words), sharex=True, sharey="row", height_ratios=(3, 2))
-    names = [name.replace("noise ", "") for name in networks.noises(config)]
+    names = [name.replace("noise ", "") for name in caption_networks.noises(config)]
     for label, (above, below) in enumerate(axes.T):
         for number in range(len(names)):
             for place in range(len(NAMES)):
@@ -71,7 +71,7 @@ def _frame(axis, chance):
 
 def layers(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
     """A panel for each class and network: both concepts' scores over the layers."""
-    values, names = agreement.mean_scores(found), list(networks.noises(config))
+    values, names = agreement.mean_scores(found), list(caption_networks.noises(config))
     sure = (tested["controls"] <= LEVEL).all(0)
     figure = Figure(figsize=(2.4 * len(names) + 0.8, 1.7 * len(config.words) + 0.8), layout="constrained")
     axes = figure.subplots(len(config.words), len(names), sharex=True, sharey=True)
@@ -106,7 +106,7 @@ def _curve(axis, values, sure, place):
 
 def truth(found: dict[str, np.ndarray], config: Any) -> tuple[Figure, str, str]:
     """The image's lead over the caption against the truth, a dot for each class and network: by scores, by slopes."""
-    at, names = config.layers.index(config.shown), list(networks.noises(config))
+    at, names = config.layers.index(config.shown), list(caption_networks.noises(config))
     figure = Figure(figsize=(3.2 * len(config.seeds) + 1.8, 6.0), layout="constrained")
     axes = figure.subplots(2, len(config.seeds), squeeze=False, sharey="row")
     rows = (

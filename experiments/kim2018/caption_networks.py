@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import classifiers, dry, runner
-from experiments.kim2018 import learners
+from experiments.kim2018 import small_networks
+from experiments.lib import dry_run, runner, training_task
+from xai_jax.core.network import Network
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.files import cache
-from xai_jax.network import Network
+from xai_jax.io.files import cache
 
 
 class Pictures(NamedTuple):
@@ -28,7 +28,7 @@ class Pictures(NamedTuple):
 def pictures(config: Any) -> Pictures:
     """The pictures that `config`, a `configs.captioned.Networks`, names."""
     both = (datasets.only(datasets.load(config.data, split), config.classes) for split in datasets.SPLITS[config.data])
-    return Pictures(*map(classifiers.first, both, (config.images, config.checked)))
+    return Pictures(*map(training_task.first, both, (config.images, config.checked)))
 
 
 def noises(config: Any) -> dict[str, float | None]:
@@ -48,14 +48,14 @@ def trained(shown: Pictures, config: Any, seed: int, run: runner.Run) -> dict[st
     for name, noise in run.progress(noises(config).items(), "networks"):
         data = captioned(shown.training, noise, config, 2 * seed)
         place = home / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
-        nets[name] = learners.trained(data, config, place, seed)
+        nets[name] = small_networks.trained(data, config, place, seed)
     return nets
 
 
 def folder(config: Any) -> Path:
     """Where networks of this configuration are trained and kept, beside those of `xai_jax.models`."""
     shown = config.data, config.classes, config.words, config.canvas, config.images
-    described = repr((*map(str, shown), module(config), learners.recipe(config)))
+    described = repr((*map(str, shown), module(config), small_networks.recipe(config)))
     return cache(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
 
 
@@ -66,15 +66,15 @@ def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) ->
 
 def answers(net: Network, images: np.ndarray) -> np.ndarray:
     """The class (N,) that the network names for each of (N, H, W, 3) uint8."""
-    return np.concatenate([np.asarray(part).argmax(1) for part in learners.logits(net, images)])
+    return np.concatenate([np.asarray(part).argmax(1) for part in small_networks.logits(net, images)])
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and tests of all networks of one seed."""
     canvas, count = Canvas(*config.canvas), len(noises(config))
-    steps = classifiers.plan("the networks", module(config), learners.recipe(config), config, canvas.shape, 1)
+    steps = training_task.plan("the networks", module(config), small_networks.recipe(config), config, canvas.shape, 1)
     return [step._replace(repeats=step.repeats * count) for step in steps]
 
 
 def module(config):
-    return learners.of_size(config, len(config.classes))
+    return small_networks.of_size(config, len(config.classes))

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import dry, runner
-from experiments.kim2018 import agreement, caption_figures, learners, networks
+from experiments.kim2018 import agreement, caption_figures, caption_networks, small_networks
 from experiments.kim2018.agreement import CLOSE, correlations, lead, mean_scores, right
-from experiments.kim2018.networks import Pictures
-from experiments.kim2018.significance import MEAN, SCORE
-from experiments.runner import Claim, Number
-from xai_jax import concept_tests, targets, tcav
+from experiments.kim2018.caption_networks import Pictures
+from experiments.kim2018.over_seeds import MEAN, SCORE
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
+from xai_jax import significance, targets, tcav
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 
@@ -31,7 +31,7 @@ class Sets(NamedTuple):
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains four networks for each seed, counts how often they are right, and asks TCAV what they rely on."""
-    shown = networks.pictures(config)
+    shown = caption_networks.pictures(config)
     found = [run.stage(f"seed-{seed}", partial(one_seed, shown, config, run, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
     tested = agreement.p_values(joined)
@@ -48,14 +48,14 @@ def one_seed(shown: Pictures, config: Any, run: runner.Run, seed: int) -> dict[s
 
     `values` (4, K, 2, statistics, layers, runs), `controls` (..., layers, sets, runs), CAVs' `accuracy` (..., layers).
     """
-    nets = networks.trained(shown, config, seed, run)
+    nets = caption_networks.trained(shown, config, seed, run)
     sets = [concept_sets(shown.training, label, config, seed) for label in range(len(config.classes))]
     parts = [of_network(net, noise, shown, sets, config, seed) for net, noise in _beside(nets, config, run)]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _beside(nets, config, run):
-    pairs = list(zip(nets.values(), networks.noises(config).values(), strict=True))
+    pairs = list(zip(nets.values(), caption_networks.noises(config).values(), strict=True))
     return run.progress(pairs, "TCAV")
 
 
@@ -82,13 +82,14 @@ def concept_sets(pictures: Any, label: int, config: Any, seed: int) -> list[Sets
 
 def of_network(net, noise, shown, sets, config, seed):
     """The numbers of one network."""
-    bare, usual = (networks.test_images(shown, kind, config, seed) for kind in (None, noise))
+    bare, usual = (caption_networks.test_images(shown, kind, config, seed) for kind in (None, noise))
     named = [
-        learners.named(networks.answers(net, data.images), data.labels, len(config.classes)) for data in (bare, usual)
+        small_networks.named(caption_networks.answers(net, data.images), data.labels, len(config.classes))
+        for data in (bare, usual)
     ]
     found = []
     for label, pairs in enumerate(sets):
-        images = learners.inputs(usual.images[usual.labels == label][: config.explained])
+        images = small_networks.inputs(usual.images[usual.labels == label][: config.explained])
         found += [_measure(net, pair, images, label, config, seed) for pair in pairs]
     shape = len(sets), len(CONCEPTS)
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
@@ -96,7 +97,7 @@ def of_network(net, noise, shown, sets, config, seed):
 
 
 def _measure(net, pair, images, label, config, seed):
-    concept, random = (learners.inputs(each) for each in pair)
+    concept, random = (small_networks.inputs(each) for each in pair)
     scores = tcav.measure(
         net,
         config.layers,
@@ -117,7 +118,7 @@ def _measure(net, pair, images, label, config, seed):
 def table(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: Any) -> bytes:
     """All scores of all seeds as CSV: means over runs, and p after correction (see `agreement.p_values`)."""
     means = found["values"].mean(-1)
-    axes = config.seeds, list(networks.noises(config)), config.words, CONCEPTS, config.layers
+    axes = config.seeds, list(caption_networks.noises(config)), config.words, CONCEPTS, config.layers
     columns = {
         "score": means[:, :, :, :, SCORE],
         "mean_derivative": means[:, :, :, :, MEAN],
@@ -138,8 +139,8 @@ def example_rows(shown: Pictures, config: Any) -> dict[str, np.ndarray]:
     few = datasets.OnDisk("the first", caption_figures.COLUMNS, shown.training.__getitem__, shown.training.classes)
     first = config.seeds[0]
     rows = {
-        name: networks.captioned(few, noise, config, 2 * first).images
-        for name, noise in networks.noises(config).items()
+        name: caption_networks.captioned(few, noise, config, 2 * first).images
+        for name, noise in caption_networks.noises(config).items()
     }
     for name, pair in zip(CONCEPTS, concept_sets(shown.training, 0, config, first), strict=True):
         rows |= {f"{name} concept\n{config.words[0]}": pair.concept, f"{name},\nother classes": pair.random}
@@ -149,7 +150,7 @@ def example_rows(shown: Pictures, config: Any) -> dict[str, np.ndarray]:
 def report(run, found, tested, config):
     """Accuracies, scores and correlations, and what is claimed of them."""
     accuracy, scores, at = right(found), mean_scores(found), config.layers.index(config.shown)
-    for number, name in enumerate(networks.noises(config)):
+    for number, name in enumerate(caption_networks.noises(config)):
         for kind, values in zip(("without captions", "with captions"), accuracy[:, number].swapaxes(0, 1), strict=True):
             run.numbers.append(Number.mean(f"{name}: accuracy {kind}", values.mean(1)))
         for place, concept in enumerate(CONCEPTS):
@@ -166,7 +167,7 @@ def report(run, found, tested, config):
     slopes = agreement.rank_correlations(lead(found, agreement.MEAN), agreement.informed(found))[:, at]
     run.numbers.append(Number.mean(f"the same of mean derivatives' lead and that accuracy, {config.shown}", slopes))
     for name, words in (("controls", "random sets"), ("half", "0.5, the paper's test")):
-        share = (tested[name] <= concept_tests.LEVEL).mean((1, 2, 3, 4))
+        share = (tested[name] <= significance.LEVEL).mean((1, 2, 3, 4))
         run.numbers.append(Number.mean(f"share of scores that differ from {words}", share))
     run.claims += claims(found, config)
 
@@ -207,12 +208,14 @@ def _words(chosen, config):
     return ", ".join(itertools.compress(config.words, chosen)) or "none"
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and tests of all networks, and what layers answer to concepts, random images and classes."""
     images = len(CONCEPTS) * ((config.controls + 3) * config.examples + config.explained)
-    step = learners.answers_step(networks.module(config), config.layers, Canvas(*config.canvas).shape, images)
-    step = step._replace(repeats=step.repeats * len(networks.noises(config)) * len(config.classes))
-    steps = [*networks.plan(config), step]
+    step = small_networks.answers_step(
+        caption_networks.module(config), config.layers, Canvas(*config.canvas).shape, images
+    )
+    step = step._replace(repeats=step.repeats * len(caption_networks.noises(config)) * len(config.classes))
+    steps = [*caption_networks.plan(config), step]
     return [step._replace(repeats=step.repeats * len(config.seeds)) for step in steps]
 
 

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from experiments import runner
-from experiments.nguyen2016 import codes
+from experiments.lib import generator_codes, runner
 from xai_jax.data import datasets, textures
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.pictures import fit, some
@@ -98,7 +97,7 @@ def class_images(config: Any, size: int) -> dict[str, np.ndarray]:
     if config.images == PHOTOGRAPHS:
         return dict.fromkeys(names, textures.anything(config.explained, size, 0))
     own = datasets.only(held_out(config.images), names)
-    places = codes.members(own, range(len(names)), config.explained)
+    places = generator_codes.members(own, range(len(names)), config.explained)
     return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, places, strict=True)}
 
 

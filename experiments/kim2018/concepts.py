@@ -13,14 +13,15 @@ from jax import Array
 from jax.tree_util import Partial
 from scipy import stats
 
-from experiments import dry, runner
 from experiments.kim2018 import concept_images
 from experiments.kim2018.concept_images import PHOTOGRAPHS, Kind
-from experiments.runner import Claim, Number
-from xai_jax import concept_plots, concept_tests, models, network, plots, responses, targets, tcav
-from xai_jax.concept_tests import LEVEL, Row
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
+from xai_jax import activation_cache, models, network, plots, significance, targets, tcav
+from xai_jax.concepts.significance import LEVEL, Row
+from xai_jax.concepts.tcav import Scores
 from xai_jax.models import LoadedModel
-from xai_jax.tcav import Scores
+from xai_jax.plots import concepts as concept_plots
 
 COLUMNS = 8  # example images
 
@@ -29,12 +30,12 @@ def run(config: Any, run: runner.Run) -> None:
     """Measures all classes, concepts and layers for each seed, and tests them with the seeds' sets as samples."""
     model, size = models.load(config.network, config.weights), models.abstract(config.network)[2][0]
     shown, found = concept_images.class_images(config, size), []
-    with responses.kept_in(None) as place:  # of a run: gradients serve all seeds
+    with activation_cache.kept_in(None) as place:  # of a run: gradients serve all seeds
         for seed in run.progress(config.seeds, "seeds"):
             found.append(run.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, place, seed)))
     scores = over_seeds([Scores(**each) for each in found])
-    rows = concept_tests.table(scores, null="random", tested="mean")
-    concept_tests.write_csv(run.workdir / "scores.csv", rows)
+    rows = significance.table(scores, null="random", tested="mean")
+    significance.write_csv(run.workdir / "scores.csv", rows)
     kinds = concept_images.kinds(config, size, config.seeds[0])
     draw(run, rows, kinds, shown, config)
     report(run, scores, rows, kinds, config)
@@ -127,7 +128,7 @@ def report(run: runner.Run, scores: Scores, rows: Sequence[Row], kinds: list[Kin
         run.numbers.append(
             Number(f"share of {words} that stand out", float(np.mean(each)), note=f"of {len(each)} tests")
         )
-    means = concept_tests.table(scores, "mean", "random")
+    means = significance.table(scores, "mean", "random")
     run.claims += [about_pair(means, pair, config) for pair in config.pairs]
     run.claims.append(own_first(scores, kinds, config))
 
@@ -175,10 +176,10 @@ def _first(scores, kinds, pair, layer):
     return max(rivals, key=rivals.get) == concept, 1 / len(rivals)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """What the layers answer to concepts and random images, and the gradients of classes."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((responses.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
 
     def answers(variables: Any, x: Array) -> dict[str, Array]:
         return network.capture(Partial(module.apply, variables), x, config.layers)[1]
@@ -189,11 +190,13 @@ def plan(config: Any) -> list[dry.Step]:
         return jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
 
     images = (config.controls + 2 + len(config.concepts)) * config.examples
-    calls = -(-images // responses.BATCH) * len(config.seeds)
+    calls = -(-images // activation_cache.BATCH) * len(config.seeds)
     labels = {label for _, label in config.pairs}
     return [
-        dry.Step("answers of layers", answers, (variables, x), calls),
-        dry.Step("gradients of classes", slopes, (variables, x), -(-config.explained // responses.BATCH) * len(labels)),
+        dry_run.Step("answers of layers", answers, (variables, x), calls),
+        dry_run.Step(
+            "gradients of classes", slopes, (variables, x), -(-config.explained // activation_cache.BATCH) * len(labels)
+        ),
     ]
 
 

@@ -11,12 +11,11 @@ from jax import Array
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
 from experiments.kim2018 import sorting
-from experiments.nguyen2016 import rivals
-from experiments.runner import Claim, Number
-from xai_jax import cav, models, network, plots, responses, targets
-from xai_jax.cav import CAV
+from experiments.lib import dry_run, maximisation_baselines, runner
+from experiments.lib.runner import Claim, Number
+from xai_jax import activation_cache, cav, models, network, plots, targets
+from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
 from xai_jax.models import LoadedModel
 
@@ -40,9 +39,9 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
 
     That is the cosine of what `OF` says, of a concept or, of noise, in its place, with each direction: (3, C, C).
     """
-    with responses.kept_in(None) as place:
+    with activation_cache.kept_in(None) as place:
         known = sorting.directions(model, config, size, seed, place)
-    begin = rivals.starts(config.form, config.mean, model_shape(model), seed)
+    begin = maximisation_baselines.starts(config.form, config.mean, model_shape(model), seed)
     dreams = [dreamt(model, each, begin, config, seed) for each in known.values()]
     others = [textures.images(name, config.held_out, size, 3 * seed + 2**20) for name in config.concepts]
     deviation, shift = models.units(model, config.mean)
@@ -64,13 +63,13 @@ def model_shape(model: LoadedModel) -> tuple[int, ...]:
 def dreamt(model: LoadedModel, known: CAV, begin: Array, config: Any, seed: int) -> np.ndarray:
     """The image that the layer answers to most along a direction, (1, S, S, 3) uint8."""
     target = targets.direction(known.layer, known.vector)
-    found = rivals.preferred(model, config.mean, target, begin, config.form, 1, seed)
+    found = maximisation_baselines.preferred(model, config.mean, target, begin, config.form, 1, seed)
     return model.to_pixels(found["images"])
 
 
 def similarities(model: LoadedModel, known: Mapping[str, CAV], x: Array) -> np.ndarray:
     """Cosines (N, C) of images with each direction."""
-    with responses.kept_in(None) as place:
+    with activation_cache.kept_in(None) as place:
         return np.stack([cav.similarity(model.net, each, x, place) for each in known.values()], 1)
 
 
@@ -149,7 +148,7 @@ def _mostly(each):
     return True if each.all() else False if each.mean() < 0.5 else None
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """What the layer answers to concepts and random images, and the steps of dreams."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -160,7 +159,7 @@ def plan(config: Any) -> list[dry.Step]:
 
     answers = sorting.plan_answers(config, len(config.concepts) * (config.examples + config.held_out))
     steps = len(config.seeds) * len(config.concepts) * config.form.steps
-    return [*answers, dry.Step("steps of dreams", slope, (variables, x), steps)]
+    return [*answers, dry_run.Step("steps of dreams", slope, (variables, x), steps)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.kim2018 import networks, saliency
+from experiments.kim2018 import caption_networks, saliency
 from experiments.kim2018.saliency import ASKED, CAPTION, IMAGE
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import plots
 from xai_jax.gallery import human_study, human_study_analysis
 from xai_jax.gallery.human_study import Task
@@ -31,13 +31,13 @@ def run(config: Any, run: runner.Run) -> None:
 
 def explained(config: Any, run: runner.Run) -> dict[str, np.ndarray]:
     """Images (2, K * n, H, W, 3), others for each network, and maps (2, methods, K * n, H, W) of these, 0 to 1."""
-    shown = networks.pictures(config)
-    nets = networks.trained(shown, config, config.seed, run)
-    data = networks.test_images(shown, CAPTION, config, config.seed)
+    shown = caption_networks.pictures(config)
+    nets = caption_networks.trained(shown, config, config.seed, run)
+    data = caption_networks.test_images(shown, CAPTION, config, config.seed)
     chosen = saliency.methods(config)
     places, images, found = [list(chosen).index(name) for name in ASKED], [], []
     for number, noise in enumerate(RELIED):
-        name = {value: name for name, value in networks.noises(config).items()}[noise]
+        name = {value: name for name, value in caption_networks.noises(config).items()}[noise]
         some = slice(number * config.explained, (number + 1) * config.explained)
         rows = np.concatenate([np.flatnonzero(data.labels == label)[some] for label in range(len(config.classes))])
         images.append(data.images[rows])
@@ -122,7 +122,7 @@ def claims(analysis: Analysis | None) -> list[Claim]:
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training of the networks and the gradients of all maps, as for `kim2018/saliency`."""
     return saliency.plan(config)
 

@@ -7,21 +7,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xai_jax import concept_tests, tcav
-from xai_jax.concept_tests import LEVEL
+from xai_jax import significance, tcav
+from xai_jax.concepts.significance import LEVEL
 
 SCORE, MEAN = tcav.STATISTICS.index("score"), tcav.STATISTICS.index("mean")
 
 
 def p_values(values: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """p (S, ...) of each place by `concept_tests.against_controls`, corrected within its seed."""
-    return corrected(lambda place: concept_tests.against_controls(values[place], controls[place]).p, values.shape[:-1])
+    """p (S, ...) of each place by `significance.against_controls`, corrected within its seed."""
+    return corrected(lambda place: significance.against_controls(values[place], controls[place]).p, values.shape[:-1])
 
 
 def corrected(test: Callable[[tuple[int, ...]], float], shape: tuple[int, ...]) -> np.ndarray:
     """p (S, ...) of `test` at each place of a `shape`, by Holm's method for all tests of one seed together."""
     raw = [test(place) for place in np.ndindex(shape)]
-    return np.reshape([concept_tests.adjust(seed) for seed in np.reshape(raw, (shape[0], -1))], shape)
+    return np.reshape([significance.adjust(seed) for seed in np.reshape(raw, (shape[0], -1))], shape)
 
 
 def sides(values: np.ndarray, controls: np.ndarray) -> np.ndarray:

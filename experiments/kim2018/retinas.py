@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import classifiers, runner
 from experiments.kim2018.concept_images import square
+from experiments.lib import runner, training_task
 from xai_jax.data import datasets, retina, textures
 from xai_jax.data.datasets import Dataset, InMemory, OnDisk
 from xai_jax.data.pictures import some
@@ -30,7 +30,7 @@ def _graded(config, split, count, wrong, seed):
         drawn = retina.graded(count, config.side, seed, wrong)
         return InMemory(*drawn.arrays(), drawn.classes)
     data = datasets.load(config.data, datasets.SPLITS[config.data][split])
-    few = classifiers.first(data, count)
+    few = training_task.first(data, count)
     found = OnDisk(
         config.data,
         len(few),

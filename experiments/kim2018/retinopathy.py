@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments import dry, runner
-from experiments.kim2018 import agreement, learners, retinas, retinopathy_figures, significance
-from experiments.kim2018.significance import MEAN, SCORE
-from experiments.runner import Claim, Number
+from experiments.kim2018 import agreement, over_seeds, retinas, retinopathy_figures, small_networks
+from experiments.kim2018.over_seeds import MEAN, SCORE
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import targets, tcav
+from xai_jax.core.network import Network
 from xai_jax.data import retina
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.retina import PROLIFERATIVE, Mislabelled
-from xai_jax.network import Network
 
 GRADERS = ("right labels", "wrong labels")
 LEVELS = range(len(retina.CLASSES))
@@ -28,7 +28,7 @@ def run(config: Any, run: runner.Run) -> None:
     """Trains both graders for each seed, and asks TCAV which lesions speak for which level."""
     found = [run.stage(f"seed-{seed}", partial(one_seed, config, run, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    signs = significance.signs(joined["values"][:, :, MEAN], joined["controls"][:, :, MEAN])
+    signs = over_seeds.signs(joined["values"][:, :, MEAN], joined["controls"][:, :, MEAN])
     run.figure("levels", *retinopathy_figures.levels(joined, signs, associations(config), config))
     run.figure("definition", *retinopathy_figures.definition(joined, signs, associations(config), config))
     run.figure("graders", *retinopathy_figures.graders(joined["named"]))
@@ -60,7 +60,7 @@ def one_seed(config: Any, run: runner.Run, seed: int) -> dict[str, np.ndarray]:
     sets, checked, parts = retinas.lesions(config, seed), retinas.to_test(config, None, seed), []
     for name, wrong in run.progress(list(zip(GRADERS, labels_of(config), strict=True)), f"graders of seed {seed}"):
         data, place = retinas.to_learn(config, wrong, seed), run.workdir / "training" / f"{name.split()[0]}-{seed}"
-        net = learners.trained(data, config, place, seed)
+        net = small_networks.trained(data, config, place, seed)
         usual = retinas.to_test(config, wrong, seed)
         known = {"named": graded(net, checked), "effect": effect(net, *sets)}
         parts.append(known | explained(net, usual, sets, config, seed))
@@ -70,24 +70,27 @@ def one_seed(config: Any, run: runner.Run, seed: int) -> dict[str, np.ndarray]:
 def graded(net: Network, data: Dataset) -> np.ndarray:
     """(5, 5): of each level's images, the share that the grader gives each level."""
     answers, labels = [], []
-    for start in range(0, len(data), learners.BATCH):
-        part = [data[index] for index in range(start, min(start + learners.BATCH, len(data)))]
-        answers.append(learners.probabilities(net, np.stack([image for image, _ in part])).argmax(1))
+    for start in range(0, len(data), small_networks.BATCH):
+        part = [data[index] for index in range(start, min(start + small_networks.BATCH, len(data)))]
+        answers.append(small_networks.probabilities(net, np.stack([image for image, _ in part])).argmax(1))
         labels += [label for _, label in part]
-    return learners.named(np.concatenate(answers), np.array(labels), len(LEVELS))
+    return small_networks.named(np.concatenate(answers), np.array(labels), len(LEVELS))
 
 
 def effect(net: Network, shown: dict[str, np.ndarray], healthy: np.ndarray) -> np.ndarray:
     """What a lesion alone does, (5, C): the mean probability of each level, less that for healthy eyes."""
-    alone = [learners.probabilities(net, images).mean(0) for images in shown.values()]
-    return (np.stack(alone) - learners.probabilities(net, healthy).mean(0)).T
+    alone = [small_networks.probabilities(net, images).mean(0) for images in shown.values()]
+    return (np.stack(alone) - small_networks.probabilities(net, healthy).mean(0)).T
 
 
 def explained(net: Network, usual: Dataset, sets: tuple, config: Any, seed: int) -> dict[str, np.ndarray]:
     """TCAV, at test images that are labelled as those that the grader learnt from."""
-    concepts, random = {name: learners.inputs(images) for name, images in sets[0].items()}, learners.inputs(sets[1])
+    concepts, random = (
+        {name: small_networks.inputs(images) for name, images in sets[0].items()},
+        small_networks.inputs(sets[1]),
+    )
     classes = {
-        name: (targets.logit(level), learners.inputs(retinas.of_level(usual, level, config.explained)))
+        name: (targets.logit(level), small_networks.inputs(retinas.of_level(usual, level, config.explained)))
         for level, name in enumerate(retina.CLASSES)
     }
     scores = tcav.measure(
@@ -200,10 +203,12 @@ def _knows(found, lesion, config):
     return found["effect"][:, 0, 4, config.lesions.index(lesion)].mean() >= KNOWN
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and tests of all graders, and what layers answer to images of lesions and levels."""
     images = (config.controls + 2 + len(config.lesions)) * config.examples + len(LEVELS) * config.explained
-    return learners.plan(config, len(LEVELS), config.side, len(GRADERS) * len(config.seeds), images + config.checked)
+    return small_networks.plan(
+        config, len(LEVELS), config.side, len(GRADERS) * len(config.seeds), images + config.checked
+    )
 
 
 EXPERIMENT = runner.Experiment(

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.kim2018 import significance
-from experiments.kim2018.significance import SCORE
+from experiments.kim2018 import over_seeds
+from experiments.kim2018.over_seeds import SCORE
 from xai_jax import plots
-from xai_jax.concept_plots import PALE
+from xai_jax.plots.concepts import PALE
 
 SHOWN = (4, 1)  # levels, as in the paper's figure
 TITLES = ("right labels", "wrong labels")
@@ -23,7 +23,7 @@ SIGNED = matplotlib.colormaps["RdBu_r"]
 def levels(found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarray, config: Any) -> tuple[Figure, str, str]:
     """Bars of all lesions for levels 4 and 1, a row for each grader; green where the definition has them there."""
     at = config.layers.index(config.shown)
-    scores, sure = found["values"][:, :, SCORE, at].mean(-1), significance.in_every_seed(signs[:, :, at])
+    scores, sure = found["values"][:, :, SCORE, at].mean(-1), over_seeds.in_every_seed(signs[:, :, at])
     null = found["controls"][:, :, SCORE, at].mean((-2, -1))
     figure = Figure(figsize=(0.55 * len(SHOWN) * len(config.lesions) + 1.6, 5.4), layout="constrained")
     axes = figure.subplots(2, len(SHOWN), sharex=True, sharey=True)
@@ -75,7 +75,7 @@ def definition(
 ) -> tuple[Figure, str, str]:
     """Levels against lesions, by each grader: the association in its labels, what a lesion alone does, the scores."""
     at = config.layers.index(config.shown)
-    scores, sure = found["values"][:, :, SCORE, at].mean((0, -1)), significance.in_every_seed(signs[:, :, at])
+    scores, sure = found["values"][:, :, SCORE, at].mean((0, -1)), over_seeds.in_every_seed(signs[:, :, at])
     figure = Figure(figsize=(2 * (0.5 * len(config.lesions) + 1.6), 7.6), layout="constrained")
     axes = figure.subplots(3, 2, sharex=True, sharey=True)
     for grader, (labels, effect, below) in enumerate(axes.T):

@@ -10,13 +10,13 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.kim2018 import learners, networks
-from experiments.kim2018.networks import Pictures
-from experiments.runner import Claim, Number
+from experiments.kim2018 import caption_networks, small_networks
+from experiments.kim2018.caption_networks import Pictures
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import plots, saliency, targets
+from xai_jax.core.network import Network
 from xai_jax.data.captions import Canvas
-from xai_jax.network import Network
 
 CAPTION, IMAGE = 0.0, 1.0  # noise of the networks that rely on nothing but the one: those that people were asked about
 ASKED = ("integrated gradients", "SmoothGrad")  # the methods that people saw
@@ -37,7 +37,7 @@ def methods(config: Any) -> dict[str, Any]:
 
 def run(config: Any, run: runner.Run) -> None:
     """Maps of the same images for all networks, how much of them lies on captions, and what that tells."""
-    shown = networks.pictures(config)
+    shown = caption_networks.pictures(config)
     images, labels = explained(shown, config)
     found = run.stage("maps", lambda: of_networks(shown, images, labels, config, run))
     share = on_caption(found["maps"], Canvas(*config.canvas))
@@ -48,7 +48,7 @@ def run(config: Any, run: runner.Run) -> None:
 
 def explained(shown: Pictures, config: Any) -> tuple[np.ndarray, np.ndarray]:
     """The first test images of each class over their right words, uint8 (n, H, W, 3), and their labels (n,)."""
-    data = networks.test_images(shown, 0.0, config, config.seed)
+    data = caption_networks.test_images(shown, 0.0, config, config.seed)
     rows = [np.flatnonzero(data.labels == label)[: config.explained] for label in range(len(config.classes))]
     return data.images[np.concatenate(rows)], data.labels[np.concatenate(rows)]
 
@@ -57,12 +57,12 @@ def of_networks(
     shown: Pictures, images: np.ndarray, labels: np.ndarray, config: Any, run: runner.Run
 ) -> dict[str, np.ndarray]:
     """Of the four networks: maps (4, methods, n, H, W), and the accuracy (4,) on images as they learnt from."""
-    nets = networks.trained(shown, config, config.seed, run)
+    nets = caption_networks.trained(shown, config, config.seed, run)
     accuracy, found = [], []
     with run.bar(len(nets), "maps") as bar:
-        for net, noise in zip(nets.values(), networks.noises(config).values(), strict=True):
-            usual = networks.test_images(shown, noise, config, config.seed)
-            accuracy.append((networks.answers(net, usual.images) == usual.labels).mean())
+        for net, noise in zip(nets.values(), caption_networks.noises(config).values(), strict=True):
+            usual = caption_networks.test_images(shown, noise, config, config.seed)
+            accuracy.append((caption_networks.answers(net, usual.images) == usual.labels).mean())
             found.append(maps(net, images, labels, config))
             bar.update()
     return {"maps": np.stack(found), "accuracy": np.stack(accuracy)}
@@ -70,7 +70,7 @@ def of_networks(
 
 def maps(net: Network, images: np.ndarray, labels: np.ndarray, config: Any) -> np.ndarray:
     """Sizes of the attributions (methods, n, H, W) of each image's own logit, added over channels."""
-    x, target = learners.inputs(images), targets.logit(labels)
+    x, target = small_networks.inputs(images), targets.logit(labels)
     return np.stack([np.abs(method(net, x, target)).sum(-1) for method in methods(config).values()])
 
 
@@ -92,7 +92,7 @@ def observed(share: np.ndarray, config: Any) -> np.ndarray:
 
     The observer says "caption" where the caption has more of the map than of the area.
     """
-    names, area = list(networks.noises(config).values()), Canvas(*config.canvas).caption().mean()
+    names, area = list(caption_networks.noises(config).values()), Canvas(*config.canvas).caption().mean()
     says = share[[names.index(CAPTION), names.index(IMAGE)]] > area
     return says == np.array([True, False])[:, None, None]
 
@@ -102,7 +102,7 @@ def observed_by_example(share: np.ndarray, config: Any) -> np.ndarray:
 
     For each method it chooses the threshold, and the side, that tells the most of them apart.
     """
-    names = list(networks.noises(config).values())
+    names = list(caption_networks.noises(config).values())
     caption, image = share[[names.index(CAPTION), names.index(IMAGE)]]
     return np.stack([_learnt(*pair) for pair in zip(caption, image, strict=True)], 1)
 
@@ -131,7 +131,7 @@ def figure(images: np.ndarray, labels: np.ndarray, found: np.ndarray, config: An
     firsts, pictures = [int(np.flatnonzero(labels == k)[0]) for k in range(len(config.classes))], as_pictures(found)
     panels = [[p for n in firsts for p in (images[n] / 255, *own[:, n])] for own in pictures]
     titles = ["image", *(name.replace(" ", "\n") for name in methods(config))] * len(firsts)
-    fig, _ = plots.grid(panels, titles, list(networks.noises(config)), 0.85)
+    fig, _ = plots.grid(panels, titles, list(caption_networks.noises(config)), 0.85)
     caption = (
         "The same images explained for four networks, which learnt from captions of more and more noise. Those of "
         "noise 0 % rely on the caption, those of 100 % and without captions on the picture. White is where the logit "
@@ -142,7 +142,7 @@ def figure(images: np.ndarray, labels: np.ndarray, found: np.ndarray, config: An
 
 def share_figure(share: np.ndarray, config: Any) -> tuple[Figure, str, str]:
     """Shares on the caption: a panel for each method, a column of dots for each network."""
-    names, area = list(networks.noises(config)), Canvas(*config.canvas).caption().mean()
+    names, area = list(caption_networks.noises(config)), Canvas(*config.canvas).caption().mean()
     fig = Figure(figsize=(10, 3.2), layout="constrained")
     rng = np.random.default_rng(0)
     for number, (axis, method) in enumerate(
@@ -168,7 +168,7 @@ def share_figure(share: np.ndarray, config: Any) -> tuple[Figure, str, str]:
 
 def report(run, share, accuracy, config):
     """Shares, what observers make of them, and the claim."""
-    for name, own in zip(networks.noises(config), share, strict=True):
+    for name, own in zip(caption_networks.noises(config), share, strict=True):
         for method, values in zip(methods(config), own, strict=True):
             run.numbers.append(Number.mean(f"{name}, {method}: share of the map on the caption", values))
     observers = {"by area": observed(share, config), "who knows maps": observed_by_example(share, config)}
@@ -198,18 +198,18 @@ def at_chance(low: float, high: float) -> bool | None:
     return False if low > 0.5 else True if high < NEARLY else None
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and tests of the networks, and the gradients of all maps."""
-    module = networks.module(config)
-    x = jax.ShapeDtypeStruct((learners.BATCH, *Canvas(*config.canvas).shape), jax.numpy.float32)
+    module = caption_networks.module(config)
+    x = jax.ShapeDtypeStruct((small_networks.BATCH, *Canvas(*config.canvas).shape), jax.numpy.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def gradient(variables: Any, x: Array) -> Array:
         return saliency.gradient(Partial(module.apply, variables), x, targets.logit(0))
 
-    images = len(networks.noises(config)) * len(config.classes) * config.explained
-    passes = (2 + config.steps + config.samples) * -(-images // learners.BATCH)
-    return [*networks.plan(config), dry.Step("gradients", gradient, (variables, x), passes)]
+    images = len(caption_networks.noises(config)) * len(config.classes) * config.explained
+    passes = (2 + config.steps + config.samples) * -(-images // small_networks.BATCH)
+    return [*caption_networks.plan(config), dry_run.Step("gradients", gradient, (variables, x), passes)]
 
 
 EXPERIMENT = runner.Experiment(

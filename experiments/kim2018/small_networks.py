@@ -9,21 +9,24 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import classifiers, dry
-from xai_jax import network, train
+from experiments.lib import dry_run, training_task
+from xai_jax import network
+from xai_jax.architectures.vgg import VGG
+from xai_jax.core.network import Network
 from xai_jax.data.datasets import Dataset
-from xai_jax.models.vgg import VGG
-from xai_jax.network import Network
+from xai_jax.training import supervised
 
 BATCH = 100  # images looked at together
 
-inputs = partial(classifiers.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
+inputs = partial(training_task.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
 
 
 def trained(data: Dataset, config: Any, place: Path, seed: int, **reading: Any) -> Network:
     """A network that learns all classes of `data` as `config` says, in `place`, or is read from there."""
     module = of_size(config, len(data.classes))
-    return Partial(module.apply, train.fit(module, data, recipe(config), place, seed=seed, prepare=inputs, **reading))
+    return Partial(
+        module.apply, supervised.fit(module, data, recipe(config), place, seed=seed, prepare=inputs, **reading)
+    )
 
 
 def of_size(config: Any, classes: int) -> VGG:
@@ -31,9 +34,9 @@ def of_size(config: Any, classes: int) -> VGG:
     return VGG(config.stages, config.widths, config.hidden, classes)
 
 
-def recipe(config: Any) -> train.Recipe:
+def recipe(config: Any) -> supervised.Recipe:
     """How it is trained."""
-    return train.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
+    return supervised.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
 
 
 def logits(net: Network, images: np.ndarray) -> Iterator[jax.Array]:
@@ -53,15 +56,15 @@ def named(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     return np.stack(rows) / np.bincount(labels, minlength=classes)[:, None]
 
 
-def plan(config: Any, classes: int, side: int, networks: int, asked: int) -> list[dry.Step]:
+def plan(config: Any, classes: int, side: int, networks: int, asked: int) -> list[dry_run.Step]:
     """Training of `networks` networks and tests, and what a layer answers to `asked` images of each of them."""
     module, shape = of_size(config, classes), (side, side, 3)
-    steps = classifiers.plan("the networks", module, recipe(config), config, shape, 1)
+    steps = training_task.plan("the networks", module, recipe(config), config, shape, 1)
     steps.append(answers_step(module, config.layers, shape, asked))
     return [step._replace(repeats=step.repeats * networks) for step in steps]
 
 
-def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], asked: int) -> dry.Step:
+def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], asked: int) -> dry_run.Step:
     """What layers answer to `asked` images, and gradients of the first of them."""
     x = jax.ShapeDtypeStruct((BATCH, *shape), np.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
@@ -72,4 +75,4 @@ def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], ask
         slopes = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
         return network.capture(net, x, layers)[1], slopes
 
-    return dry.Step("answers of layers", answers, (variables, x), -(-asked // BATCH))
+    return dry_run.Step("answers of layers", answers, (variables, x), -(-asked // BATCH))

@@ -11,11 +11,11 @@ from jax import Array
 from jax.tree_util import Partial
 from sklearn.metrics import roc_auc_score
 
-from experiments import dry, runner
 from experiments.kim2018 import concept_images
-from experiments.runner import Claim, Number
-from xai_jax import cav, models, network, plots, responses
-from xai_jax.cav import CAV
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
+from xai_jax import activation_cache, cav, models, network, plots
+from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
 from xai_jax.models import LoadedModel
 
@@ -46,7 +46,7 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
     """Cosines (C, N) of photographs with the direction of each concept, and what is planted in them, (N,)."""
     shown = pictures(config, size, seed)
     x = model.preprocess(list(shown.images))
-    with responses.kept_in(None) as place:
+    with activation_cache.kept_in(None) as place:
         known = directions(model, config, size, seed, place)
         cosines = [cav.similarity(model.net, each, x, place) for each in known.values()]
     return {"similarity": np.stack(cosines), "planted": shown.planted}
@@ -131,21 +131,21 @@ def _values(values):
     return ", ".join(f"{value:.2f}" for value in values)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """What the layer answers to concepts, random images and photographs."""
     return plan_answers(config, len(config.concepts) * (config.examples + config.marked) + config.plain)
 
 
-def plan_answers(config: Any, images: int) -> list[dry.Step]:
+def plan_answers(config: Any, images: int) -> list[dry_run.Step]:
     """What `config.layer` answers to so many images, and to random ones of two kinds, for all seeds."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((responses.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
 
     def answers(variables: Any, x: Array) -> dict[str, Array]:
         return network.capture(Partial(module.apply, variables), x, [config.layer])[1]
 
-    calls = -(-(images + 2 * config.random) // responses.BATCH) * len(config.seeds)
-    return [dry.Step("answers of the layer", answers, (variables, x), calls)]
+    calls = -(-(images + 2 * config.random) // activation_cache.BATCH) * len(config.seeds)
+    return [dry_run.Step("answers of the layer", answers, (variables, x), calls)]
 
 
 EXPERIMENT = runner.Experiment(

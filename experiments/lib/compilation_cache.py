@@ -2,7 +2,7 @@
 
 import jax
 
-from xai_jax.files import cache
+from xai_jax.io.files import cache
 
 LEAST_SECONDS = 0.1  # of compiling, for a program to be kept
 

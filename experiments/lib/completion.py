@@ -1,6 +1,6 @@
 """When an experiment's results are complete; asked of many at once, without starting any.
 
-    python -m experiments.finished results default kim2018/captions zeiler2014/occlusion
+    python -m experiments.lib.completion results default kim2018/captions zeiler2014/occlusion
 
 prints the names of those that are finished there.
 """

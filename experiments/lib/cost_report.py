@@ -1,4 +1,4 @@
-"""What every `paper` configuration would cost on machines that are not at hand: `python -m experiments.scale`.
+"""Estimated cost of every `paper` configuration: `python -m experiments.lib.cost_report`.
 
 Writes docs/scale.md. Every number comes from the plans that dry runs go through and from the assumptions below.
 """
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import dry, programs
-from experiments.dry import UTILISATION, Cost, Device, Step
-from xai_jax.files import write_atomically
+from experiments.lib import compilation_cache, dry_run
+from experiments.lib.dry_run import UTILISATION, Cost, Device, Step
+from xai_jax.io.files import write_atomically
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OF_BANDWIDTH = 0.6  # share of the memory's bandwidth that programs are assumed to reach
 PER_CORE = 100.0  # photographs that one core reads, decodes and crops in a second
 IN_MEMORY = (
@@ -42,9 +42,9 @@ class Machine(NamedTuple):
 
 
 MACHINES = (
-    Machine("1 x A100", dry.DEVICES["A100"], 1, 12),  # a2-ultragpu-1g of Google Cloud
-    Machine("8 x H100", dry.DEVICES["H100"], 8, 208),  # a3-highgpu-8g
-    Machine("TPU v5e-8", dry.DEVICES["TPUv5e"], 8, 224),  # ct5lp-hightpu-8t
+    Machine("1 x A100", dry_run.DEVICES["A100"], 1, 12),  # a2-ultragpu-1g of Google Cloud
+    Machine("8 x H100", dry_run.DEVICES["H100"], 8, 208),  # a3-highgpu-8g
+    Machine("TPU v5e-8", dry_run.DEVICES["TPUv5e"], 8, 224),  # ct5lp-hightpu-8t
 )
 
 
@@ -137,7 +137,7 @@ def needs_of(name: str, tier: str = "paper") -> list[Need]:
     module = name.replace("/", ".")
     config = importlib.import_module(f"configs.{module}").get_config(tier)
     plan = importlib.import_module(f"experiments.{module}").EXPERIMENT.plan(config)
-    return [need(step, dry.cost_here(step), getattr(config, "data", "")) for step in plan]
+    return [need(step, dry_run.cost_here(step), getattr(config, "data", "")) for step in plan]
 
 
 def page(rows: Iterable[str], command: str) -> str:
@@ -180,9 +180,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=names(), choices=names(), metavar="PAPER/FIGURE")
     given = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
-    programs.keep()
+    compilation_cache.keep()
     chosen = [] if given.only == names() else ["--only", *given.only]
-    command, found = " ".join(["python -m experiments.scale", *chosen]), []
+    command, found = " ".join(["python -m experiments.lib.cost_report", *chosen]), []
     for name in given.only:
         found.append(row(name, needs_of(name)))
         print(found[-1], flush=True)

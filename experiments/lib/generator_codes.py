@@ -10,13 +10,13 @@ from jax import Array
 from jax.tree_util import Partial
 from scipy import stats
 
-from experiments import dry, runner
-from xai_jax import dgn, models, network, targets
+from experiments.lib import dry_run, runner
+from xai_jax import dgn_am, models, network, targets
+from xai_jax.core.targets import Target
 from xai_jax.data.datasets import Dataset
-from xai_jax.dgn import DGN, Montavon
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
-from xai_jax.targets import Target
+from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 SURE = 0.99  # confidence that is asked for
 
@@ -28,7 +28,7 @@ def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
     """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     model = models.load(generator.network, config.weights)
-    return generator._replace(generate=dgn.within(generator.generate, *limits(model))), model
+    return generator._replace(generate=dgn_am.within(generator.generate, *limits(model))), model
 
 
 def limits(model: LoadedModel) -> tuple[Array, Array]:
@@ -48,7 +48,7 @@ def preferred(
     for start in range(0, len(starts), batch):
         rows = slice(start, start + batch)
         key = jax.random.key(start)  # which these forms make no use of
-        found = dgn.maximise(generator.generate, model.net, target.rows(rows), starts[rows], key, form, upper).x
+        found = dgn_am.maximise(generator.generate, model.net, target.rows(rows), starts[rows], key, form, upper).x
         images = pictured(model, network.call(generator.generate, found))
         parts.append((images, network.call(model.net, images)))
     images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -63,7 +63,7 @@ def pictured(model: LoadedModel, images: Array) -> Array:
 
 def noise(generator: LoadedGenerator, count: int, seed: int) -> Array:
     """Codes (count, ...) to start from."""
-    return dgn.noise(jax.random.key(seed), (count, *generator.upper.shape))
+    return dgn_am.noise(jax.random.key(seed), (count, *generator.upper.shape))
 
 
 def own(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def independent(config: Any) -> bool:
     return config.judge != generators.network_of(config.generator)
 
 
-def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry.Step:
+def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry_run.Step:
     """So many steps of `count` codes for a target; `config` has `generator` and `batch`."""
     module, variables, code = generators.abstract(config.generator)
     net, weights, shape = models.abstract(generators.network_of(config.generator))
@@ -118,12 +118,12 @@ def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry.
 
     def slope(weights, variables, codes):
         def excitement(codes):
-            images = dgn.of_generator(Partial(module.apply, variables), shape[:2])(codes)
+            images = dgn_am.of_generator(Partial(module.apply, variables), shape[:2])(codes)
             return targets.evaluate(Partial(net.apply, weights), images, target)[0].sum()
 
         return jax.grad(excitement)(codes)
 
-    return dry.Step(name, slope, (weights, variables, codes), -(-count // config.batch) * steps)
+    return dry_run.Step(name, slope, (weights, variables, codes), -(-count // config.batch) * steps)
 
 
 def class_count(generator: str) -> int:

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments import dry
-from experiments.nguyen2016 import codes, contest
-from xai_jax import dgn, maximisation, models, network, priors, targets
+from experiments.lib import dry_run, generator_codes
+from experiments.nguyen2016 import prior_comparison
+from xai_jax import activation_maximisation, dgn_am, models, network, priors, targets
+from xai_jax.core.targets import Target
 from xai_jax.data.datasets import Dataset
-from xai_jax.inversion import IJCV
-from xai_jax.maximisation import Form, Fourier
 from xai_jax.models import LoadedModel
-from xai_jax.octaves import MFV
-from xai_jax.targets import Target
+from xai_jax.synthesis.activation_maximisation import Form, Fourier
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import MFV
 
 AVERAGED = 15  # images that a mean image is of, as in the paper's code
 BATCH = 100  # images whose features are computed at once
@@ -31,7 +31,7 @@ def found(
     shape = model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1:]
     begin = starts(form, config.mean, (len(classes), *shape), config.seed) if begin is None else begin
     aim = target(classes, form, config.strong)
-    return contest.pictured(model, preferred(model, config.mean, aim, begin, form, config.batch, config.seed))
+    return prior_comparison.pictured(model, preferred(model, config.mean, aim, begin, form, config.batch, config.seed))
 
 
 def preferred(
@@ -48,11 +48,11 @@ def preferred(
     So many images are optimised at once as `batch` says.
     """
     (deviation, shift), parts = models.units(model, mean), []
-    net, black = maximisation.of_pixels(model.net, deviation, shift), -np.asarray(mean, np.float32)
+    net, black = activation_maximisation.of_pixels(model.net, deviation, shift), -np.asarray(mean, np.float32)
     for start in range(0, len(starts), batch):
         rows, key = slice(start, start + batch), jax.random.fold_in(jax.random.key(seed), start)
-        x = maximisation.maximise(net, target.rows(rows), starts[rows], key, form, black, 255 + black).x
-        images = codes.pictured(model, (x + shift) / deviation)
+        x = activation_maximisation.maximise(net, target.rows(rows), starts[rows], key, form, black, 255 + black).x
+        images = generator_codes.pictured(model, (x + shift) / deviation)
         parts.append((images, network.call(model.net, images)))
     images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
     return {"images": images, "logits": logits}
@@ -72,18 +72,18 @@ def starts(form: Form, mean: tuple[float, ...], shape: tuple[int, ...], seed: in
 def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> Array:
     """Mean images (starts * K, H, W, C) of clusters of each class's images, pixels less the mean, to start from.
 
-    Of the first `config.known` images of the data those of a class are clustered by their features, as `dgn.facets`
+    Of the first `config.known` images of the data those of a class are clustered by their features, as `dgn_am.facets`
     does; in the paper by these after t-SNE. The first clusters of all classes come first.
     """
     represent, (deviation, shift) = network.features(model.net, layer), models.units(model, config.mean)
-    own = {k: [] for k in contest.classes(model, config)}
+    own = {k: [] for k in prior_comparison.classes(model, config)}
     for image, label in (data[i] for i in range(config.known)):
         if label in own:
             own[label].append(image[..., 0] if image.shape[-1] == 1 else image)
     means = []
     for images in map(model.preprocess, own.values()):
         features = [network.call(represent, images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-        _, members = dgn.facets(jnp.concatenate(features), config.starts, AVERAGED, seed=config.seed)
+        _, members = dgn_am.facets(jnp.concatenate(features), config.starts, AVERAGED, seed=config.seed)
         means.append(images[members].mean(1) * deviation - shift)
     return jnp.stack(means, 1).reshape(-1, *images.shape[1:])
 
@@ -100,7 +100,7 @@ def steps(form: Form) -> int:
     return form.steps[0] if isinstance(form, IJCV) else form.steps
 
 
-def plan(name: str, forms: Mapping[str, Form], images: int, batch: int) -> list[dry.Step]:
+def plan(name: str, forms: Mapping[str, Form], images: int, batch: int) -> list[dry_run.Step]:
     """The gradients that all forms need for so many images of the network `name`."""
     module, variables, shape = models.abstract(name)
     x, calls = jax.ShapeDtypeStruct((min(batch, images), *shape), jnp.float32), -(-images // batch)
@@ -108,7 +108,7 @@ def plan(name: str, forms: Mapping[str, Form], images: int, batch: int) -> list[
     def slope(variables, x):
         return jax.grad(lambda x: module.apply(variables, x)[:, 0].sum())(x)
 
-    return [dry.Step(f"steps, {form}", slope, (variables, x), calls * steps(each)) for form, each in forms.items()]
+    return [dry_run.Step(f"steps, {form}", slope, (variables, x), calls * steps(each)) for form, each in forms.items()]
 
 
 def forms(config: Any) -> dict[str, Form]:

@@ -9,11 +9,11 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from experiments import dry
+from experiments.lib import dry_run
 from xai_jax import inversion, models, network
 from xai_jax.data import datasets
-from xai_jax.inversion import CVPR, IJCV
 from xai_jax.models import LoadedModel
+from xai_jax.synthesis.inversion import CVPR, IJCV
 
 
 class Subject(NamedTuple):
@@ -60,7 +60,7 @@ def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch: int, seed: in
     return jnp.concatenate(found)
 
 
-def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry.Step]:
+def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_run.Step]:
     """Steps of the inversion of layers of the network `name`, of so many images at once; `calls` of each layer."""
     module, variables, shape = models.abstract(name)
     x = jax.ShapeDtypeStruct((images, *shape), jnp.float32)
@@ -71,5 +71,5 @@ def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry.
             represent = inversion.of_layer(Partial(module.apply, variables), layer)
             return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
 
-        steps.append(dry.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
+        steps.append(dry_run.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
     return steps

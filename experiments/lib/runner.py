@@ -30,11 +30,12 @@ from matplotlib.figure import Figure
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from experiments import dry, programs
-from experiments.finished import description, is_finished
-from xai_jax import parallel, sealed
-from xai_jax.files import clear_partial, write_atomically
-from xai_jax.parallel import TrainingError
+from experiments.lib import compilation_cache, dry_run
+from experiments.lib.completion import description, is_finished
+from xai_jax.io import checksums
+from xai_jax.io.files import clear_partial, write_atomically
+from xai_jax.training import parallel
+from xai_jax.training.parallel import TrainingError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; made if needed.")
@@ -43,7 +44,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only shapes, costs, and lowering
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "Several processes train together: HOST:PORT,COUNT,INDEX, or auto on a cluster."
 )
-_DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry.DEVICES), "Device that a dry run computes hours for.")
+_DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry_run.DEVICES), "Device that a dry run computes hours for.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Experiment:
     paper: str
     summary: str
     run: Callable[[Any, "Run"], None]
-    plan: Callable[[Any], list[dry.Step]]
+    plan: Callable[[Any], list[dry_run.Step]]
 
 
 _BAR = {"delay": 2, "file": sys.stderr, "leave": False, "dynamic_ncols": True}
@@ -144,7 +145,7 @@ class Run:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file of results; metrics.json will have its checksum, so that no page shows a damaged one."""
-        self.files[name] = sealed.sha256(content)
+        self.files[name] = checksums.sha256(content)
         if parallel.is_first():
             (self.workdir / name).parent.mkdir(exist_ok=True)
             write_atomically(self.workdir / name, content)
@@ -168,9 +169,9 @@ def _main(experiment, argv):
         raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
     logging.set_verbosity(logging.WARNING)  # JAX reports at INFO every accelerator that it does not find
     config = _CONFIG.value
-    programs.keep()
+    compilation_cache.keep()
     if _DRY_RUN.value:
-        print(dry.report(experiment.name, experiment.plan(config), _DEVICE.value))
+        print(dry_run.report(experiment.name, experiment.plan(config), _DEVICE.value))
         return
     if _WORKDIR.value is None:
         raise app.UsageError("Expected --workdir, the directory for results.")
@@ -224,7 +225,7 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite starts anew)")
             return
         parallel.meet("not finished")
-        run = Run(workdir, sealed.sha256(described.encode()))
+        run = Run(workdir, checksums.sha256(described.encode()))
         run.write("config.json", described.encode())
         started = time.monotonic()
         experiment.run(config, run)
@@ -276,7 +277,7 @@ def _finish(experiment, config, run, tier, seconds):
             "files": run.files,
         }
     )
-    text = json.dumps(sealed.seal(metrics), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(checksums.seal(metrics), indent=2, allow_nan=False) + "\n"
     write_atomically(run.workdir / "metrics.json", text.encode())
 
 
@@ -294,7 +295,7 @@ def _packed(arrays):
 
 def _write_stage(path, arrays):
     """With a checksum of all arrays together: a zip archive has one of each, but not of which there are."""
-    write_atomically(path, _packed(arrays | {"_checksum": np.array(sealed.checksum(arrays, {}))}))
+    write_atomically(path, _packed(arrays | {"_checksum": np.array(checksums.checksum(arrays, {}))}))
 
 
 def _read_stage(path, fingerprint):
@@ -302,7 +303,7 @@ def _read_stage(path, fingerprint):
     try:
         with open(path, "rb") as file:
             arrays = dict(np.load(file))
-        if str(arrays.pop("_checksum")) != sealed.checksum(arrays, {}):
+        if str(arrays.pop("_checksum")) != checksums.checksum(arrays, {}):
             raise ValueError("its checksum differs")
         return arrays if str(arrays.pop("_fingerprint")) == fingerprint else None
     except FileNotFoundError:

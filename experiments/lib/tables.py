@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.runner import Number
+from experiments.lib.runner import Number
 
 
 class Interval(NamedTuple):

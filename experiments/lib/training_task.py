@@ -14,12 +14,12 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry
-from experiments.runner import Claim, told
-from xai_jax import evaluation, sgd, train
+from experiments.lib import dry_run
+from experiments.lib.runner import Claim, told
+from xai_jax.core.network import Network
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
-from xai_jax.network import Network
+from xai_jax.training import evaluation, sgd, supervised
 
 BATCH = 32  # images whose errors are counted at a time
 
@@ -69,7 +69,7 @@ def fit(
     """A network trained in `workdir`, or read from there. Errors on plateaus are those of centre crops."""
     check = {"check": task.validation, "check_transform": task.centre} if recipe.patience else {}
     common = {"seed": seed, "prepare": task.prepare, "transform": task.crop, "keep_epochs": keep_epochs}
-    return Partial(module.apply, train.fit(module, task.training, recipe, workdir, **common, **check))
+    return Partial(module.apply, supervised.fit(module, task.training, recipe, workdir, **common, **check))
 
 
 def errors(net: Network, data: Dataset, task: Task, transform: Callable) -> evaluation.Errors:
@@ -79,7 +79,7 @@ def errors(net: Network, data: Dataset, task: Task, transform: Callable) -> eval
 
 def plan(
     name: str, module: nn.Module, recipe: sgd.Recipe, config: Any, shape: tuple[int, int, int], crops: int
-) -> list[dry.Step]:
+) -> list[dry_run.Step]:
     """The steps of training of one network, and its errors over `crops` of each image of `shape` (H, W, C)."""
     per_epoch = config.images // recipe.batch
     setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), deviation=(1.0,))
@@ -94,8 +94,8 @@ def plan(
 
     steps, batches = round(recipe.epochs * per_epoch), 2 * -(-config.checked // BATCH)  # of both splits
     return [
-        dry.Step(f"step, {name}", sgd.step(setting, inputs), (state, images, labels), steps),
-        dry.Step(f"errors, {name}", classify, (variables, seen), batches),
+        dry_run.Step(f"step, {name}", sgd.step(setting, inputs), (state, images, labels), steps),
+        dry_run.Step(f"errors, {name}", classify, (variables, seen), batches),
     ]
 
 

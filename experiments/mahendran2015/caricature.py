@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import dry, runner
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015 import photographs
 from experiments.mahendran2015.layers import alike
 from experiments.mahendran2015.photographs import SURER
 from experiments.mahendran2015.streams import frequency
-from experiments.runner import Claim, Number
 from xai_jax import inversion, models, network, plots
-from xai_jax.inversion import IJCV
+from xai_jax.synthesis.inversion import IJCV
 
 BATCH = 10  # images at once
 
@@ -141,7 +141,7 @@ def report(run, seen, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's caricatures, and the network's answers."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((min(BATCH, config.count), *shape), jnp.float32)
@@ -153,7 +153,7 @@ def plan(config: Any) -> list[dry.Step]:
 
     calls = -(-config.count // BATCH) * config.steps
     steps = [
-        dry.Step(f"steps from {layer}", partial(step, layer), (variables, x, shapes[layer]), calls)
+        dry_run.Step(f"steps from {layer}", partial(step, layer), (variables, x, shapes[layer]), calls)
         for layer in config.layers
     ]
     return [*steps, photographs.answers_step(config, 2 * (1 + len(config.layers)))]

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, preimages, runner
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import inversion, network, plots
-from xai_jax.inversion import IJCV
+from xai_jax.synthesis.inversion import IJCV
 
 BATCH = 20  # images inverted at once
 
@@ -115,7 +115,7 @@ def report(run, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversions."""
     calls = -(-config.count // BATCH) * len(config.weights_of_loss) * sum(config.steps)
     return preimages.plan(config.network, config.layers, min(BATCH, config.count), calls)

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Claim, Number, told
 from experiments.mahendran2015.layers import recipe
 from experiments.mahendran2015.multiple import apart
-from experiments.runner import Claim, Number, told
 from xai_jax import inversion, models, network, plots
 from xai_jax.data import datasets
 
@@ -155,7 +155,7 @@ def diverse(others, again):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the inversion of one batch, for all batches and restarts."""
     batches = -(-config.classes * config.each // config.batch)
     calls = batches * config.restarts * sum(count for _, count in recipe(config, config.variation).phases)

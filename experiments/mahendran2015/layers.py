@@ -10,10 +10,10 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, preimages, runner
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import inversion, models, network, plots
-from xai_jax.inversion import CVPR
+from xai_jax.synthesis.inversion import CVPR
 
 # Table 3, unverified: mean and deviation of the error in % at the three strengths.
 PAPER = {
@@ -184,7 +184,7 @@ def report(run, found, layers, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Steps of the deepest layer's inversion, for all layers and strengths."""
     module, variables, shape = models.abstract(config.network)
     layers = chosen(Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32), config)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Number
 from experiments.mahendran2015.layers import recipe
 from experiments.mahendran2015.regulariser import roughness
-from experiments.runner import Number
 from experiments.zeiler2014.switches import compare
 from xai_jax import inversion, learned_inversion, models, network, plots
+from xai_jax.architectures.upconv import UpConv
 from xai_jax.data import datasets
-from xai_jax.models.upconv import UpConv
 
 METHODS = {"optimised": "by gradient descent", "learned": "by a trained network"}
 
@@ -113,7 +113,7 @@ def report(run, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the optimisation, and those of the training."""
     calls = -(-config.count // config.batch) * sum(count for _, count in recipe(config, 1.0).phases)
     steps = preimages.plan(config.network, config.layers, config.batch, calls)
@@ -127,7 +127,7 @@ def plan(config: Any) -> list[dry.Step]:
             represent = inversion.of_layer(Partial(module.apply, variables), layer)
             return jax.value_and_grad(lambda made: ((inverse.apply(made, represent(x)) - x) ** 2).mean())(made)
 
-        steps.append(dry.Step(f"training the inverse of {layer}", step, (made, variables, x), config.train_steps))
+        steps.append(dry_run.Step(f"training the inverse of {layer}", step, (made, variables, x), config.train_steps))
     return steps
 
 

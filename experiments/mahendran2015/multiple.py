@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.layers import recipe
-from experiments.runner import Claim, Number
 from xai_jax import inversion, network, plots
 
 
@@ -97,7 +97,7 @@ def report(run, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversion, all images and restarts at once."""
     calls = sum(count for _, count in recipe(config, 1.0).phases)
     return preimages.plan(config.network, config.layers, config.count * config.restarts, calls)

@@ -11,11 +11,11 @@ from jax import Array
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.preimages import Subject
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015 import consistency
 from experiments.mahendran2015.layers import alike
-from experiments.preimages import Subject
-from experiments.runner import Claim, Number
 from xai_jax import models, network, plots
 from xai_jax.data import examples
 from xai_jax.data.examples import Examples
@@ -172,7 +172,7 @@ def report(run, found, weight, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversions, and the network's answers."""
     together, weights = min(consistency.BATCH, config.count), len(config.weights_of_loss)
     calls = -(-config.count // consistency.BATCH) * weights * sum(config.steps)
@@ -180,10 +180,10 @@ def plan(config: Any) -> list[dry.Step]:
     return [*steps, answers_step(config, 2 * (1 + weights * len(config.layers)))]
 
 
-def answers_step(config: Any, calls: int) -> dry.Step:
+def answers_step(config: Any, calls: int) -> dry_run.Step:
     """The network's answers for all images at once."""
     module, variables, shape = models.abstract(config.network)
-    return dry.Step(
+    return dry_run.Step(
         "answers", module.apply, (variables, jax.ShapeDtypeStruct((config.count, *shape), jnp.float32)), calls
     )
 

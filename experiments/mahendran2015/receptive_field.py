@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from scipy import stats
 
-from experiments import dry, preimages, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Claim, Number, told
 from experiments.zeiler2014.switches import correlation
 from xai_jax import deconvnet, inversion, network, plots
-from xai_jax.inversion import CVPR
+from xai_jax.synthesis.inversion import CVPR
 
 FAINT = 0.1  # share of the mean square below which the middle is left out: next to nothing has no shape to invert
 
@@ -116,7 +116,7 @@ def report(run, found, boxes, size, config):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversion, all images at once."""
     calls = sum(count for _, count in config.phases)
     return preimages.plan(config.network, config.layers, config.count, calls)

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import Number
 from experiments.mahendran2015.layers import recipe
-from experiments.runner import Number
 from experiments.zeiler2014.switches import compare
 from xai_jax import inversion, network, plots
 
@@ -100,7 +100,7 @@ def report(run, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of both layers' inversion, all images at once."""
     runs = len(config.betas) * len(config.variations)
     calls = runs * sum(count for _, count in recipe(config, 1.0).phases)

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Number
 from experiments.mahendran2015.layers import alike
 from experiments.mahendran2015.regulariser import roughness
-from experiments.runner import Number
 from experiments.zeiler2014.switches import compare
-from xai_jax import inversion, network, plots, shallow
+from xai_jax import hog_dsift, inversion, network, plots
 from xai_jax.data import examples
-from xai_jax.evaluation import as_partial
-from xai_jax.inversion import CVPR
-from xai_jax.models import images
+from xai_jax.models import input_scaling
+from xai_jax.synthesis.inversion import CVPR
+from xai_jax.training.evaluation import as_partial
 
 # Table 1, unverified: mean and deviation of the error in %.
 PAPER = {"HOG": (28.10, 7.9), "HOGb": (10.67, 5.2), "DSIFT": (10.89, 7.5)}
@@ -44,15 +44,15 @@ def run(config: Any, run: runner.Run) -> None:
 def photographs(config: Any) -> jax.Array:
     """Centre squares of the images (N, side, side, 1), in grey less the middle."""
     data = examples.load(config.images, config.count)
-    return images.preprocess(images.Input(config.side, 1.0, (MIDDLE,), (1.0,)), data.images)
+    return input_scaling.preprocess(input_scaling.Input(config.side, 1.0, (MIDDLE,), (1.0,)), data.images)
 
 
 def features(config: Any) -> dict[str, Any]:
     """What is inverted, by the paper's names."""
     functions = {
-        "HOG": partial(shallow.hog, cell=config.cell),
-        "HOGb": partial(shallow.hogb, cell=config.cell),
-        "DSIFT": partial(shallow.dsift, bin=config.bin),
+        "HOG": partial(hog_dsift.hog, cell=config.cell),
+        "HOGb": partial(hog_dsift.hogb, cell=config.cell),
+        "DSIFT": partial(hog_dsift.dsift, bin=config.bin),
     }
     return {name: as_partial(function) for name, function in functions.items()}
 
@@ -173,7 +173,7 @@ def report(run, found, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all inversions."""
     x = jax.ShapeDtypeStruct((config.batch, config.side, config.side, 1), jnp.float32)
     calls = -(-config.count // config.batch) * sum(count for _, count in config.phases)
@@ -184,7 +184,7 @@ def plan(config: Any) -> list[dry.Step]:
             return jax.value_and_grad(lambda x: inversion.distance(describe, wanted, jnp.ones(()), x).sum())(x)
 
         repeats = calls * (len(config.variations) if name == "HOG" else 1)
-        steps.append(dry.Step(f"steps from {name}", step, (x, jax.eval_shape(describe, x)), repeats))
+        steps.append(dry_run.Step(f"steps from {name}", step, (x, jax.eval_shape(describe, x)), repeats))
     return steps
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import fft, stats
 
-from experiments import dry, preimages, runner
+from experiments.lib import dry_run, preimages, runner
+from experiments.lib.runner import LEVEL, Claim, Number
 from experiments.mahendran2015.layers import alike, recipe
 from experiments.mahendran2015.photographs import mostly
-from experiments.runner import LEVEL, Claim, Number
 from xai_jax import inversion, network, plots
 
 HALVES = "first half", "second half"
@@ -203,7 +203,7 @@ def arbitrary(found, kinds, config):
     return Claim(words, "control for Fig. 10, not in the paper", held, measured)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversion by all masks, all images at once."""
     calls = 2 * (1 + config.splits) * sum(count for _, count in recipe(config, config.variation).phases)
     return preimages.plan(config.network, config.layers, config.count, calls)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from experiments import dry, runner
+from experiments.lib import dry_run, runner
 from experiments.nguyen2015 import evolution
 from xai_jax import models
-from xai_jax.cppn import CPPN
+from xai_jax.synthesis.cppn import CPPN
 
 # Medians over classes, in %, told from memory.
 PAPER = {"imagenet2012": (88.11, "5000 generations on ImageNet"), "mnist": (99.99, "few generations on MNIST")}
@@ -21,7 +21,7 @@ def encoding(config: Any) -> CPPN:
     return CPPN(models.abstract(config.network)[2], config.hidden)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The generations of all seeds."""
     return evolution.plan(encoding(config), config)
 

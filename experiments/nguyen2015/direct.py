@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from experiments import dry, runner
+from experiments.lib import dry_run, runner
 from experiments.nguyen2015 import evolution
 from xai_jax import models
-from xai_jax.fooling import Direct
+from xai_jax.synthesis.fooling import Direct
 
 # Medians over classes, in %, told from memory.
 PAPER = {"imagenet2012": (21.59, "20,000 generations on ImageNet"), "mnist": (99.99, "200 generations on MNIST")}
@@ -21,7 +21,7 @@ def encoding(config: Any) -> Direct:
     return Direct(models.abstract(config.network)[2])
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The generations of all seeds."""
     return evolution.plan(encoding(config), config)
 

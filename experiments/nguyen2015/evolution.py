@@ -11,13 +11,13 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.nguyen2015 import fooled
-from experiments.nguyen2015.fooled import SURE
-from experiments.runner import Number
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Number
+from experiments.nguyen2015 import fooling_scores
+from experiments.nguyen2015.fooling_scores import SURE
 from xai_jax import fooling, models
-from xai_jax.fooling import Encoding
 from xai_jax.models import LoadedModel
+from xai_jax.synthesis.fooling import Encoding
 
 Published = tuple[float, str]  # a median in %, and what it is of
 
@@ -27,21 +27,21 @@ def run(encoding: Encoding, images: str, paper: Mapping[str, Published], config:
 
     `images` says in the caption what they are, `paper` what its median was by data set.
     """
-    model, judge = fooled.load(config)
+    model, judge = fooling_scores.load(config)
     found = evolutions(model, encoding, config, run)
     classes = np.tile(np.arange(len(model.classes)), config.seeds)
     pixels = found["pixels"].reshape(-1, *found["pixels"].shape[2:])
-    judged = run.stage("judged", partial(fooled.judgements, judge, pixels, classes, config))
+    judged = run.stage("judged", partial(fooling_scores.judgements, judge, pixels, classes, config))
     run.figure("images", *pictures(model, judge, found, judged, images, config))
     run.figure("generations", *generations(found["history"], config))
     run.numbers += [
         median(found["confidence"], paper, config),
         *reached(found["history"]),
-        *fooled.numbers(judged, found["kept"]),
+        *fooling_scores.numbers(judged, found["kept"]),
     ]
     run.claims += [
-        fooled.sure("Evolution finds images that the network is sure of.", found["confidence"]),
-        *fooled.like_nothing(judged, len(model.classes), config),
+        fooling_scores.sure("Evolution finds images that the network is sure of.", found["confidence"]),
+        *fooling_scores.like_nothing(judged, len(model.classes), config),
     ]
 
 
@@ -55,19 +55,19 @@ def evolutions(model: LoadedModel, encoding: Encoding, config: Any, run: runner.
 
 
 def evolved(model: LoadedModel, encoding: Encoding, config: Any, seed: int, saved: Path) -> dict[str, np.ndarray]:
-    """One image for each class by MAP-Elites, see `fooled.measured`, and the confidence before each generation."""
-    lower, upper = fooled.bounds(model)
+    """One image for each class by MAP-Elites, and the confidence before each generation."""
+    lower, upper = fooling_scores.bounds(model)
     steps, key = (config.generations, jax.random.key(seed)), config.population
     elites, history = fooling.evolve(model.net, encoding, *steps, key, lower, upper, saved)
     x = lower + (upper - lower) * encoding.express(elites.x)
-    return fooled.measured(model, x, np.arange(len(x))) | {"history": history}
+    return fooling_scores.measured(model, x, np.arange(len(x))) | {"history": history}
 
 
 def pictures(model, judge, found, judged, images, config):
     """The images of some seeds, for every class."""
     rows = [f"seed {config.seed + number}" for number in range(min(config.shown, config.seeds))]
     neighbours = judged["neighbour"][: len(model.classes)]
-    figure = fooled.pictures(model, judge, found, neighbours, model.classes, rows)
+    figure = fooling_scores.pictures(model, judge, found, neighbours, model.classes, rows)
     caption = (
         f"{images} that the network takes for the class above, and how sure of it it is. Below, the natural image that "
         "another network finds nearest to the first."
@@ -119,13 +119,13 @@ def reached(history: np.ndarray) -> list[Number]:
     return found
 
 
-def plan(encoding: Encoding, config: Any) -> list[dry.Step]:
+def plan(encoding: Encoding, config: Any) -> list[dry_run.Step]:
     """The generations of all seeds."""
     module, variables, _ = models.abstract(config.network)
     return [step("generations", module, variables, encoding, config.population, config.generations * config.seeds)]
 
 
-def step(name: str, module: Any, variables: Any, encoding: Encoding, population: int, calls: int) -> dry.Step:
+def step(name: str, module: Any, variables: Any, encoding: Encoding, population: int, calls: int) -> dry_run.Step:
     """One generation: children, and the network's confidence in them."""
 
     def generation(variables, seed, parents):
@@ -133,4 +133,4 @@ def step(name: str, module: Any, variables: Any, encoding: Encoding, population:
         return jax.nn.softmax(Partial(module.apply, variables)(encoding.express(children))).max(0)
 
     parents = jax.eval_shape(lambda: encoding.begin(jax.random.key(0), population))
-    return dry.Step(name, generation, (variables, jax.ShapeDtypeStruct((), jnp.uint32), parents), calls)
+    return dry_run.Step(name, generation, (variables, jax.ShapeDtypeStruct((), jnp.uint32), parents), calls)

@@ -10,10 +10,10 @@ from jax import Array
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import judges, runner
-from experiments.judges import Judge
+from experiments.lib import evaluation_networks, runner
+from experiments.lib.evaluation_networks import Judge
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.photographs import mostly
-from experiments.runner import Claim, Number
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
@@ -25,8 +25,8 @@ COLUMNS = 10  # classes in figures, the first
 
 
 def load(config: Any) -> tuple[LoadedModel, Judge]:
-    """The network to fool, `network` with `weights`, and the judge that `config` names (see `judges.load`)."""
-    return models.load(config.network, config.weights), judges.load(config)
+    """The network to fool, and the judge that `config` names."""
+    return models.load(config.network, config.weights), evaluation_networks.load(config)
 
 
 def bounds(model: LoadedModel) -> tuple[Array, Array]:
@@ -47,17 +47,18 @@ def measured(model: LoadedModel, x: Array, classes: Any) -> dict[str, np.ndarray
 
 def confidence(model: LoadedModel, x: Array, classes: Any) -> np.ndarray:
     """The network's probabilities of `classes` (N,), one for each input."""
-    return np.asarray(jax.nn.softmax(judges.features(model.net, x)))[np.arange(len(x)), classes]
+    return np.asarray(jax.nn.softmax(evaluation_networks.features(model.net, x)))[np.arange(len(x)), classes]
 
 
 def judgements(judge: Judge, pixels: np.ndarray, classes: Any, config: Any) -> dict[str, np.ndarray]:
-    """What `judges.judgements` finds, its distances in the layer `middle`, too, and which natural images are known."""
+    """The judge's measures, with distances in the layer `middle`, too, and which natural images are known."""
     late, middle = (
-        judges.judgements(judge._replace(layer=layer), pixels, classes) for layer in (config.features, config.middle)
+        evaluation_networks.judgements(judge._replace(layer=layer), pixels, classes)
+        for layer in (config.features, config.middle)
     )
     data = datasets.load(config.data, config.split)
     labels = np.array([data[i][1] for i in range(len(judge.natural))])
-    known = judges.features(judge.model.net, judge.natural).argmax(1) == labels
+    known = evaluation_networks.features(judge.model.net, judge.natural).argmax(1) == labels
     distances = ("distance", "natural distance", "frechet", "natural frechet")
     return late | {f"middle {name}": middle[name] for name in distances} | {"known": known}
 
@@ -99,11 +100,14 @@ def percent(confidence: float) -> str:
 
 def numbers(judged: Mapping[str, np.ndarray], kept: np.ndarray) -> list[Number]:
     """Confidence in whole pixels (N,), and what the judge found."""
-    middle = (dataclasses.replace(n, name=f"{n.name}, middle layer") for n in judges.numbers(in_middle(judged))[1:])
+    middle = (
+        dataclasses.replace(n, name=f"{n.name}, middle layer")
+        for n in evaluation_networks.numbers(in_middle(judged))[1:]
+    )
     return [
         Number("median confidence after rounding to whole pixel values", 100 * np.median(kept), unit="%"),
         Number("share of natural images whose class that network knows", judged["known"].mean()),
-        *judges.numbers(judged),
+        *evaluation_networks.numbers(judged),
         *middle,
     ]
 

@@ -9,25 +9,25 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from experiments import dry, runner
-from experiments.judges import Judge
-from experiments.nguyen2015 import fooled
+from experiments.lib import dry_run, runner
+from experiments.lib.evaluation_networks import Judge
+from experiments.nguyen2015 import fooling_scores
 from xai_jax import fooling, models, targets
-from xai_jax.fooling import Ascent
 from xai_jax.models import LoadedModel
+from xai_jax.synthesis.fooling import Ascent
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Climbs from near the mean image for some classes, several times each, and has the images judged."""
-    model, judge = fooled.load(config)
+    model, judge = fooling_scores.load(config)
     classes = np.tile(chosen(len(model.classes), config), config.starts)
     found = run.stage("images", partial(climbed, model, mean_image(model, judge), classes, config))
-    judged = run.stage("judged", partial(fooled.judgements, judge, found["pixels"], classes, config))
+    judged = run.stage("judged", partial(fooling_scores.judgements, judge, found["pixels"], classes, config))
     run.figure("images", *figure(model, judge, found, judged, classes, config))
-    run.numbers += fooled.numbers(judged, found["kept"])
+    run.numbers += fooling_scores.numbers(judged, found["kept"])
     run.claims += [
-        fooled.sure("Gradient ascent finds images that the network is sure of.", found["confidence"]),
-        *fooled.like_nothing(judged, len(model.classes), config),
+        fooling_scores.sure("Gradient ascent finds images that the network is sure of.", found["confidence"]),
+        *fooling_scores.like_nothing(judged, len(model.classes), config),
     ]
 
 
@@ -42,8 +42,8 @@ def mean_image(model: LoadedModel, judge: Judge) -> Array:
 
 
 def climbed(model: LoadedModel, mean: Array, classes: np.ndarray, config: Any) -> dict[str, np.ndarray]:
-    """Images for `classes` (N,), as `fooled.measured` has them."""
-    lower, upper = fooled.bounds(model)
+    """Images for `classes` (N,), as `fooling_scores.measured` has them."""
+    lower, upper = fooling_scores.bounds(model)
     form = Ascent(config.steps, config.decay, config.most, config.share)
     starting, key = jax.random.split(jax.random.key(config.seed))
     noise = config.noise / 255 * (upper - lower) * jax.random.normal(starting, (len(classes), *mean.shape))
@@ -51,7 +51,7 @@ def climbed(model: LoadedModel, mean: Array, classes: np.ndarray, config: Any) -
     for start in range(0, len(classes), config.batch):
         rows = slice(start, start + config.batch)
         x = fooling.ascend(model.net, classes[rows], mean + noise[rows], key, form, lower, upper).x
-        parts.append(fooled.measured(model, x, classes[rows]))
+        parts.append(fooling_scores.measured(model, x, classes[rows]))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -61,7 +61,7 @@ def figure(model, judge, found, judged, classes, config):
     by_start = {name: values.reshape(config.starts, -1, *values.shape[1:]) for name, values in found.items()}
     count = by_start["confidence"].shape[1]
     titles = [model.classes[k] for k in classes[:count]]
-    drawn = fooled.pictures(model, judge, by_start, judged["neighbour"][:count], titles, rows)
+    drawn = fooling_scores.pictures(model, judge, by_start, judged["neighbour"][:count], titles, rows)
     caption = (
         "Images that the network takes for the class above, and how sure of it it is, found by climbing the "
         "gradient of its probability from the mean image and a little noise. Below, the natural image that another "
@@ -70,7 +70,7 @@ def figure(model, judge, found, judged, classes, config):
     return drawn, caption, "Rows of synthesised pictures, one for each class, and a row of natural ones."
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all images."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
@@ -81,7 +81,7 @@ def plan(config: Any) -> list[dry.Step]:
         net, target = Partial(module.apply, variables), targets.probability(0)
         return jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(x)
 
-    return [dry.Step("steps of ascent", step, (variables, x), -(-count // config.batch) * config.steps)]
+    return [dry_run.Step("steps of ascent", step, (variables, x), -(-count // config.batch) * config.steps)]
 
 
 EXPERIMENT = runner.Experiment(

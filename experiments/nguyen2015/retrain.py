@@ -11,15 +11,16 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from experiments import classifiers, dry, runner
-from experiments.classifiers import Task
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Claim, Number
+from experiments.lib.training_task import Task
 from experiments.nguyen2015 import evolution
-from experiments.nguyen2015.fooled import COLUMNS, SURE, percent
-from experiments.runner import Claim, Number
-from xai_jax import fooling, models, network, plots, sgd
-from xai_jax.cppn import CPPN
+from experiments.nguyen2015.fooling_scores import COLUMNS, SURE, percent
+from xai_jax import fooling, models, network, plots
 from xai_jax.data import crops
 from xai_jax.data.datasets import Dataset, OnDisk
+from xai_jax.synthesis.cppn import CPPN
+from xai_jax.training import sgd
 
 FOOLING = "fooling"  # the class that is added
 # Medians over classes at first, after one round and after many, in %, told from memory.
@@ -28,7 +29,7 @@ PAPER = (88.1, "on ImageNet"), (11.7, "on ImageNet"), (99.99, "on MNIST, after 1
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains, evolves images, adds them to the fooling class, and again; several times from other seeds."""
-    task, nets = classifiers.load(config, crops.one_of_ten, config.mean, config.deviation), build(config)
+    task, nets = training_task.load(config, crops.one_of_ten, config.mean, config.deviation), build(config)
     parts = []
     for chain in run.progress(range(config.seed, config.seed + config.chains), "chains"):
         parts.append(rounds(task, nets, chain, config, run))
@@ -67,14 +68,14 @@ def one_round(
     that the network takes for what they are.
     """
     module, task = (nets[1], warned(task, known, config)) if len(known) else (nets[0], task)
-    net = classifiers.fit(module, task, recipe(config), folder, seeds[0])
+    net = training_task.fit(module, task, recipe(config), folder, seeds[0])
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seeds[0]), seeds[1]), config.runs)
     evolved = [evolve(net, key, folder / f"run-{number}.npz", config) for number, key in enumerate(keys)]
     pixels, history = (np.stack(each) for each in zip(*evolved, strict=True))
     return {
         "pixels": pixels,
         "history": history,
-        "error": classifiers.errors(net, task.validation, task, task.centre).top1,
+        "error": training_task.errors(net, task.validation, task, task.centre).top1,
         "caught": caught(net, task, known, config),
     }
 
@@ -119,7 +120,7 @@ def caught(net, task, known, config):
     """The share of the fooling images taught that the network calls so; none were in the first round."""
     if not len(known):
         return np.nan
-    parts = [known[start : start + classifiers.BATCH] for start in range(0, len(known), classifiers.BATCH)]
+    parts = [known[start : start + training_task.BATCH] for start in range(0, len(known), training_task.BATCH)]
     found = [np.asarray(network.call(net, task.prepare(part))).argmax(1) for part in parts]
     return (np.concatenate(found) == config.classes).mean()
 
@@ -204,7 +205,7 @@ def claims(sure: np.ndarray) -> list[Claim]:
             stays,
             f"median confidence {', '.join(percent(value) for value in middle)}; {100 * SURE:g} % are asked for",
         ),
-        classifiers.claim(
+        training_task.claim(
             "A network that was taught fooling images once is harder to fool.",
             "retraining on ImageNet (told from memory, unverified)",
             "median confidence after one round - at first",
@@ -213,11 +214,11 @@ def claims(sure: np.ndarray) -> list[Claim]:
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training of each round's network, and the generations of all evolutions."""
     shape, networks = (config.side, config.side, len(config.mean)), config.chains * (config.rounds + 1)
     module = build(config)[1]
-    steps = classifiers.plan("a round's network", module, recipe(config), config, shape, 1)
+    steps = training_task.plan("a round's network", module, recipe(config), config, shape, 1)
     x = jax.ShapeDtypeStruct((1, *shape), np.float32)
     variables, calls = jax.eval_shape(module.init, jax.random.key(0), x), config.runs * config.generations
     steps.append(evolution.step("generations", module, variables, encoding(config), config.population, calls))

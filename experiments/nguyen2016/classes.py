@@ -5,32 +5,34 @@ from typing import Any
 
 import numpy as np
 
-from experiments import dry, judges, runner
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import plots, targets
-from xai_jax.dgn import DGN
+from xai_jax.synthesis.dgn_am import DGN
 
 COLUMNS = 10  # classes in the figure, the first
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every class from several starts, and has their images judged by another network."""
-    (generator, explained), judge = codes.load(config), judges.load(config)
+    (generator, explained), judge = generator_codes.load(config), evaluation_networks.load(config)
     classes = np.tile(np.arange(len(explained.classes)), config.starts)
     found = run.stage("codes", partial(preferred, generator, explained, classes, config))
     pixels = explained.to_pixels(found["images"])
-    judged = run.stage("judged", partial(judges.judgements, judge, pixels, classes))
+    judged = run.stage("judged", partial(evaluation_networks.judgements, judge, pixels, classes))
     run.figure("classes", *figure(explained, judge, found, judged, config))
     report(run, found, judged, classes, config)
 
 
 def preferred(generator, model, classes, config):
     """Pictures (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
-    starts = codes.noise(generator, len(classes), config.seed)
+    starts = generator_codes.noise(generator, len(classes), config.seed)
     form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
-    found = codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
-    confidence, logit = codes.confidence(found["logits"], classes), codes.own(found["logits"], classes)
+    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    confidence, logit = (
+        generator_codes.confidence(found["logits"], classes),
+        generator_codes.own(found["logits"], classes),
+    )
     return {"images": found["images"], "confidence": confidence, "logit": logit}
 
 
@@ -55,31 +57,31 @@ def report(run, found, judged, classes, config):
     """Confidence, agreement and distances, and what is claimed of them."""
     run.numbers += [
         Number.mean("confidence of the explained network", found["confidence"]),
-        *judges.numbers(judged),
+        *evaluation_networks.numbers(judged),
     ]
-    sure, agree = (codes.medians(values, classes) for values in (found["confidence"], judged["agrees"]))
+    sure, agree = (generator_codes.medians(values, classes) for values in (found["confidence"], judged["agrees"]))
     run.claims += [
         Claim(
             "The network is sure of the preferred inputs of every class.",
             "section 3",
-            bool((sure >= codes.SURE).all()),
-            f"the median confidence over {config.starts} starts is at least {100 * codes.SURE:g} % for "
-            f"{(sure >= codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
+            bool((sure >= generator_codes.SURE).all()),
+            f"the median confidence over {config.starts} starts is at least {100 * generator_codes.SURE:g} % for "
+            f"{(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
         ),
         Claim(
             "The images look like their classes, also to a network that had no part in making them.",
             "section 3",
-            bool((agree > 0.5).sum() >= 0.9 * len(agree)) if codes.independent(config) else None,
+            bool((agree > 0.5).sum() >= 0.9 * len(agree)) if generator_codes.independent(config) else None,
             f"another network agrees on most starts for {(agree > 0.5).sum()} of {len(agree)} classes; nine in ten are "
             "asked for",
         ),
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all codes."""
-    count = codes.class_count(config.generator) * config.starts
-    return [codes.step(config, "steps of codes", targets.logit(0), count, config.steps)]
+    count = generator_codes.class_count(config.generator) * config.starts
+    return [generator_codes.step(config, "steps of codes", targets.logit(0), count, config.steps)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -7,37 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from experiments import dry, judges, runner
-from experiments.nguyen2016 import codes, contest
-from experiments.nguyen2016.contest import REALISM, Measured
-from experiments.runner import Claim
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim
+from experiments.nguyen2016 import prior_comparison
+from experiments.nguyen2016.prior_comparison import REALISM, Measured
 from xai_jax import models, targets
-from xai_jax.dgn import DGN
+from xai_jax.synthesis.dgn_am import DGN
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs through one generator for each layer, and how natural another network finds them."""
-    model, judge = models.load(config.network, config.weights), judges.load(config)
-    classes, features = contest.classes(model, config), run.stage("natural", partial(contest.natural, judge))
+    model, judge = models.load(config.network, config.weights), evaluation_networks.load(config)
+    classes, features = (
+        prior_comparison.classes(model, config),
+        run.stage("natural", partial(prior_comparison.natural, judge)),
+    )
     found, measures = {}, {}
     for layer in run.progress(config.layers, "layers"):
         found[layer] = run.stage(layer, partial(preferred, model, classes, layer, config))
-        measure = partial(contest.measured, judge, features, found[layer], classes, config.groups)
+        measure = partial(prior_comparison.measured, judge, features, found[layer], classes, config.groups)
         measures[layer] = run.stage(f"{layer}-measured", measure)
-    reference = contest.of_natural(features, config.groups, len(classes) // config.groups)
+    reference = prior_comparison.of_natural(features, config.groups, len(classes) // config.groups)
     run.figure("code_layer", *pictures(model.classes, found, classes))
     run.figure("measures", *dots(measures, reference))
-    run.numbers += contest.numbers(measures, reference)
+    run.numbers += prior_comparison.numbers(measures, reference)
     run.claims += claims(measures, config)
 
 
 def preferred(model, classes, layer, config):
     """Pictures through the generator for a layer; steps are as long a share of its codes' reach as in all others."""
-    generator, _ = codes.load(named(config, layer))
-    starts = codes.noise(generator, len(classes), config.seed)
+    generator, _ = generator_codes.load(named(config, layer))
+    starts = generator_codes.noise(generator, len(classes), config.seed)
     form = DGN(config.share * float(np.mean(generator.upper)), steps=config.steps, keep=config.keep)
-    found = codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
-    return contest.pictured(model, found)
+    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    return prior_comparison.pictured(model, found)
 
 
 def named(config: Any, layer: str) -> SimpleNamespace:
@@ -56,7 +59,7 @@ def pictures(names, found, classes):
         "was trained to turn back into images. Under each, the explained network's confidence in the class."
     )
     alt = "A grid of small pictures, a row for each layer: some look like garments, others like patches of cloth."
-    return contest.pictures(names, found, classes), caption, alt
+    return prior_comparison.pictures(names, found, classes), caption, alt
 
 
 def dots(measures, reference):
@@ -66,7 +69,7 @@ def dots(measures, reference):
         "mean in red. The last three panels are how natural another network finds them; dashed, natural images among "
         "themselves. The less of a distance, and the more of everything else, the better."
     )
-    return contest.dots(measures, reference), caption, "Five panels of dots, a line for each layer."
+    return prior_comparison.dots(measures, reference), caption, "Five panels of dots, a line for each layer."
 
 
 def claims(measures: Mapping[str, Measured], config: Any) -> list[Claim]:
@@ -83,8 +86,8 @@ def claims(measures: Mapping[str, Measured], config: Any) -> list[Claim]:
     for name, measure in REALISM.items():
         words = f"Generators for fully connected layers are better than for convolutional ones: {measure.label}."
         best = f"The best layer to invert is {config.best}: {measure.label}."
-        found.append(contest.claim(words, source, name, "fully connected", kinds, told))
-        found.append(contest.claim(best, source, name, config.best, measures, told))
+        found.append(prior_comparison.claim(words, source, name, "fully connected", kinds, told))
+        found.append(prior_comparison.claim(best, source, name, config.best, measures, told))
     return found
 
 
@@ -93,11 +96,11 @@ def average(several: Sequence[Measured]) -> Measured:
     return {name: np.mean([each[name] for each in several], 0) for name in several[0]}
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the codes of each layer."""
-    count = (len(config.classes) or codes.class_count(config.generators[0])) * config.starts
+    count = (len(config.classes) or generator_codes.class_count(config.generators[0])) * config.starts
     return [
-        codes.step(named(config, layer), f"steps, {layer}", targets.logit(0), count, config.steps)
+        generator_codes.step(named(config, layer), f"steps, {layer}", targets.logit(0), count, config.steps)
         for layer in config.layers
     ]
 

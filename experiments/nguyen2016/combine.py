@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, generator_codes, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import models, network, plots, targets
-from xai_jax.dgn import DGN
+from xai_jax.synthesis.dgn_am import DGN
 
 MOST = 0.9  # share of pairs that is asked for
 SCORES = {"logit": "logits", "log_probability": "log-probabilities"}  # whose sum is made large
@@ -18,7 +17,7 @@ SCORES = {"logit": "logits", "log_probability": "log-probabilities"}  # whose su
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every pair of classes and for every class alone, and asks two networks what they see."""
-    generator, model = codes.load(config)
+    generator, model = generator_codes.load(config)
     judge, tables = models.load(config.judge, config.judge_weights), {}
     for score, name in run.progress(SCORES.items(), "scores"):
         found = run.stage(score, partial(preferred, generator, model, score, config))
@@ -43,8 +42,8 @@ def preferred(generator, model, score, config):
     both = np.array(config.classes)[np.repeat(pairs(config), config.starts, axis=0)]
     target = of(both[:, 0]) + of(both[:, 1])
     form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
-    found = codes.preferred(
-        generator, model, target, codes.noise(generator, len(both), config.seed), form, config.batch
+    found = generator_codes.preferred(
+        generator, model, target, generator_codes.noise(generator, len(both), config.seed), form, config.batch
     )
     return {name: array.reshape(-1, config.starts, *array.shape[1:]) for name, array in found.items()}
 
@@ -54,7 +53,7 @@ def answers(model, judge, images, config):
     first, second = (images[single_of(config)[pairs(config)[:, side]]] for side in (0, 1))
     shape = images.shape[:2]
     made, blends = (array.reshape(-1, *images.shape[2:]) for array in (images, (first + second) / 2))
-    blends = codes.pictured(model, blends)
+    blends = generator_codes.pictured(model, blends)
 
     def judged(x):
         return network.call(judge.net, judge.preprocess(list(model.to_pixels(x)))).reshape(*shape, -1)
@@ -131,7 +130,7 @@ def heatmaps(model, tables, config):
 
 def report(run, tables, config):
     """What units keep, and for how many pairs both classes are seen."""
-    off, known = ~np.eye(len(config.classes), dtype=bool), codes.independent(config)
+    off, known = ~np.eye(len(config.classes), dtype=bool), generator_codes.independent(config)
     for name, table in tables.items():
         run.numbers += [
             Number.mean(f"logit kept beside another class, alone = 1, sum of {name}", table["kept"][off]),
@@ -146,7 +145,7 @@ def report(run, tables, config):
 def claims(name, table, known):
     """What the network and another one see, and whether blends do as well."""
     share, judged = ((table[n] > 0.5).mean() for n in ("network", "judged"))
-    better, test = codes.more(table["judged"], table["judged blended"])
+    better, test = generator_codes.more(table["judged"], table["judged blended"])
     source, count = "two-unit combinations (what is asked for is ours)", len(table["network"])
     return [
         Claim(
@@ -173,10 +172,10 @@ def claims(name, table, known):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all pairs, by either sum."""
     both, count = targets.logit(0) + targets.logit(1), len(pairs(config)) * config.starts
-    return [codes.step(config, "steps of codes", both, count, config.steps * len(SCORES))]
+    return [generator_codes.step(config, "steps of codes", both, count, config.steps * len(SCORES))]
 
 
 EXPERIMENT = runner.Experiment(

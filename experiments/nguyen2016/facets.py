@@ -7,23 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, judges, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.layers import alike
 from experiments.mahendran2015.multiple import apart
 from experiments.mahendran2015.photographs import mostly
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
 from experiments.zeiler2014.features import as_input
-from xai_jax import dgn, network, plots, targets
+from xai_jax import dgn_am, network, plots, targets
 from xai_jax.data import datasets
-from xai_jax.dgn import DGN
+from xai_jax.synthesis.dgn_am import DGN
 
 KINDS = {"noise": "noise", "image": "one image", "average": "several images"}  # where codes start, as figures call it
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes from noise, from the codes of images and from means of these, and compares what they become."""
-    (generator, model), judge = codes.load(config), judges.load(config)
+    (generator, model), judge = generator_codes.load(config), evaluation_networks.load(config)
     classes = np.repeat(config.classes, config.facets)
     begun = run.stage("starts", partial(starts, generator, model, config))
     found, judged = {}, {}
@@ -41,11 +40,11 @@ def starts(generator, model, config):
     The images are those nearest to the centres of clusters of the class's codes.
     """
     data, parts = datasets.load(config.data, config.starts_from), []
-    for images in codes.members(data, config.classes, config.pool):
+    for images in generator_codes.members(data, config.classes, config.pool):
         x = np.stack([as_input(model, data[i][0]) for i in images])
         encoded = jnp.concatenate([network.call(generator.encode, x[n : n + 100]) for n in range(0, len(x), 100)])
         (one, chosen), (average, _) = (
-            dgn.facets(encoded, config.facets, many, seed=config.seed) for many in (1, config.averaged)
+            dgn_am.facets(encoded, config.facets, many, seed=config.seed) for many in (1, config.averaged)
         )
         parts.append((one, average, x[chosen[:, 0]]))
     return dict(zip(("image", "average", "shown"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
@@ -54,16 +53,16 @@ def starts(generator, model, config):
 def preferred(generator, model, begun, kind, classes, config):
     """Pictures, confidence, and what the generator makes of the codes at the start."""
     if kind == "noise":
-        at, form = codes.noise(generator, len(classes), config.seed), DGN(config.rate, steps=config.steps)
+        at, form = generator_codes.noise(generator, len(classes), config.seed), DGN(config.rate, steps=config.steps)
     else:
         at, form = jnp.asarray(begun[kind]), DGN(config.careful_rate, steps=config.careful_steps)
-    found = codes.preferred(generator, model, targets.logit(classes), at, form, config.batch)
-    before = codes.pictured(model, network.call(generator.generate, at))
+    found = generator_codes.preferred(generator, model, targets.logit(classes), at, form, config.batch)
+    before = generator_codes.pictured(model, network.call(generator.generate, at))
     return {
         "images": found["images"],
-        "confidence": codes.confidence(found["logits"], classes),
+        "confidence": generator_codes.confidence(found["logits"], classes),
         "before": before,
-        "confidence before": codes.confidence(network.call(model.net, before), classes),
+        "confidence before": generator_codes.confidence(network.call(model.net, before), classes),
     }
 
 
@@ -76,7 +75,7 @@ def compared(judge, model, begun, found, classes):
     """
     represent, groups = network.features(judge.model.net, judge.layer), [classes == k for k in dict.fromkeys(classes)]
     made, before, real = (
-        judges.features(represent, judge.model.preprocess(list(model.to_pixels(x))))
+        evaluation_networks.features(represent, judge.model.preprocess(list(model.to_pixels(x))))
         for x in (found["images"], found["before"], begun["shown"])
     )
     measured = {"alike": alike(begun["shown"], found["images"])}
@@ -84,7 +83,7 @@ def compared(judge, model, begun, found, classes):
         measured[f"spread{when}"] = np.concatenate([apart(each[g][None], real[g]) for g in groups])
         nearest = [np.linalg.norm(each[g][:, None] - real[g], axis=-1).argmin(1) for g in groups]
         measured[f"kept{when}"] = np.concatenate([row == np.arange(len(row)) for row in nearest])
-    return judges.judgements(judge, model.to_pixels(found["images"]), classes) | measured
+    return evaluation_networks.judgements(judge, model.to_pixels(found["images"]), classes) | measured
 
 
 def pictures(model, begun, found, config):
@@ -145,12 +144,14 @@ def report(run, found, judged, classes, config):
             Number.mean(f"correlation with the image, from {name}", each["alike"]),
             Number.mean(f"confidence at the start, from {name}", found[kind]["confidence before"]),
             Number.mean(f"confidence of the explained network, from {name}", found[kind]["confidence"]),
-            *judges.numbers(each, f", from {name}"),
+            *evaluation_networks.numbers(each, f", from {name}"),
         ]
-    wider, test = codes.more(judged["image"]["spread"], judged["noise"]["spread"])
+    wider, test = generator_codes.more(judged["image"]["spread"], judged["noise"]["spread"])
     kept, count = mostly(judged["image"]["kept"])
-    sure, agree = (codes.medians(v, classes) for v in (found["image"]["confidence"], judged["image"]["agrees"]))
-    known = codes.independent(config)
+    sure, agree = (
+        generator_codes.medians(v, classes) for v in (found["image"]["confidence"], judged["image"]["agrees"])
+    )
+    known = generator_codes.independent(config)
     run.claims += [
         Claim(
             "Starts from different images of a class give pictures that differ more than those from noise do.",
@@ -168,20 +169,20 @@ def report(run, found, judged, classes, config):
         Claim(
             "A few steps from the code of an image are enough to make the network sure, and the class stays clear.",
             "the papers' code (what is asked for is ours)",
-            bool((sure >= codes.SURE).all() and (agree > 0.5).sum() >= 0.9 * len(agree)) if known else None,
-            f"the median confidence after {config.careful_steps} steps is at least {100 * codes.SURE:g} % for "
-            f"{(sure >= codes.SURE).sum()} of {len(sure)} classes, and another network agrees on most pictures for "
-            f"{(agree > 0.5).sum()}; all, and nine in ten, are asked for",
+            bool((sure >= generator_codes.SURE).all() and (agree > 0.5).sum() >= 0.9 * len(agree)) if known else None,
+            f"the median confidence after {config.careful_steps} steps is at least {100 * generator_codes.SURE:g} % "
+            f"for {(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, and another network agrees on most "
+            f"pictures for {(agree > 0.5).sum()}; all, and nine in ten, are asked for",
         ),
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Steps from noise, and those from codes of images and from their means."""
     count, target = len(config.classes) * config.facets, targets.logit(0)
     return [
-        codes.step(config, "steps from noise", target, count, config.steps),
-        codes.step(config, "steps from codes of images", target, count, 2 * config.careful_steps),
+        generator_codes.step(config, "steps from noise", target, count, config.steps),
+        generator_codes.step(config, "steps from codes of images", target, count, 2 * config.careful_steps),
     ]
 
 

@@ -9,20 +9,19 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, judges, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.photographs import mostly
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
 from experiments.zeiler2014 import features
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
-from xai_jax.dgn import DGN
 from xai_jax.models import generators
+from xai_jax.synthesis.dgn_am import DGN
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Searches the data set for all units, then finds codes for all units of one layer after the other."""
-    (generator, model), data = codes.load(config), datasets.load(config.data, config.split)
+    (generator, model), data = generator_codes.load(config), datasets.load(config.data, config.split)
     natural = run.stage("natural", lambda: features.search(model, data, config, run))
     found = {}
     for layer in run.progress(config.layers, "layers"):
@@ -47,10 +46,10 @@ def unit(name: str, layer: str) -> tuple[int, tuple[int, int] | None]:
 def synthesised(generator, model, layer, config):
     """Pictures (C, H, W, channels) for the C units of a layer, and how much each excites all units, (C, C)."""
     count, at = unit(generator.network, layer)
-    starts = codes.noise(generator, count, config.seed)
+    starts = generator_codes.noise(generator, count, config.seed)
     form = DGN(rate=config.rate, steps=config.steps, keep=config.keep)
     target = targets.neuron(layer, np.arange(count), at)
-    images = codes.preferred(generator, model, target, starts, form, config.batch)["images"]
+    images = generator_codes.preferred(generator, model, target, starts, form, config.batch)["images"]
     maps = [network.call(network.features(model.net, layer), images[n : n + 1])[0] for n in range(count)]
     return {"images": images, "activations": np.stack([m if at is None else m[at] for m in maps])}
 
@@ -120,10 +119,12 @@ def kinship(model, data, natural, arrays, layers, config):
     for layer in layers:
         alive = natural[f"{layer} values"][:, 0] > 0
         rows = natural[f"{layer} images"][alive]
-        top = judges.features(represent, np.stack([features.as_input(judge, data[int(i)][0]) for i in rows.ravel()]))
+        top = evaluation_networks.features(
+            represent, np.stack([features.as_input(judge, data[int(i)][0]) for i in rows.ravel()])
+        )
         pixels = list(model.to_pixels(arrays[f"{layer}/images"][alive]))
         found[layer] = closer(
-            judges.features(represent, judge.preprocess(pixels)), top.reshape(*rows.shape, -1).mean(1)
+            evaluation_networks.features(represent, judge.preprocess(pixels)), top.reshape(*rows.shape, -1).mean(1)
         )
     return found
 
@@ -179,7 +180,7 @@ def report(run, found, kin, config):
         Claim(
             "Pictures show what the unit's top natural images show.",
             "figures of hidden units (how this is measured is ours)",
-            held if codes.independent(config) else None,
+            held if generator_codes.independent(config) else None,
             f"to another network, the unit's own top images are nearer than most other units' for {count}",
         ),
     ]
@@ -196,7 +197,7 @@ def most_units(claim, shares):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The search over the whole data set, and the steps of all units of each layer."""
     name = generators.network_of(config.generator)
     module, variables, shape = models.abstract(name)
@@ -205,10 +206,12 @@ def plan(config: Any) -> list[dry.Step]:
         return network.capture(Partial(module.apply, variables), x, config.layers)[1]
 
     x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
-    steps = [dry.Step("search", activations, (variables, x), -(-config.images // config.batch))]
+    steps = [dry_run.Step("search", activations, (variables, x), -(-config.images // config.batch))]
     for layer in config.layers:
         count, at = unit(name, layer)
-        steps.append(codes.step(config, f"units of {layer}", targets.neuron(layer, 0, at), count, config.steps))
+        steps.append(
+            generator_codes.step(config, f"units of {layer}", targets.neuron(layer, 0, at), count, config.steps)
+        )
     return steps
 
 

@@ -9,22 +9,21 @@ import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments import dry, judges, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.layers import alike
-from experiments.nguyen2016 import codes
-from experiments.runner import Claim, Number
 from experiments.zeiler2014.features import as_input
-from xai_jax import dgn, models, network, optimize, plots, targets
+from xai_jax import dgn_am, models, network, optimize, plots, targets
 from xai_jax.data import datasets
-from xai_jax.dgn import DGN, Montavon
 from xai_jax.models import generators
+from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 PIXELS, CODES, CENTRED, BOUNDED, MEANS = "pixels", "codes", "codes less their mean", "DGN", "class means"
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Finds prototypes by every form and penalty, and has them judged beside means of classes."""
-    (generator, model), judge = codes.load(config), judges.load(config)
+    (generator, model), judge = generator_codes.load(config), evaluation_networks.load(config)
     classes = np.tile(config.classes, config.starts)
     means = run.stage("means", partial(averages, generator, model, config))
     found, judged = {}, {}
@@ -48,13 +47,13 @@ def jobs(config: Any) -> list[tuple[str, float]]:
 def averages(generator, model, config):
     """Means of images: (starts * K, H, W, C) of other images of the class for each start; and the mean code of all."""
     data, parts = datasets.load(config.data, config.means_from), []
-    for numbers in codes.members(data, config.classes, config.starts * config.averaged):
+    for numbers in generator_codes.members(data, config.classes, config.starts * config.averaged):
         parts.append(np.stack([as_input(model, data[i][0]) for i in numbers]))
     x = np.stack(parts).reshape(len(parts), config.starts, config.averaged, *parts[0].shape[1:])
     some = x[:, 0].reshape(-1, *x.shape[3:])
     encoded = [network.call(generator.encode, some[n : n + 100]) for n in range(0, len(some), 100)]
     images = x.mean(2).swapaxes(0, 1).reshape(-1, *x.shape[3:])
-    return {"images": codes.pictured(model, images), "code": jnp.concatenate(encoded).mean(0)}
+    return {"images": generator_codes.pictured(model, images), "code": jnp.concatenate(encoded).mean(0)}
 
 
 def prototypes(generator, model, name, penalty, means, classes, config):
@@ -63,20 +62,20 @@ def prototypes(generator, model, name, penalty, means, classes, config):
         found = {"images": means["images"], "logits": network.call(model.net, means["images"])}
     else:
         made, start, target, form = problem(generator, model, name, penalty, means["code"], classes, config)
-        found = codes.preferred(made, model, target, start, form, config.batch)
-    return {"images": found["images"], "confidence": codes.confidence(found["logits"], classes)}
+        found = generator_codes.preferred(made, model, target, start, form, config.batch)
+    return {"images": found["images"], "confidence": generator_codes.confidence(found["logits"], classes)}
 
 
 def problem(generator, model, name, penalty, mean, classes, config):
     """What each form maximises from where; in pixels, the generator is the identity."""
-    start = codes.noise(generator, len(classes), config.seed)
+    start = generator_codes.noise(generator, len(classes), config.seed)
     if name == BOUNDED:
         return generator, start, targets.logit(classes), DGN(config.rate, steps=config.steps)
     form = Montavon(config.pixel_rate if name == PIXELS else config.code_rate, config.steps, penalty)
     if name == PIXELS:
-        black, white = codes.limits(model)
+        black, white = generator_codes.limits(model)
         noise = jax.random.uniform(jax.random.key(config.seed), (len(classes), *models.abstract(generator.network)[2]))
-        generator = generator._replace(generate=dgn.within(Partial(optimize.unchanged), black, white))
+        generator = generator._replace(generate=dgn_am.within(Partial(optimize.unchanged), black, white))
         start = black + (white - black) * noise
     if name == CENTRED:
         generator = generator._replace(generate=Partial(around, generator.generate, jnp.asarray(mean)))
@@ -90,7 +89,7 @@ def around(generate, mean, z):
 
 def compared(judge, model, images, means, classes):
     """What the judge sees in pictures, and their correlation with the mean images of their classes."""
-    return judges.judgements(judge, model.to_pixels(images), classes) | {"alike": alike(means, images)}
+    return evaluation_networks.judgements(judge, model.to_pixels(images), classes) | {"alike": alike(means, images)}
 
 
 def label(name: str, penalty: float) -> str:
@@ -168,11 +167,13 @@ def report(run, found, judged, config):
         run.numbers += [
             Number.mean(f"confidence of the explained network, {label(*job)}", each["confidence"]),
             Number.mean(f"correlation with the mean image of the class, {label(*job)}", judged[job]["alike"]),
-            *judges.numbers(judged[job], f", {label(*job)}"),
+            *evaluation_networks.numbers(judged[job], f", {label(*job)}"),
         ]
-    known, classes = codes.independent(config), np.tile(config.classes, config.starts)
-    own, mean = (codes.medians(found[job]["confidence"], classes) for job in ((CODES, config.penalty), (MEANS, 0.0)))
-    surer, test = codes.more(own, mean)
+    known, classes = generator_codes.independent(config), np.tile(config.classes, config.starts)
+    own, mean = (
+        generator_codes.medians(found[job]["confidence"], classes) for job in ((CODES, config.penalty), (MEANS, 0.0))
+    )
+    surer, test = generator_codes.more(own, mean)
     run.claims += [
         rivals(
             "Prototypes found through a generator look more natural than those found in pixels.",
@@ -192,7 +193,7 @@ def report(run, found, judged, config):
     ]  # fmt: skip
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Steps of codes by all forms, and those of pixels."""
     count, target = len(config.classes) * config.starts, targets.log_probability(0)
     net, weights, shape = models.abstract(generators.network_of(config.generator))
@@ -204,8 +205,8 @@ def plan(config: Any) -> list[dry.Step]:
     calls = -(-count // config.batch) * config.steps * len(config.pixel_penalties)
     forms = len(jobs(config)) - len(config.pixel_penalties) - 1
     return [
-        codes.step(config, "steps of codes", target, count, config.steps * forms),
-        dry.Step("steps of pixels", slope, (weights, x), calls),
+        generator_codes.step(config, "steps of codes", target, count, config.steps * forms),
+        dry_run.Step("steps of pixels", slope, (weights, x), calls),
     ]
 
 

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import judges
-from experiments.judges import Judge
-from experiments.nguyen2016 import codes
-from experiments.runner import LEVEL, Claim, Number
+from experiments.lib import evaluation_networks, generator_codes
+from experiments.lib.evaluation_networks import Judge
+from experiments.lib.runner import LEVEL, Claim, Number
 from xai_jax import network, plots, realism
 from xai_jax.models import LoadedModel
 
@@ -51,7 +50,9 @@ def natural(judge: Judge) -> dict[str, np.ndarray]:
     """Features of natural images, (M, D): those to compare with, and others."""
     represent, half = network.features(judge.model.net, judge.layer), len(judge.held_out)
     parts = judge.held_out, judge.natural[half:]
-    return {name: judges.features(represent, x) for name, x in zip(("held_out", "others"), parts, strict=True)}
+    return {
+        name: evaluation_networks.features(represent, x) for name, x in zip(("held_out", "others"), parts, strict=True)
+    }
 
 
 def pictured(model: LoadedModel, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -71,10 +72,10 @@ def measured(
     The images are those of `groups` sets of starts, one behind the other.
     """
     x = judge.model.preprocess(list(found["pixels"]))
-    shown = judges.features(network.features(judge.model.net, judge.layer), x)
+    shown = evaluation_networks.features(network.features(judge.model.net, judge.layer), x)
     values = {
-        "confidence": codes.confidence(found["logits"], classes),
-        "logit": codes.own(found["logits"], classes),
+        "confidence": generator_codes.confidence(found["logits"], classes),
+        "logit": generator_codes.own(found["logits"], classes),
         "agreement": realism.agreement(judge.model.net, x, classes),
         "distance": realism.nearest(shown, features["held_out"])[0],
     }
@@ -168,6 +169,6 @@ def pictures(
     panels = [list(each["pixels"][places] / 255) for each in found.values()]
     figure, axes = plots.grid(panels, [names[classes[place]] for place in places], list(found), size)
     for row, each in zip(axes, found.values(), strict=True):
-        for axis, sure in zip(row, codes.confidence(each["logits"], classes)[places], strict=True):
+        for axis, sure in zip(row, generator_codes.confidence(each["logits"], classes)[places], strict=True):
             axis.set_xlabel(f"{100 * sure:.1f} %", fontsize=7, labelpad=2)
     return figure

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from experiments import dry, judges, runner
-from experiments.nguyen2016 import codes, contest, rivals
-from experiments.nguyen2016.contest import REALISM, Measured
-from experiments.runner import Claim
+from experiments.lib import dry_run, evaluation_networks, generator_codes, maximisation_baselines, runner
+from experiments.lib.runner import Claim
+from experiments.nguyen2016 import prior_comparison
+from experiments.nguyen2016.prior_comparison import REALISM, Measured
 from xai_jax import targets
 from xai_jax.data import datasets
 from xai_jax.models import generators
@@ -17,35 +17,39 @@ OURS = "DGN"
 
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs by every prior and by DGN, and how natural another network finds them."""
-    (generator, model), judge = codes.load(config), judges.load(config)
-    classes, forms = contest.classes(model, config), rivals.forms(config)
-    features, found, measures = run.stage("natural", partial(contest.natural, judge)), {}, {}
+    (generator, model), judge = generator_codes.load(config), evaluation_networks.load(config)
+    classes, forms = prior_comparison.classes(model, config), maximisation_baselines.forms(config)
+    features, found, measures = run.stage("natural", partial(prior_comparison.natural, judge)), {}, {}
     ways = {name: partial(by_hand, model, generator.layer, classes, name, config) for name in forms}
     ways[OURS] = partial(learnt, generator, model, classes, config)
     for name, find in run.progress(ways.items(), "priors"):
         stage = name.replace(" ", "-")
         found[name] = run.stage(stage, find)
-        measure = partial(contest.measured, judge, features, found[name], classes, config.groups)
+        measure = partial(prior_comparison.measured, judge, features, found[name], classes, config.groups)
         measures[name] = run.stage(f"{stage}-measured", measure)
-    reference = contest.of_natural(features, config.groups, len(classes) // config.groups)
+    reference = prior_comparison.of_natural(features, config.groups, len(classes) // config.groups)
     run.figure("priors", *pictures(model.classes, found, classes))
     run.figure("measures", *dots(measures, reference))
-    run.numbers += contest.numbers(measures, reference)
-    run.claims += claims(measures, codes.independent(config))
+    run.numbers += prior_comparison.numbers(measures, reference)
+    run.claims += claims(measures, generator_codes.independent(config))
 
 
 def by_hand(model, layer, classes, name, config):
     """Pictures that one of the rivals finds."""
     averaged = name == "mean image"
-    begin = rivals.mean_images(model, layer, datasets.load(config.data, "train"), config) if averaged else None
-    return rivals.found(model, classes, rivals.forms(config)[name], config, begin)
+    begin = (
+        maximisation_baselines.mean_images(model, layer, datasets.load(config.data, "train"), config)
+        if averaged
+        else None
+    )
+    return maximisation_baselines.found(model, classes, maximisation_baselines.forms(config)[name], config, begin)
 
 
 def learnt(generator, model, classes, config):
     """Pictures that DGN finds."""
-    starts = codes.noise(generator, len(classes), config.seed)
-    found = codes.preferred(generator, model, targets.logit(classes), starts, config.dgn, config.batch)
-    return contest.pictured(model, found)
+    starts = generator_codes.noise(generator, len(classes), config.seed)
+    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, config.dgn, config.batch)
+    return prior_comparison.pictured(model, found)
 
 
 def pictures(names, found, classes):
@@ -56,7 +60,7 @@ def pictures(names, found, classes):
         "between were thought of by people."
     )
     alt = "A grid of small pictures: noise above, then blots and edges; garments in the last row and one other."
-    return contest.pictures(names, found, classes), caption, alt
+    return prior_comparison.pictures(names, found, classes), caption, alt
 
 
 def dots(measures, reference):
@@ -66,13 +70,13 @@ def dots(measures, reference):
         "panels are how natural another network finds them; dashed, natural images among themselves. The less of "
         "a distance, and the more of everything else, the better."
     )
-    return contest.dots(measures, reference), caption, "Five panels of dots, a line for each prior."
+    return prior_comparison.dots(measures, reference), caption, "Five panels of dots, a line for each prior."
 
 
 def claims(measures: Mapping[str, Measured], told: bool) -> list[Claim]:
     """That DGN is ahead of all rivals, for each measure of how natural images are."""
     return [
-        contest.claim(
+        prior_comparison.claim(
             f"DGN beats every prior that people thought of: {measure.label}.",
             "comparison of priors (measures and test are ours)",
             name,
@@ -84,12 +88,12 @@ def claims(measures: Mapping[str, Measured], told: bool) -> list[Claim]:
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of DGN's codes, and of every rival's images."""
-    count = (len(config.classes) or codes.class_count(config.generator)) * config.starts
-    forms, explained = rivals.forms(config), generators.network_of(config.generator)
-    steps = codes.step(config, f"steps, {OURS}", targets.logit(0), count, config.dgn.steps)
-    return [steps, *rivals.plan(explained, forms, count, config.batch)]
+    count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
+    forms, explained = maximisation_baselines.forms(config), generators.network_of(config.generator)
+    steps = generator_codes.step(config, f"steps, {OURS}", targets.logit(0), count, config.dgn.steps)
+    return [steps, *maximisation_baselines.plan(explained, forms, count, config.batch)]
 
 
 EXPERIMENT = runner.Experiment(

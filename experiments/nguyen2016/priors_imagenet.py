@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.nguyen2016 import codes, contest, rivals
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, generator_codes, maximisation_baselines, runner
+from experiments.lib.runner import Claim, Number
+from experiments.nguyen2016 import prior_comparison
 from xai_jax import models, priors, realism
 from xai_jax.data import examples
 
@@ -26,11 +26,11 @@ LABELS = {
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs of a few classes by every prior; whether another network agrees, and how smooth they are."""
     model, judge = models.load(config.network, config.weights), models.load(config.judge, config.judge_weights)
-    classes, found, measures = contest.classes(model, config), {}, {}
+    classes, found, measures = prior_comparison.classes(model, config), {}, {}
     photographs = model.to_pixels(model.preprocess(examples.load(config.images, config.count).images))
-    for name, form in run.progress(rivals.forms(config).items(), "priors"):
+    for name, form in run.progress(maximisation_baselines.forms(config).items(), "priors"):
         stage = name.replace(" ", "-")
-        found[name] = run.stage(stage, partial(rivals.found, model, classes, form, config))
+        found[name] = run.stage(stage, partial(maximisation_baselines.found, model, classes, form, config))
         measures[name] = run.stage(f"{stage}-measured", partial(measured, judge, found[name], classes, photographs))
     run.figure("priors", *pictures(model.classes, found, classes))
     run.figure("measures", *dots(measures))
@@ -44,7 +44,7 @@ def measured(judge, found, classes, photographs):
     """All that `LABELS` has, of each image, (N,)."""
     x = judge.preprocess(list(found["pixels"]))
     return {
-        "confidence": codes.confidence(found["logits"], classes),
+        "confidence": generator_codes.confidence(found["logits"], classes),
         "agrees": realism.agreement(judge.net, x, classes),
         "rough": roughness(found["pixels"]) / roughness(photographs).mean(),
     }
@@ -61,7 +61,7 @@ def pictures(names, found, classes):
         "Images that excite the logits of a few classes, by one prior in each row, from noise. Under each, the "
         "explained network's confidence in the class."
     )
-    return contest.pictures(names, found, classes, size=1.7), caption, "A grid of coloured patterns."
+    return prior_comparison.pictures(names, found, classes, size=1.7), caption, "A grid of coloured patterns."
 
 
 def dots(measures: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Figure, str, str]:
@@ -70,7 +70,7 @@ def dots(measures: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Figure, str,
         "A dot for each image, and their mean in red: how sure the explained network is of the class, whether another "
         "network sees the same class, and how rough the images are beside photographs (dashed)."
     )
-    figure = contest.dots(measures, {"rough": np.ones(1)}, LABELS)
+    figure = prior_comparison.dots(measures, {"rough": np.ones(1)}, LABELS)
     return figure, caption, "Three panels of dots, a line for each prior."
 
 
@@ -115,9 +115,11 @@ def paired(more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
     return tuple(float(stats.wilcoxon(more, less, alternative=side).pvalue) for side in ("greater", "less"))
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The gradients that all forms need."""
-    return rivals.plan(config.network, rivals.forms(config), len(config.classes) * config.starts, config.batch)
+    return maximisation_baselines.plan(
+        config.network, maximisation_baselines.forms(config), len(config.classes) * config.starts, config.batch
+    )
 
 
 EXPERIMENT = runner.Experiment(

@@ -9,33 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import dry, judges, runner
-from experiments.nguyen2016 import codes, contest
-from experiments.nguyen2016.contest import REALISM, Measured
-from experiments.runner import Claim
-from xai_jax import dgn, models, targets
-from xai_jax.dgn import DGN
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.runner import Claim
+from experiments.nguyen2016 import prior_comparison
+from experiments.nguyen2016.prior_comparison import REALISM, Measured
+from xai_jax import dgn_am, models, targets
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
+from xai_jax.synthesis.dgn_am import DGN
 
 OWN, OTHER = "the generator's own network", "another network"
 
 
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs of both networks through the same generator, and how natural a third one finds them."""
-    (generator, home), judge = codes.load(config), judges.load(config)
+    (generator, home), judge = generator_codes.load(config), evaluation_networks.load(config)
     away = models.load(config.explained, config.explained_weights)
     explained = {OWN: (generator, home), OTHER: (translated(generator, home, away), away)}
-    classes, features = contest.classes(home, config), run.stage("natural", partial(contest.natural, judge))
+    classes, features = (
+        prior_comparison.classes(home, config),
+        run.stage("natural", partial(prior_comparison.natural, judge)),
+    )
     found, measures = {}, {}
     for stage, (name, pair) in zip(("home", "away"), explained.items(), strict=True):
         found[name] = run.stage(stage, partial(preferred, *pair, classes, config))
-        measure = partial(contest.measured, judge, features, found[name], classes, config.groups)
+        measure = partial(prior_comparison.measured, judge, features, found[name], classes, config.groups)
         measures[name] = run.stage(f"{stage}-measured", measure)
-    reference = contest.of_natural(features, config.groups, len(classes) // config.groups)
+    reference = prior_comparison.of_natural(features, config.groups, len(classes) // config.groups)
     run.figure("transfer", *pictures(home.classes, found, classes, config))
     run.figure("measures", *dots(measures, reference, config))
-    run.numbers += contest.numbers(measures, reference)
+    run.numbers += prior_comparison.numbers(measures, reference)
     run.claims += claims(found, measures, classes, config)
 
 
@@ -43,16 +46,16 @@ def translated(generator: LoadedGenerator, home: LoadedModel, away: LoadedModel)
     """The generator with images of another network's size, in its units."""
     (deviation, shift), (other, moved) = (models.units(model, (0.0,)) for model in (home, away))
     size = away.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1:3]
-    generate = dgn.of_generator(generator.generate, size, other / deviation, (moved - shift) / deviation)
+    generate = dgn_am.of_generator(generator.generate, size, other / deviation, (moved - shift) / deviation)
     return generator._replace(generate=generate)
 
 
 def preferred(generator, model, classes, config):
     """Pictures of the last codes."""
-    starts = codes.noise(generator, len(classes), config.seed)
+    starts = generator_codes.noise(generator, len(classes), config.seed)
     form = DGN(config.rate, steps=config.steps, keep=config.keep)
-    found = codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
-    return contest.pictured(model, found)
+    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    return prior_comparison.pictured(model, found)
 
 
 def pictures(names, found, classes, config):
@@ -63,7 +66,7 @@ def pictures(names, found, classes, config):
         f"one, {config.explained}, which the generator has never seen. Under each, the explained network's own "
         "confidence in the class."
     )
-    return contest.pictures(names, found, classes), caption, "Two rows of small pictures of the same classes."
+    return prior_comparison.pictures(names, found, classes), caption, "Two rows of small pictures of the same classes."
 
 
 def dots(measures, reference, config):
@@ -73,47 +76,53 @@ def dots(measures, reference, config):
         f"panels is {config.judge}, a third network that was trained by itself; dashed, natural images among "
         "themselves. The less of a distance, and the more of everything else, the better."
     )
-    return contest.dots(measures, reference), caption, "Five panels of dots, a line for each of two networks."
+    return prior_comparison.dots(measures, reference), caption, "Five panels of dots, a line for each of two networks."
 
 
 def claims(
     found: Mapping[str, Mapping[str, np.ndarray]], measures: Mapping[str, Measured], classes: np.ndarray, config: Any
 ) -> list[Claim]:
     """That the other network is explained, too, and that its images are less natural."""
-    sure = codes.medians(codes.confidence(found[OTHER]["logits"], classes), classes)
+    sure = generator_codes.medians(generator_codes.confidence(found[OTHER]["logits"], classes), classes)
     told = len({config.judge, config.explained, generators.network_of(config.generator)}) == 3
     first = Claim(
         "A generator of one network's codes also serves to find preferred inputs of another.",
         "section on other networks (how much is asked is ours)",
-        bool((sure >= codes.SURE).all()),
-        f"the other network's median confidence is at least {100 * codes.SURE:g} % for {(sure >= codes.SURE).sum()} of "
-        f"{len(sure)} classes, the least {100 * sure.min():.1f} %",
+        bool((sure >= generator_codes.SURE).all()),
+        f"the other network's median confidence is at least {100 * generator_codes.SURE:g} % for "
+        f"{(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
     )
     source = "section on other networks: quality might degrade (measures and tests are ours)"
     words = "Images are more natural of the network that the generator was trained for"
     return [
         first,
-        *(contest.claim(f"{words}: {REALISM[name].label}.", source, name, OWN, measures, told) for name in REALISM),
+        *(
+            prior_comparison.claim(f"{words}: {REALISM[name].label}.", source, name, OWN, measures, told)
+            for name in REALISM
+        ),
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the codes of either network."""
-    count = (len(config.classes) or codes.class_count(config.generator)) * config.starts
-    return [codes.step(config, "steps, its own network", targets.logit(0), count, config.steps), away(config, count)]
+    count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
+    return [
+        generator_codes.step(config, "steps, its own network", targets.logit(0), count, config.steps),
+        away(config, count),
+    ]
 
 
-def away(config: Any, count: int) -> dry.Step:
+def away(config: Any, count: int) -> dry_run.Step:
     """The steps of the other network's codes."""
     module, variables, code = generators.abstract(config.generator)
     net, weights, shape = models.abstract(config.explained)
 
     def slope(weights, variables, codes):
-        generate = dgn.of_generator(Partial(module.apply, variables), shape[:2])
+        generate = dgn_am.of_generator(Partial(module.apply, variables), shape[:2])
         return jax.grad(lambda codes: net.apply(weights, generate(codes))[:, 0].sum())(codes)
 
     some = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
-    return dry.Step(
+    return dry_run.Step(
         "steps, another network", slope, (weights, variables, some), -(-count // config.batch) * config.steps
     )
 

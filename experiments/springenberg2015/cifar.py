@@ -16,13 +16,13 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from experiments import dry, runner
-from xai_jax import evaluation, parallel, sgd, train
+from experiments.lib import dry_run, runner
 from xai_jax.data import datasets, preprocessing
 from xai_jax.data.datasets import Dataset, InMemory
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import weights
-from xai_jax.train import TrainingError
+from xai_jax.training import evaluation, parallel, sgd, supervised
+from xai_jax.training.supervised import TrainingError
+from xai_jax.weights import safetensors_file
 
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
 CHANCE = 0.9  # a network whose error is at least this share of a guess's has not learnt
@@ -139,7 +139,7 @@ def error(
 ) -> float:
     """Trains a network in `folder`; its error on `test` in %, NaN where training diverges."""
     try:
-        variables = train.fit(module, training, settings, folder, seed=seed, prepare=task.prepare, augment=augment)
+        variables = supervised.fit(module, training, settings, folder, seed=seed, prepare=task.prepare, augment=augment)
     except TrainingError:
         if not diverged(folder):
             raise
@@ -149,7 +149,7 @@ def error(
 
 def diverged(folder: Path) -> bool:
     """Whether the last loss of a run of training is infinite or NaN."""
-    losses = [line["loss"] for line in train.metrics(folder) if "loss" in line]
+    losses = [line["loss"] for line in supervised.metrics(folder) if "loss" in line]
     return bool(losses) and not math.isfinite(losses[-1])
 
 
@@ -168,7 +168,7 @@ def publish(folder: Path, zca: ZCA, path: Path) -> None:
     trained = folder / "weights.safetensors"
     if trained.exists() and parallel.is_first():  # none are there where training diverged
         entries = {"preprocess/zca_mean": zca.mean, "preprocess/zca_matrix": zca.matrix}
-        weights.write(path, weights.read(trained) | entries)
+        safetensors_file.write(path, safetensors_file.read(trained) | entries)
 
 
 def abstract(module: nn.Module, shape: tuple[int, int, int]) -> Any:
@@ -188,7 +188,7 @@ def plan(
     config: Any,
     augment: Augment | None = None,
     canvas: int | None = None,
-) -> list[dry.Step]:
+) -> list[dry_run.Step]:
     """The steps of training, for all rates and seeds, and the errors."""
     settings, (height, width, channels) = recipe(config, config.rates[0]), SHAPES[data]
     setting = sgd.Setting(module, settings, config.images // settings.batch)
@@ -211,6 +211,6 @@ def plan(
     labels = jax.ShapeDtypeStruct((settings.batch,), jnp.int32)
     tests = networks * -(-config.tested // evaluation.BATCH)
     return [
-        dry.Step(f"step, {name}", step, (state, zca, batch(settings.batch), labels), steps),
-        dry.Step(f"errors, {name}", forward, (state.params, zca, batch(evaluation.BATCH)), tests),
+        dry_run.Step(f"step, {name}", step, (state, zca, batch(settings.batch), labels), steps),
+        dry_run.Step(f"errors, {name}", forward, (state.params, zca, batch(evaluation.BATCH)), tests),
     ]

@@ -15,12 +15,12 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number
-from experiments.springenberg2015 import cifar, tables
+from experiments.lib import dry_run, runner, tables
+from experiments.lib.runner import Claim, Number
+from experiments.springenberg2015 import cifar
 from experiments.springenberg2015.cifar import Augment
+from xai_jax.architectures.allcnn import AllCNN, LargeAllCNN
 from xai_jax.data import augmentation
-from xai_jax.models.allcnn import AllCNN, LargeAllCNN
 
 CANVAS = 126  # side of the Large All-CNN's input, unverified
 
@@ -232,7 +232,7 @@ def rivalry(name, errors, config):
     return Claim(words, "Tables 4 and 5", tables.below(found, setting.others[rival]), measured)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of training and the errors of all settings."""
     steps = []
     for name, job in jobs(config).items():

@@ -17,10 +17,10 @@ import flax.linen as nn
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number
-from experiments.springenberg2015 import cifar, tables
-from experiments.springenberg2015.tables import Interval
+from experiments.lib import dry_run, runner, tables
+from experiments.lib.runner import Claim, Number
+from experiments.lib.tables import Interval
+from experiments.springenberg2015 import cifar
 from xai_jax.models.cifar import NETWORKS
 
 COLOURS = {"model": "tab:grey", "strided_cnn": "tab:orange", "convpool_cnn": "tab:green", "all_cnn": "tab:blue"}
@@ -209,7 +209,7 @@ def claim(comparison: Comparison, cost: Interval, config: Any) -> Claim:
     return Claim(comparison.claim, "Table 3", tables.below(cost, config.margin), measured)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The steps of training and the errors of all networks."""
     names = chosen(config)
     return [step for name in names for step in cifar.plan(ROWS[name].title, build(name, config), config.data, config)]

@@ -9,11 +9,11 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import ndimage, stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number
 from xai_jax import metrics, models, network, plots, saliency, targets
 from xai_jax.data import examples
-from xai_jax.receptive_field import receptive_field
+from xai_jax.units.receptive_field import receptive_field
 
 METHODS = {
     "backprop": saliency.gradient,
@@ -244,7 +244,7 @@ def pairwise(maps):
     return np.array([_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i)])
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The three maps of a batch, for the class and for a neuron of each layer; forward passes of the curves."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
@@ -257,14 +257,14 @@ def plan(config: Any) -> list[dry.Step]:
         return module.apply(variables, x)
 
     batches = -(-config.count // BATCH)
-    steps = [dry.Step("maps of the class", maps, (variables, x, targets.logit(0)), 2 * batches)]
+    steps = [dry_run.Step("maps of the class", maps, (variables, x, targets.logit(0)), 2 * batches)]
     for layer in config.layers:
         repeats = -(-config.neurons // BATCH)
-        steps.append(dry.Step(f"maps of {layer}", maps, (variables, x, targets.neuron(layer, 0)), repeats))
+        steps.append(dry_run.Step(f"maps of {layer}", maps, (variables, x, targets.neuron(layer, 0)), repeats))
     layers = len(variables["params"])
-    steps.append(dry.Step("sanity checks", maps, (variables, x, targets.logit(0)), layers + 2))
+    steps.append(dry_run.Step("sanity checks", maps, (variables, x, targets.logit(0)), layers + 2))
     curves = 2 * len(METHODS) * (config.curve_steps + 1) * batches
-    return [*steps, dry.Step("curves", forward, (variables, x), curves)]
+    return [*steps, dry_run.Step("curves", forward, (variables, x), curves)]
 
 
 EXPERIMENT = runner.Experiment(

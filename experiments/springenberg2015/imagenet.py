@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import classifiers, dry, runner
-from experiments.classifiers import Line
-from experiments.runner import Claim, Number
-from xai_jax import models, sgd
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Claim, Number
+from experiments.lib.training_task import Line
+from xai_jax import models
+from xai_jax.architectures.allcnn import AllCNNImageNet
+from xai_jax.architectures.caffenet import CaffeNet
 from xai_jax.data import crops
-from xai_jax.models.allcnn import AllCNNImageNet
-from xai_jax.models.caffenet import CaffeNet
+from xai_jax.training import sgd
 
 TITLES = {"allcnn": "All-CNN-B, enlarged", "caffenet": "Krizhevsky et al. (CaffeNet)"}
 PUBLISHED = {"allcnn": "allcnn_imagenet", "caffenet": "caffenet"}  # names of both at full size
@@ -35,7 +36,7 @@ def run(config: Any, run: runner.Run) -> None:
         workdir = run.workdir / "training" / f"{name}-{config.seed + seed}"
 
         def compute(name=name, seed=config.seed + seed, workdir=workdir):
-            net = classifiers.fit(modules[name], tasks[name], recipe(config), workdir, seed)
+            net = training_task.fit(modules[name], tasks[name], recipe(config), workdir, seed)
             return check(net, tasks[name])
 
         stage = run.stage(workdir.name, compute)
@@ -55,9 +56,9 @@ def networks(config: Any) -> dict[str, nn.Module]:
     }
 
 
-def task(name: str, config: Any) -> classifiers.Task:
+def task(name: str, config: Any) -> training_task.Task:
     """The images as the network reads them: its start decides whether they are divided by their deviation."""
-    return classifiers.load(config, crops.random_crop, config.mean, config.spread if name == "allcnn" else (1.0,))
+    return training_task.load(config, crops.random_crop, config.mean, config.spread if name == "allcnn" else (1.0,))
 
 
 def recipe(config: Any) -> sgd.Recipe:
@@ -75,7 +76,7 @@ def recipe(config: Any) -> sgd.Recipe:
 
 def check(net, task):
     """Errors of centre crops of training and of validation images."""
-    known, new = (classifiers.errors(net, data, task, task.centre) for data in (task.known, task.validation))
+    known, new = (training_task.errors(net, data, task, task.centre) for data in (task.known, task.validation))
     return dict(zip(KINDS, (known.top1, *new), strict=True))
 
 
@@ -92,7 +93,7 @@ def figure(found, counts, config):
     lines = []
     for name, values in found.items():
         sizes = millions(counts[name]), millions(counts[f"{name} at full size"])
-        cells = (sizes[0], *classifiers.spreads(values), sizes[1], f"{PAPER[name][0]:.1f}")
+        cells = (sizes[0], *training_task.spreads(values), sizes[1], f"{PAPER[name][0]:.1f}")
         here = dict(zip(KINDS[:2], values.T, strict=False))
         lines.append(Line(TITLES[name], cells, here, {KINDS[1]: PAPER[name][0]}))
     columns = ("parameters\nhere", *(kind.replace(", ", "\n") for kind in KINDS), "parameters\nfull size")
@@ -102,7 +103,7 @@ def figure(found, counts, config):
         "sources; its networks' parameters were counted here."
     )
     alt = "Table of two networks with their parameters, training and validation errors, and dots of the errors."
-    return classifiers.table(lines, (*columns, "paper:\ntop-1"), config.data), caption, alt
+    return training_task.table(lines, (*columns, "paper:\ntop-1"), config.data), caption, alt
 
 
 def millions(count):
@@ -128,7 +129,7 @@ def report(run, found, counts):
             f"{millions(small)} against {millions(large)} at full size, counted; here "
             f"{millions(counts['allcnn'])} against {millions(counts['caffenet'])}",
         ),
-        classifiers.claim(
+        training_task.claim(
             "Its top-1 error comes close to that of the network with pooling and dense layers: within one point.",
             "section 3.3 (by a secondary source: 41.2 % against 40.7 %)",
             f"allcnn - caffenet - {MARGIN:g}",
@@ -137,11 +138,11 @@ def report(run, found, counts):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and errors of both networks, as often as there are seeds."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name, module in networks(config).items():
-        steps += classifiers.plan(name, module, recipe(config), config, shape, 1)
+        steps += training_task.plan(name, module, recipe(config), config, shape, 1)
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 

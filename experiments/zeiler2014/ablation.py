@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import classifiers, dry, runner
-from experiments.classifiers import Line
-from experiments.runner import Number
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Number
+from experiments.lib.training_task import Line
 from experiments.zeiler2014 import imagenet
 from experiments.zeiler2014.imagenet import TRAINING, VALIDATION
+from xai_jax.architectures.zfnet import ZFNet
 from xai_jax.data import crops
-from xai_jax.models.zfnet import ZFNet
 
 WHOLE = "zfnet"
 
@@ -57,12 +57,12 @@ CONTRASTS = (
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains and checks the whole network and every change, several times each."""
-    task = classifiers.load(config, crops.one_of_ten, config.mean)
+    task = training_task.load(config, crops.one_of_ten, config.mean)
     modules = build(config)
 
     def trained(name, seed):
         workdir = run.workdir / "training" / f"{name}-{seed}"
-        return classifiers.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
+        return training_task.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
 
     seeds = range(config.seed, config.seed + config.seeds)
     found = imagenet.errors_of(modules, seeds, trained, task, config, run)
@@ -98,7 +98,7 @@ def figure(found, config):
         here, there = (dict(zip(kinds, values, strict=True)) for values in (added.T, paper))
         lines.append(Line(CHANGES[name].title, tuple(cells), here, there))
     columns = "training\ntop-1", "validation\ntop-1", "paper:\ntraining", "paper:\nvalidation"
-    figure = classifiers.table(lines, columns, config.data, "points of error added")
+    figure = training_task.table(lines, columns, config.data, "points of error added")
     training, validation = found[WHOLE].mean(0)[:2]
     caption = (
         f"What each change of layers adds to the errors, in points, of a network of {config.width:g} times ZFNet's "
@@ -128,11 +128,11 @@ def report(run, found, config):
     run.claims.append(imagenet.the_worst(found, config, "without_3467"))
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and ten crops of each network, as often as there are seeds."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name, module in build(config).items():
-        steps += classifiers.plan(name, module, imagenet.recipe(config), config, shape, 10)
+        steps += training_task.plan(name, module, imagenet.recipe(config), config, shape, 10)
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 

@@ -11,14 +11,14 @@ import numpy as np
 from jax import Array, lax
 from matplotlib.figure import Figure
 
-from experiments import classifiers, dry, runner
-from experiments.runner import Number
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Number
 from experiments.zeiler2014 import features
 from experiments.zeiler2014.imagenet import recipe
 from xai_jax import deconvnet, network, plots, targets
+from xai_jax.architectures.caffenet import CaffeNet
+from xai_jax.architectures.zfnet import ZFNet
 from xai_jax.data import crops
-from xai_jax.models.caffenet import CaffeNet
-from xai_jax.models.zfnet import ZFNet
 
 DOMINATING = 2  # times the median RMS
 
@@ -50,7 +50,7 @@ MEASURES = {
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains the three networks of the figure, measures their first layers, and draws layers 1 and 2."""
-    task = classifiers.load(config, crops.one_of_ten, config.mean)
+    task = training_task.load(config, crops.one_of_ten, config.mean)
     pairs = [(name, seed) for name in KINDS for seed in range(config.seed, config.seed + config.seeds)]
     found = {name: {measure: [] for measure in MEASURES} for name in KINDS}
     drawn = {}
@@ -76,14 +76,14 @@ def settings(name, config):
 def study(name, seed, task, config, run):
     """Trains a network; its filters, their measures, and projections of the strongest activations of layer 2."""
     workdir = run.workdir / "training" / f"{name}-{seed}"
-    net = classifiers.fit(build(name, config), task, settings(name, config), workdir, seed)
+    net = training_task.fit(build(name, config), task, settings(name, config), workdir, seed)
     top = deconvnet.top_k(net, ("relu1", "relu2"), task.validation, 9, task.prepare, task.centre, 32)
     kernel = np.asarray(net.args[0]["params"]["conv1"]["kernel"])
     images = np.stack([task.centre(task.validation[i][0]) for i in range(min(config.probes, len(task.validation)))])
     responses = respond(jax.jit(task.prepare)(images), kernel, KINDS[name].padding)
     rms = np.sqrt((kernel**2).mean((0, 1, 2)))
     return {
-        "error": classifiers.errors(net, task.validation, task, task.centre).top1,
+        "error": training_task.errors(net, task.validation, task, task.centre).top1,
         "dominance": rms.max() / np.median(rms),
         "dominating": (rms > DOMINATING * np.median(rms)).sum(),
         "dead": (top["relu1"].values[:, 0] <= 0).sum(),
@@ -177,15 +177,15 @@ CONTRASTS = (
 def compare(found, words, measure, less, more):
     formula, terms = f"{MEASURES[measure][0]}: {less} - {more}", [(1, found[less]), (-1, found[more])]
     samples = [(weight, kinds[measure]) for weight, kinds in terms]
-    return classifiers.claim(words, "section 4.1 and Fig. 6", formula, samples)
+    return training_task.claim(words, "section 4.1 and Fig. 6", formula, samples)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training of the three networks, and the search."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name in KINDS:
         module = build(name, config)
-        steps += classifiers.plan(name, module, settings(name, config), config, shape, 1)
+        steps += training_task.plan(name, module, settings(name, config), config, shape, 1)
         variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         x = jax.ShapeDtypeStruct((features.BATCH, *shape), jnp.float32)
 
@@ -193,7 +193,9 @@ def plan(config: Any) -> list[dry.Step]:
             net = jax.tree_util.Partial(module.apply, variables)
             return deconvnet.project(net, x, targets.neuron("relu2", 0, (0, 0))), network.capture(net, x, ["relu1"])
 
-        steps.append(dry.Step(f"projections, {name}", project, (variables, x), -(-9 * config.maps // features.BATCH)))
+        steps.append(
+            dry_run.Step(f"projections, {name}", project, (variables, x), -(-9 * config.maps // features.BATCH))
+        )
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 

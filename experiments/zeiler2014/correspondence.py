@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from xai_jax import models, network, plots
 from xai_jax.data import datasets
 
@@ -210,7 +210,7 @@ def report(run, found, parts, config):
     ]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """One forward pass of each set: its images, with nothing, three parts or two random places hidden."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((6 * config.count, *shape), jnp.float32)
@@ -218,7 +218,7 @@ def plan(config: Any) -> list[dry.Step]:
     def forward(variables, x):
         return _features(Partial(module.apply, variables), x, tuple(config.layers))
 
-    return [dry.Step("images with parts hidden", forward, (variables, x), config.sets)]
+    return [dry_run.Step("images with parts hidden", forward, (variables, x), config.sets)]
 
 
 EXPERIMENT = runner.Experiment(

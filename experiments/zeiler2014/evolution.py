@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
-from xai_jax import deconvnet, models, network, plots, targets, train
+from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import fashion
+from xai_jax.training import supervised
 
 
 def run(config: Any, run: runner.Run) -> None:
@@ -39,11 +40,11 @@ def kept(config, data, workdir):
     if config.network in fashion.NAMES:
         paths = fashion.epochs(config.network)
     elif config.weights:
-        paths = train.epoch_weights(config.weights)
+        paths = supervised.epoch_weights(config.weights)
     else:
-        recipe = train.Recipe(max(config.epochs), batch=32)
-        train.fit(models.module(config.network), data, recipe, workdir, seed=config.seed, keep_epochs=True)
-        paths = train.epoch_weights(workdir)
+        recipe = supervised.Recipe(max(config.epochs), batch=32)
+        supervised.fit(models.module(config.network), data, recipe, workdir, seed=config.seed, keep_epochs=True)
+        paths = supervised.epoch_weights(workdir)
     if not set(config.epochs) <= set(paths):
         raise runner.UserError(
             f"Expected weights after the epochs {config.epochs}, got {tuple(paths)}. Train with `keep_epochs=True` and "
@@ -154,7 +155,7 @@ def report(run, found, config):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The search over the whole data set at each epoch, and the projections."""
     epochs = len(config.epochs)
     return passes(config, epochs * -(-config.images // config.batch), epochs * -(-config.maps // BATCH))

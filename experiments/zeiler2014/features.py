@@ -10,11 +10,11 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
-from xai_jax.models import weights
+from xai_jax.weights import safetensors_file
 
 BATCH = 36  # projections at once
 
@@ -124,7 +124,7 @@ def mosaic(tiles, columns, gap, fill):
 
 def filters_figure(params):
     """The filters of the first layer, which are pictures themselves."""
-    kernel = np.asarray(next(array for array in weights.flatten(params).values() if array.ndim == 4))
+    kernel = np.asarray(next(array for array in safetensors_file.flatten(params).values() if array.ndim == 4))
     filters = [plots.signed(f) for f in kernel.transpose(3, 0, 1, 2)]
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
@@ -159,12 +159,12 @@ def report(run, purities, data, k):
     )
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """The search over the whole data set, and the projections of each layer."""
     return passes(config, -(-config.images // config.batch), -(-config.maps * config.k // BATCH))
 
 
-def passes(config: Any, searches: int, projections: int) -> list[dry.Step]:
+def passes(config: Any, searches: int, projections: int) -> list[dry_run.Step]:
     """That many batches searched, and that many projected from each layer."""
     module, variables, shape = models.abstract(config.network)
     many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch, BATCH))
@@ -176,8 +176,11 @@ def passes(config: Any, searches: int, projections: int) -> list[dry.Step]:
         return deconvnet.project(Partial(module.apply, variables), x, targets.neuron(layer, 0, (0, 0)))
 
     return [
-        dry.Step("search", activations, (variables, many), searches),
-        *(dry.Step(f"projections of {n}", partial(project, n), (variables, few), projections) for n in config.layers),
+        dry_run.Step("search", activations, (variables, many), searches),
+        *(
+            dry_run.Step(f"projections of {n}", partial(project, n), (variables, few), projections)
+            for n in config.layers
+        ),
     ]
 
 

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import classifiers, dry
-from experiments.classifiers import Task
-from experiments.zeiler2014 import linear
-from xai_jax import models, sgd
+from experiments.lib import dry_run, training_task
+from experiments.lib.training_task import Task
+from experiments.zeiler2014 import linear_classifiers
+from xai_jax import models
+from xai_jax.core.network import Network
 from xai_jax.data import crops
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset, OnDisk
-from xai_jax.network import Network
+from xai_jax.training import sgd
 
 
 def accuracy(
@@ -28,11 +29,11 @@ def accuracy(
     `labels` are those of all images; `known` and `new` are numbers of images. Trains in `workdir`.
     """
     sides = {"side": config.side, "short": config.short}
-    cropped, centred = partial(crops.one_of_ten, **sides), partial(classifiers.centre, **sides)
+    cropped, centred = partial(crops.one_of_ten, **sides), partial(training_task.centre, **sides)
     learnt, tested = _subset(data, known, config.steps * config.batch), _subset(data, new, len(new))
     task = Task(learnt, learnt, tested, inputs(config), cropped, centred)
-    net = classifiers.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
-    return linear.per_class(labels[new], predict(net, task))
+    net = training_task.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
+    return linear_classifiers.per_class(labels[new], predict(net, task))
 
 
 def _subset(data, numbers, count):
@@ -42,7 +43,7 @@ def _subset(data, numbers, count):
 
 def inputs(config: Any) -> partial:
     """uint8 images -> the network's input."""
-    return partial(classifiers.prepare, mean=config.mean, deviation=(config.deviation,))
+    return partial(training_task.prepare, mean=config.mean, deviation=(config.deviation,))
 
 
 def build(config: Any, classes: int) -> nn.Module:
@@ -64,8 +65,8 @@ def recipe(config: Any) -> sgd.Recipe:
 def predict(net: Network, task: Task) -> np.ndarray:
     """The likeliest class (N,) of each of the task's validation images."""
     found = []
-    for images, _ in in_order(task.validation, linear.BATCH, task.centre):
-        padded = np.resize(images, (linear.BATCH, *images.shape[1:]))
+    for images, _ in in_order(task.validation, linear_classifiers.BATCH, task.centre):
+        padded = np.resize(images, (linear_classifiers.BATCH, *images.shape[1:]))
         found.append(np.asarray(_likeliest(net, Partial(task.prepare), padded))[: len(images)])
     return np.concatenate(found)
 
@@ -75,7 +76,7 @@ def _likeliest(net, prepare, images):
     return net(prepare(images)).argmax(1)
 
 
-def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[dry.Step]:
+def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[dry_run.Step]:
     """Training of `networks` networks, and tests of each on `new` images."""
     module, shape = build(config, classes), (config.side, config.side, len(config.mean))
     setting, prepare = sgd.Setting(module, recipe(config), config.steps), inputs(config)
@@ -83,13 +84,13 @@ def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[
     state = jax.eval_shape(partial(sgd.begin, setting), variables)
     images = jax.ShapeDtypeStruct((config.batch, *shape), jnp.uint8)
     labels = jax.ShapeDtypeStruct((config.batch,), jnp.int32)
-    seen = jax.ShapeDtypeStruct((linear.BATCH, *shape), jnp.uint8)
+    seen = jax.ShapeDtypeStruct((linear_classifiers.BATCH, *shape), jnp.uint8)
 
     def test(variables, images):
         return _likeliest(Partial(module.apply, variables), Partial(prepare), images)
 
-    batches = -(-new // linear.BATCH)
+    batches = -(-new // linear_classifiers.BATCH)
     return [
-        dry.Step(f"step, {name}", sgd.step(setting, prepare), (state, images, labels), config.steps * networks),
-        dry.Step(f"test, {name}", test, (variables, seen), batches * networks),
+        dry_run.Step(f"step, {name}", sgd.step(setting, prepare), (state, images, labels), config.steps * networks),
+        dry_run.Step(f"test, {name}", test, (variables, seen), batches * networks),
     ]

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import classifiers, dry, runner
-from experiments.classifiers import Line
-from experiments.runner import Claim, Number
-from xai_jax import sgd
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Claim, Number
+from experiments.lib.training_task import Line
+from xai_jax.architectures.caffenet import CaffeNet
+from xai_jax.architectures.zfnet import ZFNet
+from xai_jax.core.network import keep
 from xai_jax.data import crops
-from xai_jax.models.caffenet import CaffeNet
-from xai_jax.models.zfnet import ZFNet
-from xai_jax.network import keep
+from xai_jax.training import sgd
 
 
 class Row(NamedTuple):
@@ -55,14 +55,14 @@ ENSEMBLES = {"a": (36.7, 15.3), "a+b": (36.0, 14.7)}
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains and checks every row, several times each, and ensembles of them."""
-    task = classifiers.load(config, crops.one_of_ten, config.mean)
+    task = training_task.load(config, crops.one_of_ten, config.mean)
     names = chosen(config)
     modules = {name: build(ROWS[name], config) for name in names}
 
     def trained(name, seed):
         workdir = run.workdir / "training" / f"{name}-{seed}"
         followed = (name, seed) == ("zfnet", config.seed)  # by zeiler2014/evolution
-        return classifiers.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
+        return training_task.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
 
     seeds = range(config.seed, config.seed + config.seeds)
     found = errors_of(names, seeds, trained, task, config, run)
@@ -109,7 +109,7 @@ def recipe(config: Any) -> sgd.Recipe:
 
 def check(net, task, config):
     """Errors over ten crops of training and of validation images."""
-    known, new = (classifiers.errors(net, data, task, ten_crop(config)) for data in (task.known, task.validation))
+    known, new = (training_task.errors(net, data, task, ten_crop(config)) for data in (task.known, task.validation))
     return {"training": known.top1, "top1": new.top1, "top5": new.top5}
 
 
@@ -134,7 +134,7 @@ def check_ensembles(trained, task, names, seeds, config):
     possible = {key: pairs for key, pairs in members.items() if {name for name, _ in pairs} <= set(names)}
     groups = {key: [trained(*pair) for pair in pairs] for key, pairs in possible.items()}
     return {
-        name: classifiers.errors(ensemble(nets), task.validation, task, ten_crop(config))
+        name: training_task.errors(ensemble(nets), task.validation, task, ten_crop(config))
         for name, nets in groups.items()
     }
 
@@ -144,12 +144,12 @@ def table_3(found, config):
     lines = []
     for name, values in found.items():
         row = ROWS[name]
-        cells = classifiers.spreads(values) + [f"{value:.1f}" for value in row.paper]
+        cells = training_task.spreads(values) + [f"{value:.1f}" for value in row.paper]
         here = {"training, top-1": values[:, 0], "validation, top-1": values[:, 1]}
         paper = {"training, top-1": row.paper[0], "validation, top-1": row.paper[1]}
         lines.append(Line(row.title, tuple(cells), here, paper))
     kinds = ("training\ntop-1", "validation\ntop-1", "validation\ntop-5")
-    figure = classifiers.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
+    figure = training_task.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
     caption = (
         f"Errors (%) of networks with layers removed or resized: mean and deviation over {config.seeds} networks of "
         f"{config.width:g} times the paper's width, a dot for each and a bar at the mean. The paper's: from ImageNet."
@@ -166,7 +166,7 @@ def table_2(found, ensembles, config):
     titles = {"a": f"{count} networks of Fig. 3 (paper: 5)", "a+b": f"these and one of wider layers ({count + 1}; 6)"}
     lines += [line_2(titles[name], values[None], ENSEMBLES[name]) for name, values in ensembles.items()]
     kinds = ("validation\ntop-1", "validation\ntop-5")
-    figure = classifiers.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
+    figure = training_task.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
     caption = (
         "Validation errors (%) of single networks (mean and deviation, a dot for each) and of ensembles that average "
         "the networks' probabilities. The paper's are from ImageNet."
@@ -175,7 +175,7 @@ def table_2(found, ensembles, config):
 
 
 def line_2(title, values, paper):
-    cells = (*classifiers.spreads(values), *(f"{value:.1f}" for value in paper))
+    cells = (*training_task.spreads(values), *(f"{value:.1f}" for value in paper))
     return Line(title, cells, {"validation, top-1": values[:, 0]}, {"validation, top-1": paper[0]})
 
 
@@ -226,7 +226,7 @@ def contrast(found, config, words, source, weights, column=VALIDATION):
     if idle:
         return Claim(words, source, None, f"some networks learnt nothing: {', '.join(idle)}")
     formula = " ".join(f"{'-' if weight < 0 else '+'} {name}" for name, weight in weights.items()).removeprefix("+ ")
-    return classifiers.claim(words, source, formula, [(w, found[name][:, column]) for name, w in weights.items()])
+    return training_task.claim(words, source, formula, [(w, found[name][:, column]) for name, w in weights.items()])
 
 
 def the_worst(found, config, worst="replication_without_3467"):
@@ -237,7 +237,7 @@ def the_worst(found, config, worst="replication_without_3467"):
     if untrained(found[worst], config.classes):
         return Claim(words, "Table 3", None, f"some networks of {worst} learnt nothing")
     others = {name: values[:, VALIDATION] for name, values in found.items() if name != worst}
-    tests = [classifiers.below_zero([(1, other), (-1, found[worst][:, VALIDATION])]) for other in others.values()]
+    tests = [training_task.below_zero([(1, other), (-1, found[worst][:, VALIDATION])]) for other in others.values()]
     held = False if False in [t.held for t in tests] else None if None in [t.held for t in tests] else True
     next_worst = max(others, key=lambda name: others[name].mean())
     means = found[worst][:, VALIDATION].mean(), others[next_worst].mean()
@@ -250,14 +250,14 @@ def better_together(found, ensembles):
     if not ensembles:
         return Claim(words, "Table 2", None, "this run leaves out zfnet")
     differences = ensembles["a"][0] - found["zfnet"][:, VALIDATION]
-    return classifiers.claim(words, "Table 2", "ensemble - zfnet", [(1, differences)])
+    return training_task.claim(words, "Table 2", "ensemble - zfnet", [(1, differences)])
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Training and ten crops of each row, as often as there are seeds. Ensembles add a few forward passes."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name in chosen(config):
-        steps += classifiers.plan(name, build(ROWS[name], config), recipe(config), config, shape, 10)
+        steps += training_task.plan(name, build(ROWS[name], config), recipe(config), config, shape, 10)
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 

@@ -10,8 +10,8 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import ndimage, stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from xai_jax import models, network, plots
 from xai_jax.data import examples
 
@@ -164,7 +164,7 @@ def nearest(found, amounts, kind):
     return found["probability"][:, np.abs(amounts - none).argmin()]
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Forward passes of all transformed images."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
@@ -173,7 +173,7 @@ def plan(config: Any) -> list[dry.Step]:
         return _features(Partial(module.apply, variables), x, config.layers)
 
     calls = -(-len(KINDS) * config.count * config.steps // BATCH)
-    return [dry.Step("transformed images", forward, (variables, x), calls)]
+    return [dry_run.Step("transformed images", forward, (variables, x), calls)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -14,11 +14,11 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.svm import LinearSVC
 
-from experiments.runner import told
+from experiments.lib.runner import told
 from xai_jax import network
+from xai_jax.core.network import Network
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
-from xai_jax.network import Network
 
 SIDE = 6  # that larger maps are averaged to: pool5 of the paper's network has 6x6
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # values of C, of which held-out images choose one

@@ -10,8 +10,8 @@ from jax.tree_util import Partial
 from matplotlib.patches import Patch
 from scipy import stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from xai_jax import models, network, plots, saliency, targets
 from xai_jax.data import examples
 
@@ -209,7 +209,7 @@ def follow(hidden, projection, config):
     return float(stats.spearmanr(np.ravel(covered), fall.ravel()).statistic)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """All occluded forward passes, and the projections."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
@@ -226,8 +226,10 @@ def plan(config: Any) -> list[dry.Step]:
     calls = config.count * -(-int(positions) // config.batch)
     images = config.count * (1 + config.others)
     return [
-        dry.Step("occluded forward passes", forward, (variables, x), calls),
-        dry.Step("projections", project, (variables, jax.ShapeDtypeStruct((8, *shape), jnp.float32)), -(-images // 8)),
+        dry_run.Step("occluded forward passes", forward, (variables, x), calls),
+        dry_run.Step(
+            "projections", project, (variables, jax.ShapeDtypeStruct((8, *shape), jnp.float32)), -(-images // 8)
+        ),
     ]
 
 

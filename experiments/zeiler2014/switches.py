@@ -9,8 +9,8 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy import ndimage, stats
 
-from experiments import dry, runner
-from experiments.runner import Claim, Number, told
+from experiments.lib import dry_run, runner
+from experiments.lib.runner import Claim, Number, told
 from experiments.zeiler2014.features import as_input
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -133,7 +133,7 @@ def compare(words, source, greater, less):
     return Claim(words, source, told(p), measured)
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Three projections from each layer."""
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
@@ -143,7 +143,7 @@ def plan(config: Any) -> list[dry.Step]:
         return [deconvnet.project(net, x, neurons, switches) for switches in ("own", others, "none")]
 
     calls = -(-config.count // BATCH)
-    return [dry.Step(f"projections of {n}", partial(project, n), (variables, x, x), calls) for n in config.layers]
+    return [dry_run.Step(f"projections of {n}", partial(project, n), (variables, x, x), calls) for n in config.layers]
 
 
 EXPERIMENT = runner.Experiment(

@@ -15,11 +15,11 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy import stats
 
-from experiments import classifiers, dry, runner
-from experiments.runner import Claim, Number
-from experiments.zeiler2014 import linear, scenes, scratch, transfer_tables
+from experiments.lib import dry_run, runner, training_task
+from experiments.lib.runner import Claim, Number
+from experiments.zeiler2014 import from_scratch, linear_classifiers, transfer_data, transfer_tables
 from experiments.zeiler2014.features import as_input
-from experiments.zeiler2014.scenes import Fold
+from experiments.zeiler2014.transfer_data import Fold
 from xai_jax import models
 
 
@@ -47,7 +47,7 @@ def targets(config: Any) -> list[Target]:
 def run(config: Any, run: runner.Run) -> None:
     """Classifies each data set by features of the network and from scratch, then scenes."""
     pictures = load_scenes(config)
-    halves = [scenes.halves(pictures, [config.seed, number]) for number in range(config.folds)]
+    halves = [transfer_data.halves(pictures, [config.seed, number]) for number in range(config.folds)]
     model = models.load(config.network, config.weights)
     found = {target: classify(target, model, config, run) for target in targets(config)}
     scene = classify_scenes(pictures, halves, model, config, run)
@@ -61,9 +61,9 @@ def run(config: Any, run: runner.Run) -> None:
 
 def classify(target: Target, model: models.LoadedModel, config: Any, run: runner.Run) -> dict[str, np.ndarray]:
     """Accuracies in %, one row for each fold, see `probe` and `alone`."""
-    data = classifiers.first(scenes.load(target.name, target.split), target.images)
-    labels = run.stage(f"{target.stage}-labels", lambda: {"labels": scenes.labels(data)})["labels"]
-    folds = scenes.folds(labels, data.classes, max(target.counts), config.tested, config.folds, config.seed)
+    data = training_task.first(transfer_data.load(target.name, target.split), target.images)
+    labels = run.stage(f"{target.stage}-labels", lambda: {"labels": transfer_data.labels(data)})["labels"]
+    folds = transfer_data.folds(labels, data.classes, max(target.counts), config.tested, config.folds, config.seed)
     features = extract(f"{target.stage}-features", model, data, config.layers, run)
     rows = []
     for number, fold in enumerate(run.progress(folds, f"folds of {target.name}")):
@@ -81,14 +81,14 @@ def alone(data, labels, fold: Fold, count: int, name: str, config: Any, seed: in
     """Accuracy in % of a network that has seen nothing but `count` images of each class."""
     workdir = run.workdir / "training" / name
     arguments = data, labels, fold.first(count), fold.new, config, workdir, seed
-    return run.stage(f"{name}-scratch", lambda: {"accuracy": scratch.accuracy(*arguments)})["accuracy"]
+    return run.stage(f"{name}-scratch", lambda: {"accuracy": from_scratch.accuracy(*arguments)})["accuracy"]
 
 
 def extract(name, model, data, layers, run):
     """Features of all images by layer, from a stage. They are large and no result, so the run's arrays lose them."""
     with run.bar(len(data), "features") as bar:
         features = run.stage(
-            name, lambda: linear.extract(model.net, data, partial(as_input, model), tuple(layers), bar)
+            name, lambda: linear_classifiers.extract(model.net, data, partial(as_input, model), tuple(layers), bar)
         )
     for layer in layers:
         del run.arrays[f"{name}/{layer}"]
@@ -105,28 +105,32 @@ def probe(features, labels, fold: Fold, target: Target, config, seed: int) -> di
     every, fits = fold.first(most), {}
     for count in target.counts:
         chosen = fold.first(count)
-        fits[count] = linear.fit(linear.softmax, last[chosen], labels[chosen], last[fold.new], seed)
-    accuracy = partial(linear.accuracy, labels=labels, known=every, new=fold.new, seed=seed)
+        fits[count] = linear_classifiers.fit(
+            linear_classifiers.softmax, last[chosen], labels[chosen], last[fold.new], seed
+        )
+    accuracy = partial(linear_classifiers.accuracy, labels=labels, known=every, new=fold.new, seed=seed)
     fitted, new = fits[most]
     truth = labels[fold.new, None] == np.arange(len(fold.known))
     return {
-        "softmax": [linear.per_class(labels[fold.new], fitted.predict(new)) for fitted, new in fits.values()],
-        "svm": [accuracy(linear.svm, features[layer]) for layer in config.layers],
-        "softmax_before": accuracy(linear.softmax, features[config.layers[-2]]),
-        "precision": linear.precisions(truth, fitted.predict_proba(new)),
+        "softmax": [
+            linear_classifiers.per_class(labels[fold.new], fitted.predict(new)) for fitted, new in fits.values()
+        ],
+        "svm": [accuracy(linear_classifiers.svm, features[layer]) for layer in config.layers],
+        "softmax_before": accuracy(linear_classifiers.softmax, features[config.layers[-2]]),
+        "precision": linear_classifiers.precisions(truth, fitted.predict_proba(new)),
         "ratio": len(fold.new) / len(every),
     }
 
 
-def load_scenes(config: Any) -> scenes.Scenes:
+def load_scenes(config: Any) -> transfer_data.Scenes:
     """Images of several objects, made of the first data set or annotated."""
     if config.scenes != "tiles":
-        return scenes.annotated(config.scenes, config.scene_split, config.scene_count, config.seed)
+        return transfer_data.annotated(config.scenes, config.scene_split, config.scene_count, config.seed)
     first, *_ = targets(config)
-    return scenes.tiles(scenes.load(first.name, first.split), config.scene_count, config.seed)
+    return transfer_data.tiles(transfer_data.load(first.name, first.split), config.scene_count, config.seed)
 
 
-def classify_scenes(pictures: scenes.Scenes, halves: list, model, config, run) -> np.ndarray:
+def classify_scenes(pictures: transfer_data.Scenes, halves: list, model, config, run) -> np.ndarray:
     """Average precision (folds, classes) in % of the softmax on the last layer, by `halves` of scenes for each fold."""
     last = config.layers[-1]
     features = extract("scenes-features", model, pictures.data, [last], run)[last]
@@ -134,8 +138,10 @@ def classify_scenes(pictures: scenes.Scenes, halves: list, model, config, run) -
     for number, (known, new) in enumerate(run.progress(halves, "folds of scenes")):
 
         def precision(known=known, new=new, seed=config.seed + number):
-            fitted, x = linear.fit(linear.softmax, features[known], pictures.drawn[known], features[new], seed)
-            return {"precision": linear.precisions(pictures.truth[new], fitted.predict_proba(x))}
+            fitted, x = linear_classifiers.fit(
+                linear_classifiers.softmax, features[known], pictures.drawn[known], features[new], seed
+            )
+            return {"precision": linear_classifiers.precisions(pictures.truth[new], fitted.predict_proba(x))}
 
         found.append(run.stage(f"scenes-fold-{number}", precision)["precision"])
     return np.array(found)
@@ -183,7 +189,7 @@ def numbers(target, values, config):
 def beats_scratch(found):
     """Whether pretrained features are better at every number of images."""
     tests = {
-        f"{target.name}, {count}": linear.above_zero(differences, values["ratio"].mean())
+        f"{target.name}, {count}": linear_classifiers.above_zero(differences, values["ratio"].mean())
         for target, values in found.items()
         for count, differences in zip(target.counts, (values["softmax"] - values["scratch"]).T, strict=True)
     }
@@ -199,7 +205,7 @@ def few_suffice(found):
     """Whether the fewest images with trained features beat the most without, in the last data set."""
     *_, (target, values) = found.items()
     few, many = np.argmin(target.counts), np.argmax(target.counts)
-    test = linear.above_zero(values["softmax"][:, few] - values["scratch"][:, many], values["ratio"].mean())
+    test = linear_classifiers.above_zero(values["softmax"][:, few] - values["scratch"][:, many], values["ratio"].mean())
     return Claim(
         f"With trained features {target.counts[few]} images per class are worth more than {target.counts[many]} "
         "without.",
@@ -214,7 +220,7 @@ def rises(found, config):
     """Whether an SVM on the last layer is better than on the first, and accuracy goes up with the order of layers."""
     tests, measured = [], []
     for target, values in found.items():
-        test = linear.above_zero(values["svm"][:, -1] - values["svm"][:, 0], values["ratio"].mean())
+        test = linear_classifiers.above_zero(values["svm"][:, -1] - values["svm"][:, 0], values["ratio"].mean())
         best = config.layers[values["svm"].mean(0).argmax()]
         order = stats.spearmanr(np.arange(len(config.layers)), values["svm"].mean(0)).statistic
         tests.append(test.held and bool(order > 0))
@@ -234,7 +240,9 @@ def rises(found, config):
 def falls_in_scenes(scene, single):
     """Whether average precision is lower in scenes than on single objects, of the last data set."""
     difference = single["precision"].mean(1) - scene.mean(1)
-    test = linear.above_zero(difference, max(1.0, single["ratio"].mean()))  # halves: as many to test as to learn
+    test = linear_classifiers.above_zero(
+        difference, max(1.0, single["ratio"].mean())
+    )  # halves: as many to test as to learn
     return Claim(
         "Images of several objects are classified less well than images of one.",
         "section 5.2 and Table 6",
@@ -249,23 +257,23 @@ def together(verdicts):
     return False if False in verdicts else None if None in verdicts else True
 
 
-def words(test: linear.Test) -> str:
+def words(test: linear_classifiers.Test) -> str:
     return f"{test.mean:+.1f} (p = {test.p:.2g})" if np.isfinite(test.p) else f"{test.mean:+.1f} (too few folds)"
 
 
-def plan(config: Any) -> list[dry.Step]:
+def plan(config: Any) -> list[dry_run.Step]:
     """Features of all images and scenes, and the networks trained from scratch. Linear classifiers run on the CPU."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((linear.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((linear_classifiers.BATCH, *shape), jnp.float32)
 
     def forward(variables, x):
-        return linear.features(Partial(module.apply, variables), x, tuple(config.layers))
+        return linear_classifiers.features(Partial(module.apply, variables), x, tuple(config.layers))
 
     images = sum(target.images for target in targets(config)) + config.scene_count
-    steps = [dry.Step("features", forward, (variables, x), -(-images // linear.BATCH))]
+    steps = [dry_run.Step("features", forward, (variables, x), -(-images // linear_classifiers.BATCH))]
     for target in targets(config):
         tested, networks = config.tested * target.classes, config.folds * len(target.counts)
-        steps += scratch.plan(target.stage, target.classes, tested, networks, config)
+        steps += from_scratch.plan(target.stage, target.classes, tested, networks, config)
     return steps
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.runner import UserError
+from experiments.lib.runner import UserError
 from xai_jax.data import datasets
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.springenberg2015 import tables
+from experiments.lib import tables
 from xai_jax import plots
 
 

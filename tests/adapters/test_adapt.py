@@ -7,7 +7,8 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from xai_jax import adapt, equations, network, pooling, rules, saliency, targets
+from xai_jax import adapt, network, pooling, rules, saliency, targets
+from xai_jax.adapters import jaxpr_rewriting
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 10, 10, 2)).astype(np.float32)
@@ -325,7 +326,7 @@ def test_hidden_equations_are_refused():
         primitive = type("P", (), {"name": "call_hi_primitive"})
         params = {}
 
-    run = equations.Pass(rules.guided_relu, network.keep, 3, (), False, -1)
+    run = jaxpr_rewriting.Pass(rules.guided_relu, network.keep, 3, (), False, -1)
     with pytest.raises(NotImplementedError, match="hides its body"):
         run.refuse(Hidden)
 

@@ -4,7 +4,7 @@ The published checkpoints are too large for tests, so weights come from a seed: 
 dictionary from its name and shape alone. golden.json holds names and shapes of torchvision's entries and what its
 networks compute with them. It was written with torch 2.14.1 and torchvision 0.29.1 by
 
-    python tests/models/golden.py
+    python tests/architectures/golden.py
 """
 
 import json

@@ -8,8 +8,8 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import saliency, targets
-from xai_jax.models import allcnn
-from xai_jax.network import capture, layer_names
+from xai_jax.architectures import allcnn
+from xai_jax.core.network import capture, layer_names
 
 # Sides, channels and strides as Table 1 and the rules for deriving the others read; 0 is a pool, the head is common.
 TABLE = {

@@ -7,8 +7,9 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import models, saliency, targets
-from xai_jax.models import caffenet, weights
-from xai_jax.network import capture, layer_names
+from xai_jax.architectures import caffenet
+from xai_jax.core.network import capture, layer_names
+from xai_jax.weights import safetensors_file
 
 NAMES = (
     "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 fc6 relu6 fc7 relu7 fc8"
@@ -33,7 +34,7 @@ def state(side=2, seed=0):
 def loaded(arrays, side=SIDE):
     x = np.random.default_rng(1).normal(0, 50, (2, side, side, 3)).astype("f")
     expected = jax.eval_shape(SMALL.init, jax.random.key(0), x)
-    return Partial(SMALL.apply, weights.fit(caffenet.from_torch(arrays), expected)), jnp.asarray(x)
+    return Partial(SMALL.apply, safetensors_file.fit(caffenet.from_torch(arrays), expected)), jnp.asarray(x)
 
 
 def test_sizes_names_and_parameters_of_the_reference_network():

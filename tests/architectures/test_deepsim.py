@@ -11,8 +11,9 @@ from jax import lax
 from test_caffe_file import new_format
 from test_torch_file import Storage, Tensor, zip_format
 
-from xai_jax.models import deepsim, weights
-from xai_jax.models.deepsim import Discriminator, Generator
+from xai_jax.architectures import deepsim
+from xai_jax.architectures.deepsim import Discriminator, Generator
+from xai_jax.weights import safetensors_file
 
 RNG = np.random.default_rng(0)
 SMALL = Generator((2, 3, 8), (5, 6), (), ((4, 7), (3, 0)), 3)
@@ -157,7 +158,7 @@ def written_as(state, kind, path):
     if kind == "caffemodel":
         path.write_bytes(new_format(state))
     elif kind == "safetensors":
-        weights.write(path, state)
+        safetensors_file.write(path, state)
     else:
         names = {"bare": "{}.{}", "whole": "G.{}.{}", "nested": "{}.1.{}"}[kind]
         storages = {name: Storage(str(n), array.tobytes()) for n, (name, array) in enumerate(state.items())}
@@ -204,29 +205,29 @@ def test_published_weights_give_what_pytorch_makes_of_them():
     x = functional.conv_transpose2d(x, tensors["deconv0.weight"], stride=2, padding=1)
     blue_first = x.permute(0, 2, 3, 1).numpy()
     expected = jax.eval_shape(SMALL.init, jax.random.key(0), codes)
-    variables = weights.fit(deepsim.from_published(state, SMALL.start), expected)
+    variables = safetensors_file.fit(deepsim.from_published(state, SMALL.start), expected)
     np.testing.assert_allclose(SMALL.apply(variables, codes), blue_first[..., ::-1], atol=1e-4)
 
 
 @pytest.mark.parametrize("module", [SMALL, MAPS], ids=["fc6", "pool5"])
 def test_own_weights_are_read_as_they_were(tmp_path, module):
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *CODES[module])))
-    found = weights.fit(deepsim.from_published(published(module), module.start), expected)
-    weights.write(tmp_path / "own.safetensors", weights.flatten(found))
+    found = safetensors_file.fit(deepsim.from_published(published(module), module.start), expected)
+    safetensors_file.write(tmp_path / "own.safetensors", safetensors_file.flatten(found))
     again = deepsim.read_generator(tmp_path / "own.safetensors", module, CODES[module])
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, found, again)))
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path):
     state, path = published(SMALL), tmp_path / "published.safetensors"
-    weights.write(path, state)
+    safetensors_file.write(path, state)
     with pytest.raises(ValueError, match=r"does not fit the generator: .*\n.*defc7"):
         deepsim.read_generator(path, SMALL, (10,))
     with pytest.raises(ValueError, match=r"missing: params/Rconv6/bias"):
         deepsim.read_generator(path, MAPS, (4, 5, 6))
-    weights.write(path, state | {"deconv1.bias": state["deconv1.bias"] + 1})
+    safetensors_file.write(path, state | {"deconv1.bias": state["deconv1.bias"] + 1})
     with pytest.raises(ValueError, match="biases of convolutions that are zero, got deconv1.bias"):
         deepsim.read_generator(path, SMALL, (9,))
-    weights.write(path, {"features.0.weight": np.ones((3, 2), "f"), "scale": np.ones((), "f")})
+    safetensors_file.write(path, {"features.0.weight": np.ones((3, 2), "f"), "scale": np.ones((), "f")})
     with pytest.raises(ValueError, match="does not fit the generator"):
         deepsim.read_generator(path, SMALL, (9,))

@@ -14,9 +14,9 @@ from jax.tree_util import Partial
 from scipy.signal import correlate2d
 
 from xai_jax import models
-from xai_jax.models import efficientnet_lite
-from xai_jax.network import capture, layer_names
-from xai_jax.rules import guided_relu
+from xai_jax.architectures import efficientnet_lite
+from xai_jax.core.network import capture, layer_names
+from xai_jax.core.rules import guided_relu
 
 NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 

@@ -1,13 +1,14 @@
 """Networks with torchvision's entries against golden outputs of torchvision's own networks (golden.py)."""
 
-import golden
 import jax
 import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from xai_jax.models import googlenet, inception, vgg, weights
-from xai_jax.network import capture
+from tests.architectures import golden
+from xai_jax.architectures import googlenet, inception, vgg
+from xai_jax.core.network import capture
+from xai_jax.weights import safetensors_file
 
 NETWORKS = {
     "googlenet": (googlenet.GoogLeNet(), googlenet.from_torch),
@@ -29,7 +30,7 @@ def images(name, case):
 def loaded(name, x):
     module, from_torch = NETWORKS[name]
     expected = jax.eval_shape(module.init, jax.random.key(0), x)
-    return Partial(module.apply, weights.fit(from_torch(golden.fill(GOLDEN[name]["shapes"])), expected))
+    return Partial(module.apply, safetensors_file.fit(from_torch(golden.fill(GOLDEN[name]["shapes"])), expected))
 
 
 def close(found, expected, name):
@@ -56,7 +57,7 @@ def test_all_entries_have_their_place_and_numbers_of_parameters_agree(name):
     module, from_torch = NETWORKS[name]
     side = golden.SIZES[name]["published"][1]
     x = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
-    expected = weights.flatten(jax.eval_shape(module.init, jax.random.key(0), x))
+    expected = safetensors_file.flatten(jax.eval_shape(module.init, jax.random.key(0), x))
     own = from_torch({entry: np.broadcast_to(np.float32(0), shape) for entry, shape in GOLDEN[name]["shapes"].items()})
     assert {entry: value.shape for entry, value in own.items()} == {entry: v.shape for entry, v in expected.items()}
     parameters = sum(value.size for entry, value in expected.items() if entry.startswith("params/"))

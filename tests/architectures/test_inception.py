@@ -12,8 +12,9 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import saliency, targets
-from xai_jax.models import inception, weights
-from xai_jax.network import head, layer_names
+from xai_jax.architectures import inception
+from xai_jax.core.network import head, layer_names
+from xai_jax.weights import safetensors_file
 
 MODULE = inception.InceptionV3(classes=5)
 
@@ -129,7 +130,7 @@ def test_gradients_reach_the_image_and_every_parameter():
     net = Partial(MODULE.apply, drawn(variables))
     x = jnp.asarray(np.random.default_rng(1).normal(size=x.shape).astype("f"))
     net, x = jax.jit(jax.grad(lambda net, x: net(x)[:, 1].sum(), argnums=(0, 1)))(net, x)
-    reached = weights.flatten(net.args[0]["params"]) | {"image": x}
+    reached = safetensors_file.flatten(net.args[0]["params"]) | {"image": x}
     assert [name for name, gradient in reached.items() if not np.abs(gradient).sum() > 0] == []
 
 
@@ -145,6 +146,6 @@ def test_entries_that_do_not_fit_are_listed_and_auxiliary_ones_dropped():
     own = inception.from_torch(arrays)
     assert set(own) == {"params/conv2d_1a_3x3/conv/kernel", *list(arrays)[3:]}
     with pytest.raises(ValueError) as caught:
-        weights.fit(own, variables)
+        safetensors_file.fit(own, variables)
     assert "unexpected: Mixed_5b.branch1x1.bias" in str(caught.value)
     assert "shape: params/conv2d_1a_3x3/conv/kernel expected (3, 3, 3, 32), got (5, 5, 3, 32)" in str(caught.value)

@@ -7,8 +7,9 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import models
-from xai_jax.models import allcnn, digits, vgg, weights, zfnet
-from xai_jax.network import capture, layer_names
+from xai_jax.architectures import allcnn, digits, vgg, zfnet
+from xai_jax.core.network import capture, layer_names
+from xai_jax.weights import safetensors_file
 
 SMALL = {
     "vgg": (vgg.VGG(stages=(1, 2), widths=(4, 5), hidden=7, classes=3), (2, 9, 8, 3)),
@@ -170,7 +171,7 @@ def test_vgg_weights_of_pytorch_keep_their_meaning():
     state = torch_like_vgg(2)
     module, _, _ = built("vgg")
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f")
-    variables = weights.fit(vgg.from_torch(state), jax.eval_shape(module.init, jax.random.key(0), x))
+    variables = safetensors_file.fit(vgg.from_torch(state), jax.eval_shape(module.init, jax.random.key(0), x))
     taps = jax.jit(lambda net, x: capture(net, x)[1])(Partial(module.apply, variables), x)
     flat = np.asarray(taps["pool2"]).transpose(0, 3, 1, 2).reshape(2, -1)  # channels first, as PyTorch flattens
     expected = flat @ state["classifier.0.weight"].T + state["classifier.0.bias"]
@@ -184,7 +185,7 @@ def test_vgg_weights_that_do_not_fit_are_listed():
     module, variables, _ = built("vgg")
     state = torch_like_vgg(3) | {"features.1.running_mean": np.ones(4)}
     with pytest.raises(ValueError) as caught:
-        weights.fit(vgg.from_torch(state), variables)
+        safetensors_file.fit(vgg.from_torch(state), variables)
     assert "unexpected: features.1.running_mean" in str(caught.value)
     assert "shape: params/fc6/kernel" in str(caught.value)
 

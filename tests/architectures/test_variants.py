@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from xai_jax.models import caffenet, zfnet
-from xai_jax.network import capture, layer_names
+from xai_jax.architectures import caffenet, zfnet
+from xai_jax.core.network import capture, layer_names
 
 NAMES = (
     "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 fc6 relu6 fc7 relu7 fc8"

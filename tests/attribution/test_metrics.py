@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 from scipy import stats
 
+from tests.helpers import oracle
 from xai_jax import metrics, network, pooling, saliency, targets
 
 LAYERS = oracle.random_layers(2)

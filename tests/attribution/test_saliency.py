@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 
+from tests.helpers import oracle
 from xai_jax import network, saliency, targets
 
 LAYERS = oracle.random_layers(5)

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 from sklearn.base import clone
@@ -22,16 +21,17 @@ from sklearn.linear_model import (
 )
 from sklearn.svm import SVC, LinearSVC
 
-from xai_jax import cav, dgn, network, priors, responses, span, targets
-from xai_jax.cav import CAV, MeanDifference
-from xai_jax.dgn import Montavon
+from tests.helpers import oracle
+from xai_jax import activation_cache, cav, dgn_am, gram, network, priors, targets
+from xai_jax.concepts.cav import CAV, MeanDifference
+from xai_jax.synthesis.dgn_am import Montavon
 
 RNG = np.random.default_rng(0)
 N, D = 25, 2000
 SHOWN, OTHERS = np.arange(N), np.arange(N, 2 * N)
 X = np.maximum(RNG.normal(size=(2 * N, D)) + 0.5, 0).astype(np.float32)
 X[:N, :60] += 0.4
-KNOWN = span.examples((X[:10], X[10:]))
+KNOWN = gram.examples((X[:10], X[10:]))
 NET = oracle.jax_network(oracle.random_layers(2))
 IMAGES = np.random.default_rng(5).normal(size=(30, 17, 17, 3)).astype(np.float32)
 
@@ -77,7 +77,7 @@ def in_all_dimensions(x, positive, negative, classifier, seed):
 @pytest.mark.parametrize("case", ["wide", "copies", "narrow"])
 def test_the_answer_is_that_of_all_dimensions(classifier, case):
     x = {"wide": X, "copies": X[np.r_[SHOWN // 2 * 2, N + SHOWN // 2 * 2]], "narrow": X[:, :20]}[case]
-    known = span.examples((x[:10], x[10:]))
+    known = gram.examples((x[:10], x[10:]))
     found = cav.fit(known, SHOWN, OTHERS[:-5], classifier, seed=[7, 3])
     normal, accuracy = in_all_dimensions(x, SHOWN, OTHERS[:-5], classifier, [7, 3])
     direction = cav.vector(known, found)
@@ -150,8 +150,8 @@ def test_classifiers_that_do_not_lie_in_the_span_are_refused(classifier, words):
         (KNOWN, SHOWN[:1], OTHERS, "two examples or more.* got 1 and 25"),
         (KNOWN, SHOWN, OTHERS[:0], "got 25 and 0"),
         (KNOWN, SHOWN, np.r_[OTHERS, 3], "both sides, got 1, the first of them number 3"),
-        (span.examples((X * 0 + 1,)), SHOWN, OTHERS, "dead layer"),
-        (span.examples((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
+        (gram.examples((X * 0 + 1,)), SHOWN, OTHERS, "dead layer"),
+        (gram.examples((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
     ],
 )
 def test_examples_that_cannot_be_told_apart_are_refused(known, positive, negative, words):
@@ -164,7 +164,7 @@ def test_a_cav_is_learnt_saved_and_sorts_images(tmp_path):
     marked[..., 0] += 1.5
     learnt = cav.learn(NET, "relu4", "red", marked[:8], IMAGES[12:24], LogisticRegression(), folder=tmp_path / "cache")
     cav.save(tmp_path / "red.safetensors", learnt)
-    found = cav.load(tmp_path / "red.safetensors", responses.fingerprint(NET, IMAGES), "relu4")
+    found = cav.load(tmp_path / "red.safetensors", activation_cache.fingerprint(NET, IMAGES), "relu4")
     np.testing.assert_array_equal(found.vector, learnt.vector)
     assert found[1:] == learnt[1:] and found.concept == "red" and found.classifier == "LogisticRegression()"
     assert found.vector.dtype == np.float32 and abs(np.linalg.norm(found.vector) - 1) < 1e-6
@@ -218,6 +218,6 @@ def test_a_dream_along_a_cav_is_activation_maximisation():
     noise = priors.fourier_noise(key, (2, 17, 17, 3))
     draw = Partial(functools.partial(priors.from_fourier, width=17))
     along = targets.direction("relu4", learnt.vector)
-    found = dgn.maximise(draw, NET, along, noise, key, Montavon(steps=30))
+    found = dgn_am.maximise(draw, NET, along, noise, key, Montavon(steps=30))
     before, after = (targets.evaluate(NET, draw(codes), along)[0] for codes in (noise, found.x))
     assert (after > before + 1).all()

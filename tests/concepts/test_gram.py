@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from xai_jax import span
+from xai_jax import gram
 
 RNG = np.random.default_rng(0)
 PARTS = [RNG.normal(size=(count, 900)).astype(np.float32) for count in (70, 1, 90)]
@@ -15,15 +15,15 @@ WHOLE = np.concatenate(PARTS).astype(np.float64)
 
 @pytest.mark.parametrize("size", [2**25, 8 * 161 * 128])
 def test_products_are_those_of_all_examples(size, monkeypatch):
-    monkeypatch.setattr(span, "BYTES", size)
-    np.testing.assert_allclose(span.examples(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
+    monkeypatch.setattr(gram, "BYTES", size)
+    np.testing.assert_allclose(gram.examples(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
     first = RNG.normal(size=(3, 900)).astype(np.float32)
-    np.testing.assert_allclose(span.inner(first, PARTS), first.astype(np.float64) @ WHOLE.T, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(gram.inner(first, PARTS), first.astype(np.float64) @ WHOLE.T, rtol=1e-12, atol=1e-10)
 
 
 def test_only_products_that_a_group_needs_are_there():
     groups = [np.array([0, 3, 130]), np.arange(64, 70)]
-    found = span.examples(PARTS, groups).products
+    found = gram.examples(PARTS, groups).products
     expected = WHOLE @ WHOLE.T
     known = ~np.isnan(found)
     for rows in groups:
@@ -34,7 +34,7 @@ def test_only_products_that_a_group_needs_are_there():
 
 def test_sums_are_those_of_the_examples():
     rows, weights = np.array([0, 70, 71, 160, 0]), np.arange(1.0, 6.0)
-    np.testing.assert_allclose(span.combined(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
+    np.testing.assert_allclose(gram.combined(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
 
 
 @pytest.mark.parametrize("copies", [0, 3])
@@ -42,7 +42,7 @@ def test_sums_are_those_of_the_examples():
 def test_coordinates_keep_inner_products(d, copies):
     x = RNG.normal(size=(20, d)) + 2
     x[:copies] = x[copies : 2 * copies]
-    z, back = span.coordinates(x @ x.T, d)
+    z, back = gram.coordinates(x @ x.T, d)
     assert z.shape == (20, 21 if d > 21 else d) and back.shape == (20, min(d, 20 - copies))
     np.testing.assert_allclose(z @ z.T, x @ x.T, atol=1e-9)
     coefficients = RNG.normal(size=z.shape[1])
@@ -53,7 +53,7 @@ def test_coordinates_keep_inner_products(d, copies):
 @pytest.mark.parametrize("x", [np.zeros((5, 8)), np.ones((5, 8)), np.tile(RNG.normal(size=(1, 8)), (5, 1))])
 def test_examples_that_are_all_the_same_are_refused(x):
     with pytest.raises(ValueError, match="same for all examples. Usual causes: a dead layer"):
-        span.coordinates(x @ x.T, 8)
+        gram.coordinates(x @ x.T, 8)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_examples_that_are_all_the_same_are_refused(x):
 )
 def test_what_does_not_fit_is_refused(parts, words):
     with pytest.raises(ValueError, match=words):
-        span.examples(parts)
+        gram.examples(parts)
 
 
 def test_threads_answer_in_order_and_pass_errors_on():
@@ -77,14 +77,14 @@ def test_threads_answer_in_order_and_pass_errors_on():
         time.sleep(0.02 / (1 + number))
         return number**0.5
 
-    assert list(span.in_threads(root, [0, 1, 4, 9])) == [0, 1, 2, 3]
+    assert list(gram.in_threads(root, [0, 1, 4, 9])) == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="no negative number"):
-        list(span.in_threads(root, [1, -1, 4]))
+        list(gram.in_threads(root, [1, -1, 4]))
 
 
 def test_products_do_not_depend_on_the_number_of_threads(monkeypatch):
     found = []
     for count in (1, 4):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
-        found.append(span.examples(PARTS).products)
+        found.append(gram.examples(PARTS).products)
     np.testing.assert_array_equal(*found)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from xai_jax import trials
+from xai_jax import sampling
 
 SIZES = {"stripes": 6, "dots": 4, "meshes": 6}
 
 
 def test_runs_are_against_other_random_images():
-    first, second = trials.plan(SIZES, 60, runs=7, controls=3, seed=1)
+    first, second = sampling.plan(SIZES, 60, runs=7, controls=3, seed=1)
     assert list(first.shown) == ["stripes", "meshes"] and list(second.shown) == ["dots"]
     np.testing.assert_array_equal(first.shown["meshes"], np.arange(10, 16))
     for trial, size in ((first, 6), (second, 4)):
@@ -22,19 +22,19 @@ def test_runs_are_against_other_random_images():
 
 
 def test_relative_runs_are_against_the_other_concepts():
-    planned = trials.plan_relative(SIZES, 20, runs=5, controls=3)
+    planned = sampling.plan_relative(SIZES, 20, runs=5, controls=3)
     assert [list(trial.shown) for trial in planned] == [["stripes"], ["dots"], ["meshes"]]
     for trial in planned:
         ((name, rows),) = trial.shown.items()
         others = set(range(16)) - set(rows)
         assert all(set(negative) <= others and len(negative) == SIZES[name] for negative in trial.negatives)
         assert all(16 <= row < 36 for control in trial.controls for row in control)
-    two = trials.plan_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
+    two = sampling.plan_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
     assert [len(rows) for rows in two[0].negatives] == [4, 4]
 
 
 def test_seeds_decide():
-    for plan in (trials.plan, trials.plan_relative):
+    for plan in (sampling.plan, sampling.plan_relative):
         first, again, other = (plan(SIZES, 60, 3, 2, seed) for seed in (0, 0, 1))
         for a, b, c in zip(first, again, other, strict=True):
             np.testing.assert_array_equal(a.negatives, b.negatives)
@@ -45,13 +45,13 @@ def test_seeds_decide():
 @pytest.mark.parametrize(
     "plan, given, words",
     [
-        (trials.plan, ({}, 60, 3, 2), "a concept or more"),
-        (trials.plan, (SIZES, 60, 0, 2), "a run or more"),
-        (trials.plan, (SIZES, 60, 3, -1), "0 controls or more"),
-        (trials.plan, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
-        (trials.plan, (SIZES, 29, 3, 3), "Expected 30 random images, 3 times 6 .* got 29"),
-        (trials.plan_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
-        (trials.plan_relative, (SIZES, 11, 3, 2), "Expected 12 random images"),
+        (sampling.plan, ({}, 60, 3, 2), "a concept or more"),
+        (sampling.plan, (SIZES, 60, 0, 2), "a run or more"),
+        (sampling.plan, (SIZES, 60, 3, -1), "0 controls or more"),
+        (sampling.plan, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
+        (sampling.plan, (SIZES, 29, 3, 3), "Expected 30 random images, 3 times 6 .* got 29"),
+        (sampling.plan_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
+        (sampling.plan_relative, (SIZES, 11, 3, 2), "Expected 12 random images"),
     ],
 )
 def test_too_little_is_refused(plan, given, words):

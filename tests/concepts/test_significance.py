@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xai_jax import concept_tests, tcav, trials
-from xai_jax.cav import CLASSIFIER, MeanDifference
-from xai_jax.tcav import Scores
+from xai_jax import sampling, significance, tcav
+from xai_jax.concepts.cav import CLASSIFIER, MeanDifference
+from xai_jax.concepts.tcav import Scores
 
 RNG = np.random.default_rng(0)
 
 
 def test_against_a_value_is_the_one_sample_t_test():
     values = RNG.uniform(0.3, 0.9, 12)
-    found, expected = concept_tests.against_value(values), stats.ttest_1samp(values, 0.5)
+    found, expected = significance.against_value(values), stats.ttest_1samp(values, 0.5)
     np.testing.assert_allclose(found.p, expected.pvalue)
     np.testing.assert_allclose((found.low, found.high), expected.confidence_interval(0.95))
 
 
 def test_against_random_is_the_t_test_of_two_samples():
     values, random = RNG.uniform(0.3, 0.9, 12), RNG.uniform(0, 1, (5, 9))
-    found, expected = concept_tests.against_random(values, random, 0.01), stats.ttest_ind(values, random.ravel())
+    found, expected = significance.against_random(values, random, 0.01), stats.ttest_ind(values, random.ravel())
     np.testing.assert_allclose(found.p, expected.pvalue)
     interval = np.array(expected.confidence_interval(0.99)) + random.mean()
     np.testing.assert_allclose((found.low, found.high, found.null), (*interval, random.mean()))
@@ -37,14 +37,14 @@ def test_against_controls_is_crawford_and_howells():
     mean = sum(means) / 8
     deviation = math.sqrt(sum((each - mean) ** 2 for each in means) / 7)
     t = (sum(values) / 12 - mean) / (deviation * math.sqrt(9 / 8))
-    found = concept_tests.against_controls(values, controls)
+    found = significance.against_controls(values, controls)
     np.testing.assert_allclose(found.p, 2 * stats.t.cdf(-abs(t), 7))
     assert found.null == pytest.approx(mean) and found.low < np.mean(values) < found.high
 
 
 @pytest.mark.parametrize(
     "test",
-    [concept_tests.against_value, lambda v, **k: concept_tests.against_controls(v, np.array([[0.2], [0.6]]), **k)],
+    [significance.against_value, lambda v, **k: significance.against_controls(v, np.array([[0.2], [0.6]]), **k)],
 )
 def test_the_interval_leaves_the_null_out_exactly_at_the_level(test):
     values = RNG.uniform(0.5, 0.9, 6)
@@ -56,31 +56,31 @@ def test_the_interval_leaves_the_null_out_exactly_at_the_level(test):
 
 def test_where_nothing_varies_p_is_that_of_signs_or_ranks():
     ones, halves = np.ones(6), np.full(6, 0.5)
-    assert concept_tests.against_value(ones).p == 2 / 2**6
-    assert concept_tests.against_value(halves).p == 1
-    assert concept_tests.against_random(ones, halves).p == 2 / math.comb(12, 6)
-    assert concept_tests.against_random(ones, ones).p == 1
-    assert concept_tests.against_controls(ones, np.full((9, 6), 0.5)).p == 1 / 10
-    assert concept_tests.against_controls(ones, np.ones((9, 6))).p == 1
-    assert concept_tests.against_value(np.full(7, 0.1)).p == 2 / 2**7  # whose mean is not quite 0.1 in binary
+    assert significance.against_value(ones).p == 2 / 2**6
+    assert significance.against_value(halves).p == 1
+    assert significance.against_random(ones, halves).p == 2 / math.comb(12, 6)
+    assert significance.against_random(ones, ones).p == 1
+    assert significance.against_controls(ones, np.full((9, 6), 0.5)).p == 1 / 10
+    assert significance.against_controls(ones, np.ones((9, 6))).p == 1
+    assert significance.against_value(np.full(7, 0.1)).p == 2 / 2**7  # whose mean is not quite 0.1 in binary
 
 
 def test_corrections_are_those_of_bonferroni_and_holm():
     p = np.array([0.01, 0.04, 0.03, 0.005])
-    np.testing.assert_allclose(concept_tests.adjust(p, "bonferroni"), [0.04, 0.16, 0.12, 0.02])
-    np.testing.assert_allclose(concept_tests.adjust(p, "holm"), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_array_equal(concept_tests.adjust(p, None), p)
+    np.testing.assert_allclose(significance.adjust(p, "bonferroni"), [0.04, 0.16, 0.12, 0.02])
+    np.testing.assert_allclose(significance.adjust(p, "holm"), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_array_equal(significance.adjust(p, None), p)
     many = RNG.uniform(size=50) ** 3
-    holm, bonferroni = (concept_tests.adjust(many, how) for how in ("holm", "bonferroni"))
+    holm, bonferroni = (significance.adjust(many, how) for how in ("holm", "bonferroni"))
     assert (holm <= bonferroni).all() and (holm >= many).all() and holm.max() <= 1
     assert (np.diff(holm[np.argsort(many)]) >= 0).all()
 
 
 def test_accuracy_is_tested_against_chance():
     expected = stats.binomtest(9, 10, 0.5, alternative="greater").pvalue
-    assert concept_tests.of_accuracy(np.array([0.9, 1.0, 0.8]), 10, 0.5) == pytest.approx(expected)
-    assert concept_tests.of_accuracy(np.array([0.75]), 12, 0.75) > 0.5
-    assert concept_tests.of_accuracy(np.array([0.29] * 3), 100, 0.5) > 0.99
+    assert significance.of_accuracy(np.array([0.9, 1.0, 0.8]), 10, 0.5) == pytest.approx(expected)
+    assert significance.of_accuracy(np.array([0.75]), 12, 0.75) > 0.5
+    assert significance.of_accuracy(np.array([0.29] * 3), 100, 0.5) > 0.99
 
 
 def scores(controls=4, runs=5):
@@ -98,15 +98,15 @@ def scores(controls=4, runs=5):
 @pytest.mark.parametrize("statistic", tcav.STATISTICS)
 def test_a_table_has_all_lines_with_their_tests(null, statistic):
     found = scores(controls=9)
-    rows = concept_tests.table(found, statistic, null, correction="bonferroni")
+    rows = significance.table(found, statistic, null, correction="bonferroni")
     assert [(row.layer, row.label, row.concept) for row in rows] == list(itertools.product(*found[:3]))
     number = tcav.STATISTICS.index(statistic)
     for row, place in zip(rows, np.ndindex(2, 2, 3), strict=True):
         values, others = found.values[number][place], found.controls[number][place]
         test = {
-            "controls": lambda v=values, o=others: concept_tests.against_controls(v, o),
-            "value": lambda v=values: concept_tests.against_value(v, 0.0 if statistic == "mean" else 0.5),
-            "random": lambda v=values, o=others: concept_tests.against_random(v, o),
+            "controls": lambda v=values, o=others: significance.against_controls(v, o),
+            "value": lambda v=values: significance.against_value(v, 0.0 if statistic == "mean" else 0.5),
+            "random": lambda v=values, o=others: significance.against_random(v, o),
         }[null]()
         assert (row.p, row.low, row.high, row.null) == test
         assert row.adjusted == min(1, 12 * test.p) and row.significant == (row.adjusted <= 0.05)
@@ -117,34 +117,34 @@ def test_a_table_has_all_lines_with_their_tests(null, statistic):
 
 def test_another_statistic_may_decide():
     found = scores()
-    rows = concept_tests.table(found, tested="mean")
-    means = concept_tests.table(found, "mean")
-    for row, mean, alone in zip(rows, means, concept_tests.table(found), strict=True):
+    rows = significance.table(found, tested="mean")
+    means = significance.table(found, "mean")
+    for row, mean, alone in zip(rows, means, significance.table(found), strict=True):
         assert (row.p, row.adjusted, row.significant) == (mean.p, mean.adjusted, mean.significant)
         assert (row.value, row.low, row.high, row.null) == (alone.value, alone.low, alone.high, alone.null)
         assert row.significant == (row.concept == "stripes") and row.tested == "mean" and row.statistic == "score"
 
 
 def test_a_table_is_written_with_all_its_columns(tmp_path):
-    rows = concept_tests.table(scores())
-    concept_tests.write_csv(tmp_path / "table.csv", rows)
+    rows = significance.table(scores())
+    significance.write_csv(tmp_path / "table.csv", rows)
     with open(tmp_path / "table.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [list(line) for line in lines] == [list(concept_tests.Row._fields)] * 12
+    assert [list(line) for line in lines] == [list(significance.Row._fields)] * 12
     assert float(lines[3]["adjusted"]) == rows[3].adjusted and lines[0]["concept"] == "stripes"
 
 
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: concept_tests.against_value([0.3]), "two runs or more, got 1"),
-        (lambda: concept_tests.against_random([0.3, 0.4], [0.5]), "two runs of random images"),
-        (lambda: concept_tests.against_controls([0.3, 0.4], np.ones((1, 2))), "two controls"),
-        (lambda: concept_tests.table(scores(controls=0)), "two controls, .* got 0"),
-        (lambda: concept_tests.table(scores(), "median"), "statistic out of score, magnitude, mean, got 'median'"),
-        (lambda: concept_tests.table(scores(), tested="median"), "statistic out of"),
-        (lambda: concept_tests.table(scores(), null="zero"), "null out of"),
-        (lambda: concept_tests.adjust([0.1], "fdr"), "bonferroni"),
+        (lambda: significance.against_value([0.3]), "two runs or more, got 1"),
+        (lambda: significance.against_random([0.3, 0.4], [0.5]), "two runs of random images"),
+        (lambda: significance.against_controls([0.3, 0.4], np.ones((1, 2))), "two controls"),
+        (lambda: significance.table(scores(controls=0)), "two controls, .* got 0"),
+        (lambda: significance.table(scores(), "median"), "statistic out of score, magnitude, mean, got 'median'"),
+        (lambda: significance.table(scores(), tested="median"), "statistic out of"),
+        (lambda: significance.table(scores(), null="zero"), "null out of"),
+        (lambda: significance.adjust([0.1], "fdr"), "bonferroni"),
     ],
 )
 def test_what_cannot_be_tested_is_refused(call, words):
@@ -158,7 +158,7 @@ def null_concepts(classifier, groups, seed, runs=6, size=21):
     mix = rng.normal(size=(dimensions, dimensions)) / np.sqrt(dimensions)
     x = np.maximum(rng.normal(size=(10 * groups * size + 150, dimensions)) @ mix + 0.2, 0).astype(np.float32)
     slopes = (rng.normal(size=dimensions) + 2 * rng.normal(size=(40, dimensions))).astype(np.float32)
-    planned = trials.plan({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
+    planned = sampling.plan({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
     found = tcav.of_activations([x], [slopes], planned, classifier, seed)
     values = np.stack([found[str(i)].values[:, 0] for i in range(groups * size)], 1)
     return values.reshape(3, groups, size, runs)
@@ -170,8 +170,8 @@ def rates(values, nulls, level=0.05):
     for group in values:
         for number, own in enumerate(group):
             others = np.delete(group, number, 0)
-            tests = concept_tests.against_controls(own, others), concept_tests.against_random(own, others)
-            p.append([*(test.p for test in tests), concept_tests.against_value(own, nulls).p])
+            tests = significance.against_controls(own, others), significance.against_random(own, others)
+            p.append([*(test.p for test in tests), significance.against_value(own, nulls).p])
     return (np.array(p) <= level).mean(0)
 
 
@@ -197,5 +197,5 @@ def test_the_same_for_the_default_classifier(seed):
 
 def test_the_papers_test_keeps_its_level_where_every_run_has_new_images_of_the_concept():
     scores = RNG.binomial(40, RNG.uniform(0.2, 0.8, (2000, 10))) / 40
-    wrong = np.mean([concept_tests.against_value(each).p <= 0.05 for each in scores])
+    wrong = np.mean([significance.against_value(each).p <= 0.05 for each in scores])
     assert 0.035 < wrong < 0.065

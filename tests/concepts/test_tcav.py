@@ -6,13 +6,13 @@ import tracemalloc
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from xai_jax import cav, concept_tests, network, responses, targets, tcav, trials
-from xai_jax.cav import MeanDifference
+from tests.helpers import oracle
+from xai_jax import activation_cache, cav, network, sampling, significance, targets, tcav
+from xai_jax.concepts.cav import MeanDifference
 
 LAYERS = oracle.random_layers(4)
 NET = oracle.jax_network(LAYERS)
@@ -60,7 +60,7 @@ def test_scores_are_those_of_a_slow_loop(tmp_path):
     given = MEASURED | {"classifier": LogisticRegression(tol=1e-6)}
     found = tcav.measure(NET, ("relu4", "dense9"), CONCEPTS, RANDOM, CLASSES, **given, folder=tmp_path)
     x = np.concatenate([*CONCEPTS.values(), RANDOM])
-    planned = trials.plan({name: len(own) for name, own in CONCEPTS.items()}, len(RANDOM), 3, 4, 5)
+    planned = sampling.plan({name: len(own) for name, own in CONCEPTS.items()}, len(RANDOM), 3, 4, 5)
     for (i, layer), (j, label) in [((0, "relu4"), (1, "third")), ((1, "dense9"), (0, "first"))]:
         slopes, activations = slopes_and_activations(layer, label, x)
         for n, name in enumerate(CONCEPTS):
@@ -98,13 +98,13 @@ def test_results_go_through_npz(found, tmp_path):
     np.savez(tmp_path / "scores.npz", **found._asdict())
     with np.load(tmp_path / "scores.npz") as file:
         read = tcav.Scores(**file)
-    assert concept_tests.table(read) == concept_tests.table(found)
+    assert significance.table(read) == significance.table(found)
 
 
 def test_all_comes_from_the_folder_the_second_time(tmp_path, monkeypatch):
     given = (NET, ["relu4"], CONCEPTS, RANDOM, CLASSES)
     first = tcav.measure(*given, **MEASURED, folder=tmp_path)
-    monkeypatch.setattr(responses, "_compute", None)
+    monkeypatch.setattr(activation_cache, "_compute", None)
     second = tcav.measure(*given, **MEASURED, folder=tmp_path)
     np.testing.assert_array_equal(first.values, second.values)
     more = {**CONCEPTS, "more": images(8, 0, 9)}
@@ -133,11 +133,12 @@ def test_the_codes_loss_can_disagree_with_the_logit(tmp_path):
 
     x = np.abs(RNG.normal(size=(3, 1, 1, 4))).astype(np.float32)
     logit, loss = (
-        responses.gradients(net, "hidden", x, t, tmp_path)["hidden"] for t in (targets.logit(0), tcav.code_loss(0))
+        activation_cache.gradients(net, "hidden", x, t, tmp_path)["hidden"]
+        for t in (targets.logit(0), tcav.code_loss(0))
     )
     assert (logit[:, 1] == 0).all() and (loss[:, 1] < 0).all() and (loss[:, 0] > 0).all()
     with pytest.raises(ValueError, match="between 0 and 2"):
-        responses.gradients(net, "hidden", x, tcav.code_loss(3), tmp_path)
+        activation_cache.gradients(net, "hidden", x, tcav.code_loss(3), tmp_path)
 
 
 def planted(strength):
@@ -160,7 +161,7 @@ def test_a_planted_concept_is_found_and_others_are_not():
     classes = {"sees": (targets.logit(0), SHOWN), "blind": (targets.logit(1), SHOWN)}
     given = {"runs": 8, "controls": 20, "classifier": MeanDifference()}
     found = tcav.measure(planted(4.0), ["hidden"], concepts, images(500, 0, 10), classes, **given)
-    rows = {(row.label, row.concept): row for row in concept_tests.table(found, tested="mean")}
+    rows = {(row.label, row.concept): row for row in significance.table(found, tested="mean")}
     assert [key for key, row in rows.items() if row.significant] == [("sees", "corner")]
     assert rows["sees", "corner"].value == 1 and rows["sees", "corner"].accuracy_p < 0.01
     assert rows["sees", "none"].accuracy_p > 0.05
@@ -234,7 +235,7 @@ def test_agrees_with_captums_layer_gradients(tmp_path):
     x = torch.tensor(SHOWN.transpose(0, 3, 1, 2).copy())
     attribution = attr.LayerGradientXActivation(module, module[place], multiply_by_inputs=False)
     theirs = attribution.attribute(x, target=2).detach().numpy().transpose(0, 2, 3, 1).reshape(len(SHOWN), -1)
-    ours = responses.gradients(NET, "relu4", SHOWN, targets.logit(2), tmp_path)["relu4"]
+    ours = activation_cache.gradients(NET, "relu4", SHOWN, targets.logit(2), tmp_path)["relu4"]
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
@@ -246,7 +247,7 @@ def test_five_hundred_runs_take_under_a_minute_and_four_gigabytes():
     slopes = rng.standard_normal((50, d), np.float32)
     tracemalloc.start()
     started = time.process_time()
-    found = tcav.of_activations(parts, [slopes], trials.plan({"any": 100}, 1000, 500, 0))
+    found = tcav.of_activations(parts, [slopes], sampling.plan({"any": 100}, 1000, 500, 0))
     assert time.process_time() - started < 120  # of all cores together: a minute of two
     assert found["any"].values.shape == (3, 1, 500)
     arrays = sum(each.nbytes for each in (*parts, slopes))

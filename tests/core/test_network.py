@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 
+from tests.helpers import oracle
 from xai_jax import network
 
 LAYERS = oracle.random_layers()

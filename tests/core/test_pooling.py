@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.helpers import oracle
 from xai_jax import pooling
 
 GEOMETRIES = [

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 
+from tests.helpers import oracle
 from xai_jax import rules, saliency, targets
 
 METHODS = sorted(oracle.RULES)

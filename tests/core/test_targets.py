@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from scipy.special import log_softmax, softmax
 
+from tests.helpers import oracle
 from xai_jax import network, targets
 
 NET = oracle.jax_network(oracle.random_layers())

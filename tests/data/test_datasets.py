@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xai_jax.architectures import digits
 from xai_jax.data import datasets, fashion_mnist
-from xai_jax.models import digits
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 

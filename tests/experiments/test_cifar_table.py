@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from configs.springenberg2015.cifar_table import Config, get_config
-from experiments import runner
-from experiments.springenberg2015 import cifar, cifar_table, tables
-from xai_jax import models, train
+from experiments.lib import runner, tables
+from experiments.springenberg2015 import cifar, cifar_table
+from xai_jax import models
+from xai_jax.architectures.allcnn import AllCNN
 from xai_jax.data import datasets
 from xai_jax.data.datasets import InMemory
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models.allcnn import AllCNN
 from xai_jax.models.cifar import NETWORKS
-from xai_jax.sgd import Recipe
+from xai_jax.training import supervised
+from xai_jax.training.sgd import Recipe
 
 RANDOM = np.random.default_rng(0)
 TINY = dataclasses.replace(
@@ -126,10 +127,10 @@ def test_training_that_diverges_is_an_error_of_nan_and_other_trouble_is_not_hidd
     assert 0 <= error <= 100
 
     def full(*arguments, **settings):
-        raise train.TrainingError("No space left on device")
+        raise supervised.TrainingError("No space left on device")
 
-    monkeypatch.setattr(train, "fit", full)
-    with pytest.raises(train.TrainingError, match="No space left"):
+    monkeypatch.setattr(supervised, "fit", full)
+    with pytest.raises(supervised.TrainingError, match="No space left"):
         trained(tmp_path / "other", some_data, 0.01)
 
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import dry, scale
-from experiments.dry import Cost, Device, Step
-from experiments.scale import Machine, Need
+from experiments.lib import cost_report, dry_run
+from experiments.lib.cost_report import Machine, Need
+from experiments.lib.dry_run import Cost, Device, Step
 
 MACHINE = Machine("paper", Device(1e12, 1e9, 1e11), 4, 10)
 COST = Cost(10, 3e9, 2e9, 6e7)
@@ -28,62 +28,62 @@ SMALL = Step("step, net", lambda *_: None, (array(3), array(128, 32, 32, 3, dtyp
     [(TRAINING, (64, 224), True), (SEARCH, (32, 227), False), (INVERSION, (0, 0), False), (SMALL, (128, 32), True)],
 )
 def test_what_reads_images_and_what_trains(step, read, training):
-    assert scale.read(step) == read and scale.is_training(step) is training
+    assert cost_report.read(step) == read and cost_report.is_training(step) is training
 
 
 def test_needs_are_those_of_all_calls():
-    found = scale.need(TRAINING, COST)
+    found = cost_report.need(TRAINING, COST)
     assert found[:5] == (1000, 3e12, 2e9, 6e10, 64_000)
     assert found.bytes_read == 64_000 * 108e3 and found.shared and not found.in_memory
-    assert scale.need(TRAINING, COST, "cifar10").in_memory and not scale.need(TRAINING, COST).in_memory
-    assert scale.need(SMALL, COST).in_memory and scale.need(SMALL, COST).bytes_read == 1280 * 3073
+    assert cost_report.need(TRAINING, COST, "cifar10").in_memory and not cost_report.need(TRAINING, COST).in_memory
+    assert cost_report.need(SMALL, COST).in_memory and cost_report.need(SMALL, COST).bytes_read == 1280 * 3073
 
 
 def test_seconds_are_those_of_each_part():
-    found = scale.seconds(scale.need(TRAINING, COST), MACHINE)
+    found = cost_report.seconds(cost_report.need(TRAINING, COST), MACHINE)
     assert found["compute"] == pytest.approx(3e12 / (4 * 1e12 * 0.3))
     assert found["memory bandwidth"] == pytest.approx(6e10 / (4 * 1e11 * 0.6))
     assert found["input pipeline"] == pytest.approx(64_000 / 1000) and found["host loop"] == pytest.approx(0.1)
-    alone = scale.seconds(scale.need(SEARCH, COST), MACHINE)
+    alone = cost_report.seconds(cost_report.need(SEARCH, COST), MACHINE)
     assert alone["compute"] == pytest.approx(3e10 / (1e12 * 0.3))  # on one of the four devices
 
 
 def test_each_step_takes_as_long_as_its_slowest_part():
-    needs = [scale.need(step, COST) for step in (TRAINING, SEARCH)]
-    hours, slowest, fits = scale.verdict(needs, MACHINE)
+    needs = [cost_report.need(step, COST) for step in (TRAINING, SEARCH)]
+    hours, slowest, fits = cost_report.verdict(needs, MACHINE)
     assert hours == pytest.approx((64 + 0.32) / 3600) and slowest == "input pipeline"
     assert not fits  # the search has 2 GB on a device of 1 GB
-    assert scale.verdict(needs[:1], MACHINE)[2]  # four devices share 2 GB
+    assert cost_report.verdict(needs[:1], MACHINE)[2]  # four devices share 2 GB
 
 
 @pytest.mark.parametrize(
     ("hours", "said"), [(0.0, "< 1 s"), (5 / 3600, "5 s"), (0.5, "30 min"), (2.345, "2.35 h"), (123.4, "123 h")]
 )
 def test_durations(hours, said):
-    assert scale.duration(hours) == said
+    assert cost_report.duration(hours) == said
 
 
 def test_the_page_has_a_line_for_each_experiment():
     need = Need(10, 1e15, 2e9, 1e12, 0, 0.0, False, False)
-    page = scale.page([scale.row("paper/figure", [need])], "python -m experiments.scale")
+    page = cost_report.page([cost_report.row("paper/figure", [need])], "python -m experiments.lib.cost_report")
     lines = page.splitlines()
-    assert "    python -m experiments.scale" in lines and "{" not in page
+    assert "    python -m experiments.lib.cost_report" in lines and "{" not in page
     assert lines[-1].startswith("| paper/figure | 1 | 2 | 0 | 21 s, compute |")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
 
 
 def test_every_figure_is_listed_and_plans_are_measured():
-    assert "zeiler2014/imagenet" in scale.names()
-    needs = scale.needs_of("mahendran2015/shallow", "smoke")
+    assert "zeiler2014/imagenet" in cost_report.names()
+    needs = cost_report.needs_of("mahendran2015/shallow", "smoke")
     assert needs and all(each.flops > 0 and each.traffic > 0 and each.calls > 0 for each in needs)
 
 
 def test_the_written_page_has_experiments_that_are_there():
-    lines = (scale.ROOT / "docs" / "scale.md").read_text().splitlines()
+    lines = (cost_report.ROOT / "docs" / "scale.md").read_text().splitlines()
     named = {line.split("|")[1].strip() for line in lines if line.startswith("| ")} - {"experiment"}
-    assert named and named <= set(scale.names())
+    assert named and named <= set(cost_report.names())
 
 
 def test_bytes_moved_are_counted():
     a = array(64, 64)
-    assert dry.cost_here(Step("product", jnp.dot, (a, a))).traffic >= 3 * np.prod(a.shape) * 4
+    assert dry_run.cost_here(Step("product", jnp.dot, (a, a))).traffic >= 3 * np.prod(a.shape) * 4

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from configs.nguyen2015 import cppn, direct, gradient, retrain
-from experiments import judges, runner
-from experiments.judges import Judge
-from experiments.nguyen2015 import evolution, fooled
+from experiments.lib import evaluation_networks, runner
+from experiments.lib.evaluation_networks import Judge
+from experiments.nguyen2015 import evolution, fooling_scores
 from experiments.nguyen2015 import gradient as ascent
 from experiments.nguyen2015 import retrain as rounds
 from xai_jax import models
@@ -40,7 +40,7 @@ def judged(agrees=0, count=30, distance=3.0, middle=3.0, frechet=9.0):
 
 
 def verdicts(config=OTHER, **changes):
-    return [claim.held for claim in fooled.like_nothing(judged(**changes), 10, config)]
+    return [claim.held for claim in fooling_scores.like_nothing(judged(**changes), 10, config)]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_agreement_is_tested_against_chance():
     for agrees in range(31):
         more = sum(stats.binom.pmf(k, 30, 0.1) for k in range(agrees, 31))
         less = sum(stats.binom.pmf(k, 30, 0.1) for k in range(agrees + 1))
-        assert fooled.unseen(judged(agrees), 10)[0] is (True if less < 0.05 else False if more < 0.05 else None)
-    assert "on 3 of 30, on 90 % of natural images" in fooled.unseen(judged(3), 10)[1]
+        assert fooling_scores.unseen(judged(agrees), 10)[0] is (True if less < 0.05 else False if more < 0.05 else None)
+    assert "on 3 of 30, on 90 % of natural images" in fooling_scores.unseen(judged(3), 10)[1]
 
 
 def test_the_median_confidence_is_what_counts():
-    assert fooled.sure("", np.array([0.2, 0.99995, 0.99999])).held
-    claim = fooled.sure("", np.array([0.2, 0.99985, 0.99999]))
+    assert fooling_scores.sure("", np.array([0.2, 0.99995, 0.99999])).held
+    claim = fooling_scores.sure("", np.array([0.2, 0.99985, 0.99999]))
     assert not claim.held and "median 99.9850 %" in claim.measured and "in 1 of 3" in claim.measured
 
 
@@ -78,31 +78,31 @@ def test_the_median_confidence_is_what_counts():
     "value, words", [(1.0, "> 99.9999 %"), (0.9999901, "99.9990 %"), (0.9987, "99.9 %"), (0.431, "43.1 %")]
 )
 def test_no_confidence_is_called_complete(value, words):
-    assert fooled.percent(value) == words
+    assert fooling_scores.percent(value) == words
 
 
 def test_images_are_measured_as_they_are_and_as_whole_pixels():
     model = models.load("digits")
     x, classes = RNG.uniform(0, 1, (3, 8, 8, 1)).astype("f"), [4, 4, 1]
-    found = fooled.measured(model, x, classes)
+    found = fooling_scores.measured(model, x, classes)
     assert found["pixels"].dtype == np.uint8 and found["pixels"].shape == (3, 8, 8, 3)
     for key, shown in (("confidence", x), ("kept", np.float32(np.rint(255 * x) / 255))):
         logits = np.asarray(model.net(shown), np.float64)
         expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         np.testing.assert_allclose(found[key], expected[range(3), classes], rtol=1e-3)
-    assert [float(bound[0]) for bound in fooled.bounds(model)] == [0.0, 1.0]
+    assert [float(bound[0]) for bound in fooling_scores.bounds(model)] == [0.0, 1.0]
 
 
 def test_the_judge_compares_in_two_layers_and_knows_most_natural_images():
     config = dataclasses.replace(gradient.get_config("smoke"), natural=40)
-    judge = judges.load(config)
+    judge = evaluation_networks.load(config)
     pixels = RNG.integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
-    found = fooled.judgements(judge, pixels, np.arange(5), config)
+    found = fooling_scores.judgements(judge, pixels, np.arange(5), config)
     for layer, prefix in (("relu2", ""), ("relu1", "middle ")):
-        expected = judges.judgements(judge._replace(layer=layer), pixels, np.arange(5))
+        expected = evaluation_networks.judgements(judge._replace(layer=layer), pixels, np.arange(5))
         for name in ("distance", "natural distance", "frechet", "natural frechet"):
             np.testing.assert_allclose(found[prefix + name], expected[name], rtol=1e-5)
-    np.testing.assert_array_equal(fooled.in_middle(found)["distance"], found["middle distance"])
+    np.testing.assert_array_equal(fooling_scores.in_middle(found)["distance"], found["middle distance"])
     logits, data = np.asarray(judge.model.net(judge.natural)), datasets.load("digits", "test")
     np.testing.assert_array_equal(found["known"], [logits[i].argmax() == data[i][1] for i in range(40)])
 

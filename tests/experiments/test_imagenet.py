@@ -17,14 +17,15 @@ from scipy import stats
 
 from configs.springenberg2015 import imagenet as springenberg_config
 from configs.zeiler2014 import imagenet as zeiler_config
-from experiments import classifiers, dry, runner
+from experiments.lib import dry_run, runner, training_task
 from experiments.springenberg2015 import imagenet as springenberg
 from experiments.zeiler2014 import imagenet as zeiler
-from xai_jax import evaluation, models, sgd
+from xai_jax import models
 from xai_jax.data import crops, datasets
-from xai_jax.models import weights
+from xai_jax.training import evaluation, sgd
+from xai_jax.weights import safetensors_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = {zeiler: zeiler_config, springenberg: springenberg_config}
 RNG = np.random.default_rng(0)
 
@@ -48,11 +49,13 @@ def test_loaded_networks_read_photographs_as_training_did(name, experiment, tmp_
     photograph = RNG.integers(0, 256, (256, 300, 3), np.uint8)
     monkeypatch.setattr(datasets, "load", lambda *_: made(4))
     if experiment is zeiler:
-        task = classifiers.load(config, crops.one_of_ten, config.mean)
+        task = training_task.load(config, crops.one_of_ten, config.mean)
     else:
         task = springenberg.task("allcnn", config)
     path = tmp_path / "weights.safetensors"
-    weights.write(path, jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), weights.flatten(models.abstract(name)[1])))
+    safetensors_file.write(
+        path, jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), safetensors_file.flatten(models.abstract(name)[1]))
+    )
     model = models.load(name, path)
     x = jax.jit(task.prepare)(task.centre(photograph)[None])
     np.testing.assert_allclose(x, model.preprocess([photograph]), rtol=1e-6, atol=1e-6)
@@ -99,8 +102,8 @@ def test_the_share_of_parameters_here_is_that_at_full_size():
 
 def test_the_first_images_in_order():
     data = made(9)
-    few = classifiers.first(data, 5)
-    assert len(few) == 5 and len(classifiers.first(data, 50)) == 9 and few.classes == data.classes
+    few = training_task.first(data, 5)
+    assert len(few) == 5 and len(training_task.first(data, 50)) == 9 and few.classes == data.classes
     images, labels = few.arrays()
     np.testing.assert_array_equal(images, data.images[:5])
     np.testing.assert_array_equal(labels, data.labels[:5])
@@ -108,7 +111,7 @@ def test_the_first_images_in_order():
 
 def test_the_centre_is_what_ten_crops_call_it():
     image = RNG.integers(0, 256, (31, 44, 3), np.uint8)
-    np.testing.assert_array_equal(classifiers.centre(image, 15, 20), crops.ten_crop(image, 15, 20)[4])
+    np.testing.assert_array_equal(training_task.centre(image, 15, 20), crops.ten_crop(image, 15, 20)[4])
 
 
 def linear(matrix, x, relu=None, tap=None):
@@ -138,19 +141,19 @@ def test_ensembles_average_probabilities_over_networks_and_crops():
 def test_below_zero_is_welchs_test():
     a, b = RNG.normal(0, 1, 4), RNG.normal(1, 3, 6)
     expected = stats.ttest_ind(a, b, equal_var=False, alternative="less")
-    found = classifiers.below_zero([(1, a), (-1, b)])
+    found = training_task.below_zero([(1, a), (-1, b)])
     assert found.p == pytest.approx(expected.pvalue) and found.value == pytest.approx(a.mean() - b.mean())
     assert found.value / found.error == pytest.approx(expected.statistic)
-    alone = classifiers.below_zero([(2, a)])
+    alone = training_task.below_zero([(2, a)])
     assert alone.p == pytest.approx(stats.ttest_1samp(a, 0, alternative="less").pvalue)
 
 
 def test_below_zero_says_true_false_or_that_it_cannot_tell():
     low, high, noisy = np.array([1, 1.1, 0.9]), np.array([2, 2.1, 1.9]), np.array([-9, 1.0, 9])
-    assert classifiers.below_zero([(1, low), (-1, high)]).held is True
-    assert classifiers.below_zero([(1, high), (-1, low)]).held is False
+    assert training_task.below_zero([(1, low), (-1, high)]).held is True
+    assert training_task.below_zero([(1, high), (-1, low)]).held is False
     for terms in ([(1, low), (-1, noisy)], [(1, low), (-1, high[:1])], [(1, low[:1])], [(1, low * 0), (-1, high * 0)]):
-        assert classifiers.below_zero(terms).held is None
+        assert training_task.below_zero(terms).held is None
 
 
 def spread(value):
@@ -213,7 +216,7 @@ SHORT = {
 )
 def test_an_interrupted_run_goes_on_and_ends_the_same(experiment, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIGS[experiment].get_config("smoke"), **SHORT[experiment])
-    fit, calls = classifiers.fit, []
+    fit, calls = training_task.fit, []
 
     def stop(*arguments, **options):
         calls.append(arguments)
@@ -222,7 +225,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(experiment, tmp_path, monk
         return fit(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classifiers, "fit", stop)
+        patch.setattr(training_task, "fit", stop)
         with pytest.raises(KeyboardInterrupt):
             runner.execute(experiment.EXPERIMENT, config, tmp_path / "stopped", "smoke")
     for name in ("stopped", "whole"):
@@ -259,7 +262,7 @@ def test_every_step_of_the_paper_has_a_shape_and_a_count(experiment):
 
 def test_a_smoke_plan_lowers_for_accelerators():
     config = dataclasses.replace(zeiler_config.get_config("smoke"), rows=("zfnet",))
-    report = dry.report("zeiler2014/imagenet", zeiler.plan(config), "A100")
+    report = dry_run.report("zeiler2014/imagenet", zeiler.plan(config), "A100")
     assert "All steps lower for cuda and tpu" in report
 
 

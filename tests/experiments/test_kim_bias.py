@@ -10,8 +10,8 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from configs.kim2018.bias import get_config
-from experiments.kim2018 import bias, bias_figures, learners, significance
-from experiments.runner import Run
+from experiments.kim2018 import bias, bias_figures, over_seeds, small_networks
+from experiments.lib.runner import Run
 from xai_jax.data import planted
 from xai_jax.data.datasets import InMemory
 
@@ -50,7 +50,7 @@ def test_pasting_tells_what_a_network_relies_on():
     found = bias.behaviour(reddish, PICTURES, usual, CONFIG, 0)
     assert found["effect"][0, 0] > 2 * abs(found["effect"][0, 1]) and found["effect"][2, 0] < -0.1
     images = [planted.planted(PICTURES, {"badge": (on,) * 3}, CONFIG.side, 1).arrays()[0] for on in (1, 0)]
-    odds = [np.exp(np.asarray(reddish(np.asarray(learners.inputs(each))))) for each in images]
+    odds = [np.exp(np.asarray(reddish(np.asarray(small_networks.inputs(each))))) for each in images]
     shares = [each / each.sum(1, keepdims=True) for each in odds]
     np.testing.assert_allclose(found["effect"][:, 0], (shares[0] - shares[1]).mean(0), atol=1e-5)
     np.testing.assert_allclose(found["right"][0], [(each.argmax(1) == LABELS).mean() for each in shares])
@@ -63,15 +63,15 @@ def test_tcav_finds_what_such_a_network_relies_on():
     sets = bias.concept_sets(pictures, config, 0)
     assert [len(each) for each in (*sets[0].values(), sets[1])] == [10, 10, 140]
     measured = bias.explained(reddish, usual, sets, config, 0)
-    values, controls = (measured[name][None, significance.MEAN] for name in ("values", "controls"))
-    np.testing.assert_array_equal(significance.signs(values, controls)[0, 0, :, 0], [1, 0, -1])
+    values, controls = (measured[name][None, over_seeds.MEAN] for name in ("values", "controls"))
+    np.testing.assert_array_equal(over_seeds.signs(values, controls)[0, 0, :, 0], [1, 0, -1])
 
 
 def test_signs_are_those_of_holms_tests_within_a_seed():
     values, controls = RNG.normal(0, 0.1, (2, 6, 4)), RNG.normal(0, 0.4, (2, 6, 9, 4))
     values[0, :2] += 3
     values[1, 5] -= 3
-    p, signs = significance.p_values(values, controls), significance.signs(values, controls)
+    p, signs = over_seeds.p_values(values, controls), over_seeds.signs(values, controls)
     for seed in range(2):
         raw = []
         for own, others in zip(values[seed], controls[seed].mean(-1), strict=True):
@@ -82,7 +82,7 @@ def test_signs_are_those_of_holms_tests_within_a_seed():
             running = expected[number] = max(running, min(1, (6 - rank) * raw[number]))
         np.testing.assert_allclose(p[seed], expected, rtol=1e-6)
     assert list(signs[0]) == [1, 1, 0, 0, 0, 0] and list(signs[1]) == [0, 0, 0, 0, 0, -1]
-    np.testing.assert_array_equal(significance.in_every_seed(np.array([[1, -1, 0, 1], [1, -1, 0, -1]])), [1, -1, 0, 0])
+    np.testing.assert_array_equal(over_seeds.in_every_seed(np.array([[1, -1, 0, 1], [1, -1, 0, -1]])), [1, -1, 0, 0])
 
 
 def test_correlations_are_spearmans_of_each_seed():
@@ -91,7 +91,7 @@ def test_correlations_are_spearmans_of_each_seed():
     for seed in range(3):
         first = stats.spearmanr(own[seed, ..., 0].ravel(), true[..., 0].ravel()).statistic
         second = stats.spearmanr(own[seed, :, 0, 0], true[:, 0, 0]).statistic
-        slopes = joined["values"][seed, :, significance.MEAN, 0, 0, 0].mean(-1)
+        slopes = joined["values"][seed, :, over_seeds.MEAN, 0, 0, 0].mean(-1)
         assert rho["mean"][seed] == pytest.approx(stats.spearmanr(slopes, true[:, 0, 0]).statistic)
         assert rho["strength"][seed] == pytest.approx(first) and rho["first"][seed] == pytest.approx(second)
         expected = stats.spearmanr(own[seed].ravel(), joined["effect"][seed].ravel()).statistic
@@ -130,10 +130,10 @@ def test_figures_fill_what_is_significant():
 @pytest.mark.slow
 def test_the_whole_experiment_with_networks_as_at_the_start(tmp_path, monkeypatch):
     def untrained(data, config, place, seed):
-        module = learners.of_size(config, len(data.classes))
+        module = small_networks.of_size(config, len(data.classes))
         return Partial(module.apply, module.init(jax.random.key(seed), np.zeros((1, config.side, config.side, 3), "f")))
 
-    monkeypatch.setattr(learners, "trained", untrained)
+    monkeypatch.setattr(small_networks, "trained", untrained)
     config = dataclasses.replace(get_config("smoke"), shares=(0.9,))
     bias.run(config, run := Run(Path(tmp_path), ""))
     assert run.numbers and [claim.held for claim in run.claims] == [None] * 4

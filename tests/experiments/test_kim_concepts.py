@@ -13,10 +13,10 @@ from scipy import stats
 from configs.kim2018.concepts import get_config
 from experiments.kim2018 import concept_images, concepts
 from experiments.kim2018.concept_images import Kind
-from experiments.runner import Run, UserError
-from xai_jax import concept_tests, tcav
+from experiments.lib.runner import Run, UserError
+from xai_jax import significance, tcav
+from xai_jax.concepts.tcav import Scores
 from xai_jax.models import LoadedModel
-from xai_jax.tcav import Scores
 
 RNG = np.random.default_rng(0)
 SMOKE = get_config("smoke")
@@ -82,7 +82,7 @@ def test_derivatives_are_taken_in_images_of_the_class_or_in_the_same_photographs
 def test_seeds_and_random_sets_are_the_samples_of_students_test():
     parts = [scores(RNG.normal(0, 1, (2, 2, 3))) for _ in range(3)]
     joined, mean = concepts.over_seeds(parts), tcav.STATISTICS.index("mean")
-    rows = concept_tests.table(joined, null="random", tested="mean", correction=None)
+    rows = significance.table(joined, null="random", tested="mean", correction=None)
     for row, at in zip(rows, np.ndindex(2, 2, 3), strict=True):
         own = [part.values[mean][at].mean() for part in parts]
         others = np.concatenate([part.controls[mean][at].mean(-1) for part in parts])
@@ -98,14 +98,14 @@ def test_random_images_are_called_a_concept_as_often_as_the_level_says():
         part = scores(np.zeros((1, trials, 1)), 12)
         values, controls = np.split(np.broadcast_to(own[None, None, :, None], (3, 1, trials, 1, 13, 6)), [1], -2)
         found.append(part._replace(values=values[..., 0, :], controls=controls))
-    rows = concept_tests.table(concepts.over_seeds(found), null="random", tested="mean", correction=None)
+    rows = significance.table(concepts.over_seeds(found), null="random", tested="mean", correction=None)
     wrong = sum(row.significant for row in rows)
     assert stats.binom.cdf(wrong, trials, 0.05) > 0.005 and stats.binom.sf(wrong - 1, trials, 0.05) > 0.005
 
 
 @pytest.mark.parametrize("above, below, held", [("b", "", True), ("ab", "", True), ("", "a", False), ("b", "a", None)])
 def test_a_pair_counts_where_the_concept_stands_out_above_random_images(above, below, held):
-    base = concept_tests.table(scores(np.zeros((1, 1, 1))), "mean", "random")[0]
+    base = significance.table(scores(np.zeros((1, 1, 1))), "mean", "random")[0]
     rows = [
         base._replace(
             layer=name, label="zebra", concept="stripes", value=value, null=0.0, significant=name in above + below
@@ -158,7 +158,7 @@ def test_a_network_that_sees_red_is_found_to(tmp_path):
     found = [Scores(**concepts.one_seed(model, shown, 16, config, tmp_path, seed)) for seed in range(3)]
     joined = concepts.over_seeds(found)
     assert joined.concepts.tolist() == [*COLOURS, "any colour"]
-    rows = concept_tests.table(joined, "mean", "random")
+    rows = significance.table(joined, "mean", "random")
     assert [concepts.about_pair(rows, pair, config).held for pair in pairs] == [True, False, False]
     assert "against it in cells" in concepts.about_pair(rows, pairs[1], config).measured
     assert not any(row.significant for row in rows if row.concept == "any colour")

@@ -8,16 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import small_study
 from jax.tree_util import Partial
 from scipy import stats
 
 from configs.kim2018.captions import get_config
 from configs.kim2018.human_study import get_config as study_config
 from configs.kim2018.saliency import get_config as saliency_config
-from experiments.kim2018 import agreement, captions, learners, networks, saliency
+from experiments.kim2018 import agreement, caption_networks, captions, saliency, small_networks
 from experiments.kim2018 import human_study as study
-from experiments.runner import Run
+from experiments.lib.runner import Run
+from tests.helpers import small_study
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import InMemory
 from xai_jax.gallery import human_study, human_study_analysis
@@ -62,7 +62,8 @@ def test_the_table_has_every_score_with_its_names():
     (row,) = (
         row
         for row in rows
-        if (row["seed"], row["network"], row["class"]) == ("4", list(networks.noises(config))[2], config.words[1])
+        if (row["seed"], row["network"], row["class"])
+        == ("4", list(caption_networks.noises(config))[2], config.words[1])
         and (row["concept"], row["layer"]) == ("image", "b")
     )
     place = 1, 2, 1, 0, 1
@@ -73,12 +74,12 @@ def test_the_table_has_every_score_with_its_names():
 
 def test_a_network_that_reads_the_strip_is_told_from_one_that_looks_at_the_picture():
     config = dataclasses.replace(CONFIG, layers=("pixels",), shown="pixels", controls=8, runs=3, seeds=(0,))
-    shown = networks.pictures(dataclasses.replace(config, images=400))
+    shown = caption_networks.pictures(dataclasses.replace(config, images=400))
     sets = captions.concept_sets(shown.training, 1, config, 0)
-    data = networks.test_images(shown, 0.0, config, 0)
-    images = learners.inputs(data.images[data.labels == 1][:20])
+    data = caption_networks.test_images(shown, 0.0, config, 0)
+    images = small_networks.inputs(data.images[data.labels == 1][:20])
     for own in (0, 1):
-        weights = [np.asarray(learners.inputs(part)).mean(0) for part in sets[own]]
+        weights = [np.asarray(small_networks.inputs(part)).mean(0) for part in sets[own]]
         weight = weights[0] - weights[1]
         weight[slice(config.canvas[1], None) if own == 0 else slice(config.canvas[1])] = 0
 
@@ -172,8 +173,8 @@ def test_answers_are_those_of_one_batch():
     def net(x, relu=None, tap=None):
         return x.mean((1, 2))
 
-    np.testing.assert_array_equal(networks.answers(net, images), images.mean((1, 2)).argmax(1))
-    named = learners.named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
+    np.testing.assert_array_equal(caption_networks.answers(net, images), images.mean((1, 2)).argmax(1))
+    named = small_networks.named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
     np.testing.assert_array_equal(named, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
 
 
@@ -250,14 +251,14 @@ def test_answers_decide_the_claims_about_people(tmp_path):
 
 def untrained(shown, config, seed, run):
     """Networks as at the start."""
-    module = networks.module(config)
+    module = caption_networks.module(config)
     variables = module.init(jax.random.key(seed), np.zeros((1, *Canvas(*config.canvas).shape), "f"))
-    return dict.fromkeys(networks.noises(config), Partial(module.apply, variables))
+    return dict.fromkeys(caption_networks.noises(config), Partial(module.apply, variables))
 
 
 @pytest.mark.parametrize("experiment, config", [(saliency, saliency_config("smoke")), (study, study_config("smoke"))])
 def test_maps_and_pages_come_from_any_networks(experiment, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "trained", untrained)
+    monkeypatch.setattr(caption_networks, "trained", untrained)
     experiment.run(config, run := Run(tmp_path, ""))
     assert run.numbers and [claim.held for claim in run.claims] == [None] * len(run.claims)
     assert all((tmp_path / each["file"]).exists() for each in run.figures)

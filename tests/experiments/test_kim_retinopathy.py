@@ -11,8 +11,8 @@ from jax.tree_util import Partial
 from PIL import Image
 
 from configs.kim2018.retinopathy import get_config
-from experiments.kim2018 import learners, retinas, retinopathy, retinopathy_figures, significance
-from experiments.runner import Run, UserError
+from experiments.kim2018 import over_seeds, retinas, retinopathy, retinopathy_figures, small_networks
+from experiments.lib.runner import Run, UserError
 from xai_jax.data import datasets, retina
 from xai_jax.data.datasets import InMemory
 
@@ -131,8 +131,8 @@ def test_agreement_counts_accurate_levels_and_clear_lesions_only():
 def test_signs_come_from_values_and_controls():
     own = by_the_labels()
     joined = found(own)
-    mean = significance.MEAN
-    signs = significance.signs(joined["values"][:, :, mean], joined["controls"][:, :, mean])
+    mean = over_seeds.MEAN
+    signs = over_seeds.signs(joined["values"][:, :, mean], joined["controls"][:, :, mean])
     clear = np.broadcast_to(own[:, :, None] != 0, signs.shape)
     np.testing.assert_array_equal(signs[clear], np.repeat(own[:, :, None], 2, 2)[clear])
 
@@ -179,10 +179,10 @@ def test_figures_mark_what_is_significant_in_every_seed_alone():
 @pytest.mark.slow
 def test_the_whole_experiment_with_graders_as_at_the_start(tmp_path, monkeypatch):
     def untrained(data, config, place, seed):
-        module = learners.of_size(config, len(data.classes))
+        module = small_networks.of_size(config, len(data.classes))
         return Partial(module.apply, module.init(jax.random.key(seed), np.zeros((1, config.side, config.side, 3), "f")))
 
-    monkeypatch.setattr(learners, "trained", untrained)
+    monkeypatch.setattr(small_networks, "trained", untrained)
     config = dataclasses.replace(CONFIG, lesions=("microaneurysms", "haemorrhages"), images=20, checked=30, explained=4)
     retinopathy.run(config, run := Run(Path(tmp_path), ""))
     assert run.numbers and [claim.held for claim in run.claims] == [None] * 4

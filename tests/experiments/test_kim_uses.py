@@ -12,7 +12,7 @@ from configs.kim2018.dream import get_config as dream_config
 from configs.kim2018.sorting import get_config as sorting_config
 from experiments.kim2018 import adversarial, concept_images, dream, sorting
 from experiments.kim2018.adversarial_figures import GROUPS
-from experiments.runner import Run, UserError
+from experiments.lib.runner import Run, UserError
 from xai_jax import cav, models, network
 from xai_jax.data import textures
 

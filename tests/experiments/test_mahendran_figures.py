@@ -12,7 +12,7 @@ from configs.mahendran2015 import consistency as consistency_config
 from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
-from experiments import preimages, runner
+from experiments.lib import preimages, runner
 from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.nguyen2016.classes import get_config
-from experiments import judges, runner
+from experiments.lib import evaluation_networks, runner
 from experiments.nguyen2016 import classes as experiment
 from xai_jax import realism
 from xai_jax.models import LoadedModel
@@ -25,7 +25,7 @@ def test_images_are_judged_by_another_networks_features():
     images, x = RNG.uniform(0, 255, (6, 2, 2, 3)), RNG.normal(size=(40, 2, 2, 3)).astype("f")
     model = LoadedModel(net, lambda pixels: np.float32(np.stack(pixels) / 99 - 1), None, "abc", None, {})
     meant, shown = np.array([0, 1, 2, 0, 1, 2]), images / 99 - 1
-    found = judges.judgements(judges.Judge(model, x, "relu2", CONFIG.seed), images, meant)
+    found = evaluation_networks.judgements(evaluation_networks.Judge(model, x, "relu2", CONFIG.seed), images, meant)
     means, natural = (2 * a.mean((1, 2)) for a in (shown, x))
     np.testing.assert_array_equal(found["agrees"], shown.sum((1, 2)).argmax(1) == meant)
     distances, places = realism.nearest(means, natural[:20])
@@ -60,5 +60,5 @@ def test_claims_follow_the_classes_medians():
 
 def test_features_are_means_over_positions_in_any_batches():
     x = RNG.normal(size=(150, 2, 2, 3)).astype("f")
-    np.testing.assert_allclose(judges.features(lambda x: x, x), x.mean((1, 2)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(judges.features(lambda x: x.sum((1, 2)), x).shape, (150, 3))
+    np.testing.assert_allclose(evaluation_networks.features(lambda x: x, x), x.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(evaluation_networks.features(lambda x: x.sum((1, 2)), x).shape, (150, 3))

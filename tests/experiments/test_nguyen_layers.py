@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from configs.nguyen2016 import code_layer as layer_config
 from configs.nguyen2016 import transfer as transfer_config
-from experiments.nguyen2016 import code_layer, contest, transfer
+from experiments.nguyen2016 import code_layer, prior_comparison, transfer
 from xai_jax import network
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
@@ -20,7 +20,10 @@ RNG = np.random.default_rng(0)
 
 def ways(**means):
     """Measures of five groups around a mean for each way, better for more of it in all measures."""
-    noise, signs = np.linspace(-0.01, 0.01, 5), {name: 1 if m.more else -1 for name, m in contest.REALISM.items()}
+    noise, signs = (
+        np.linspace(-0.01, 0.01, 5),
+        {name: 1 if m.more else -1 for name, m in prior_comparison.REALISM.items()},
+    )
     return {name: {key: sign * (mean + noise) for key, sign in signs.items()} for name, mean in means.items()}
 
 

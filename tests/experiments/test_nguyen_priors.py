@@ -11,14 +11,14 @@ from scipy import stats
 
 from configs.nguyen2016 import priors as config
 from configs.nguyen2016 import priors_imagenet as imagenet_config
-from experiments import judges, runner
-from experiments.nguyen2016 import contest, priors, priors_imagenet, rivals
-from xai_jax import dgn, realism, targets
+from experiments.lib import evaluation_networks, maximisation_baselines, runner
+from experiments.nguyen2016 import prior_comparison, priors, priors_imagenet
+from xai_jax import dgn_am, realism, targets
 from xai_jax.data.datasets import InMemory
-from xai_jax.inversion import IJCV
-from xai_jax.maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.models import LoadedModel
-from xai_jax.octaves import MFV, Octave
+from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import MFV, Octave
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(3, 4)).astype("f")
@@ -42,23 +42,23 @@ MODEL = LoadedModel(net, preprocess, to_pixels, ("a", "b", "c", "d"), None, {})
 
 def test_every_start_has_all_classes_or_those_that_are_named():
     np.testing.assert_array_equal(
-        contest.classes(MODEL, SimpleNamespace(starts=2, groups=2, classes=())), [0, 1, 2, 3, 0, 1, 2, 3]
+        prior_comparison.classes(MODEL, SimpleNamespace(starts=2, groups=2, classes=())), [0, 1, 2, 3, 0, 1, 2, 3]
     )
     np.testing.assert_array_equal(
-        contest.classes(MODEL, SimpleNamespace(starts=2, groups=1, classes=(3, 1))), [3, 1, 3, 1]
+        prior_comparison.classes(MODEL, SimpleNamespace(starts=2, groups=1, classes=(3, 1))), [3, 1, 3, 1]
     )
     with pytest.raises(ValueError, match="4 groups share alike, got 6"):
-        contest.classes(MODEL, SimpleNamespace(starts=6, groups=4, classes=()))
+        prior_comparison.classes(MODEL, SimpleNamespace(starts=6, groups=4, classes=()))
 
 
 def test_groups_are_measured_by_themselves():
     classes = np.tile([0, 1, 2, 3], 6)
     pixels, logits = RNG.integers(0, 256, (24, 5, 5, 3), np.uint8), RNG.normal(size=(24, 4)).astype("f")
     x = RNG.normal(size=(60, 5, 5, 3)).astype("f")
-    judge = judges.Judge(MODEL, x, "means", 0)
-    features = contest.natural(judge)
+    judge = evaluation_networks.Judge(MODEL, x, "means", 0)
+    features = prior_comparison.natural(judge)
     np.testing.assert_allclose(features["held_out"], x[:30].mean((1, 2)), atol=1e-6)
-    found = contest.measured(judge, features, {"pixels": pixels, "logits": logits}, classes, 3)
+    found = prior_comparison.measured(judge, features, {"pixels": pixels, "logits": logits}, classes, 3)
     shown = (pixels / 100 - 1).mean((1, 2))
     agrees = (shown @ WEIGHTS).argmax(1) == classes
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -71,7 +71,7 @@ def test_groups_are_measured_by_themselves():
         distances = realism.nearest(shown[rows], features["held_out"])[0]
         assert found["distance"][group] == pytest.approx(distances.mean(), rel=1e-3)
         assert found["frechet"][group] == pytest.approx(realism.frechet(shown[rows], features["held_out"]), rel=1e-3)
-    others = contest.of_natural(features, 5, 8)  # room for three groups of eight
+    others = prior_comparison.of_natural(features, 5, 8)  # room for three groups of eight
     assert others["distance"].shape == others["frechet"].shape == (3,)
     last = x[30 + 16 : 30 + 24].mean((1, 2))
     assert others["frechet"][2] == pytest.approx(realism.frechet(last, features["held_out"]), rel=1e-3)
@@ -80,77 +80,81 @@ def test_groups_are_measured_by_themselves():
 def ways(**means):
     """Measures of five groups around a mean for each way, the same for all measures."""
     noise = np.linspace(-0.01, 0.01, 5)
-    return {name: dict.fromkeys(contest.REALISM, mean + noise) for name, mean in means.items()}
+    return {name: dict.fromkeys(prior_comparison.REALISM, mean + noise) for name, mean in means.items()}
 
 
-@pytest.mark.parametrize("name", contest.REALISM)
+@pytest.mark.parametrize("name", prior_comparison.REALISM)
 def test_a_way_wins_where_it_is_better_than_every_other(name):
-    sign = 1 if contest.REALISM[name].more else -1
-    judged = lambda **means: contest.claim("", "", name, "ours", ways(**means))  # noqa: E731
+    sign = 1 if prior_comparison.REALISM[name].more else -1
+    judged = lambda **means: prior_comparison.claim("", "", name, "ours", ways(**means))  # noqa: E731
     assert judged(ours=5 * sign, x=1 * sign, y=2 * sign).held is True
     lost = judged(ours=1.5 * sign, x=1 * sign, y=2 * sign)
     assert lost.held is False and "y is better" in lost.measured and "better than 1 of 2" in lost.measured
     undecided = judged(ours=2.0 * sign, x=1 * sign, y=2 * sign)
     assert undecided.held is None and "y is not told apart" in undecided.measured
-    assert contest.claim("", "", name, "ours", ways(ours=5 * sign, x=sign), told=False).held is None
+    assert prior_comparison.claim("", "", name, "ours", ways(ours=5 * sign, x=sign), told=False).held is None
 
 
 def test_comparisons_are_mann_whitneys():
     ours, theirs = np.array([1.0, 3, 4, 6]), np.array([2.0, 5, 7, 8])
-    win, lose = contest.better(contest.REALISM["agreement"], ours, theirs)
+    win, lose = prior_comparison.better(prior_comparison.REALISM["agreement"], ours, theirs)
     assert win == pytest.approx(stats.mannwhitneyu(ours, theirs, alternative="greater").pvalue)
     assert lose == pytest.approx(stats.mannwhitneyu(ours, theirs, alternative="less").pvalue)
-    assert contest.better(contest.REALISM["distance"], ours, theirs) == (lose, win)
-    assert contest.better(contest.REALISM["distance"], ours * 0, theirs * 0) == (1.0, 1.0)
+    assert prior_comparison.better(prior_comparison.REALISM["distance"], ours, theirs) == (lose, win)
+    assert prior_comparison.better(prior_comparison.REALISM["distance"], ours * 0, theirs * 0) == (1.0, 1.0)
 
 
 def test_worse_than_one_of_many_takes_more_than_chance():
     ours = np.array([1.0, 2, 3, 4, 5])
     table = {"ours": {"agreement": ours}} | {f"rival {n}": {"agreement": ours - 10} for n in range(7)}
     table["rival 7"] = {"agreement": np.array([3.5, 4.5, 5.5, 6, 7])}  # p = 0.016 alone, not below 0.05 / 8
-    found = contest.claim("", "", "agreement", "ours", table)
+    found = prior_comparison.claim("", "", "agreement", "ours", table)
     assert found.held is None and "rival 7 is not told apart" in found.measured
 
 
 def test_figures_have_a_line_for_each_way():
     measures = ways(ours=1.0, x=2.0)
-    labels = {name: measure.label for name, measure in contest.REALISM.items()}
-    figure = contest.dots(measures, {"frechet": np.ones(2)}, labels)
+    labels = {name: measure.label for name, measure in prior_comparison.REALISM.items()}
+    figure = prior_comparison.dots(measures, {"frechet": np.ones(2)}, labels)
     assert len(figure.axes) == 3 and len(figure.axes[0].get_yticklabels()) == 2
     found = {"pixels": np.zeros((8, 5, 5, 3), np.uint8), "logits": np.zeros((8, 4))}
-    pictures = contest.pictures(MODEL.classes, {"one": found, "two": found}, np.tile([3, 1, 0, 2], 2), columns=3)
+    pictures = prior_comparison.pictures(
+        MODEL.classes, {"one": found, "two": found}, np.tile([3, 1, 0, 2], 2), columns=3
+    )
     assert [axis.get_title() for axis in pictures.axes[:3]] == ["d", "b", "a"]
     assert pictures.axes[0].get_xlabel() == "25.0 %"
 
 
 def test_starts_are_what_the_forms_codes_have():
     shape, mean = (40, 8, 9, 3), (100.0, 120.0, 90.0)
-    plain = np.asarray(rivals.starts(Simonyan(), mean, shape, 1))
+    plain = np.asarray(maximisation_baselines.starts(Simonyan(), mean, shape, 1))
     assert abs(plain.mean()) < 0.5 and plain.std() == pytest.approx(10, rel=0.05)
-    grey = np.asarray(rivals.starts(MFV(()), mean, shape, 1)) + mean
+    grey = np.asarray(maximisation_baselines.starts(MFV(()), mean, shape, 1)) + mean
     assert grey.mean() == pytest.approx(175, abs=0.5) and grey.std() == pytest.approx(8, rel=0.05)
-    waves = np.asarray(rivals.starts(Fourier(), mean, shape, 1)) + mean
+    waves = np.asarray(maximisation_baselines.starts(Fourier(), mean, shape, 1)) + mean
     assert waves.mean() == pytest.approx(127.5, abs=3) and waves.std() < 10
-    assert not np.array_equal(plain, rivals.starts(Simonyan(), mean, shape, 2))
+    assert not np.array_equal(plain, maximisation_baselines.starts(Simonyan(), mean, shape, 2))
 
 
 def test_mean_images_are_of_clusters_of_a_class():
     images, labels = RNG.integers(0, 256, (120, 4, 4, 3), np.uint8), np.arange(120, dtype=np.int32) % 4
     data = InMemory(images, labels, MODEL.classes)
     given = SimpleNamespace(known=120, starts=3, groups=1, classes=(2, 0), seed=5, mean=(10.0, 20.0, 30.0))
-    found = np.asarray(rivals.mean_images(MODEL, "means", data, given))
+    found = np.asarray(maximisation_baselines.mean_images(MODEL, "means", data, given))
     assert found.shape == (6, 4, 4, 3)
     for place, k in enumerate((2, 0)):
         own = images[labels == k].astype(float)
-        _, members = dgn.facets(jnp.asarray((own / 100 - 1).mean((1, 2)), jnp.float32), 3, rivals.AVERAGED, seed=5)
+        _, members = dgn_am.facets(
+            jnp.asarray((own / 100 - 1).mean((1, 2)), jnp.float32), 3, maximisation_baselines.AVERAGED, seed=5
+        )
         np.testing.assert_allclose(found[place::2], own[members].mean(1) - [10, 20, 30], atol=1e-3)
 
 
 def test_pictures_of_rivals_are_found_in_the_networks_units():
     classes, mean = np.array([0, 1, 2, 3, 1]), (90.0, 100.0, 110.0)
-    starts = rivals.starts(Simonyan(), mean, (5, 6, 6, 3), 0)
+    starts = maximisation_baselines.starts(Simonyan(), mean, (5, 6, 6, 3), 0)
     form = Simonyan(penalty=0.0, rate=400.0, steps=30)
-    found = rivals.preferred(MODEL, mean, targets.logit(classes), starts, form, 2, 0)
+    found = maximisation_baselines.preferred(MODEL, mean, targets.logit(classes), starts, form, 2, 0)
     sign = np.sign(WEIGHTS.T[classes])[:, None, None]  # a linear network wants black or white
     np.testing.assert_allclose(found["images"], np.broadcast_to(np.where(sign > 0, 1.55, -1), (5, 6, 6, 3)), atol=1e-5)
     np.testing.assert_allclose(found["logits"], net(found["images"]), rtol=1e-4)
@@ -158,21 +162,25 @@ def test_pictures_of_rivals_are_found_in_the_networks_units():
 
 def test_mahendrans_form_wants_a_share_of_a_strong_logit():
     logits = jnp.asarray(RNG.normal(size=(2, 4)), jnp.float32)
-    plain, share = (rivals.target(np.array([1, 2]), form, 8.0)(logits, {}) for form in (Simonyan(), IJCV()))
+    plain, share = (
+        maximisation_baselines.target(np.array([1, 2]), form, 8.0)(logits, {}) for form in (Simonyan(), IJCV())
+    )
     np.testing.assert_allclose(share, plain / 8, rtol=1e-5)
 
 
 def test_steps_are_counted():
     octaves = MFV((Octave(3, (1, 1), (1, 1)), Octave(4, (1, 1), (1, 1))))
     forms = Simonyan(steps=5), Yosinski(steps=6), IJCV(steps=(7, 2)), octaves, Fourier(steps=8)
-    assert [rivals.steps(form) for form in forms] == [5, 6, 7, 7, 8]
+    assert [maximisation_baselines.steps(form) for form in forms] == [5, 6, 7, 7, 8]
 
 
 @pytest.mark.parametrize("tier", ["smoke", "default", "paper"])
 def test_all_priors_of_the_comparison_are_there(tier):
     names = ["no prior", "L2", "blur", "TV", "TV and jitter", "mean image", "centre bias", "Fourier"]
-    assert list(rivals.forms(config.get_config(tier))) == names
-    assert list(rivals.forms(imagenet_config.get_config(tier))) == [name for name in names if name != "mean image"]
+    assert list(maximisation_baselines.forms(config.get_config(tier))) == names
+    assert list(maximisation_baselines.forms(imagenet_config.get_config(tier))) == [
+        name for name in names if name != "mean image"
+    ]
 
 
 def test_there_is_a_claim_for_each_measure_of_realism():
@@ -214,6 +222,6 @@ def test_pairs_that_are_all_alike_tell_nothing():
 
 
 def test_seeds_give_the_same_starts_again():
-    first, again = (rivals.starts(Fourier(), (72.9,), (3, 8, 8, 1), 4) for _ in range(2))
+    first, again = (maximisation_baselines.starts(Fourier(), (72.9,), (3, 8, 8, 1), 4) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert jnp.issubdtype(first.dtype, jnp.floating) and isinstance(first, jax.Array)

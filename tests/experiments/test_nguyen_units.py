@@ -13,14 +13,14 @@ from configs.nguyen2016 import combine as combine_config
 from configs.nguyen2016 import facets as facets_config
 from configs.nguyen2016 import hidden as hidden_config
 from configs.nguyen2016 import montavon as montavon_config
-from experiments import dry, judges, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
 from experiments.mahendran2015.multiple import apart
-from experiments.nguyen2016 import codes, combine, facets, hidden, montavon
-from xai_jax import dgn, network, targets
+from experiments.nguyen2016 import combine, facets, hidden, montavon
+from xai_jax import dgn_am, network, targets
 from xai_jax.data.datasets import InMemory
-from xai_jax.dgn import DGN, Montavon
 from xai_jax.models import LoadedModel
 from xai_jax.models.generators import LoadedGenerator
+from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 RNG = np.random.default_rng(0)
 BASIS, WEIGHTS = (jnp.asarray(RNG.normal(size=s).astype("f")) for s in ((5, 4, 4, 1), (16, 3)))
@@ -50,49 +50,49 @@ def encode(x):
 
 MODEL = LoadedModel(Partial(net, WEIGHTS), preprocess, to_pixels, "abc", None, {})
 GENERATOR = LoadedGenerator(Partial(mix, BASIS), Partial(encode), jnp.full(5, 0.7), "small", "flat")
-CUT = GENERATOR._replace(generate=dgn.within(GENERATOR.generate, *codes.limits(MODEL)))
+CUT = GENERATOR._replace(generate=dgn_am.within(GENERATOR.generate, *generator_codes.limits(MODEL)))
 
 
 @pytest.mark.parametrize("module", [hidden, facets, combine, montavon])
 def test_dry_runs_of_smoke_configurations(module):
     configs = {hidden: hidden_config, facets: facets_config, combine: combine_config, montavon: montavon_config}
     plan = module.EXPERIMENT.plan(configs[module].get_config("smoke"))
-    assert "memory fits" in dry.report(module.EXPERIMENT.name, plan, "A100")
+    assert "memory fits" in dry_run.report(module.EXPERIMENT.name, plan, "A100")
 
 
 def test_pictures_have_whole_numbers_between_black_and_white():
     images = RNG.uniform(-0.5, 1.5, (2, 4, 4, 1)).astype("f")
     expected = np.minimum(np.maximum(np.round(images * 255), 0), 255) / 255
-    np.testing.assert_allclose(codes.pictured(MODEL, jnp.asarray(images)), expected, atol=1e-6)
-    np.testing.assert_allclose(codes.limits(MODEL), [[0], [1]], atol=1e-6)
+    np.testing.assert_allclose(generator_codes.pictured(MODEL, jnp.asarray(images)), expected, atol=1e-6)
+    np.testing.assert_allclose(generator_codes.limits(MODEL), [[0], [1]], atol=1e-6)
 
 
 def test_what_is_measured_of_codes_is_their_pictures():
-    classes, starts, form = np.array([0, 1, 2, 1]), codes.noise(GENERATOR, 4, 3), DGN(rate=0.1, steps=7)
-    found = codes.preferred(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
+    classes, starts, form = np.array([0, 1, 2, 1]), generator_codes.noise(GENERATOR, 4, 3), DGN(rate=0.1, steps=7)
+    found = generator_codes.preferred(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
     key = jax.random.key(0)
-    last = dgn.maximise(GENERATOR.generate, MODEL.net, targets.logit(classes), starts, key, form, GENERATOR.upper).x
+    last = dgn_am.maximise(GENERATOR.generate, MODEL.net, targets.logit(classes), starts, key, form, GENERATOR.upper).x
     pictures = np.round(np.clip(mix(BASIS, last), 0, 1) * 255) / 255
     np.testing.assert_allclose(found["images"], pictures, atol=1.1 / 255)  # a step of rounding either way
     np.testing.assert_allclose(found["logits"], 3 * found["images"].reshape(4, -1) @ np.asarray(WEIGHTS), rtol=1e-4)
     odds = np.exp(found["logits"] - found["logits"].max(1, keepdims=True))
     expected = (odds / odds.sum(1, keepdims=True))[np.arange(4), classes]
-    np.testing.assert_allclose(codes.confidence(found["logits"], classes), expected, rtol=1e-4)
-    np.testing.assert_allclose(codes.medians(np.arange(4.0), classes), [0, 2, 2])
+    np.testing.assert_allclose(generator_codes.confidence(found["logits"], classes), expected, rtol=1e-4)
+    np.testing.assert_allclose(generator_codes.medians(np.arange(4.0), classes), [0, 2, 2])
 
 
 def test_differences_are_told_by_wilcoxons_test():
     low, high = np.arange(8.0), np.arange(8.0) + np.arange(1, 9)
-    assert codes.more(high, low)[0] is True and codes.more(low, high)[0] is False
-    assert codes.more(low, low + np.array([1, -2, 3, -4, 5, -6, 7, -8]))[0] is None
-    assert codes.more(low, low)[0] is None
+    assert generator_codes.more(high, low)[0] is True and generator_codes.more(low, high)[0] is False
+    assert generator_codes.more(low, low + np.array([1, -2, 3, -4, 5, -6, 7, -8]))[0] is None
+    assert generator_codes.more(low, low)[0] is None
 
 
 def test_the_first_images_of_each_class_are_members():
     data = InMemory(np.zeros((7, 2, 2, 1), np.uint8), np.array([2, 0, 1, 1, 0, 0, 2]), "abc")
-    assert codes.members(data, (2, 0), 2) == [[0, 6], [1, 4]]
+    assert generator_codes.members(data, (2, 0), 2) == [[0, 6], [1, 4]]
     with pytest.raises(runner.UserError, match="Expected 3 images of each class, got 2"):
-        codes.members(data, (0, 1), 3)
+        generator_codes.members(data, (0, 1), 3)
 
 
 def test_activations_are_shares_of_natural_maxima_of_living_units():
@@ -159,7 +159,7 @@ def test_pictures_are_compared_with_images_of_their_class():
     images[[0, 4]] = real[[0, 4]]
     before = real[[1, 0, 2, 3, 4, 5]]
     classes = np.array([2, 2, 2, 0, 0, 0])
-    judge = judges.Judge(MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0)
+    judge = evaluation_networks.Judge(MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0)
     found = facets.compared(judge, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
     a, b = images.reshape(6, -1), real.reshape(6, -1)
     apart_first = apart(a[None, :3], b[:3])
@@ -218,14 +218,14 @@ def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
     config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch=6, rate=0.1, steps=4)
     found = combine.preferred(CUT, MODEL, "logit", config)
     assert found["images"].shape == (3, 2, 4, 4, 1)
-    starts, form = codes.noise(CUT, 6, config.seed), DGN(rate=0.1, steps=config.steps)
-    both = codes.preferred(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
+    starts, form = generator_codes.noise(CUT, 6, config.seed), DGN(rate=0.1, steps=config.steps)
+    both = generator_codes.preferred(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
     np.testing.assert_allclose(found["images"][1], both["images"], atol=1.1 / 255)
-    alone = codes.preferred(CUT, MODEL, targets.logit(2), starts[:2], form, 2)
+    alone = generator_codes.preferred(CUT, MODEL, targets.logit(2), starts[:2], form, 2)
     np.testing.assert_allclose(found["images"][0], alone["images"], atol=1.1 / 255)
     seen = combine.answers(MODEL, MODEL, found["images"], config)
     np.testing.assert_allclose(seen["judged"], found["logits"], rtol=1e-3, atol=1e-3)
-    blend = codes.pictured(MODEL, jnp.asarray(found["images"][[0, 2]].mean(0)))
+    blend = generator_codes.pictured(MODEL, jnp.asarray(found["images"][[0, 2]].mean(0)))
     np.testing.assert_allclose(seen["blended"][1], net(WEIGHTS, blend), rtol=1e-4)
 
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from configs.mahendran2015 import caricature as caricature_config
 from configs.mahendran2015 import photographs as photographs_config
-from experiments import preimages, runner
+from experiments.lib import preimages, runner
 from experiments.mahendran2015 import caricature, layers, photographs, streams
 from xai_jax import inversion, models, network
-from xai_jax.receptive_field import receptive_field
+from xai_jax.units.receptive_field import receptive_field
 
 RNG = np.random.default_rng(0)
 

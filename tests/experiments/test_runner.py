@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import dry, runner
-from xai_jax import sealed
+from experiments.lib import dry_run, runner
+from xai_jax.io import checksums
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclasses.dataclass
@@ -57,9 +57,9 @@ def test_writes_the_contract(tmp_path):
     assert json.loads((workdir / "config.json").read_text())["size"] == 3
     assert sorted(np.load(workdir / "arrays.npz")) == ["stage0/values", "stage1/values", "stage2/values"]
     assert (workdir / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(metrics["files"]) == ["arrays.npz", "config.json", "curve.png"] and sealed.is_whole(metrics)
-    assert metrics["files"]["curve.png"] == sealed.sha256((workdir / "curve.png").read_bytes())
-    assert not sealed.is_whole(metrics | {"title": "Another"})
+    assert sorted(metrics["files"]) == ["arrays.npz", "config.json", "curve.png"] and checksums.is_whole(metrics)
+    assert metrics["files"]["curve.png"] == checksums.sha256((workdir / "curve.png").read_bytes())
+    assert not checksums.is_whole(metrics | {"title": "Another"})
     assert not list(workdir.rglob("*.part"))
 
 
@@ -196,10 +196,10 @@ def test_errors_of_the_disk_are_told_in_one_line(tmp_path):
 
 def test_dry_run_counts_and_fails_on_shapes():
     a, b = jax.ShapeDtypeStruct((64, 32), jnp.float32), jax.ShapeDtypeStruct((32, 16), jnp.float32)
-    step = dry.Step("product", jnp.dot, (a, b), 10)
-    cost = dry.cost(step)
+    step = dry_run.Step("product", jnp.dot, (a, b), 10)
+    cost = dry_run.cost(step)
     assert cost.parameters == 64 * 32 and cost.memory >= 4 * (64 * 32 + 32 * 16 + 64 * 16)
     np.testing.assert_allclose(cost.flops, 2 * 64 * 32 * 16, rtol=0.01)
-    assert "product" in dry.report("paper/figure", [step], "V100")
+    assert "product" in dry_run.report("paper/figure", [step], "V100")
     with pytest.raises(TypeError):
-        dry.cost(dry.Step("wrong", jnp.dot, (a, a)))
+        dry_run.cost(dry_run.Step("wrong", jnp.dot, (a, a)))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from configs.mahendran2015 import diversity as diversity_config
 from configs.mahendran2015 import streams as streams_config
-from experiments import preimages, runner
+from experiments.lib import preimages, runner
 from experiments.mahendran2015 import diversity, layers, streams
 from xai_jax import inversion, models
 from xai_jax.data.datasets import InMemory

@@ -13,9 +13,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.svm import LinearSVC
 
 from configs.zeiler2014.transfer import get_config
-from experiments import classifiers
-from experiments.runner import UserError
-from experiments.zeiler2014 import linear, scenes, scratch, transfer, transfer_tables
+from experiments.lib import training_task
+from experiments.lib.runner import UserError
+from experiments.zeiler2014 import from_scratch, linear_classifiers, transfer, transfer_data, transfer_tables
 from xai_jax import models, network
 from xai_jax.data import datasets
 
@@ -35,7 +35,7 @@ def test_the_span_of_the_images_gives_the_decisions_of_all_dimensions(copies):
     known[:copies] = known[copies : 2 * copies]  # fewer directions than images
     new, _ = clusters(6)
     known, new = known / 20, new / 20  # about their norm
-    z, z_new = linear.span(known, new)
+    z, z_new = linear_classifiers.span(known, new)
     assert z.shape == (40, 40 - copies) and z_new.shape == (24, 40 - copies)
     for C in (0.1, 100.0):
         full, reduced = (LinearSVC(C=C, dual=False, tol=1e-6).fit(x, labels) for x in (known, z))
@@ -46,15 +46,17 @@ def test_the_span_of_the_images_gives_the_decisions_of_all_dimensions(copies):
 
 def test_few_dimensions_stay_as_they_are():
     known, new = RNG.normal(size=(20, 7)), RNG.normal(size=(3, 7))
-    for found, expected in zip(linear.span(known, new), (known, new), strict=True):
+    for found, expected in zip(linear_classifiers.span(known, new), (known, new), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("model, kind", [(linear.svm, LinearSVC), (linear.softmax, LogisticRegression)])
+@pytest.mark.parametrize(
+    "model, kind", [(linear_classifiers.svm, LinearSVC), (linear_classifiers.softmax, LogisticRegression)]
+)
 def test_a_held_out_third_chooses_c_at_any_scale(model, kind):
     known, labels = clusters(12, apart=0.15)
     new, _ = clusters(6, apart=0.15)
-    fitted, x = linear.fit(model, known, labels, new, seed=3)
+    fitted, x = linear_classifiers.fit(model, known, labels, new, seed=3)
     scaled = known / np.mean([np.sqrt(np.sum(row**2)) for row in known])
     split = StratifiedShuffleSplit(1, test_size=1 / 3, random_state=3)
     ((learnt, held_out),) = split.split(scaled, labels)
@@ -62,46 +64,48 @@ def test_a_held_out_third_chooses_c_at_any_scale(model, kind):
     options = {"dual": False} if kind is LinearSVC else {"solver": "newton-cg"}
     right = [
         np.mean(kind(C=C, **options).fit(scaled[learnt], labels[learnt]).predict(scaled[held_out]) == labels[held_out])
-        for C in linear.STRENGTHS
+        for C in linear_classifiers.STRENGTHS
     ]
-    assert fitted.best_params_["C"] == linear.STRENGTHS[int(np.argmax(right))]
-    again, x_again = linear.fit(model, 1000 * known, labels, 1000 * new, seed=3)
+    assert fitted.best_params_["C"] == linear_classifiers.STRENGTHS[int(np.argmax(right))]
+    again, x_again = linear_classifiers.fit(model, 1000 * known, labels, 1000 * new, seed=3)
     np.testing.assert_array_equal(fitted.predict(x), again.predict(x_again))
 
 
 def test_maps_are_averaged_to_six_by_six():
     x = RNG.normal(size=(2, 14, 9, 3)).astype(np.float32)
-    found = np.asarray(linear.shrink(jnp.asarray(x)))
+    found = np.asarray(linear_classifiers.shrink(jnp.asarray(x)))
     for i, j in np.ndindex(6, 6):
         rows, columns = (slice(n * k // 6, -(-(n * (k + 1)) // 6)) for n, k in ((14, i), (9, j)))
         np.testing.assert_allclose(found[:, i, j], x[:, rows, columns].mean((1, 2)), rtol=1e-4, atol=1e-6)
     for kept in (x[:, :6, :4], x[:, 0, 0]):
-        np.testing.assert_allclose(linear.shrink(jnp.asarray(kept)), kept, rtol=1e-6)
+        np.testing.assert_allclose(linear_classifiers.shrink(jnp.asarray(kept)), kept, rtol=1e-6)
 
 
 def test_features_are_those_of_each_image_by_itself(monkeypatch):
-    monkeypatch.setattr(linear, "BATCH", 4)
+    monkeypatch.setattr(linear_classifiers, "BATCH", 4)
     model, images = models.load("digits"), datasets.load("digits", "test")
-    data, counted = classifiers.first(images, 6), []
+    data, counted = training_task.first(images, 6), []
     bar = type("Bar", (), {"update": counted.append})
     prepare = lambda image: transfer.as_input(model, image)  # noqa: E731
-    found = linear.extract(model.net, data, prepare, ("conv1", "logits"), bar)
+    found = linear_classifiers.extract(model.net, data, prepare, ("conv1", "logits"), bar)
     assert counted == [4, 2] and found["conv1"].shape == (6, 6 * 6 * 16)
     for number in range(6):
         x = jnp.asarray(data[number][0][None] / 255, jnp.float32)
         logits, kept = network.capture(model.net, x, ["conv1"])
         np.testing.assert_allclose(found["logits"][number], logits[0], rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(found["conv1"][number], linear.shrink(kept["conv1"]).ravel(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found["conv1"][number], linear_classifiers.shrink(kept["conv1"]).ravel(), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_accuracy_is_averaged_over_classes():
     truth, found = np.array([0] * 8 + [1] * 2 + [3]), np.array([0] * 8 + [0, 1] + [1])
-    assert linear.per_class(truth, found) == pytest.approx(100 * (8 / 8 + 1 / 2 + 0 / 1) / 3)
+    assert linear_classifiers.per_class(truth, found) == pytest.approx(100 * (8 / 8 + 1 / 2 + 0 / 1) / 3)
 
 
 def test_average_precision_adds_precision_where_recall_rises():
     truth, scores = RNG.random((30, 3)) < 0.3, RNG.random((30, 3))
-    for k, found in enumerate(linear.precisions(truth, scores)):
+    for k, found in enumerate(linear_classifiers.precisions(truth, scores)):
         ranked = truth[np.argsort(-scores[:, k]), k]
         hits = [np.mean(ranked[: place + 1]) for place in range(30) if ranked[place]]
         assert found == pytest.approx(100 * sum(hits) / ranked.sum())
@@ -109,25 +113,25 @@ def test_average_precision_adds_precision_where_recall_rises():
 
 def test_the_corrected_t_test_over_folds():
     differences = np.array([2.0, 3.5, 1.0, 2.5])
-    found = linear.above_zero(differences, 0.8)
+    found = linear_classifiers.above_zero(differences, 0.8)
     t = differences.mean() / np.sqrt((1 / 4 + 0.8) * sum((differences - differences.mean()) ** 2) / 3)
     assert found.p == pytest.approx(stats.t.sf(t, 3)) and found.held is None
-    assert linear.above_zero(differences, 0.0).held is True
-    assert linear.above_zero(-differences, 0.0).held is False
-    assert linear.above_zero(differences[:2], 0.0).held is None
-    assert linear.above_zero(np.zeros(4), 0.5).held is None
+    assert linear_classifiers.above_zero(differences, 0.0).held is True
+    assert linear_classifiers.above_zero(-differences, 0.0).held is False
+    assert linear_classifiers.above_zero(differences[:2], 0.0).held is None
+    assert linear_classifiers.above_zero(np.zeros(4), 0.5).held is None
 
 
 def test_folds_have_the_right_counts_and_never_test_what_they_learn():
     labels = RNG.permutation(np.repeat([0, 1, 2], [9, 30, 14]))
-    found = scenes.folds(labels, ("a", "b", "c"), known=8, new=5, count=3, seed=1)
+    found = transfer_data.folds(labels, ("a", "b", "c"), known=8, new=5, count=3, seed=1)
     for fold in found:
         assert fold.known.shape == (3, 8) and not set(fold.known.ravel()) & set(fold.new)
         assert np.bincount(labels[fold.new]).tolist() == [1, 5, 5] and len(set(fold.new)) == 11
         for label, numbers in enumerate(fold.known):
             assert (labels[numbers] == label).all() and len(set(numbers)) == 8
         assert set(fold.first(3)) < set(fold.first(8)) and np.bincount(labels[fold.first(3)]).tolist() == [3] * 3
-    again, other = (scenes.folds(labels, ("a", "b", "c"), 8, 5, 3, seed) for seed in (1, 2))
+    again, other = (transfer_data.folds(labels, ("a", "b", "c"), 8, 5, 3, seed) for seed in (1, 2))
     for fold, same in zip(found, again, strict=True):
         np.testing.assert_array_equal(fold.known, same.known)
         np.testing.assert_array_equal(fold.new, same.new)
@@ -138,7 +142,7 @@ def test_folds_have_the_right_counts_and_never_test_what_they_learn():
 def test_classes_with_too_few_images_are_named():
     labels = np.repeat([0, 1], [9, 8])
     with pytest.raises(UserError, match="at least 9 images of each class, 8 to learn and one to test, got 8 of 'shoe'"):
-        scenes.folds(labels, ("bag", "shoe"), known=8, new=5, count=1, seed=0)
+        transfer_data.folds(labels, ("bag", "shoe"), known=8, new=5, count=1, seed=0)
 
 
 def numbered(count=60, classes=5):
@@ -150,7 +154,7 @@ def numbered(count=60, classes=5):
 
 def test_scenes_of_tiles_hold_what_their_labels_say():
     data, used = numbered(), []
-    found = scenes.tiles(data, 20, seed=0)
+    found = transfer_data.tiles(data, 20, seed=0)
     assert found.data.images.shape == (20, 6, 4, 1) and found.truth.shape == (20, 5)
     for number, truth in enumerate(found.truth):
         image, drawn = found.data[number]
@@ -160,36 +164,36 @@ def test_scenes_of_tiles_hold_what_their_labels_say():
         assert sorted(data.labels[objects]) == np.flatnonzero(truth).tolist() and truth[drawn]
         used += objects
     assert len(set(used)) == len(used) and set(found.truth.sum(1)) == {1, 2, 3}
-    np.testing.assert_array_equal(scenes.tiles(data, 20, seed=0).data.images, found.data.images)
+    np.testing.assert_array_equal(transfer_data.tiles(data, 20, seed=0).data.images, found.data.images)
     with pytest.raises(UserError, match="for 100 scenes, got too few"):
-        scenes.tiles(data, 100, seed=0)
+        transfer_data.tiles(data, 100, seed=0)
 
 
 def test_half_of_the_scenes_is_learnt_and_the_other_tested():
-    found = scenes.tiles(numbered(250), 80, seed=0)
-    np.testing.assert_array_equal(scenes.labels(found.data), found.drawn)
-    known, new = scenes.halves(found, [0, 1])
+    found = transfer_data.tiles(numbered(250), 80, seed=0)
+    np.testing.assert_array_equal(transfer_data.labels(found.data), found.drawn)
+    known, new = transfer_data.halves(found, [0, 1])
     assert len(known) == len(new) == 40 and sorted([*known, *new]) == list(range(80))
-    other, _ = scenes.halves(found, [0, 2])
+    other, _ = transfer_data.halves(found, [0, 2])
     assert set(other) != set(known)
     drawn = np.where(found.drawn == 3, 4, found.drawn)
     with pytest.raises(UserError, match=r"Expected two scenes or more to learn 'd' from .* got 0 and"):
-        scenes.halves(found._replace(drawn=drawn), [0, 1])
+        transfer_data.halves(found._replace(drawn=drawn), [0, 1])
 
 
 def test_average_precision_in_scenes_that_a_classifier_can_tell():
     truth = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1]], bool)
-    np.testing.assert_allclose(linear.precisions(truth, truth / truth.sum(1, keepdims=True)), 100)
+    np.testing.assert_allclose(linear_classifiers.precisions(truth, truth / truth.sum(1, keepdims=True)), 100)
     # Class 0 is in scenes 0 and 2, ranked second and fourth of four.
     ranked = np.array([[0.5, 0, 0], [0.6, 0, 0], [0.1, 0, 0], [0.2, 0, 0]])
-    assert linear.precisions(truth, ranked)[0] == pytest.approx(100 * (1 / 2 + 2 / 4) / 2)
+    assert linear_classifiers.precisions(truth, ranked)[0] == pytest.approx(100 * (1 / 2 + 2 / 4) / 2)
 
 
 def test_annotated_scenes_of_tfds():
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=6):
         source = tfds.data_source("voc/2012", split="train+validation", download=False)
-        found = scenes.annotated("voc/2012", "train+validation", 5, seed=0)
+        found = transfer_data.annotated("voc/2012", "train+validation", 5, seed=0)
         for number, truth in enumerate(found.truth):
             image, drawn = found.data[number]
             assert set(np.flatnonzero(truth)) == set(source[number]["labels"]) and truth[drawn]
@@ -201,10 +205,10 @@ def test_annotated_scenes_of_tfds():
 def test_caltech_101_by_tfds_and_others_by_their_names():
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=4):
-        data = scenes.load("caltech101", "train+test")
+        data = transfer_data.load("caltech101", "train+test")
         image, label = data[3]
     assert len(data.classes) == 102 and image.dtype == np.uint8 and image.shape[2] == 3 and 0 <= label < 102
-    assert len(scenes.load("digits", "test")) == 360
+    assert len(transfer_data.load("digits", "test")) == 360
 
 
 def test_networks_from_scratch_see_the_fold_alone_and_as_many_steps_for_few_images(monkeypatch, tmp_path):
@@ -218,10 +222,10 @@ def test_networks_from_scratch_see_the_fold_alone_and_as_many_steps_for_few_imag
         assert all(any((image == one).all() for one in known) for image, _ in images)
         return jax.tree_util.Partial(lambda x: jnp.zeros((len(x), 10)).at[:, data[7][1]].set(1))
 
-    monkeypatch.setattr(classifiers, "fit", fit)
+    monkeypatch.setattr(training_task, "fit", fit)
     new = np.array([7, *range(20, 60)])
     labels = data.labels
-    found = scratch.accuracy(data, labels, np.array([3, 5, 8]), new, config, tmp_path, 0)
+    found = from_scratch.accuracy(data, labels, np.array([3, 5, 8]), new, config, tmp_path, 0)
     assert found == pytest.approx(100 / len(set(labels[new])))  # all are given one class
     assert max(map(seen.count, seen)) - min(map(seen.count, seen)) <= 1 and set(seen) == {data[i][1] for i in (3, 5, 8)}
 

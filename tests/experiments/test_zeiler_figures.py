@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs.zeiler2014 import correspondence as correspondence_config
-from experiments import runner
+from experiments.lib import runner
 from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
 from xai_jax import deconvnet, models, network, targets
 

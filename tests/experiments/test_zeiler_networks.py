@@ -10,11 +10,11 @@ from jax.tree_util import Partial
 
 from configs.zeiler2014 import ablation as ablation_config
 from configs.zeiler2014 import architecture as architecture_config
-from experiments import runner
+from experiments.lib import runner
 from experiments.zeiler2014 import ablation, architecture
 from xai_jax import network
-from xai_jax.models.caffenet import CaffeNet
-from xai_jax.models.zfnet import ZFNet
+from xai_jax.architectures.caffenet import CaffeNet
+from xai_jax.architectures.zfnet import ZFNet
 
 RNG = np.random.default_rng(0)
 

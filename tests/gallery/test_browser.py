@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from small_gallery import HOSTILE, metrics, save_picture, write_experiment
 
+from tests.helpers.small_gallery import HOSTILE, metrics, save_picture, write_experiment
 from xai_jax.gallery import build
 
 PAGES = ("index.html", "claims.html", "springenberg2015/comparison/index.html")

@@ -8,11 +8,11 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from small_gallery import Page, write_experiment
 
+from tests.helpers.small_gallery import Page, write_experiment
 from xai_jax.gallery import build, words
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VERDICT = r'<span class="verdict (\w+)">(.*?)</span>'
 ITEM = (
     rf'<li>{VERDICT}<p class="claim">(.*?) <span class="source">.*?</span></p>\s*'

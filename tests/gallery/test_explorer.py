@@ -13,12 +13,12 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from configs.explorer import units as config_of
-from experiments import runner
-from experiments.explorer import sheets, units, views
+from experiments.explorer import sprites, unit_panels, units
+from experiments.lib import runner
 from xai_jax import deconvnet, models, network, plots, saliency, targets
 from xai_jax.data import datasets
 from xai_jax.gallery import ResultsError, explorer
-from xai_jax.receptive_field import ReceptiveField
+from xai_jax.units.receptive_field import ReceptiveField
 
 RNG = np.random.default_rng(0)
 HOSTILE = "</script><b>&\"' onload=x"
@@ -30,23 +30,23 @@ CONFIG = dataclasses.replace(
 def test_areas_are_those_under_the_roc_curve_with_ties_counted_half():
     answers, labels = RNG.integers(0, 6, (50, 4)).astype("f"), RNG.integers(0, 3, 50)
     expected = [[roc_auc_score(labels == label, column) for label in range(3)] for column in answers.T]
-    np.testing.assert_allclose(views.areas(answers, labels, 3), expected, rtol=1e-6)
+    np.testing.assert_allclose(unit_panels.areas(answers, labels, 3), expected, rtol=1e-6)
 
 
 def test_chance_exceeds_the_bound_as_often_as_said():
     labels = np.repeat([0, 1], [30, 120])
-    found = views.areas(RNG.normal(size=(150, 20_000)), labels, 1)[:, 0]
-    (limit,) = views.bounds(np.array([[30, 120]]), 1)
-    assert (found > limit).mean() == pytest.approx(views.LEVEL, abs=0.006)
-    assert views.bounds(np.array([[30, 120]]), 1000)[0] > limit
+    found = unit_panels.areas(RNG.normal(size=(150, 20_000)), labels, 1)[:, 0]
+    (limit,) = unit_panels.bounds(np.array([[30, 120]]), 1)
+    assert (found > limit).mean() == pytest.approx(unit_panels.LEVEL, abs=0.006)
+    assert unit_panels.bounds(np.array([[30, 120]]), 1000)[0] > limit
 
 
 def test_each_row_answers_for_its_own_channel():
     weights = jnp.asarray(RNG.normal(size=(3, 5)), jnp.float32)
     x = jnp.asarray(RNG.normal(size=(2, 4, 4, 3)), jnp.float32)
-    maps = views._own(Partial(lambda w, x: x @ w, weights), jnp.array([4, 1]), x)
+    maps = unit_panels._own(Partial(lambda w, x: x @ w, weights), jnp.array([4, 1]), x)
     np.testing.assert_allclose(maps, np.stack([x[0] @ weights[:, 4], x[1] @ weights[:, 1]]), rtol=1e-5)
-    flat = views._own(Partial(lambda w, x: x.mean((1, 2)) @ w, weights), jnp.array([0, 2]), x)
+    flat = unit_panels._own(Partial(lambda w, x: x.mean((1, 2)) @ w, weights), jnp.array([0, 2]), x)
     np.testing.assert_allclose(flat, [x[0].mean((0, 1)) @ weights[:, 0], x[1].mean((0, 1)) @ weights[:, 2]], rtol=1e-4)
 
 
@@ -54,10 +54,10 @@ def test_projections_are_cut_to_what_the_unit_sees():
     model, data = models.load("digits"), datasets.load("digits", "test")
     found = deconvnet.top_k(model.net, ["relu1"], data, 2)["relu1"]
     top = {f"relu1 {name}": value for name, value in found._asdict().items()}
-    some = views.units(model, top, "relu1", np.array([3, 9]))
-    shown = views.projections(model, data, some, 8)
+    some = unit_panels.units(model, top, "relu1", np.array([3, 9]))
+    shown = unit_panels.projections(model, data, some, 8)
     image, row, column = (int(getattr(found, name)[9, 1]) for name in ("images", "rows", "columns"))
-    x, neuron = views.inputs(model, data, [image]), targets.neuron("relu1", 9, (row, column))
+    x, neuron = unit_panels.inputs(model, data, [image]), targets.neuron("relu1", 9, (row, column))
     maps = {"patches": x * 255, "deconvnet": deconvnet.project(model.net, x, neuron)}
     maps["guided"] = saliency.guided_backprop(model.net, x, neuron)
     for name, fill in (("patches", 255), ("deconvnet", 0), ("guided", 0)):
@@ -70,33 +70,33 @@ def test_projections_are_cut_to_what_the_unit_sees():
 
 def test_large_pictures_are_made_smaller_and_small_ones_left():
     pictures = RNG.integers(0, 256, (2, 3, 8, 4, 1), dtype=np.uint8)
-    assert views.smaller(pictures, 8) is pictures
-    halves = views.smaller(pictures, 4)
+    assert unit_panels.smaller(pictures, 8) is pictures
+    halves = unit_panels.smaller(pictures, 4)
     np.testing.assert_allclose(halves, pictures.reshape(2, 3, 4, 2, 2, 2, 1).mean((3, 5)), atol=1)
-    assert views.smaller(np.zeros((2, 8, 8, 3), np.uint8), 6).shape == (2, 6, 6, 3)
+    assert unit_panels.smaller(np.zeros((2, 8, 8, 3), np.uint8), 6).shape == (2, 6, 6, 3)
 
 
 def test_sheets_have_a_row_for_each_unit():
     pictures = RNG.integers(0, 256, (4, 3, 5, 6, 1), dtype=np.uint8)
-    found = np.asarray(Image.open(io.BytesIO(sheets.sheet(pictures))).convert("RGB"))
+    found = np.asarray(Image.open(io.BytesIO(sprites.sheet(pictures))).convert("RGB"))
     np.testing.assert_array_equal(found[10:15, 6:12, 0], pictures[2, 1, ..., 0])
     colour = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
-    found = np.asarray(Image.open(io.BytesIO(sheets.sheet(colour))).convert("RGB"))
+    found = np.asarray(Image.open(io.BytesIO(sprites.sheet(colour))).convert("RGB"))
     np.testing.assert_array_equal(found, colour.reshape(20, 6, 3))
 
 
 def test_the_box_is_what_the_unit_in_the_middle_sees():
     rows = np.array([[0, 2], [1, 4], [3, 6]])
     field = ReceptiveField((3, 3), (2, 2), (-1, -1), rows, rows + 2)
-    some = views.Units("conv", np.arange(1), *np.zeros((3, 1, 1), int), field, (1, 1), (8, 10))
-    assert sheets.box(some) == [1 / 8, 0.3, 0.5, 0.6]
-    assert sheets.box(some._replace(at=None)) is None
-    assert sheets.box(some._replace(field=field._replace(rows=rows * 0 + [0, 8], columns=rows * 0 + [0, 10]))) is None
+    some = unit_panels.Units("conv", np.arange(1), *np.zeros((3, 1, 1), int), field, (1, 1), (8, 10))
+    assert sprites.box(some) == [1 / 8, 0.3, 0.5, 0.6]
+    assert sprites.box(some._replace(at=None)) is None
+    assert sprites.box(some._replace(field=field._replace(rows=rows * 0 + [0, 8], columns=rows * 0 + [0, 10]))) is None
 
 
 def test_only_concepts_above_chance_are_near():
     areas, bounds = np.array([0.9, 0.6, 0.2, 0.95, 0.8, 0.7]), np.array([0.6, 0.6, 0.6, 0.96, 0.6, 0.6])
-    assert sheets.nearest(areas, bounds) == [(0, 0.9), (4, 0.8), (5, 0.7)]
+    assert sprites.nearest(areas, bounds) == [(0, 0.9), (4, 0.8), (5, 0.7)]
 
 
 def test_claims_about_units():
@@ -137,7 +137,7 @@ def test_the_experiment_writes_sheets_and_an_index(results):
 def test_concepts_of_the_experiment_are_told_by_the_unit(results):
     index = explorer.load(results / explorer.FOLDER)
     (found,), model, data = index["layers"], models.load("digits"), datasets.load("digits", "test")
-    maps = network.features(model.net, "conv2")(views.inputs(model, data, range(len(data))))
+    maps = network.features(model.net, "conv2")(unit_panels.inputs(model, data, range(len(data))))
     peaks, labels = np.asarray(maps).max((1, 2)), data.labels
     np.testing.assert_allclose(found["strongest"], peaks.max(0)[found["channels"]], rtol=1e-3)
     for channel, near in zip(found["channels"], found["concepts"], strict=True):
@@ -153,8 +153,8 @@ def test_a_killed_run_goes_on_from_its_layers(results, monkeypatch):
     before = {path: path.read_bytes() for path in kept}
     for path in (folder / "metrics.json", folder / "units.json", folder / "stages" / "digits-conv2-1.npz"):
         path.unlink()
-    done, projections = [], views.projections
-    monkeypatch.setattr(views, "projections", lambda *a: done.append(a[2].channels) or projections(*a))
+    done, projections = [], unit_panels.projections
+    monkeypatch.setattr(unit_panels, "projections", lambda *a: done.append(a[2].channels) or projections(*a))
     runner.execute(units.EXPERIMENT, CONFIG, folder, "smoke")
     assert [chunk.tolist() for chunk in done] == [list(range(16, 32))]
     arrays, old = (

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from small_gallery import HOSTILE, Page, metrics, save_picture, write_experiment
 
+from tests.helpers.small_gallery import HOSTILE, Page, metrics, save_picture, write_experiment
 from xai_jax.gallery import ResultsError, __main__, build, words
 from xai_jax.gallery.sources import meaning, shown_tag
 

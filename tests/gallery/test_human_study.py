@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from small_study import LABELS, METHODS, TRUTH, build, noise, tasks
 
+from tests.helpers.small_study import LABELS, METHODS, TRUTH, build, noise, tasks
 from xai_jax.gallery import human_study, human_study_answers
 
 

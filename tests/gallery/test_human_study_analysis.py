@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from small_study import LABELS, METHODS, TRUTH, build, save, sheet
 
+from tests.helpers.small_study import LABELS, METHODS, TRUTH, build, save, sheet
 from xai_jax.gallery import human_study_analysis as analysis
 from xai_jax.gallery import human_study_answers, human_study_report
 from xai_jax.gallery.human_study_answers import AnswersError

@@ -1,4 +1,4 @@
-"""One long run in a process of its own, for tests that kill it: python tests/faults_child.py KIND FOLDER."""
+"""One long run in a process of its own, for tests that kill it: python tests/helpers/faults_child.py KIND FOLDER."""
 
 import os
 import shutil
@@ -7,24 +7,24 @@ from pathlib import Path
 
 
 def training(folder):
-    from tests.training_child import run
+    from tests.helpers.training_child import run
 
     run(folder, 3)
 
 
 def generating(folder):
-    from tests import test_generator as small
-    from xai_jax import generator
+    from tests.training import test_deepsim as small
+    from xai_jax.training import deepsim
 
-    generator.SAVE_EVERY = 1
+    deepsim.SAVE_EVERY = 1
     parts = small.MAKER, small.JUDGE, small.encode, small.compare, small.DATA, small.RECIPE
-    generator.fit(*parts, folder, seed=3, prepare=small.prepare)
+    deepsim.fit(*parts, folder, seed=3, prepare=small.prepare)
 
 
 def evolving(folder):
     import numpy as np
 
-    from tests import test_fooling as small
+    from tests.synthesis import test_fooling as small
     from xai_jax import fooling, optimize
 
     optimize.SAVE_EVERY = 0.0
@@ -33,16 +33,16 @@ def evolving(folder):
 
 
 def answering(folder):
-    from tests import test_responses as small
-    from xai_jax import responses, targets
+    from tests.concepts import test_activation_cache as small
+    from xai_jax import activation_cache, targets
 
     for layer in ("relu1", "relu4"):
-        responses.activations(small.NET, layer, small.X, folder, batch_size=1)
-        responses.gradients(small.NET, layer, small.X, targets.logit(0), folder, batch_size=1)
+        activation_cache.activations(small.NET, layer, small.X, folder, batch_size=1)
+        activation_cache.gradients(small.NET, layer, small.X, targets.logit(0), folder, batch_size=1)
 
 
 def showing(folder):
-    from tests.small_gallery import write_experiment
+    from tests.helpers.small_gallery import write_experiment
     from xai_jax.gallery import build
 
     for name in "abcdef":
@@ -66,6 +66,6 @@ def main(kind, folder):
 
 
 if __name__ == "__main__":
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     sys.path[:0] = [str(root), str(root / "tests")]
     main(*sys.argv[1:])

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax, nn
 
 from xai_jax import pooling, rules
-from xai_jax.network import keep
+from xai_jax.core.network import keep
 
 ZERO = ((0, 0), (0, 0))
 

@@ -3,8 +3,8 @@
 import flax.linen as nn
 import numpy as np
 
+from xai_jax.core.network import keep
 from xai_jax.data.datasets import InMemory
-from xai_jax.network import keep
 
 
 class Small(nn.Module):

@@ -1,6 +1,6 @@
 """Trains a small network in a process of its own, for tests that kill it or give it several devices.
 
-python tests/training_child.py WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
+python tests/helpers/training_child.py WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
 """
 
 import argparse
@@ -21,30 +21,30 @@ def main():
     import jax
 
     jax.config.update("jax_numpy_dtype_promotion", "strict")
-    from xai_jax import parallel, train
+    from xai_jax.training import parallel, supervised
 
     try:
         if arguments.process:
             address, count, index = arguments.process.split(",")
             parallel.join(address, int(count), int(index))
         run(arguments.workdir, arguments.epochs)
-    except train.TrainingError as error:
+    except supervised.TrainingError as error:
         print(f"TrainingError: {error}", file=sys.stderr, flush=True)
         os._exit(3)  # a normal exit waits for lost processes
     print("ends with", jax.device_count(), "devices")
 
 
 def run(workdir, epochs):
-    from tests.small_network import Small, small_data
-    from xai_jax import train
+    from tests.helpers.small_network import Small, small_data
     from xai_jax.data.augmentation import random_shift
+    from xai_jax.training import supervised
 
-    train.SAVE_EVERY = 7
-    train.LOG_EVERY = 1
-    train.fit(
+    supervised.SAVE_EVERY = 7
+    supervised.LOG_EVERY = 1
+    supervised.fit(
         Small(dropout=0.5),
         small_data(256),
-        train.Recipe(epochs=epochs, batch=64, rate=0.05, decay=1e-3),
+        supervised.Recipe(epochs=epochs, batch=64, rate=0.05, decay=1e-3),
         workdir,
         seed=4,
         augment=functools.partial(random_shift, most=1),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.test_malformed import READERS
-from xai_jax import checkpoints, sealed
-from xai_jax.parallel import TrainingError
+from tests.project.test_malformed import READERS
+from xai_jax.io import checksums
+from xai_jax.training import checkpoints
+from xai_jax.training.parallel import TrainingError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see test_train
 
@@ -32,14 +33,14 @@ def equal(found, whole):
 
 
 def test_arrays_and_text_come_back(tmp_path):
-    (tmp_path / "file").write_bytes(sealed.pack(ARRAYS, {"layer": "conv1"}))
-    arrays, about = sealed.read(tmp_path / "file")
+    (tmp_path / "file").write_bytes(checksums.pack(ARRAYS, {"layer": "conv1"}))
+    arrays, about = checksums.read(tmp_path / "file")
     assert equal(arrays, ARRAYS) and about == {"layer": "conv1"}
 
 
 def test_files_without_a_checksum_are_read(tmp_path):
     (tmp_path / "file").write_bytes(safetensors.numpy.save(ARRAYS))
-    assert equal(sealed.read(tmp_path / "file")[0], ARRAYS)
+    assert equal(checksums.read(tmp_path / "file")[0], ARRAYS)
 
 
 @pytest.mark.parametrize("name", sorted(SEALED))

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from experiments import runner
-from xai_jax import checkpoints, files
+from experiments.lib import runner
+from xai_jax.io import files
+from xai_jax.training import checkpoints
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

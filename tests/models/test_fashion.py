@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from xai_jax import evaluation, files, models, network, train
+from xai_jax import models, network
 from xai_jax.data import datasets, fashion_mnist
+from xai_jax.io import files
 from xai_jax.models import fashion
+from xai_jax.training import evaluation, supervised
 
 LAYERS = {
     "fashion_maxpool": "conv1_1 relu1_1 pool1 conv2_1 relu2_1 pool2 conv3_1 relu3_1 pool3 fc6 relu6 fc7 relu7 fc8",
@@ -63,5 +65,5 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
 def test_is_right_often_enough_on_the_test_set(name, most):
     model = models.load(name)
     assert evaluation.errors(model.net, datasets.load("fashion_mnist", "test")).top1 <= most
-    lines = [line for line in train.metrics(files.cache(name)) if "top1" in line]
+    lines = [line for line in supervised.metrics(files.cache(name)) if "top1" in line]
     assert len(lines) == len(fashion.epochs(name)) and lines[-1]["top1"] < lines[0]["top1"]

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from xai_jax import files, models, network
+from xai_jax import models, network
 from xai_jax.data import datasets
+from xai_jax.io import files
 from xai_jax.models import generators
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from xai_jax import models
-from xai_jax.models import fashion, weights
+from xai_jax.models import fashion
+from xai_jax.weights import safetensors_file
 
 # Springenberg et al. 2015, Table 3: parameters, counted by hand from Tables 1 and 2. A convolution with 96 channels and
 # one with 192, both 3x3, come on top where pooling is replaced or preceded by them.
@@ -22,8 +23,8 @@ CIFAR = {
 
 def test_loading_again_does_not_retrace(tmp_path):
     first, path = models.load("digits"), tmp_path / "other.safetensors"
-    doubled = {name: 2 * array for name, array in weights.flatten(first.variables).items()}
-    weights.write(path, doubled)
+    doubled = {name: 2 * array for name, array in safetensors_file.flatten(first.variables).items()}
+    safetensors_file.write(path, doubled)
     second = models.load("digits", path)
     traces = []
 
@@ -94,7 +95,7 @@ def test_a_missing_weights_package_names_the_extra(monkeypatch):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "digits.safetensors"
-    weights.write(path, weights.flatten(models.load("digits").variables))
+    safetensors_file.write(path, safetensors_file.flatten(models.load("digits").variables))
     with pytest.raises(ValueError, match="does not fit allcnn_imagenet(.|\n)*missing: params/conv12/kernel"):
         models.load("allcnn_imagenet", path)
     with pytest.raises(FileNotFoundError):
@@ -116,7 +117,7 @@ def cifar_entries(name):
     rng = np.random.default_rng(0)
     return {
         entry: rng.normal(0, 0.1, leaf.shape).astype("f")
-        for entry, leaf in weights.flatten(models.abstract(name)[1]).items()
+        for entry, leaf in safetensors_file.flatten(models.abstract(name)[1]).items()
     }
 
 
@@ -134,7 +135,7 @@ PHOTOGRAPHS = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np
 
 def test_cifar_weights_without_whitening_read_pixels(tmp_path):
     path = tmp_path / "net.safetensors"
-    weights.write(path, cifar_entries("all_cnn_c"))
+    safetensors_file.write(path, cifar_entries("all_cnn_c"))
     model = models.load("all_cnn_c", path)
     assert model.classes == tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
     x = model.preprocess(PHOTOGRAPHS)
@@ -151,7 +152,7 @@ def normalised(image):
 
 def test_cifar_weights_bring_their_whitening(tmp_path):
     path, entries = tmp_path / "net.safetensors", cifar_entries("model_a") | zca_entries()
-    weights.write(path, entries)
+    safetensors_file.write(path, entries)
     model = models.load("model_a", path)
     assert set(model.variables) == {"params"}
     assert "preprocess" not in model.net.args[0]
@@ -169,20 +170,20 @@ def test_cifar_weights_bring_their_whitening(tmp_path):
 
 def test_half_a_whitening_and_one_for_another_network_are_refused(tmp_path):
     path, zca = tmp_path / "net.safetensors", zca_entries()
-    weights.write(path, cifar_entries("model_a") | {"preprocess/zca_mean": zca["preprocess/zca_mean"][:5]})
+    safetensors_file.write(path, cifar_entries("model_a") | {"preprocess/zca_mean": zca["preprocess/zca_mean"][:5]})
     with pytest.raises(ValueError) as caught:
         models.load("model_a", path)
     assert "missing: preprocess/zca_matrix (3072, 3072)" in str(caught.value)
     assert "shape: preprocess/zca_mean expected (3072,), got (5,)" in str(caught.value)
-    digits = weights.flatten(models.load("digits").variables)
-    weights.write(path, digits | {"preprocess/zca_mean": np.zeros(3, "f")})
+    digits = safetensors_file.flatten(models.load("digits").variables)
+    safetensors_file.write(path, digits | {"preprocess/zca_mean": np.zeros(3, "f")})
     with pytest.raises(ValueError, match="unexpected: preprocess/zca_mean"):
         models.load("digits", path)
 
 
 def test_read_variables_keep_the_whitening_for_conversion(tmp_path):
     path, entries = tmp_path / "net.safetensors", cifar_entries("model_a") | zca_entries()
-    weights.write(path, entries)
-    found = weights.flatten(models.read_variables("model_a", path))
+    safetensors_file.write(path, entries)
+    found = safetensors_file.flatten(models.read_variables("model_a", path))
     assert set(found) == set(entries)
     np.testing.assert_array_equal(found["preprocess/zca_matrix"], entries["preprocess/zca_matrix"])

@@ -3,8 +3,8 @@
 import matplotlib.colors
 import pytest
 
-from xai_jax import concept_plots
-from xai_jax.concept_tests import Row
+from xai_jax.concepts.significance import Row
+from xai_jax.plots import concepts as concept_plots
 
 
 def row(layer, label, concept, value, significant, statistic="score"):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import timing
 
-from xai_jax.network import layer_names
+from xai_jax.core.network import layer_names
 
 TINY = benchmark_cases.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
 FASHION = benchmark_cases.TRAINED._replace(widths=(2, 3, 4))

@@ -14,7 +14,7 @@ import pytest
 
 from xai_jax import targets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "explain_your_own_model.ipynb"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -109,7 +109,7 @@ def test_docstrings(path):
 
 def test_the_reference_renders(tmp_path):
     pdoc.render.configure(docformat="markdown")
-    pdoc.pdoc("xai_jax.targets", output_directory=tmp_path)
+    pdoc.pdoc("xai_jax.core.targets", output_directory=tmp_path)
     page = (tmp_path / "xai_jax/targets.html").read_text()
     assert "View Source" in page and "<code>vector</code> has the activation's shape" in page
     assert all(f'id="{name}"' in page for name, *_ in documented(Path(targets.__file__)))

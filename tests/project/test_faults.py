@@ -1,7 +1,7 @@
 """What real machines do to long runs: kills at random moments, full disks, unreadable files, two runs in one place.
 
-Results equal the undisturbed run's, or an error says what is wrong. `pytest -m slow tests/test_faults.py` kills every
-kind of long run, 38 times in all. Damaged bytes are in test_sealed.py, malformed files in test_malformed.py.
+Results equal the undisturbed run's, or an error says what is wrong. `pytest -m slow tests/project/test_faults.py` kills
+every kind of long run, 38 times in all. Damaged bytes are in test_checksums.py, malformed files in test_malformed.py.
 """
 
 import dataclasses
@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import runner
-from tests import small_gallery
-from tests.test_runner import Config, command, experiment
-from xai_jax import files
+from experiments.lib import runner
+from tests.experiments.test_runner import Config, command, experiment
+from tests.helpers import small_gallery
 from xai_jax.gallery import ResultsError, build
-from xai_jax.models import weights
+from xai_jax.io import files
+from xai_jax.weights import safetensors_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMOKE = ("zeiler2014/occlusion", "springenberg2015/comparison")
 
 
 def child(kind):
-    return lambda folder: [sys.executable, "tests/faults_child.py", kind, str(folder)]
+    return lambda folder: [sys.executable, "tests/helpers/faults_child.py", kind, str(folder)]
 
 
 def figure(name):
@@ -159,7 +159,7 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing(write, tmp_path, s
     path.write_bytes(b"old")
     large = {"a": np.zeros(5000)}
     with pytest.raises(OSError, match="File too large.*file'"):
-        weights.write(path, large) if write == "weights" else runner._write_stage(path, large)
+        safetensors_file.write(path, large) if write == "weights" else runner._write_stage(path, large)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -5,10 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 
+from tests.helpers import oracle
 from xai_jax import adapt, metrics, models, pooling, rules, saliency, targets
 
 NET = oracle.jax_network(oracle.random_layers())

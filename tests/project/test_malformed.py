@@ -1,6 +1,6 @@
 """Malformed files, made by chance: every reader loads them or says what is wrong with which file, and nothing else.
 
-A few hundred files in ordinary runs; `pytest -m slow tests/test_malformed.py` makes more than ten thousand.
+A few hundred files in ordinary runs; `pytest -m slow tests/project/test_malformed.py` makes more than ten thousand.
 """
 
 import gzip
@@ -19,16 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments import runner
-from tests import small_gallery, small_study
-from tests.models import test_caffe_file as caffe
-from tests.models import test_torch_file as torch
-from xai_jax import cav, checkpoints, responses
-from xai_jax.cav import CAV
+from experiments.lib import runner
+from tests.helpers import small_gallery, small_study
+from tests.weights import test_caffe_file as caffe
+from tests.weights import test_torch_file as torch
+from xai_jax import activation_cache, cav
+from xai_jax.concepts.cav import CAV
 from xai_jax.data import fashion_mnist, folder
 from xai_jax.gallery import human_study_answers, results
-from xai_jax.models import weights
-from xai_jax.parallel import TrainingError
+from xai_jax.training import checkpoints
+from xai_jax.training.parallel import TrainingError
+from xai_jax.weights import safetensors_file
 
 FEW, MANY = 15, 800
 MOST_MEMORY = 64_000_000  # bytes, for files of a few kilobytes
@@ -60,7 +61,7 @@ def write_stage(folder):
 
 
 def write_response(folder):
-    with responses._new(folder / "file", (3, 4), np.float32) as array:
+    with activation_cache._new(folder / "file", (3, 4), np.float32) as array:
         array[:] = np.arange(12).reshape(3, 4)
 
 
@@ -125,25 +126,28 @@ def write_run(folder):
 
 READERS = {
     "safetensors": Reader(
-        lambda folder: weights.write(folder / "file", {"params/a": np.arange(6.0), "b": np.ones((2, 2), "f")}),
-        lambda folder: weights.read(folder / "file"),
+        lambda folder: safetensors_file.write(folder / "file", {"params/a": np.arange(6.0), "b": np.ones((2, 2), "f")}),
+        lambda folder: safetensors_file.read(folder / "file"),
     ),
     "foreign safetensors": Reader(
-        array_file("file", safetensors.numpy.save({"a": np.arange(6.0)})), lambda folder: weights.read(folder / "file")
+        array_file("file", safetensors.numpy.save({"a": np.arange(6.0)})),
+        lambda folder: safetensors_file.read(folder / "file"),
     ),
-    "torch zip": Reader(array_file("file", STATE_BYTES["zip_format"]), lambda folder: weights.read(folder / "file")),
+    "torch zip": Reader(
+        array_file("file", STATE_BYTES["zip_format"]), lambda folder: safetensors_file.read(folder / "file")
+    ),
     "torch pickles": Reader(
-        array_file("file", STATE_BYTES["old_format"]), lambda folder: weights.read(folder / "file")
+        array_file("file", STATE_BYTES["old_format"]), lambda folder: safetensors_file.read(folder / "file")
     ),
     "caffemodel": Reader(
-        array_file("file", caffe.new_format(caffe.ARRAYS)), lambda folder: weights.read(folder / "file")
+        array_file("file", caffe.new_format(caffe.ARRAYS)), lambda folder: safetensors_file.read(folder / "file")
     ),
     "old caffemodel": Reader(
-        array_file("file", caffe.old_format(caffe.ARRAYS)), lambda folder: weights.read(folder / "file")
+        array_file("file", caffe.old_format(caffe.ARRAYS)), lambda folder: safetensors_file.read(folder / "file")
     ),
     "CAV": Reader(write_cav, lambda folder: cav.load(folder / "file")),
     "stage": Reader(write_stage, lambda folder: runner._read_stage(folder / "file", "f"), ()),
-    "response": Reader(write_response, lambda folder: responses._read(folder / "file", (3, 4)), ()),
+    "response": Reader(write_response, lambda folder: activation_cache._read(folder / "file", (3, 4)), ()),
     "idx": Reader(array_file("file", gzip.compress(IDX)), read_idx),
     "PNG": Reader(array_file("file", picture("PNG")), lambda folder: decode(folder)),
     "JPEG": Reader(array_file("file", picture("JPEG")), lambda folder: decode(folder)),

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_jax import deconvnet, metrics, models, network, parallel, pooling, saliency, targets, train
+from xai_jax import deconvnet, metrics, models, network, pooling, saliency, targets
+from xai_jax.training import parallel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 EXPLAIN, PHOTOGRAPH, CONCEPT, RULE, OWN, TRAIN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
@@ -94,7 +95,7 @@ def test_train_a_network(tmp_path, monkeypatch):
 
 def test_named_functions_experiments_and_networks_exist():
     modules = {"saliency": saliency, "metrics": metrics, "pooling": pooling, "targets": targets, "network": network}
-    modules |= {"train": train, "parallel": parallel, "deconvnet": deconvnet}
+    modules |= {"parallel": parallel, "deconvnet": deconvnet}
     named = re.findall(r"`(\w+)\.(?!json)(\w+)[`(]", TEXT)
     assert len(named) > 15
     for module, name in named:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import finished
+from experiments.lib import completion
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_PATH = "/usr/bin:/bin"
 MINUTES = {"alpha2001/one": 2, "alpha2001/two": 0.5, "beta2002/three": 40}
 
@@ -218,8 +218,8 @@ def project(tree):
         _write_experiment(tree, name, failing if name == "alpha2001/two" else EXPERIMENT.replace("NAME", name))
     for folder in ("configs", "experiments"):
         (tree / folder / "__init__.py").touch()
-    (tree / "experiments/runner.py").write_text(RUNNER)
-    shutil.copy(ROOT / "experiments/finished.py", tree / "experiments")
+    (tree / "experiments/lib/runner.py").write_text(RUNNER)
+    shutil.copy(ROOT / "experiments/lib/completion.py", tree / "experiments")
     (tree / "xai_jax").mkdir()
     (tree / "xai_jax/gallery.py").write_text(GALLERY)
     return tree
@@ -251,7 +251,7 @@ def _finish(project, name, tier="default", steps=3):
     """What the runner leaves of a finished run."""
     workdir = project / "results" / name
     workdir.mkdir(parents=True)
-    (workdir / "config.json").write_text(finished.description(name, tier, Steps(steps)))
+    (workdir / "config.json").write_text(completion.description(name, tier, Steps(steps)))
     (workdir / "metrics.json").touch()
     return workdir
 

@@ -6,23 +6,23 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from scipy import ndimage
 
-from xai_jax import maximisation, network, optimize, priors, saliency, targets
-from xai_jax.inversion import IJCV
-from xai_jax.maximisation import Fourier, Simonyan, Yosinski
-from xai_jax.octaves import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
+from tests.helpers import oracle
+from xai_jax import activation_maximisation, network, optimize, priors, saliency, targets
+from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 MODEL = oracle.jax_network(oracle.random_layers())
-NET = maximisation.of_pixels(MODEL, (50.0, 60.0, 55.0), (3.0, -2.0, 1.0))
+NET = activation_maximisation.of_pixels(MODEL, (50.0, 60.0, 55.0), (3.0, -2.0, 1.0))
 LOWER, UPPER = np.array([-120.0, -110, -100], np.float32), np.array([135.0, 145, 155], np.float32)
 START = (10 * RNG.normal(size=(3, 17, 17, 3))).astype("f")
 CLASSES = np.array([0, 1, 2])
-maximise = partial(maximisation.maximise, NET, targets.logit(CLASSES), START, KEY, lower=LOWER, upper=UPPER)
+maximise = partial(activation_maximisation.maximise, NET, targets.logit(CLASSES), START, KEY, lower=LOWER, upper=UPPER)
 OCTAVES = MFV(
     (Octave(3, (2.0, 1.0), (0.5, 0.2)), Octave(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)),
     iterations=5,
@@ -148,7 +148,7 @@ def test_octaves_enlarge_and_denoise_as_their_code_does():
 
 def test_fourier_climbs_by_adam_on_frequencies():
     start = np.clip(RNG.normal(10, 60, START.shape), LOWER + 3, UPPER - 3).astype("f")
-    still = maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, Fourier(1e-9, 1, 1), LOWER, UPPER)
+    still = activation_maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, Fourier(1e-9, 1, 1), LOWER, UPPER)
     np.testing.assert_allclose(still.x, start, atol=0.05)
     form, low, range_ = SHORT["fourier"], LOWER, UPPER - LOWER
     wide = np.asarray(priors.widened(start, 3))
@@ -169,7 +169,7 @@ def test_fourier_climbs_by_adam_on_frequencies():
         mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
         c = c - 0.05 * (mean / (1 - 0.9 ** (i + 1))) / (np.sqrt(square / (1 - 0.999 ** (i + 1))) + 1e-8)
     images = np.asarray(priors.from_fourier(jnp.asarray(c, jnp.float32), 19))
-    found = maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, form, LOWER, UPPER)
+    found = activation_maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, form, LOWER, UPPER)
     np.testing.assert_allclose(found.x, (low + range_ / (1 + np.exp(-images)))[:, 1:-1, 1:-1], atol=0.1)
 
 
@@ -192,7 +192,7 @@ def test_images_are_found_together_as_if_alone(name):
     }  # places are drawn for all at once
     form = still.get(name, SHORT[name])
     together = maximise(form).x
-    alone = maximisation.maximise(NET, targets.logit(2), START[2:], KEY, form, LOWER, UPPER).x
+    alone = activation_maximisation.maximise(NET, targets.logit(2), START[2:], KEY, form, LOWER, UPPER).x
     np.testing.assert_allclose(together[2:], alone, atol=0.05)
 
 
@@ -200,7 +200,7 @@ def test_units_without_a_gradient_leave_the_image_to_the_prior():
     def blind(x, relu=None, tap=None):
         return 0.0 * x.sum((1, 2))
 
-    run = partial(maximisation.maximise, blind, targets.logit(CLASSES), START, KEY)
+    run = partial(activation_maximisation.maximise, blind, targets.logit(CLASSES), START, KEY)
     np.testing.assert_array_equal(run(Simonyan(penalty=0.0, steps=3)).x, START)
     plain = Yosinski(steps=3, decay=0.5, blur=0.0, rise=1.0)
     np.testing.assert_allclose(run(plain).x, START / 8, rtol=1e-5)
@@ -250,9 +250,9 @@ def test_octaves_of_the_paper_are_as_its_code_has_them():
 def test_what_does_not_fit_is_refused(changes, kind, words):
     given = {"net": NET, "target": targets.logit(CLASSES), "start": START, "key": KEY, "form": Simonyan(steps=1)}
     with pytest.raises(kind, match=words):
-        maximisation.maximise(**(given | {"lower": LOWER, "upper": UPPER} | changes))
+        activation_maximisation.maximise(**(given | {"lower": LOWER, "upper": UPPER} | changes))
 
 
 def test_steps_that_are_not_finite_are_named():
     with pytest.raises(optimize.DivergedError, match="activation"):
-        maximisation.maximise(lambda x, **_: NET(x) / 0.0, targets.logit(0), START, KEY, Simonyan(steps=2))
+        activation_maximisation.maximise(lambda x, **_: NET(x) / 0.0, targets.logit(0), START, KEY, Simonyan(steps=2))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xai_jax import cppn, fooling, optimize
-from xai_jax.cppn import CPPN, INPUTS
+from xai_jax.synthesis.cppn import CPPN, INPUTS
 
 KEY = jax.random.key(0)
 COUNT, NODES = 40, 5

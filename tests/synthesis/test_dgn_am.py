@@ -5,12 +5,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 
-from xai_jax import dgn, network, optimize, targets
-from xai_jax.dgn import DGN, Montavon
+from tests.helpers import oracle
+from xai_jax import dgn_am, network, optimize, targets
+from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -24,7 +24,7 @@ def mix(basis, codes):
     return jnp.tanh(jnp.tensordot(codes, basis, 1)) * 3
 
 
-GENERATE = dgn.of_generator(Partial(mix, BASIS), (17, 17), (2.0,), (0.5,))
+GENERATE = dgn_am.of_generator(Partial(mix, BASIS), (17, 17), (2.0,), (0.5,))
 
 
 def test_a_generator_gives_the_middle_in_the_networks_units():
@@ -34,7 +34,7 @@ def test_a_generator_gives_the_middle_in_the_networks_units():
 
 def test_values_stay_within_those_of_pictures():
     images, lower, upper = np.asarray(GENERATE(CODES)), np.float32([-0.5, 0, -1]), np.float32([0.5, 1, 0.2])
-    found = dgn.within(GENERATE, lower, upper)(CODES)
+    found = dgn_am.within(GENERATE, lower, upper)(CODES)
     np.testing.assert_array_equal(found, np.minimum(np.maximum(images, lower), upper))
 
 
@@ -51,15 +51,15 @@ def test_steps_are_those_of_the_papers_code(upper):
             code = code + (0.8 + (0.1 - 0.8) * i / 5) * slope / abs(slope).mean()
             code = 0.9 * (code if upper is None else np.minimum(np.maximum(code, 0), upper))
         rows.append(code)
-    found = dgn.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form, upper)
+    found = dgn_am.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form, upper)
     np.testing.assert_allclose(found.x, rows, atol=2e-3)
     logits = np.asarray(network.call(NET, GENERATE(CODES)))
     np.testing.assert_allclose(found.history["activation"][0], -logits[np.arange(4), CLASSES], rtol=1e-4)
 
 
 def test_the_papers_penalty_is_the_codes_length():
-    with_length = partial(dgn._objective, DGN(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
-    with_square = partial(dgn._objective, Montavon(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
+    with_length = partial(dgn_am._objective, DGN(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
+    with_square = partial(dgn_am._objective, Montavon(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
     lengths = np.linalg.norm(CODES, axis=1)
     np.testing.assert_allclose(with_length(CODES)["penalty"], 0.3 * lengths, rtol=1e-5)
     np.testing.assert_allclose(with_square(CODES)["penalty"], 0.3 * lengths**2, rtol=1e-5)
@@ -70,8 +70,8 @@ def test_the_papers_penalty_is_the_codes_length():
 
 def test_montavons_form_finds_a_likely_code_near_zero():
     target = targets.log_probability(CLASSES)
-    free = dgn.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.0))
-    near = dgn.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.1))
+    free = dgn_am.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.0))
+    near = dgn_am.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.1))
     assert (free.history["activation"][-1] < free.history["activation"][0]).all()
     assert (np.linalg.norm(near.x, axis=1) < np.linalg.norm(free.x, axis=1)).all()
 
@@ -80,9 +80,9 @@ def test_units_of_a_layer_are_maximised_together_as_if_alone():
     name = next(iter(network.layer_names(NET, GENERATE(CODES))))
     form = DGN(rate=0.5, last_rate=0.01, steps=8, keep=1.0)
     channels = np.arange(4)
-    together = dgn.maximise(GENERATE, NET, targets.neuron(name, channels, (3, 4)), CODES, KEY, form)
+    together = dgn_am.maximise(GENERATE, NET, targets.neuron(name, channels, (3, 4)), CODES, KEY, form)
     for n in channels:
-        alone = dgn.maximise(GENERATE, NET, targets.neuron(name, n, (3, 4)), CODES[n : n + 1], KEY, form)
+        alone = dgn_am.maximise(GENERATE, NET, targets.neuron(name, n, (3, 4)), CODES[n : n + 1], KEY, form)
         np.testing.assert_allclose(together.x[n], alone.x[0], atol=2e-3)
     assert (together.history["activation"][-1] <= together.history["activation"][0]).all()
 
@@ -91,20 +91,20 @@ def test_a_unit_without_a_gradient_stays():
     def blind(codes):
         return 0.0 * mix(BASIS, codes)[:, 1:18]
 
-    found = dgn.maximise(blind, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=3, keep=1.0))
+    found = dgn_am.maximise(blind, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=3, keep=1.0))
     np.testing.assert_array_equal(found.x, CODES)
 
 
 def test_bounds_are_three_deviations_above_the_mean():
     codes = RNG.normal(size=(50, 6))
-    np.testing.assert_allclose(dgn.upper_bounds(jnp.asarray(codes)), codes.mean(0) + 3 * codes.std(0), rtol=1e-4)
+    np.testing.assert_allclose(dgn_am.upper_bounds(jnp.asarray(codes)), codes.mean(0) + 3 * codes.std(0), rtol=1e-4)
 
 
 def test_facets_are_means_of_the_images_nearest_to_the_centres_of_clusters():
     middles = 10 * np.eye(4, 6)[:3]
     kind = RNG.permutation(np.repeat(np.arange(3), 20))
     codes = (middles[kind] + RNG.normal(size=(60, 6))).astype("f").reshape(60, 2, 3)
-    starts, members = dgn.facets(jnp.asarray(codes), 3, 5, seed=1)
+    starts, members = dgn_am.facets(jnp.asarray(codes), 3, 5, seed=1)
     assert members.shape == (3, 5) and starts.shape == (3, 2, 3)
     assert sorted(kind[members][:, 0]) == [0, 1, 2] and (kind[members] == kind[members][:, :1]).all()
     np.testing.assert_allclose(starts, codes[members].mean(1), rtol=1e-5)
@@ -113,26 +113,26 @@ def test_facets_are_means_of_the_images_nearest_to_the_centres_of_clusters():
         away = np.linalg.norm(cluster - cluster.mean(0), axis=1)
         chosen = np.linalg.norm(codes[row].reshape(5, 6) - cluster.mean(0), axis=1)
         np.testing.assert_allclose(chosen, np.sort(away)[:5], rtol=1e-5)
-    alone, members = dgn.facets(jnp.asarray(codes), 3, seed=1)
+    alone, members = dgn_am.facets(jnp.asarray(codes), 3, seed=1)
     np.testing.assert_array_equal(alone, codes[members[:, 0]])
-    again = dgn.facets(jnp.asarray(codes), 3, seed=1)
+    again = dgn_am.facets(jnp.asarray(codes), 3, seed=1)
     np.testing.assert_array_equal(members, again[1])
 
 
 @pytest.mark.parametrize("count, averaged", [(0, 1), (5, 1), (2, 5), (2, 0)])
 def test_facets_of_too_few_codes_are_refused(count, averaged):
     with pytest.raises(ValueError, match="Expected 1 to 4 facets"):
-        dgn.facets(CODES, count, averaged, seed=0)
+        dgn_am.facets(CODES, count, averaged, seed=0)
 
 
 def test_noise_is_standard_normal():
-    codes = np.asarray(dgn.noise(KEY, (100, 50)))
+    codes = np.asarray(dgn_am.noise(KEY, (100, 50)))
     assert abs(codes.mean()) < 0.05 and abs(codes.std() - 1) < 0.05
 
 
 def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
     form = DGN(rate=0.5, steps=60)
-    run = partial(dgn.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form)
+    run = partial(dgn_am.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form)
     whole, original, seen = run(), optimize._refuse_divergence, []
 
     def killed(terms, start):
@@ -161,13 +161,13 @@ def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
         ({"upper": np.ones(6), "form": Montavon()}, "Expected no bounds"),
         ({"target": targets.logit(99)}, "class"),
         ({"generate": lambda codes: jnp.zeros((len(codes), 4, 4))}, "images"),
-        ({"generate": dgn.of_generator(Partial(mix, BASIS), (20, 20))}, "images of at least \\(20, 20\\)"),
+        ({"generate": dgn_am.of_generator(Partial(mix, BASIS), (20, 20))}, "images of at least \\(20, 20\\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, words):
     given = {"generate": GENERATE, "net": NET, "target": targets.logit(CLASSES), "codes": CODES, "key": KEY} | changes
     with pytest.raises(ValueError, match=words):
-        dgn.maximise(**given)
+        dgn_am.maximise(**given)
 
 
 def test_steps_that_are_not_finite_are_named():
@@ -175,4 +175,4 @@ def test_steps_that_are_not_finite_are_named():
         return mix(BASIS, codes)[:, 1:18] / 0.0
 
     with pytest.raises(optimize.DivergedError, match="activation"):
-        dgn.maximise(broken, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=2))
+        dgn_am.maximise(broken, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=2))

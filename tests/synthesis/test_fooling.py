@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import fooling, optimize
-from xai_jax.fooling import Ascent, Direct
+from xai_jax.synthesis.fooling import Ascent, Direct
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)

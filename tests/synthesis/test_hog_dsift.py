@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from configs.mahendran2015.shallow import get_config
-from experiments import runner
+from experiments.lib import runner
 from experiments.mahendran2015 import shallow as experiment
-from xai_jax import inversion, shallow
-from xai_jax.inversion import CVPR
+from xai_jax import hog_dsift, inversion
+from xai_jax.synthesis.inversion import CVPR
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.uniform(0, 255, (2, 27, 34, 1)).astype(np.float32)
@@ -107,14 +107,14 @@ def slow_dsift(image, width):
 @pytest.mark.parametrize("images", [NOISE, STEPS], ids=["noise", "steps"])
 @pytest.mark.parametrize("soft, cell", [(False, 8), (True, 8), (False, 5)])
 def test_hog_is_what_loops_over_pixels_give(images, soft, cell):
-    found = shallow.hog(jnp.asarray(images), cell, soft)
+    found = hog_dsift.hog(jnp.asarray(images), cell, soft)
     assert found.shape == (len(images), images.shape[1] // cell, images.shape[2] // cell, 27)
     np.testing.assert_allclose(found[0], slow_hog(images[0, ..., 0], cell, soft), atol=2e-4 if soft else 1e-6)
 
 
 @pytest.mark.parametrize("images, width", [(NOISE, 5), (STEPS, 5), (NOISE, 3)], ids=["noise", "steps", "narrow"])
 def test_dense_sift_is_what_loops_over_pixels_give(images, width):
-    found = shallow.dsift(jnp.asarray(images), width)
+    found = hog_dsift.dsift(jnp.asarray(images), width)
     np.testing.assert_allclose(found[0], slow_dsift(images[0, ..., 0], width), atol=1e-4)
 
 
@@ -123,18 +123,18 @@ def test_hog_is_vlfeats():
     rows, columns = np.indices((24, 24))
     image = ((rows * 7 + columns * 5) * columns % 256).astype(np.float32)[None, ..., None]
     for soft, golden in VLFEAT.items():
-        np.testing.assert_allclose(np.asarray(shallow.hog(image, soft=soft))[0].sum(-1), golden["sums"], atol=2e-4)
-        np.testing.assert_allclose(np.asarray(shallow.hog(image, soft=soft))[0, 0, 1], golden["cell"], atol=2e-4)
+        np.testing.assert_allclose(np.asarray(hog_dsift.hog(image, soft=soft))[0].sum(-1), golden["sums"], atol=2e-4)
+        np.testing.assert_allclose(np.asarray(hog_dsift.hog(image, soft=soft))[0, 0, 1], golden["cell"], atol=2e-4)
 
 
-@pytest.mark.parametrize("describe", [shallow.hog, shallow.hogb, shallow.dsift])
+@pytest.mark.parametrize("describe", [hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift])
 def test_features_do_not_care_for_brightness_nor_hardly_for_contrast(describe):
     np.testing.assert_allclose(describe(NOISE - 128), describe(NOISE), atol=1e-4)
     np.testing.assert_allclose(describe(NOISE * 2), describe(NOISE), atol=1e-4)
     assert not np.allclose(describe(NOISE), describe(NOISE[:, ::-1]))
 
 
-@pytest.mark.parametrize("describe", [shallow.hog, shallow.hogb, shallow.dsift])
+@pytest.mark.parametrize("describe", [hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift])
 def test_gradients_are_differences(describe):
     """Central differences in float64 along directions; steps so small that no gradient changes its orientation."""
     with jax.enable_x64(True):
@@ -148,7 +148,7 @@ def test_gradients_are_differences(describe):
             np.testing.assert_allclose((gradient * direction).sum(), numeric, rtol=1e-4)
 
 
-@pytest.mark.parametrize("describe", [shallow.hog, shallow.hogb, shallow.dsift])
+@pytest.mark.parametrize("describe", [hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift])
 def test_flat_images_have_no_features_and_finite_gradients(describe):
     flat = jnp.full((1, 32, 32, 1), 128.0)
     assert not np.asarray(describe(flat)).any()
@@ -160,12 +160,12 @@ def test_flat_images_have_no_features_and_finite_gradients(describe):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (partial(shallow.hog, np.zeros((1, 16, 16, 3))), "grey images"),
-        (partial(shallow.hog, np.zeros((1, 7, 16, 1))), "at least 8 pixels"),
-        (partial(shallow.hog, np.zeros((16, 16, 1))), "grey images"),
-        (partial(shallow.hog, np.zeros((1, 16, 16, 1)), 0), "cells of at least one pixel"),
-        (partial(shallow.hogb, np.zeros((1, 16, 16, 1), np.uint8)), "floating-point numbers, got uint8"),
-        (partial(shallow.dsift, np.zeros((1, 26, 40, 1))), "at least 27 pixels"),
+        (partial(hog_dsift.hog, np.zeros((1, 16, 16, 3))), "grey images"),
+        (partial(hog_dsift.hog, np.zeros((1, 7, 16, 1))), "at least 8 pixels"),
+        (partial(hog_dsift.hog, np.zeros((16, 16, 1))), "grey images"),
+        (partial(hog_dsift.hog, np.zeros((1, 16, 16, 1)), 0), "cells of at least one pixel"),
+        (partial(hog_dsift.hogb, np.zeros((1, 16, 16, 1), np.uint8)), "floating-point numbers, got uint8"),
+        (partial(hog_dsift.dsift, np.zeros((1, 26, 40, 1))), "at least 27 pixels"),
     ],
 )
 def test_wrong_images_are_refused(call, words):
@@ -174,11 +174,11 @@ def test_wrong_images_are_refused(call, words):
 
 
 def test_smallest_images_have_one_cell_and_one_descriptor():
-    assert shallow.hog(NOISE[:, :8, :15]).shape == (2, 1, 1, 27)
-    assert shallow.dsift(NOISE[:, :27, :27]).shape == (2, 1, 1, 128)
+    assert hog_dsift.hog(NOISE[:, :8, :15]).shape == (2, 1, 1, 27)
+    assert hog_dsift.dsift(NOISE[:, :27, :27]).shape == (2, 1, 1, 128)
 
 
-@pytest.mark.parametrize("describe", [shallow.hog, shallow.hogb, shallow.dsift])
+@pytest.mark.parametrize("describe", [hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift])
 def test_features_can_be_inverted(describe):
     rows, columns = np.indices((32, 32))
     image = jnp.asarray(100 * np.sin(rows / 3 + columns**2 / 90), jnp.float32)[None, ..., None]
@@ -222,6 +222,6 @@ def test_claims_follow_errors_and_roughness():
 
 def test_features_of_the_configuration_are_those_of_the_library():
     config, x = get_config("smoke"), jnp.asarray(NOISE)
-    functions = (shallow.hog, shallow.hogb, shallow.dsift)
+    functions = (hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift)
     for (name, describe), function in zip(experiment.features(config).items(), functions, strict=True):
         np.testing.assert_array_equal(describe(x), function(x), err_msg=name)

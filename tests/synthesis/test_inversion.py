@@ -6,12 +6,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.tree_util import Partial
 
+from tests.helpers import oracle
 from xai_jax import inversion, network, optimize
-from xai_jax.inversion import CVPR, IJCV
+from xai_jax.synthesis.inversion import CVPR, IJCV
 
 RNG = np.random.default_rng(0)
 NET = oracle.jax_network(oracle.random_layers())

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from configs.mahendran2015.learned import get_config
-from experiments import runner
+from experiments.lib import runner
 from experiments.mahendran2015 import learned
 from xai_jax import learned_inversion, models, network, optimize
-from xai_jax.models.upconv import UpConv
+from xai_jax.architectures.upconv import UpConv
 
 RNG = np.random.default_rng(0)
 PATTERN = RNG.normal(size=(4, 4, 1)).astype(np.float32)

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 
-from xai_jax import checkpoints
+from xai_jax.training import checkpoints
 
 
 def _hold(folder, held, seconds):

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.small_network import small_data
-from xai_jax import checkpoints, generator
-from xai_jax.generator import Players, Recipe, TrainingError
-from xai_jax.models import weights
-from xai_jax.models.deepsim import Discriminator, Generator
+from tests.helpers.small_network import small_data
+from xai_jax.architectures.deepsim import Discriminator, Generator
+from xai_jax.training import checkpoints, deepsim
+from xai_jax.training.deepsim import Players, Recipe, TrainingError
+from xai_jax.weights import safetensors_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 DATA = small_data(128)
 SIDE = DATA[0][0].shape[0]
@@ -61,13 +61,13 @@ def prepare(images):
 def fit(workdir, maker=MAKER, judge=JUDGE, recipe=RECIPE, seed=0, **changes):
     functions = {"encode": encode, "compare": compare, "prepare": prepare} | changes
     how = functions.pop("encode"), functions.pop("compare")
-    return generator.fit(maker, judge, *how, DATA, recipe, workdir, seed=seed, **functions)
+    return deepsim.fit(maker, judge, *how, DATA, recipe, workdir, seed=seed, **functions)
 
 
 def begun(recipe=RECIPE):
-    run = generator._Run(Players(MAKER, JUDGE, recipe), tuple(map(generator.as_partial, (encode, compare, prepare))),
+    run = deepsim._Run(Players(MAKER, JUDGE, recipe), tuple(map(deepsim.as_partial, (encode, compare, prepare))),
                          DATA, 0, Path(), None)  # fmt: skip
-    return run, generator._begin(run)
+    return run, deepsim._begin(run)
 
 
 def test_images_are_large_enough_here():
@@ -78,7 +78,7 @@ def test_losses_are_caffes():
     run, state = begun()
     x, made = (jnp.asarray(RNG.normal(size=(16, SIDE, SIDE, 1)).astype("f")) * 50 for _ in range(2))
     key = jax.random.key(3)
-    terms = generator.losses(run.players, state.params, key, x, made, compare(made), compare(x))
+    terms = deepsim.losses(run.players, state.params, key, x, made, compare(made), compare(x))
     square = {"features": (compare(made) - compare(x)) ** 2, "image": (made - x) ** 2}
     np.testing.assert_allclose(
         terms["features"], 0.1 / 2 * np.mean([np.sum(each) for each in square["features"]]), 1e-5
@@ -96,8 +96,8 @@ def test_neither_player_sees_the_others_gradient():
     x, key = prepare(jnp.asarray(DATA.images[:16])), jax.random.key(3)
 
     def terms(params):
-        made = generator._middle(MAKER.apply(params[0], encode(x)), x.shape)
-        return generator.losses(run.players, params, key, x, made, compare(made), compare(x))
+        made = deepsim._middle(MAKER.apply(params[0], encode(x)), x.shape)
+        return deepsim.losses(run.players, params, key, x, made, compare(made), compare(x))
 
     def gradient(names):
         return jax.jit(jax.grad(lambda params: sum(terms(params)[name] for name in names)))(state.params)
@@ -124,7 +124,7 @@ def test_players_wait_as_in_the_released_code(ratio):
     terms = {"real": jnp.float32(0.4 * ratio), "fake": jnp.float32(0.6 * ratio), "adversarial": jnp.float32(1.0)}
     exact = float(terms["real"] + terms["fake"])
     for makes, judges in itertools.product((True, False), repeat=2):
-        found = generator.balance(RECIPE, (jnp.array(makes), jnp.array(judges)), terms)
+        found = deepsim.balance(RECIPE, (jnp.array(makes), jnp.array(judges)), terms)
         assert tuple(map(bool, found)) == released(makes, judges, exact)
 
 
@@ -133,8 +133,8 @@ def test_only_those_who_train_change(trains):
     run, state = begun()
     state = state._replace(trains=tuple(map(jnp.array, trains)), waited=jnp.int32(5))
     before = jax.tree.map(np.array, (state.params, state.memory))
-    after, terms, made = generator.step(run.players, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))
-    assert set(terms) == set(generator.TERMS) and made.shape == (8, SIDE, SIDE, 1)
+    after, terms, made = deepsim.step(run.players, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))
+    assert set(terms) == set(deepsim.TERMS) and made.shape == (8, SIDE, SIDE, 1)
     for n, moves in enumerate(trains):
         for old, new in ((before[0][n], after.params[n]), (before[1][n], after.memory[n])):
             same = jax.tree.leaves(jax.tree.map(np.array_equal, old, new))
@@ -146,10 +146,10 @@ def test_the_first_step_is_adams_and_the_rate_halves():
     """Adam's first step is the rate in the direction of the gradient's sign."""
     run, state = begun()
     before = jax.tree.map(np.array, state.params)
-    after = generator.step(run.players, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))[0]
+    after = deepsim.step(run.players, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))[0]
     moved = abs(np.asarray(after.params[0]["params"]["deconv0"]["kernel"]) - before[0]["params"]["deconv0"]["kernel"])
     np.testing.assert_allclose(moved, 1e-3, rtol=1e-2)
-    rate = generator._rules(RECIPE)[0]
+    rate = deepsim._rules(RECIPE)[0]
     memory, sizes = rate.init(jnp.zeros(1)), []
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(6):
@@ -166,7 +166,7 @@ def test_training_learns_and_leaves_what_it_says(tmp_path):
     assert all(lines[-1][name] < 0.7 * lines[0][name] for name in ("image", "features"))
     assert not (tmp_path / "checkpoints").exists()
     assert json.loads((tmp_path / "training.json").read_text())["recipe"]["steps"] == 120
-    pairs = weights.read(tmp_path / "samples" / "0000120.safetensors")["pairs"]
+    pairs = safetensors_file.read(tmp_path / "samples" / "0000120.safetensors")["pairs"]
     assert pairs.shape == (2, 8, SIDE, SIDE, 1) and abs(pairs[0] - pairs[1]).mean() < abs(pairs[0]).mean()
     again = fit(tmp_path, recipe=recipe)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
@@ -175,8 +175,8 @@ def test_training_learns_and_leaves_what_it_says(tmp_path):
 
 
 def test_a_killed_run_ends_with_the_same_generator(tmp_path, monkeypatch):
-    monkeypatch.setattr(generator, "SAVE_EVERY", 2)
-    whole, original, seen = fit(tmp_path / "whole"), generator._keep_samples, []
+    monkeypatch.setattr(deepsim, "SAVE_EVERY", 2)
+    whole, original, seen = fit(tmp_path / "whole"), deepsim._keep_samples, []
 
     def killed(run, number, *sample):
         seen.append(number)
@@ -184,7 +184,7 @@ def test_a_killed_run_ends_with_the_same_generator(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         original(run, number, *sample)
 
-    monkeypatch.setattr(generator, "_keep_samples", killed)
+    monkeypatch.setattr(deepsim, "_keep_samples", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "killed")
     again = fit(tmp_path / "killed")
@@ -195,8 +195,8 @@ def test_a_killed_run_ends_with_the_same_generator(tmp_path, monkeypatch):
 CHILD = """
 import sys
 sys.path.insert(0, ".")
-from tests import test_generator
-test_generator.fit(sys.argv[1])
+from tests.training import test_deepsim
+test_deepsim.fit(sys.argv[1])
 """
 
 
@@ -207,7 +207,7 @@ def test_several_devices_train_the_same_generator(tmp_path):
         environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         folder = tmp_path / str(devices)
         subprocess.run([sys.executable, "-c", CHILD, str(folder)], cwd=ROOT, env=environment, check=True)
-        found.append(weights.read(folder / "generator.safetensors"))
+        found.append(safetensors_file.read(folder / "generator.safetensors"))
     for name, array in found[0].items():
         np.testing.assert_allclose(found[1][name], array, atol=1e-5, err_msg=name)
 
@@ -234,8 +234,8 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path):
 
 
 def test_a_player_who_waits_for_good_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(generator, "PATIENCE", 3)
-    monkeypatch.setattr(generator, "LOG_EVERY", 1)
+    monkeypatch.setattr(deepsim, "PATIENCE", 3)
+    monkeypatch.setattr(deepsim, "LOG_EVERY", 1)
     recipe = Recipe(steps=20, batch=16, rate=1e-3, lowest=1e9, even=1e9, highest=1e9)
     with pytest.raises(TrainingError, match="discriminator has won: for 3 steps"):
         fit(tmp_path / "a", recipe=recipe)
@@ -245,7 +245,7 @@ def test_a_player_who_waits_for_good_ends_the_run(tmp_path, monkeypatch):
 
 
 def test_a_discriminator_that_answers_all_images_alike_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(generator, "PATIENCE", 3)
-    monkeypatch.setattr(generator, "LOG_EVERY", 1)
+    monkeypatch.setattr(deepsim, "PATIENCE", 3)
+    monkeypatch.setattr(deepsim, "LOG_EVERY", 1)
     with pytest.raises(TrainingError, match="discriminator has collapsed: for 3 steps its answer"):
         fit(tmp_path, judge=Dead())

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from xai_jax import evaluation, models
+from xai_jax import models
 from xai_jax.data.datasets import InMemory, load
+from xai_jax.training import evaluation
 
 RNG = np.random.default_rng(0)
 CLASSES = tuple("abcdefg")

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from tests.test_train import files, finish, start, steps_logged
-from xai_jax import train
+from tests.training.test_supervised import files, finish, start, steps_logged
+from xai_jax.training import supervised
 
 
 def curve(workdir):
-    return np.array([line.get("loss", line.get("top1")) for line in train.metrics(workdir)])
+    return np.array([line.get("loss", line.get("top1")) for line in supervised.metrics(workdir)])
 
 
 def address():
@@ -65,7 +65,7 @@ def test_a_lost_process_ends_the_run_and_the_next_start_goes_on(single, tmp_path
 
 
 def test_a_process_that_is_alone_says_so():
-    from xai_jax import parallel
+    from xai_jax.training import parallel
 
-    with pytest.raises(train.TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
+    with pytest.raises(supervised.TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
         parallel.join(address(), 2, 5)

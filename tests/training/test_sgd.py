@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from xai_jax import sgd
-from xai_jax.evaluation import as_partial, pixels
-from xai_jax.network import keep
-from xai_jax.sgd import Recipe
+from xai_jax.core.network import keep
+from xai_jax.training import sgd
+from xai_jax.training.evaluation import as_partial, pixels
+from xai_jax.training.sgd import Recipe
 
 
 class Net(nn.Module):

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.small_network import Small, small_data
-from xai_jax import checkpoints, train
+from tests.helpers.small_network import Small, small_data
+from xai_jax.core.network import keep
 from xai_jax.data import datasets
-from xai_jax.models import weights
-from xai_jax.network import keep
-from xai_jax.train import Recipe, TrainingError
+from xai_jax.training import checkpoints, supervised
+from xai_jax.training.supervised import Recipe, TrainingError
+from xai_jax.weights import safetensors_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(epochs=3, batch=64, rate=0.1)
 DATA = small_data(256)
 
@@ -41,7 +41,7 @@ def _garbage():
 
 def fit(workdir, **changes):
     arguments = {"module": Small(), "data": DATA, "recipe": RECIPE, "seed": 0} | changes
-    return train.fit(arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), workdir, **arguments)
+    return supervised.fit(arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), workdir, **arguments)
 
 
 def files(folder):
@@ -54,18 +54,18 @@ def assert_same(a, b):
 
 def test_learns_and_leaves_the_contract(tmp_path):
     variables = fit(tmp_path, check=small_data(90), keep_epochs=True)
-    lines = train.metrics(tmp_path)
+    lines = supervised.metrics(tmp_path)
     assert [line["step"] for line in lines] == [1, 4, 4, 8, 8, 12, 12]
     assert lines[0]["loss"] > 0.9 and lines[-2]["loss"] < 0.3 and lines[-1]["top1"] < 10
     assert all(line["images_per_second"] > 0 for line in lines if "loss" in line)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == [
         "epochs", "metrics.jsonl", "training.json", "weights.safetensors"
     ]  # fmt: skip
-    epochs = train.epoch_weights(tmp_path)
+    epochs = supervised.epoch_weights(tmp_path)
     assert list(epochs) == [1, 2, 3]
-    assert_same(weights.unflatten(weights.read(epochs[3])), jax.tree.map(np.asarray, variables))
+    assert_same(safetensors_file.unflatten(safetensors_file.read(epochs[3])), jax.tree.map(np.asarray, variables))
     with pytest.raises(AssertionError):
-        assert_same(weights.unflatten(weights.read(epochs[2])), jax.tree.map(np.asarray, variables))
+        assert_same(safetensors_file.unflatten(safetensors_file.read(epochs[2])), jax.tree.map(np.asarray, variables))
 
 
 def test_finished_returns_at_once_and_another_seed_differs(tmp_path):
@@ -80,15 +80,17 @@ def test_finished_returns_at_once_and_another_seed_differs(tmp_path):
 
 def test_goes_through_every_batch_in_the_order_of_its_seed(tmp_path, monkeypatch):
     seen = []
-    original = train.evaluation.check_labels
-    monkeypatch.setattr(train.evaluation, "check_labels", lambda labels, n: (seen.append(labels), original(labels, n)))
+    original = supervised.evaluation.check_labels
+    monkeypatch.setattr(
+        supervised.evaluation, "check_labels", lambda labels, n: (seen.append(labels), original(labels, n))
+    )
     fit(tmp_path)
     expected = [np.random.default_rng([0, epoch]).permutation(256) for epoch in range(3)]
     np.testing.assert_array_equal(np.concatenate(seen[1:]), DATA.labels[np.concatenate(expected)])
 
 
 def start(workdir, *flags):
-    command = [sys.executable, "tests/training_child.py", str(workdir), *flags]
+    command = [sys.executable, "tests/helpers/training_child.py", str(workdir), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -122,7 +124,9 @@ def test_survives_sigkill_bit_for_bit(tmp_path, lines):
     for path in whole:
         if path.suffix == ".safetensors":
             assert killed[path] == whole[path], path
-    losses = [[line.get("loss", line.get("top1")) for line in train.metrics(tmp_path / n)] for n in ("killed", "whole")]
+    losses = [
+        [line.get("loss", line.get("top1")) for line in supervised.metrics(tmp_path / n)] for n in ("killed", "whole")
+    ]
     assert losses[0] == losses[1]
 
 
@@ -251,7 +255,7 @@ def test_one_channel_images_into_a_network_for_colour(tmp_path):
     colour = fit(tmp_path / "colour", data=small_data(128, channels=3))
     net = jax.tree_util.Partial(Small().apply, colour)
     with pytest.raises(ValueError, match=r"got \(6, 6, 1\).*one-channel images into a network for colour"):
-        train.evaluation.errors(net, DATA)
+        supervised.evaluation.errors(net, DATA)
     with pytest.raises(ValueError, match="one-channel images"):
         fit(tmp_path / "checked", data=small_data(128, channels=3), check=DATA)
 
@@ -279,7 +283,7 @@ def test_the_rate_falls_on_plateaus(tmp_path):
     wrong = datasets.InMemory(DATA.images, (DATA.labels + 1) % 3, DATA.classes)  # no progress on these
     recipe = dataclasses.replace(RECIPE, epochs=8, patience=2)
     fit(tmp_path, recipe=recipe, check=wrong)
-    lines = train.metrics(tmp_path)
+    lines = supervised.metrics(tmp_path)
     errors = [line["top1"] for line in lines if "top1" in line]
     rates = [line["rate"] for line in lines if "rate" in line and line["step"] % 4 == 0]
     scale, best, stale, expected = 1.0, np.inf, 0, []

@@ -6,15 +6,15 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax import lax
 from jax.tree_util import Partial
 
+from tests.helpers import oracle
 from xai_jax import adapt, deconvnet, network, saliency, targets
+from xai_jax.architectures.zfnet import contrast_normalise
 from xai_jax.data.datasets import InMemory, load
 from xai_jax.models import fashion
-from xai_jax.models.zfnet import contrast_normalise
 
 LAYERS = oracle.random_layers(5)
 NET = oracle.jax_network(LAYERS)

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_adapt
 from jax import lax
 from jax.tree_util import Partial
 
+from tests.adapters import test_adapt
 from xai_jax import models, network, pooling
-from xai_jax.models import allcnn, caffenet, cifar, digits, efficientnet_lite, fashion, googlenet, inception, vgg, zfnet
-from xai_jax.receptive_field import receptive_field
+from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.models import cifar, fashion
+from xai_jax.units.receptive_field import receptive_field
 
 NARROW = {
     "digits": digits.DigitsNet(),

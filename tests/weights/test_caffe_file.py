@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xai_jax import models
-from xai_jax.models import caffe_file, caffenet, weights
+from xai_jax.architectures import caffenet
+from xai_jax.weights import caffe_file, safetensors_file
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -99,29 +100,31 @@ def check(arrays, expected):
 def test_reads_both_formats_by_content(tmp_path, form, name):
     path = tmp_path / name
     path.write_bytes(form(ARRAYS))
-    check(weights.read(path), ARRAYS)
+    check(safetensors_file.read(path), ARRAYS)
 
 
 @pytest.mark.parametrize("raw", [old_format(ARRAYS)[5:], new_format(ARRAYS)[7:]])
 def test_reads_nets_without_a_name(tmp_path, raw):
     assert raw[0] != 0x0A
-    check(weights.read(saved(tmp_path, raw)), ARRAYS)
+    check(safetensors_file.read(saved(tmp_path, raw)), ARRAYS)
 
 
 def test_reads_numbers_one_by_one_in_pieces_and_in_double_precision(tmp_path):
-    check(weights.read(saved(tmp_path, old_format(ARRAYS, lambda array: old_blob(array, packed=False)))), ARRAYS)
-    check(weights.read(saved(tmp_path, new_format(ARRAYS, lambda array: new_blob(array, 8, "<f8")))), ARRAYS)
+    check(
+        safetensors_file.read(saved(tmp_path, old_format(ARRAYS, lambda array: old_blob(array, packed=False)))), ARRAYS
+    )
+    check(safetensors_file.read(saved(tmp_path, new_format(ARRAYS, lambda array: new_blob(array, 8, "<f8")))), ARRAYS)
 
     def pieces(array):
         raw = array.astype("<f4").tobytes()
         return field(5, raw[:4]) + b"".join(field(7, field(1, size)) for size in array.shape) + field(5, raw[4:])
 
-    check(weights.read(saved(tmp_path, new_format(ARRAYS, pieces))), ARRAYS)
+    check(safetensors_file.read(saved(tmp_path, new_format(ARRAYS, pieces))), ARRAYS)
 
 
 def test_names_of_further_blobs_and_shapes_without_axes(tmp_path):
     raw = field(1, "Net") + new_layer("scale1", "BatchNorm", [np.float32([1, 2]), np.float32([3]), np.array(4.0)])
-    arrays = weights.read(saved(tmp_path, raw))
+    arrays = safetensors_file.read(saved(tmp_path, raw))
     assert {name: array.shape for name, array in arrays.items()} == {
         "scale1.weight": (2,),
         "scale1.bias": (1,),
@@ -131,12 +134,14 @@ def test_names_of_further_blobs_and_shapes_without_axes(tmp_path):
 
 def test_only_leading_ones_of_old_shapes_are_dropped(tmp_path):
     arrays = {"fc.weight": np.ones((1, 5), "f"), "fc.bias": np.ones(1, "f"), "conv.weight": np.ones((1, 3, 1, 1), "f")}
-    check(weights.read(saved(tmp_path, old_format(arrays))), arrays)
+    check(safetensors_file.read(saved(tmp_path, old_format(arrays))), arrays)
 
 
 def test_doubles_too_large_for_float32_are_infinite(tmp_path):
     raw = new_format({"a.weight": np.float64([1e300, np.nan, 2])}, lambda array: new_blob(array, 8, "<f8"))
-    np.testing.assert_array_equal(weights.read(saved(tmp_path, raw))["a.weight"], np.float32([np.inf, np.nan, 2]))
+    np.testing.assert_array_equal(
+        safetensors_file.read(saved(tmp_path, raw))["a.weight"], np.float32([np.inf, np.nan, 2])
+    )
 
 
 ONE = np.ones(3, "f")
@@ -164,14 +169,14 @@ def test_refuses_blobs_that_make_no_sense(tmp_path, blob, wrap):
     layers, name, blobs, blob = wrap(blob)
     raw = field(1, "Net") + field(layers, field(name, "ip1") + field(blobs, blob))
     with pytest.raises(ValueError, match="net.caffemodel: expected a Caffe model(.|\n)*Usual cause"):
-        weights.read(saved(tmp_path, raw))
+        safetensors_file.read(saved(tmp_path, raw))
 
 
 @pytest.mark.parametrize("case", ["shape too large", "old shape", "negative shape", "gigantic shape", "no numbers"])
 def test_says_which_blob_makes_no_sense(tmp_path, case):
     raw = field(1, "Net") + field(100, field(1, "ip1") + field(7, BAD_BLOBS[case]))
     with pytest.raises(ValueError, match=r"Expected the numbers of shape \[.*\] in ip1.weight, got [03]\."):
-        weights.read(saved(tmp_path, raw))
+        safetensors_file.read(saved(tmp_path, raw))
 
 
 LAYER = new_layer("a", "Scale", [ONE])
@@ -195,7 +200,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("raw", BAD_FILES.values(), ids=BAD_FILES)
 def test_refuses_what_is_no_net(tmp_path, raw):
     with pytest.raises(ValueError, match="net.caffemodel: expected a Caffe model(.|\n)*Usual cause"):
-        weights.read(saved(tmp_path, raw))
+        safetensors_file.read(saved(tmp_path, raw))
 
 
 def test_an_absent_file_is_not_found(tmp_path):
@@ -279,7 +284,7 @@ def test_reads_what_protobuf_writes(tmp_path, is_old):
                 blob.num, blob.channels, blob.height, blob.width = (1,) * (4 - array.ndim) + array.shape
             else:
                 blob.shape.dim.extend(array.shape)
-    check(weights.read(saved(tmp_path, net.SerializeToString())), ARRAYS)
+    check(safetensors_file.read(saved(tmp_path, net.SerializeToString())), ARRAYS)
 
 
 def filters(seed, hidden=7, classes=5):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xai_jax import models
-from xai_jax.models import weights
+from xai_jax.weights import safetensors_file
 
 ARRAYS = {
     "params/conv1/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -30,8 +30,8 @@ def safetensors_bytes(header, data):
 
 def test_written_arrays_are_read_back_and_transposed_ones_keep_their_order(tmp_path):
     path = tmp_path / "weights.pth"  # content decides, not the name
-    weights.write(path, ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}, {"network": "tiny"})
-    arrays = weights.read(path)
+    safetensors_file.write(path, ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}, {"network": "tiny"})
+    arrays = safetensors_file.read(path)
     for name, array in (ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}).items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype and arrays[name].shape == np.shape(array)
@@ -42,7 +42,7 @@ def test_reads_safetensors_laid_out_by_hand(tmp_path):
     path = tmp_path / "x.safetensors"
     header = {"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}
     path.write_bytes(safetensors_bytes(header, b"\x80\x3f\x00\xc0"))
-    array = weights.read(path)["x"]
+    array = safetensors_file.read(path)["x"]
     assert array.dtype == ml_dtypes.bfloat16
     np.testing.assert_array_equal(array.astype(np.float32), [1, -2])
 
@@ -53,12 +53,12 @@ def test_a_length_that_begins_like_another_format_is_safetensors_still(tmp_path,
     size = next(n for n in range(first, 4096, 256) if n > len(json.dumps(header)))
     text = json.dumps(header).ljust(size).encode()
     (tmp_path / "x").write_bytes(struct.pack("<Q", size) + text + b"\x07")
-    assert weights.read(tmp_path / "x") == {"x": 7}
+    assert safetensors_file.read(tmp_path / "x") == {"x": 7}
 
 
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
-    weights.write(path, ARRAYS)
+    safetensors_file.write(path, ARRAYS)
     before = path.read_bytes()
 
     def fail(*_):
@@ -66,14 +66,14 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        weights.write(path, {"x": np.ones(3)})
+        safetensors_file.write(path, {"x": np.ones(3)})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 
 
 def test_refuses_to_write_what_safetensors_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match="complex128"):
-        weights.write(tmp_path / "x", {"x": np.ones(2, np.complex128)})
+        safetensors_file.write(tmp_path / "x", {"x": np.ones(2, np.complex128)})
     assert os.listdir(tmp_path) == []
 
 
@@ -82,9 +82,9 @@ def test_refuses_what_is_neither_format(tmp_path, raw):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(raw)
     with pytest.raises(ValueError, match="weights.safetensors"):
-        weights.read(path)
+        safetensors_file.read(path)
     with pytest.raises(FileNotFoundError):
-        weights.read(tmp_path / "absent")
+        safetensors_file.read(tmp_path / "absent")
 
 
 @given(data=st.data())
@@ -98,7 +98,7 @@ def test_damaged_safetensors_raise_value_error_only(tmp_path, data):
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
     try:
-        weights.read(path)
+        safetensors_file.read(path)
     except ValueError:
         pass
 
@@ -106,8 +106,8 @@ def test_damaged_safetensors_raise_value_error_only(tmp_path, data):
 def test_flatten_and_unflatten_are_inverse():
     tree = {"params": {"conv1": {"kernel": 1, "bias": 2}}, "batch_stats": {"norm": {"mean": 3}}}
     flat = {"params/conv1/kernel": 1, "params/conv1/bias": 2, "batch_stats/norm/mean": 3}
-    assert weights.flatten(tree) == flat
-    assert weights.unflatten(flat) == tree
+    assert safetensors_file.flatten(tree) == flat
+    assert safetensors_file.unflatten(flat) == tree
 
 
 EXPECTED = {"params": {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jax.ShapeDtypeStruct((3,), jnp.float32)}}
@@ -116,7 +116,7 @@ EXPECTED = {"params": {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jax.
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16, np.int32])
 def test_fit_gives_float32_in_the_tree_of_the_network(dtype):
     arrays = {"params/b": np.ones(3, dtype), "params/a": np.full((2, 3), 2, dtype)}
-    variables = weights.fit(arrays, EXPECTED)
+    variables = safetensors_file.fit(arrays, EXPECTED)
     assert jax.tree.structure(variables) == jax.tree.structure(EXPECTED)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     np.testing.assert_array_equal(variables["params"]["a"], np.full((2, 3), 2))
@@ -127,7 +127,7 @@ def test_fit_lists_every_problem_at_once():
     arrays = {"params/a": np.ones((3, 2)), "params/c": np.array([1, np.nan, 3]), "extra": np.ones(4)}
     arrays["params/d"] = np.ones(3, bool)
     with pytest.raises(ValueError) as caught:
-        weights.fit(arrays, expected)
+        safetensors_file.fit(arrays, expected)
     for line in (
         "missing: params/b (3,)",
         "unexpected: extra (4,)",
@@ -147,7 +147,9 @@ def convert():
 def test_convert_weights_writes_what_load_reads(tmp_path, convert, capsys):
     variables = models.load("digits").variables
     source, destination = str(tmp_path / "source"), str(tmp_path / "out.safetensors")
-    weights.write(source, {name: np.float64(array) for name, array in weights.flatten(variables).items()})
+    safetensors_file.write(
+        source, {name: np.float64(array) for name, array in safetensors_file.flatten(variables).items()}
+    )
     assert convert(["digits", source, destination]) == 0
     assert "9,930 numbers" in capsys.readouterr().out
     loaded = models.load("digits", destination).variables
@@ -156,7 +158,7 @@ def test_convert_weights_writes_what_load_reads(tmp_path, convert, capsys):
 
 def test_convert_weights_writes_nothing_when_entries_do_not_fit(tmp_path, convert, capsys):
     source, destination = tmp_path / "source", tmp_path / "out.safetensors"
-    weights.write(source, ARRAYS)
+    safetensors_file.write(source, ARRAYS)
     assert convert(["digits", str(source), str(destination)]) == 1
     assert "missing: params/dense/kernel" in capsys.readouterr().err
     assert not destination.exists()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xai_jax.models import torch_file, weights
+from xai_jax.weights import safetensors_file, torch_file
 
 VALUES = np.arange(12, dtype="<f4") - 3
 
@@ -118,7 +118,7 @@ def test_reads_contiguous_transposed_sliced_and_scalar_tensors(tmp_path, form):
         "scalar": Tensor(storage, 5, (), ()),
         "empty": Tensor(storage, 0, (0, 4), (4, 1)),
     }
-    arrays = weights.read(saved(tmp_path, form(state, [storage])))
+    arrays = safetensors_file.read(saved(tmp_path, form(state, [storage])))
     grid = VALUES.reshape(3, 4)
     expected = {"plain": grid, "transposed": grid.T, "column": grid[:, 2], "scalar": grid[1, 1], "empty": grid[:0]}
     assert list(arrays) == list(expected)
@@ -142,21 +142,21 @@ DTYPES |= {"CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
 def test_reads_every_dtype(tmp_path, form, kind):
     expected = np.array([0, 1, 3]).astype(DTYPES[kind])
     storage = Storage("0", expected.tobytes(), kind, 3)
-    array = weights.read(saved(tmp_path, form({"x": Tensor(storage, 0, (3,), (1,))}, [storage])))["x"]
+    array = safetensors_file.read(saved(tmp_path, form({"x": Tensor(storage, 0, (3,), (1,))}, [storage])))["x"]
     np.testing.assert_array_equal(array, expected)
     assert array.dtype == expected.dtype
 
 
 def test_reads_bfloat16(tmp_path):
     storage = Storage("0", b"\x80\x3f\x00\xc0", "BFloat16Storage", 2)
-    array = weights.read(saved(tmp_path, zip_format({"x": Tensor(storage, 0, (2,), (1,))}, [storage])))["x"]
+    array = safetensors_file.read(saved(tmp_path, zip_format({"x": Tensor(storage, 0, (2,), (1,))}, [storage])))["x"]
     np.testing.assert_array_equal(array.astype(np.float32), [1, -2])
 
 
 def test_takes_the_state_dict_of_a_checkpoint(tmp_path):
     state, storages = example()
     path = saved(tmp_path, zip_format({"epoch": 3, "state_dict": state}, storages))
-    assert list(weights.read(path)) == ["weight"]
+    assert list(safetensors_file.read(path)) == ["weight"]
 
 
 @FORMATS
@@ -168,14 +168,14 @@ def test_takes_the_state_dict_of_a_checkpoint(tmp_path):
 def test_refuses_tensors_outside_their_storage(tmp_path, form, shape, strides, offset):
     state, storages = example(shape, strides, offset)
     with pytest.raises(ValueError, match="inside its storage|whole numbers"):
-        weights.read(saved(tmp_path, form(state, storages)))
+        safetensors_file.read(saved(tmp_path, form(state, storages)))
 
 
 @FORMATS
 def test_refuses_storages_of_another_size(tmp_path, form):
     state, storages = example(size=2**50)
     with pytest.raises(ValueError, match="bytes in storage"):
-        weights.read(saved(tmp_path, form(state, storages)))
+        safetensors_file.read(saved(tmp_path, form(state, storages)))
 
 
 class Malicious:
@@ -199,14 +199,14 @@ ATTACKS = {
 def test_refuses_code_by_name_and_does_not_run_it(tmp_path, form, name):
     touched = tmp_path / "touched"
     with pytest.raises(ValueError, match=f"Refused '{name}'"):
-        weights.read(saved(tmp_path, form(ATTACKS[name](touched), [])))
+        safetensors_file.read(saved(tmp_path, form(ATTACKS[name](touched), [])))
     assert not touched.exists()
 
 
 def test_refuses_code_in_the_newer_protocol(tmp_path):
     raw = pickle.dumps(Malicious(os.system, "true"), protocol=4)
     with pytest.raises(ValueError, match=f"Refused '{os.system.__module__}.system'"):
-        weights.read(saved(tmp_path, raw))
+        safetensors_file.read(saved(tmp_path, raw))
 
 
 @pytest.mark.parametrize(
@@ -225,35 +225,35 @@ def test_refuses_code_in_the_newer_protocol(tmp_path):
 )
 def test_refuses_odd_pickles(tmp_path, instructions, complaint):
     with pytest.raises(ValueError, match=complaint):
-        weights.read(saved(tmp_path, instructions))
+        safetensors_file.read(saved(tmp_path, instructions))
 
 
 def test_refuses_compressed_and_duplicate_members(tmp_path):
     state, storages = example()
     with pytest.raises(ValueError, match="uncompressed"):
-        weights.read(saved(tmp_path, zip_format(state, storages, zipfile.ZIP_DEFLATED)))
+        safetensors_file.read(saved(tmp_path, zip_format(state, storages, zipfile.ZIP_DEFLATED)))
     with pytest.warns(UserWarning, match="Duplicate"):
         raw = zip_format(state, storages, extra=[("model/data/7", b"other")])
     with pytest.raises(ValueError, match="duplicates"):
-        weights.read(saved(tmp_path, raw))
+        safetensors_file.read(saved(tmp_path, raw))
 
 
 def test_refuses_big_endian_and_archives_without_a_pickle(tmp_path):
     state, storages = example()
     big = zip_format(state, storages).replace(b"little", b"bigend")
     with pytest.raises(ValueError, match="byte order|damaged"):
-        weights.read(saved(tmp_path, big))
+        safetensors_file.read(saved(tmp_path, big))
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ValueError, match="one data.pkl"):
-        weights.read(saved(tmp_path, stream.getvalue()))
+        safetensors_file.read(saved(tmp_path, stream.getvalue()))
 
 
 @pytest.mark.parametrize("state", [{"x": 3}, {3: 4}, [1], "text"], ids=str)
 def test_refuses_what_is_no_state_dictionary(tmp_path, state):
     with pytest.raises(ValueError, match="state_dict"):
-        weights.read(saved(tmp_path, zip_format(state, [])))
+        safetensors_file.read(saved(tmp_path, zip_format(state, [])))
 
 
 def damage(data, raw):
@@ -276,7 +276,7 @@ def damage(data, raw):
 def test_damaged_files_raise_value_error_only(tmp_path, form, data):
     path = saved(tmp_path, damage(data, form(*example())))
     try:
-        arrays = weights.read(path)
+        arrays = safetensors_file.read(path)
     except ValueError:
         return
     assert sum(array.size for array in arrays.values()) <= 2 * path.stat().st_size
@@ -295,7 +295,7 @@ def test_reads_what_torch_writes(tmp_path, is_zip):
     state["flags"] = torch.tensor([True, False])
     path = tmp_path / "state.pt"
     torch.save(state, path, _use_new_zipfile_serialization=is_zip)
-    arrays = weights.read(path)
+    arrays = safetensors_file.read(path)
     expected = torch.load(path, weights_only=True)
     assert list(arrays) == list(expected)
     for name, tensor in expected.items():

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from xai_jax.equations import Pass
-from xai_jax.network import Network, Tap, keep, node, static
-from xai_jax.rules import Relu
+from xai_jax.adapters.jaxpr_rewriting import Pass
+from xai_jax.core.network import Network, Tap, keep, node, static
+from xai_jax.core.rules import Relu
 
 _PATTERNS = ("max",)
 
@@ -107,7 +107,7 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
 def sites(net: Network, x: Any) -> dict[str, int]:
     """How many places of an adapted network were rewritten: `{"relu": ..., "pool": ...}`; computes nothing."""
     if not isinstance(net, _Adapted):
-        raise TypeError(f"Expected a network made by xai_jax.adapt, got {type(net).__name__}.")
+        raise TypeError(f"Expected a network made by xai_jax.adapters.adapt, got {type(net).__name__}.")
     counts = {}
 
     def trace(x):

@@ -1,4 +1,4 @@
-"""Evaluating a model's jaxpr with its ReLUs and max-pools replaced: the work behind `xai_jax.adapt`.
+"""Evaluating a model's jaxpr with its ReLUs and max-pools replaced: the work behind `xai_jax.adapters.adapt`.
 
 Equations are rewritten, never bound again by hand: one that is not replaced is evaluated as a jaxpr of its own, which
 JAX knows how to run in every version. Inside loops and branches a replaced equation becomes the one equation of a
@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
-from xai_jax import pooling, rules
-from xai_jax.network import Tap
-from xai_jax.rules import Relu
+from xai_jax.core import pooling, rules
+from xai_jax.core.network import Tap
+from xai_jax.core.rules import Relu
 
 _INLINED = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")
 _OPAQUE = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")

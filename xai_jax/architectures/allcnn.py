@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import flax.linen as nn
 
-from xai_jax.models.zfnet import complete_pool
-from xai_jax.network import keep
+from xai_jax.architectures.zfnet import complete_pool
+from xai_jax.core.network import keep
 
 _he = nn.initializers.he_normal()
 

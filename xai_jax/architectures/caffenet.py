@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from xai_jax.models.weights import channels_last
-from xai_jax.models.zfnet import DEVIATION, classify, contrast_normalise, convolve, left
-from xai_jax.network import keep
+from xai_jax.architectures.zfnet import DEVIATION, classify, contrast_normalise, convolve, left
+from xai_jax.core.network import keep
+from xai_jax.weights.safetensors_file import channels_last
 
 
 class _Convolution(NamedTuple):

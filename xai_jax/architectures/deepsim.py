@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.models import weights
+from xai_jax.weights import safetensors_file
 
 SLOPE = 0.3  # of leaky rectifiers
 
@@ -141,16 +141,16 @@ def _leaky(x):
 
 
 def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, ...]) -> dict[str, Any]:
-    """Variables of a generator of codes of shape `code` from a file that `weights.read` reads.
+    """Variables of a generator of codes of shape `code` from a file that `safetensors_file.read` reads.
 
     Either own entries, or those of the published files (.caffemodel, or a PyTorch state dictionary of the same names).
     Raises ValueError for files that do not fit.
     """
-    arrays = weights.read(path)
+    arrays = safetensors_file.read(path)
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *code)))
     try:
         own = all(name.startswith("params/") for name in arrays)
-        return weights.fit(arrays if own else from_published(arrays, module.start), expected)
+        return safetensors_file.fit(arrays if own else from_published(arrays, module.start), expected)
     except ValueError as error:
         raise ValueError(f"{path} does not fit the generator: {error}") from error
 
@@ -188,6 +188,6 @@ def _spread_last(array, start):
     """Rows for a (C, H, W) map -> rows for an (H, W, C) map."""
     height, width, channels = start
     if len(array) != height * width * channels:
-        return array  # `weights.fit` says what does not fit
+        return array  # `safetensors_file.fit` says what does not fit
     maps = array.reshape(channels, height, width, *array.shape[1:])
     return np.moveaxis(maps, 0, 2).reshape(array.shape)

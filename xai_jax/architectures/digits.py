@@ -9,8 +9,8 @@ import optax
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from xai_jax.network import keep
-from xai_jax.pooling import max_pool
+from xai_jax.core.network import keep
+from xai_jax.core.pooling import max_pool
 
 SEED = 0
 STEPS = 400

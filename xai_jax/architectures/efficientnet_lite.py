@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax import rules
-from xai_jax.network import keep
+from xai_jax.core import rules
+from xai_jax.core.network import keep
 
 EPSILON = 1e-3
 

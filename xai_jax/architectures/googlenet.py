@@ -23,9 +23,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from xai_jax.models.zfnet import complete_pool
-from xai_jax.network import keep
-from xai_jax.pooling import max_pool
+from xai_jax.architectures.zfnet import complete_pool
+from xai_jax.core.network import keep
+from xai_jax.core.pooling import max_pool
 
 # Table 1: channels of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection.
 _MODULES = {

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from xai_jax.models.googlenet import Convolution, check_images, classify, renamed
-from xai_jax.network import keep
-from xai_jax.pooling import max_pool
+from xai_jax.architectures.googlenet import Convolution, check_images, classify, renamed
+from xai_jax.core.network import keep
+from xai_jax.core.pooling import max_pool
 
 _SMALLEST = 75  # leaves mixed_7c a pixel
 

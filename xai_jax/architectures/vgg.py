@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from xai_jax.models.weights import channels_last
-from xai_jax.models.zfnet import classify
-from xai_jax.network import keep
-from xai_jax.pooling import max_pool
+from xai_jax.architectures.zfnet import classify
+from xai_jax.core.network import keep
+from xai_jax.core.pooling import max_pool
+from xai_jax.weights.safetensors_file import channels_last
 
 _SMALL = 4  # pixels each way
 

@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from xai_jax.network import keep
-from xai_jax.pooling import max_pool
+from xai_jax.core.network import keep
+from xai_jax.core.pooling import max_pool
 
 # Filter side, stride, padding of the five convolutions.
 _CONVOLUTIONS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))

@@ -17,9 +17,10 @@ from jax import Array
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from xai_jax import network, saliency, targets
-from xai_jax.network import Network
-from xai_jax.targets import Target
+from xai_jax.attribution import saliency
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.core.targets import Target
 
 Method = Callable[..., Array]
 

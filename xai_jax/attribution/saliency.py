@@ -1,7 +1,7 @@
 """Attribution methods: which pixels a target depends on.
 
 All share one signature, `method(net, x, target, ..., batch_size=None) -> attributions` shaped like `x`: images
-(N, H, W, C) in the network's own input range, any target from `xai_jax.targets`. Images are worked on in chunks of
+(N, H, W, C) in the network's own input range, any target from `xai_jax.core.targets`. Images are worked on in chunks of
 `batch_size` (None: at most 32), so memory does not grow with N, and each shape compiles once. All raise ValueError for
 images, networks and targets that do not fit together, and for a network that ends in a softmax.
 """
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax import network, rules, targets
-from xai_jax.network import Network
-from xai_jax.rules import Relu
-from xai_jax.targets import Target
+from xai_jax.core import network, rules, targets
+from xai_jax.core.network import Network
+from xai_jax.core.rules import Relu
+from xai_jax.core.targets import Target
 
 _CHUNK = 32
 

@@ -21,9 +21,9 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax import network, targets
-from xai_jax.network import Network
-from xai_jax.targets import Target
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.core.targets import Target
 
 BATCH = 32
 _SEAL = 32  # bytes of the checksum

@@ -23,10 +23,11 @@ from jax import Array
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier
 
-from xai_jax import responses, sealed, span
-from xai_jax.files import write_atomically
-from xai_jax.network import Network
-from xai_jax.span import Examples
+from xai_jax.concepts import activation_cache, gram
+from xai_jax.concepts.gram import Examples
+from xai_jax.core.network import Network
+from xai_jax.io import checksums
+from xai_jax.io.files import write_atomically
 
 CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # the authors' code's: hinge loss, L2 penalty
 HELD_OUT = 1 / 3
@@ -49,7 +50,7 @@ class Fit(NamedTuple):
 class CAV(NamedTuple):
     """A unit vector (d,) that points towards a concept, and what it was learnt from and by.
 
-    `network` is what `responses.fingerprint` says of it.
+    `network` is what `activation_cache.fingerprint` says of it.
     """
 
     vector: np.ndarray
@@ -84,7 +85,7 @@ def fit(
     check_classifier(classifier)
     _check_rows(known, positive, negative)
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
-    z, back = span.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
+    z, back = gram.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
     rng = np.random.default_rng(seed)
     learnt, held_out = split(labels, rng)
     coefficients, intercept = _solve(classifier, z[learnt], labels[learnt], int(rng.integers(2**31)))
@@ -96,7 +97,7 @@ def fit(
 
 def vector(known: Examples, fitted: Fit) -> np.ndarray:
     """The CAV of a fit as a unit vector (d,), float64."""
-    return span.combined(known.parts, fitted.rows, fitted.weights)
+    return gram.combined(known.parts, fitted.rows, fitted.weights)
 
 
 def learn(
@@ -111,16 +112,18 @@ def learn(
 ) -> CAV:
     """The CAV of a concept's images (n, H, W, C) against others (m, H, W, C), in the network's input range.
 
-    Activations stay in `folder`, if given. Raises ValueError as `fit` and `responses.activations`, and for images on
-    both sides.
+    Activations stay in `folder`, if given. Raises ValueError as `fit` and
+    `activation_cache.activations`, and for images on both sides.
     """
-    responses.refuse_shared(concept, responses.digests(images), "negatives", responses.digests(negatives))
-    with responses.kept_in(folder) as place:
-        known = span.examples([responses.activations(net, layer, x, place)[layer] for x in (images, negatives)])
+    activation_cache.refuse_shared(
+        concept, activation_cache.digests(images), "negatives", activation_cache.digests(negatives)
+    )
+    with activation_cache.kept_in(folder) as place:
+        known = gram.examples([activation_cache.activations(net, layer, x, place)[layer] for x in (images, negatives)])
         rows = np.split(np.arange(len(known.products)), [len(images)])
         fitted = fit(known, *rows, classifier, seed)
         direction = vector(known, fitted).astype(known.parts[0].dtype)
-    mark, described = responses.fingerprint(net, images), " ".join(str(classifier).split())
+    mark, described = activation_cache.fingerprint(net, images), " ".join(str(classifier).split())
     return CAV(direction, mark, layer, concept, described, fitted.accuracy)
 
 
@@ -130,13 +133,13 @@ def similarity(net: Network, known: CAV, x: Array, folder: str | os.PathLike | N
     Images should be others than the CAV was learnt from. Raises ValueError for a CAV of another network, or of this one
     for images of another size.
     """
-    if (mark := responses.fingerprint(net, x)) != known.network:
+    if (mark := activation_cache.fingerprint(net, x)) != known.network:
         raise ValueError(
             f"Expected a CAV of this network, {mark}, got one of {known.network}. Usual cause: new weights."
         )
-    with responses.kept_in(folder) as place:
-        activations = responses.activations(net, known.layer, x, place)[known.layer]
-        along = span.inner(known.vector[None], [activations])[0]
+    with activation_cache.kept_in(folder) as place:
+        activations = activation_cache.activations(net, known.layer, x, place)[known.layer]
+        along = gram.inner(known.vector[None], [activations])[0]
         lengths = np.array([np.linalg.norm(row.astype(np.float64)) for row in activations])
     return np.divide(along, lengths, out=np.zeros_like(along), where=lengths > 0)
 
@@ -144,13 +147,13 @@ def similarity(net: Network, known: CAV, x: Array, folder: str | os.PathLike | N
 def save(path: str | os.PathLike, cav: CAV) -> None:
     """Writes a safetensors file whose header says what the CAV is, with a checksum; whole or not at all."""
     about = {name: str(value) for name, value in cav._asdict().items() if name != "vector"}
-    write_atomically(path, sealed.pack({"vector": np.ascontiguousarray(cav.vector)}, about))
+    write_atomically(path, checksums.pack({"vector": np.ascontiguousarray(cav.vector)}, about))
 
 
 def load(path: str | os.PathLike, network: str | None = None, layer: str | None = None) -> CAV:
     """Reads a CAV; raises ValueError for damaged files, and for CAVs of another network or layer than the given."""
     try:
-        arrays, about = sealed.read(path)
+        arrays, about = checksums.read(path)
         cav = CAV(arrays["vector"], *(about[name] for name in CAV._fields[1:-1]), float(about["accuracy"]))
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected a CAV in a whole safetensors file, got one without ({error}).") from error
@@ -188,7 +191,7 @@ def _turns(classifier):
     """Whether a trial gives the same direction in 24 columns as in the span of 16 examples."""
     labels = np.repeat([1, -1], 8)
     x = np.random.default_rng(0).normal(size=(16, 24)) + 0.2 * labels[:, None] + 1
-    z, back = span.coordinates(x @ x.T, x.shape[1])
+    z, back = gram.coordinates(x @ x.T, x.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it did not converge
         there, here = (_solve(classifier, values, labels, 0)[0] for values in (x, z))
@@ -221,7 +224,7 @@ def _solve(classifier, z, labels, seed):
     model = clone(classifier)
     if "random_state" in model.get_params():
         model.set_params(random_state=seed)
-    with span.one_thread():
+    with gram.one_thread():
         model.fit(z, labels)
     found = np.asarray(getattr(model, "coef_", ()), np.float64).ravel()
     if found.size != z.shape[1] or not found.any() or not np.isfinite(found).all():

@@ -4,8 +4,8 @@ Kim et al. 2018, section 3.5, test the scores of one concept against 0.5 (`again
 random images in the concept's place (`against_random`), with runs as the samples. But all runs share the concept's
 images: n images of anything differ from the rest of the world in some way, and every run finds that difference again.
 At the level 0.05 both tests called 13 to 54 % of all sets of random images a concept in simulations with six to ten
-runs, and more with more runs (see tests/test_concept_tests.py). `against_controls` takes sets of images, not runs, as
-the samples: does the concept stand out among sets of as many random images? It errs as often as its level says.
+runs, and more with more runs (see its tests). `against_controls` takes sets of images, not runs,
+as the samples: does the concept stand out among sets of as many random images? It errs as often as its level says.
 """
 
 import csv
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from xai_jax.files import write_atomically
-from xai_jax.tcav import STATISTICS, UNDECIDED, Scores
+from xai_jax.concepts.tcav import STATISTICS, UNDECIDED, Scores
+from xai_jax.io.files import write_atomically
 
 LEVEL = 0.05
 

@@ -8,7 +8,7 @@ arXiv 1711.11279, section 3. S(x), the conceptual sensitivity, is the derivative
     scores = measure(model.net, ["mixed4d"], {"stripes": stripes, "dots": dots}, random_images, classes, folder=cache)
     rows = concept_tests.table(scores)
 
-A CAV by itself sorts images or is dreamt of, see `xai_jax.cav`.
+A CAV by itself sorts images or is dreamt of, see `xai_jax.concepts.cav`.
 """
 
 import os
@@ -20,11 +20,12 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax import cav, responses, span, targets, trials
-from xai_jax.cav import CLASSIFIER, Fit
-from xai_jax.network import Network, node
-from xai_jax.targets import Target
-from xai_jax.trials import Trial
+from xai_jax.concepts import activation_cache, cav, gram, sampling
+from xai_jax.concepts.cav import CLASSIFIER, Fit
+from xai_jax.concepts.sampling import Trial
+from xai_jax.core import targets
+from xai_jax.core.network import Network, node
+from xai_jax.core.targets import Target
 
 STATISTICS = ("score", "magnitude", "mean")
 UNDECIDED = (0.5, 0.5, 0.0)  # values of the statistics where a class neither likes nor dislikes a concept
@@ -85,12 +86,12 @@ def measure(
     cav.check_classifier(classifier)
     _refuse_shared(concepts, random, relative)
     layers, sizes = tuple(layers), {name: len(x) for name, x in concepts.items()}
-    planned = (trials.plan_relative if relative else trials.plan)(sizes, len(random), runs, controls, seed)
+    planned = (sampling.plan_relative if relative else sampling.plan)(sizes, len(random), runs, controls, seed)
     if not layers or not classes:
         raise ValueError(f"Expected a layer or more and a class or more, got {len(layers)} and {len(classes)}.")
-    with responses.kept_in(folder) as place:
-        known = [responses.activations(net, layers, x, place) for x in (*concepts.values(), random)]
-        slopes = [responses.gradients(net, layers, x, target, place) for target, x in classes.values()]
+    with activation_cache.kept_in(folder) as place:
+        known = [activation_cache.activations(net, layers, x, place) for x in (*concepts.values(), random)]
+        slopes = [activation_cache.gradients(net, layers, x, target, place) for target, x in classes.values()]
         found = []
         for layer in layers:
             parts, gradients = ([each[layer] for each in some] for some in (known, slopes))
@@ -111,8 +112,8 @@ def of_activations(
     seed: int = 0,
 ) -> dict[str, OfConcept]:
     """The trials of one layer, by concept: activations (N_i, d) in parts, gradients (n, d) of each class's images."""
-    known = span.examples(parts, (rows for trial in planned for rows in _groups(trial)))
-    products = [span.inner(each, known.parts) for each in gradients]
+    known = gram.examples(parts, (rows for trial in planned for rows in _groups(trial)))
+    products = [gram.inner(each, known.parts) for each in gradients]
     total = sum(len(trial.negatives) * (len(trial.shown) + len(trial.controls)) for trial in planned)
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
@@ -120,7 +121,7 @@ def of_activations(
             def of_run(run):
                 return cav.fit(known, rows, negatives[run], classifier, [seed, run])
 
-            for fitted in span.in_threads(of_run, range(len(negatives))):
+            for fitted in gram.in_threads(of_run, range(len(negatives))):
                 yield fitted
                 bar.update()
 
@@ -184,11 +185,14 @@ def _values(products, fits):
 
 def _refuse_shared(concepts, random, relative):
     """Of each concept's images none may be among its negatives or its controls."""
-    marks, others = {name: responses.digests(x) for name, x in concepts.items()}, responses.digests(random)
+    marks, others = (
+        {name: activation_cache.digests(x) for name, x in concepts.items()},
+        activation_cache.digests(random),
+    )
     for name, own in marks.items():
         for other, theirs in {**(marks if relative else {}), "random images": others}.items():
             if other != name:
-                responses.refuse_shared(name, own, other, theirs)
+                activation_cache.refuse_shared(name, own, other, theirs)
 
 
 def _groups(trial):

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.rules import Relu
+from xai_jax.core.rules import Relu
 
 Tap = Callable[[str, Array], Array]
 Activations = Mapping[str, Array]

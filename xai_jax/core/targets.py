@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax import network
-from xai_jax.network import Activations, Network, node, static
-from xai_jax.rules import Relu
+from xai_jax.core import network
+from xai_jax.core.network import Activations, Network, node, static
+from xai_jax.core.rules import Relu
 
 
 class Target:
@@ -107,7 +107,7 @@ def check(net: Network, x: Any, target: Target) -> None:
         raise ValueError(
             f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: another number of "
             f"channels or another image size than the weights were made for, or a model without its weights (see "
-            f"xai_jax.adapt). The network says: {error}"
+            f"xai_jax.adapters.adapt). The network says: {error}"
         ) from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
         got = getattr(logits, "shape", type(logits).__name__)

@@ -148,7 +148,7 @@ def _labels(dataset):
 
 
 def _digits(split):
-    from xai_jax.models import digits
+    from xai_jax.architectures import digits
 
     train, test, train_labels, test_labels = digits.data()
     images, labels = (train, train_labels) if split == "train" else (test, test_labels)

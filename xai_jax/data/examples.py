@@ -61,7 +61,7 @@ def _photographs(count):
 
 
 def _digits(count):
-    from xai_jax.models import digits
+    from xai_jax.architectures import digits
 
     _, images, _, labels = digits.data()
     turn = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from xai_jax.logs import quiet
+from xai_jax.io.logs import quiet
 
 
 def open_prepared(name: str, split: str, images: bool = True) -> Any:

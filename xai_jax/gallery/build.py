@@ -3,7 +3,6 @@
 from itertools import pairwise
 from pathlib import Path
 
-from xai_jax.files import write_atomically
 from xai_jax.gallery import explorer
 from xai_jax.gallery.article import article
 from xai_jax.gallery.claims import claims_page
@@ -11,6 +10,7 @@ from xai_jax.gallery.front import front
 from xai_jax.gallery.methods import lecture_order
 from xai_jax.gallery.page import CLAIMS, FRONT
 from xai_jax.gallery.results import load
+from xai_jax.io.files import write_atomically
 
 OURS = b'<meta name="generator" content="xai_jax.gallery">'
 

@@ -12,9 +12,9 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from xai_jax.files import write_atomically
 from xai_jax.gallery.page import counted, resource
 from xai_jax.gallery.results import NAME, Kind, ResultsError, is_number, read_json
+from xai_jax.io.files import write_atomically
 
 PAGE, FOLDER, INDEX = "units.html", "explorer/units", "units.json"
 OURS = b'<meta name="generator" content="xai_jax.gallery">'

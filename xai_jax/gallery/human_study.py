@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from xai_jax.files import write_atomically
 from xai_jax.gallery.page import resource
 from xai_jax.gallery.pictures import data_uri
+from xai_jax.io.files import write_atomically
 
 PAGE, KEY, ANSWERS = "human_study.html", "key.json", "answers"
 LABELS, METHODS, SHOWN = 3, 2, 4  # classes and methods of one worker, pictures of one task

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from xai_jax import sealed
 from xai_jax.gallery.pictures import Picture, load_picture
+from xai_jax.io import checksums
 
 
 class ResultsError(ValueError):
@@ -159,12 +159,12 @@ def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
 
     Where the numbers' own checksum differs, those of the other files are nothing to go by.
     """
-    if not sealed.is_whole(metrics):
+    if not checksums.is_whole(metrics):
         yield _changed(folder / "metrics.json", "its checksum differs")
-    elif sealed.SEAL in metrics:
+    elif checksums.SEAL in metrics:
         for name, mark in metrics["files"].items():
             try:
-                if sealed.sha256((folder / name).read_bytes()) != mark:
+                if checksums.sha256((folder / name).read_bytes()) != mark:
                     yield _changed(folder / name, "its checksum differs")
             except OSError as error:
                 yield _changed(folder / name, error.strerror)

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from xai_jax.architectures.allcnn import BASES, AllCNN
 from xai_jax.data import preprocessing
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import images
-from xai_jax.models.allcnn import BASES, AllCNN
+from xai_jax.models import input_scaling
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-INPUT = images.Input(32, 1.0, (0.0,) * 3, (255.0,) * 3)
+INPUT = input_scaling.Input(32, 1.0, (0.0,) * 3, (255.0,) * 3)
 
 _PREFIXES = {"model": "base", "strided_cnn": "strided", "convpool_cnn": "convpool", "all_cnn": "allcnn"}
 
@@ -43,8 +43,8 @@ WHITENING = {
 
 
 def preprocess(zca: ZCA, photographs: Iterable[Any]) -> Array:
-    """Whitened inputs (N, 32, 32, 3) of images as `images.preprocess` takes them, raising the same errors."""
-    pixels = images.preprocess(_PIXELS, photographs)
+    """Whitened inputs (N, 32, 32, 3) of images as `input_scaling.preprocess` takes them, raising the same errors."""
+    pixels = input_scaling.preprocess(_PIXELS, photographs)
     return preprocessing.whiten(zca, preprocessing.contrast_normalise(pixels))
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import flax.linen as nn
 
-from xai_jax.files import cache
-from xai_jax.models.allcnn import AllCNN
-from xai_jax.models.vgg import VGG
+from xai_jax.architectures.allcnn import AllCNN
+from xai_jax.architectures.vgg import VGG
+from xai_jax.io.files import cache
 
 SEED = 0
 NAMES = ("fashion_maxpool", "fashion_allcnn", "fashion_judge")
@@ -28,7 +28,7 @@ def build(name: str) -> nn.Module:
 
 def recipe(name: str):
     """Choices of ours: as few epochs as reach an error of 9 % within minutes on two cores."""
-    from xai_jax.sgd import Recipe
+    from xai_jax.training.sgd import Recipe
 
     if name == "fashion_maxpool":
         return Recipe(epochs=8, batch=128, rate=0.05, cosine=True, decay=5e-4)
@@ -39,8 +39,8 @@ def recipe(name: str):
 
 def train(name: str, module: nn.Module) -> dict:
     """The trained variables; takes minutes the first time, and goes on where a kill stopped it."""
-    from xai_jax import train as training  # it writes weights, so it imports this package
     from xai_jax.data import datasets
+    from xai_jax.training import supervised as training  # it writes weights, so it imports this package
 
     images, check = (datasets.load("fashion_mnist", split) for split in ("train", "test"))
     return training.fit(module, images, recipe(name), cache(name), seed=SEED, check=check, keep_epochs=True)
@@ -48,7 +48,7 @@ def train(name: str, module: nn.Module) -> dict:
 
 def epochs(name: str) -> dict[int, Path]:
     """Paths of the weights after each epoch, for `models.load(name, path)`; trains the network if it has to."""
-    from xai_jax import train as training
+    from xai_jax.training import supervised as training
 
     train(name, build(name))
     return training.epoch_weights(cache(name))

@@ -18,13 +18,15 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import dgn, inversion, models, network
+from xai_jax import models
+from xai_jax.architectures import deepsim
+from xai_jax.architectures.deepsim import Discriminator, Generator
+from xai_jax.core import network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
-from xai_jax.files import cache
-from xai_jax.generator import Recipe, fit
-from xai_jax.models import deepsim
-from xai_jax.models.deepsim import Discriminator, Generator
+from xai_jax.io.files import cache
+from xai_jax.synthesis import dgn_am, inversion
+from xai_jax.training.deepsim import Recipe, fit
 
 SEED = 0
 BOUNDED_BY = 5000  # images whose codes say how far each unit reaches
@@ -123,8 +125,8 @@ def load(
     else:
         variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
     encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
-    upper = dgn.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
-    generate = dgn.of_generator(generator, models.abstract(entry.network)[2][:2], deviation, shift)
+    upper = dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
+    generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], deviation, shift)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
 
 

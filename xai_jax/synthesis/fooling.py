@@ -19,9 +19,10 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import network, optimize, targets
-from xai_jax.network import Network
-from xai_jax.optimize import Result
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.synthesis import optimize
+from xai_jax.synthesis.optimize import Result
 
 
 @jax.tree_util.register_static

@@ -23,10 +23,12 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import network, optimize, parallel, priors
-from xai_jax.evaluation import as_partial
-from xai_jax.network import Network
-from xai_jax.optimize import Result
+from xai_jax.core import network
+from xai_jax.core.network import Network
+from xai_jax.synthesis import optimize, priors
+from xai_jax.synthesis.optimize import Result
+from xai_jax.training import parallel
+from xai_jax.training.evaluation import as_partial
 
 Represent = Callable[[Array], Array]
 

@@ -19,8 +19,9 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import network, optimize
-from xai_jax.evaluation import as_partial
+from xai_jax.core import network
+from xai_jax.synthesis import optimize
+from xai_jax.training.evaluation import as_partial
 
 BATCH = 32  # XLA's gradients with respect to filters are slow on CPUs for more
 

@@ -16,8 +16,8 @@ import optax
 from jax import Array, lax
 from jax.tree_util import Partial
 
-from xai_jax import dgn, optimize, priors
-from xai_jax.optimize import Result
+from xai_jax.synthesis import dgn_am, optimize, priors
+from xai_jax.synthesis.optimize import Result
 
 
 @jax.tree_util.register_static
@@ -103,7 +103,7 @@ def _seen(octave, size):
 def _denoising(octave, iterations, share, limits):
     """Steps of the octave's length in the window, which is a `share` of the image; then clipping and denoising."""
     first, last = octave.weights
-    ascent = dgn.normalised(*(share * rate for rate in octave.rates), octave.steps)
+    ascent = dgn_am.normalised(*(share * rate for rate in octave.rates), octave.steps)
 
     def update(gradient, step, x=None):
         change, after = ascent.update(gradient, step)

@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from xai_jax import network
-from xai_jax.network import Network
+from xai_jax.core import network
+from xai_jax.core.network import Network
 
 
 def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:

@@ -25,12 +25,12 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from xai_jax import checkpoints, parallel
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
-from xai_jax.evaluation import as_partial
-from xai_jax.models import weights
-from xai_jax.parallel import TrainingError
+from xai_jax.training import checkpoints, parallel
+from xai_jax.training.evaluation import as_partial
+from xai_jax.training.parallel import TrainingError
+from xai_jax.weights import safetensors_file
 
 LOG_EVERY = 20  # steps
 SAVE_EVERY = 500  # steps
@@ -115,7 +115,7 @@ def fit(
         if not done.exists():
             _train(run, start, done)
         parallel.meet("generator written")
-        return jax.tree.map(jnp.asarray, weights.unflatten(weights.read(done)))
+        return jax.tree.map(jnp.asarray, safetensors_file.unflatten(safetensors_file.read(done)))
 
 
 class _Run(NamedTuple):
@@ -268,7 +268,7 @@ def _train(run, start, done):
             store.save(stop, state)
         if parallel.is_first():
             with checkpoints.explained(done):
-                weights.write(done, weights.flatten(jax.device_get(state.params[0])))
+                safetensors_file.write(done, safetensors_file.flatten(jax.device_get(state.params[0])))
         parallel.meet("generator trained")
     if parallel.is_first():  # weights are all that is wanted of a finished run
         shutil.rmtree(run.workdir / "checkpoints")
@@ -331,4 +331,4 @@ def _keep_samples(run, number, images, made):
     pairs = np.stack([np.asarray(jax.jit(run.functions[2])(images[: len(made)])), np.asarray(made)])
     with checkpoints.explained(folder):
         folder.mkdir(exist_ok=True)
-        weights.write(folder / f"{number:07d}.safetensors", {"pairs": pairs})
+        safetensors_file.write(folder / f"{number:07d}.safetensors", {"pairs": pairs})

@@ -10,10 +10,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax import parallel
+from xai_jax.core.network import Network, as_network
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
-from xai_jax.network import Network, as_network
+from xai_jax.training import parallel
 
 BATCH = 256
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from xai_jax.evaluation import as_partial, pixels
+from xai_jax.training.evaluation import as_partial, pixels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,13 +24,13 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from xai_jax import checkpoints, evaluation, parallel, sgd
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
-from xai_jax.evaluation import as_partial, pixels
-from xai_jax.models import weights
-from xai_jax.parallel import TrainingError
-from xai_jax.sgd import Recipe
+from xai_jax.training import checkpoints, evaluation, parallel, sgd
+from xai_jax.training.evaluation import as_partial, pixels
+from xai_jax.training.parallel import TrainingError
+from xai_jax.training.sgd import Recipe
+from xai_jax.weights import safetensors_file
 
 __all__ = ["Recipe", "TrainingError", "epoch_weights", "fit", "metrics", "share_size"]
 
@@ -101,7 +101,7 @@ def fit(
         if not done.exists():
             _train(run, check, check_transform, keep_epochs)
         parallel.meet("weights written")
-        return jax.tree.map(jnp.asarray, weights.unflatten(weights.read(done)))
+        return jax.tree.map(jnp.asarray, safetensors_file.unflatten(safetensors_file.read(done)))
 
 
 def metrics(workdir: str | Path) -> list[dict[str, float]]:
@@ -274,4 +274,4 @@ def _write_weights(path, state):
     if parallel.is_first():
         with checkpoints.explained(path):
             path.parent.mkdir(exist_ok=True)
-            weights.write(path, weights.flatten({"params": jax.device_get(state.params)}))
+            safetensors_file.write(path, safetensors_file.flatten({"params": jax.device_get(state.params)}))

@@ -19,13 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax import network, rules, saliency, targets
+from xai_jax.attribution import saliency
+from xai_jax.core import network, rules, targets
+from xai_jax.core.network import Network, node, static
+from xai_jax.core.targets import Target
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.evaluation import as_partial, pixels
-from xai_jax.network import Network, node, static
-from xai_jax.receptive_field import ReceptiveField, receptive_field
-from xai_jax.targets import Target
+from xai_jax.training.evaluation import as_partial, pixels
+from xai_jax.units.receptive_field import ReceptiveField, receptive_field
 
 __all__ = ["ReceptiveField", "Top", "project", "receptive_field", "top_k"]
 

@@ -1,4 +1,4 @@
-"""What the positions of each value in a jaxpr depend on: the work behind `xai_jax.receptive_field`.
+"""What the positions of each value in a jaxpr depend on: the work behind `xai_jax.units.receptive_field`.
 
 Equations are followed in order, for one axis of the input at a time: each turns the intervals of pixels that its inputs
 depend on into those of its outputs. Nothing is computed, and numbers do not matter: a filter's zeros count, too.

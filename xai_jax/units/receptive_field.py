@@ -1,7 +1,7 @@
 """Receptive fields: which pixels a unit of a layer sees, exactly, in any Network.
 
 They are the image patches beside the projections of Zeiler & Fergus 2014 (Fig. 2). The network's jaxpr says what each
-value is made of (see `xai_jax.dependence`), so nothing has to be computed and weights do not matter.
+value is made of (see `xai_jax.units.jaxpr_dependence`), so nothing has to be computed and weights do not matter.
 """
 
 import functools
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax import network, targets
-from xai_jax.dependence import Span, Unknown, follow
-from xai_jax.network import Network
-from xai_jax.pooling import Pair
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.core.pooling import Pair
+from xai_jax.units.jaxpr_dependence import Span, Unknown, follow
 
 
 class ReceptiveField(NamedTuple):

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from xai_jax import sealed
-from xai_jax.files import write_atomically
-from xai_jax.models import caffe_file, torch_file
+from xai_jax.io import checksums
+from xai_jax.io.files import write_atomically
+from xai_jax.weights import caffe_file, torch_file
 
 _HEAD = 9  # bytes that tell the formats apart
 
@@ -29,7 +29,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         head = file.read(_HEAD)
     if head[8:] == b"{":  # before it stands a length, which may begin with the bytes of other formats
-        return sealed.read(path)[0]
+        return checksums.read(path)[0]
     if head.startswith((torch_file.ZIP_MAGIC, b"\x80")):
         return torch_file.read(path)
     if head.startswith(caffe_file.STARTS):
@@ -43,7 +43,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Writes a safetensors file, whole or not at all. Raises ValueError for dtypes it cannot hold."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    write_atomically(path, sealed.pack(arrays, metadata or {}))
+    write_atomically(path, checksums.pack(arrays, metadata or {}))
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_jax.models.torch_pickle import Storage, Tensor, unpickle
+from xai_jax.weights.torch_pickle import Storage, Tensor, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAGIC = 0x1950A86A20F9469CFC6C
