@@ -6,14 +6,13 @@ Uses the standard library only: its arguments are checked before anything is ins
 import argparse
 import ast
 import importlib.util
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jobs
 
@@ -24,7 +23,7 @@ ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # packages t
 
 
 class Experiment(NamedTuple):
-    """`minutes`: of the default tier on 2 cores that it shares with another, None if nobody has measured them."""
+    """`minutes`: of the default tier on 2 cores shared with another experiment, None if not measured."""
 
     paper: str
     figure: str
@@ -37,12 +36,11 @@ class Experiment(NamedTuple):
 
 def discover(root: Path) -> list[Experiment]:
     """All experiments that have a `configs/<paper>/<figure>.py`, by name. Raises ValueError if one has no code."""
-    minutes = json.loads((root / "scripts/minutes.json").read_text())
     names = sorted(f"{path.parent.name}/{path.stem}" for path in root.glob("configs/[!_]*/[!_]*.py"))
     for name in names:
         if not (root / f"experiments/{name}.py").is_file():
             raise ValueError(f"expected experiments/{name}.py beside configs/{name}.py, found none; was it renamed?")
-    return [Experiment(*name.split("/"), minutes.get(name)) for name in names]
+    return [Experiment(*name.split("/"), constants(name, root).get("minutes")) for name in names]
 
 
 def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
@@ -97,17 +95,16 @@ def expected(experiments: Iterable[Experiment]) -> str:
     return f"about {max(sum(minutes) / 2, *minutes, 0):.0f} minutes on 2 cores"
 
 
-def titles(experiment: Experiment, root: Path) -> tuple[str, str]:
-    """(title, figure) as the experiment's module gives them, which is read, not imported: it would need JAX."""
-    tree = ast.parse((root / f"experiments/{experiment.paper}/{experiment.figure}.py").read_text())
-    texts = {
+def constants(name: str, root: Path) -> dict[str, Any]:
+    """Constants of `EXPERIMENT`, such as title, figure and minutes, read without importing the module and JAX."""
+    tree = ast.parse((root / f"experiments/{name}.py").read_text())
+    return {
         keyword.arg: keyword.value.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Experiment")
-        for keyword in node.keywords
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "EXPERIMENT"
+        for keyword in node.value.keywords
         if isinstance(keyword.value, ast.Constant)
     }
-    return texts.get("title", ""), texts.get("figure", "")
 
 
 def print_list(experiments: list[Experiment], root: Path) -> None:
@@ -118,7 +115,8 @@ def print_list(experiments: list[Experiment], root: Path) -> None:
         print(f"{paper}: {len(group)} experiment(s), {expected(group)}")
         for experiment in group:
             minutes = "?" if experiment.minutes is None else f"{experiment.minutes:g}"
-            title, figure = titles(experiment, root)
+            known = constants(experiment.name, root)
+            title, figure = known.get("title", ""), known.get("figure", "")
             print(f"  {experiment.name:{width}} {minutes:>5} min  {title} ({figure})")
     print(f"all: {len(experiments)} experiment(s), {expected(experiments)}, at the tier default")
 

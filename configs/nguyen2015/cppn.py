@@ -5,7 +5,7 @@
 
 smoke: seconds. default: three minutes on 2 cores, and once about 10 minutes to train the network and another one that
 judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
---config.weights=PATH and --config.judge_weights=PATH, and ImageNet prepared by TFDS.
+--config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ import dataclasses
 class Config:
     network: str = "fashion_maxpool"  # a name of xai_jax.models, the network to fool
     weights: str = "pretrained"  # or the path of a checkpoint
-    judge: str = "fashion_allcnn"  # a network that was trained by itself
-    judge_weights: str = "pretrained"  # or the path of a checkpoint
-    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
     middle: str = "relu5"  # its middle layer, in which they are compared, too
     data: str = "fashion_mnist"  # natural images to compare with
     split: str = "test"
-    natural: int = 2000  # of them
+    natural_images: int = 2000  # of them
     hidden: int = 16  # nodes that a CPPN may have, at most (ours)
     population: int = 200  # children in a generation (the code: 200 on MNIST, 400 on ImageNet)
     # the code: 1001 on MNIST, 5001 on ImageNet
@@ -34,11 +34,11 @@ class Config:
 TIERS = {
     "smoke": Config(
         network="digits",
-        judge="digits",
-        features="relu2",
+        evaluation_network="digits",
+        evaluation_layer="relu2",
         middle="relu1",
         data="digits",
-        natural=100,
+        natural_images=100,
         population=100,
         generations=60,
         seeds=2,
@@ -48,9 +48,9 @@ TIERS = {
     "paper": Config(
         network="caffenet",
         weights="bvlc_reference_caffenet.caffemodel",
-        judge="googlenet",
-        judge_weights="googlenet.pth",
-        features="inception5b",
+        evaluation_network="googlenet",
+        evaluation_weights="googlenet.pth",
+        evaluation_layer="inception5b",
         middle="inception4c",
         data="imagenet2012",
         split="validation",

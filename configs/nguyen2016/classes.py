@@ -16,12 +16,12 @@ class Config:
     generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
     generator_weights: str = ""  # the path of a file; nothing means trained on first use
     weights: str = "pretrained"  # of the network, or the path of a checkpoint
-    judge: str = "fashion_allcnn"  # a network that was trained by itself
-    judge_weights: str = "pretrained"  # or the path of a checkpoint
-    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
     data: str = "fashion_mnist"  # natural images to compare with
     split: str = "test"
-    natural: int = 2000  # of them
+    natural_images: int = 2000  # of them
     starts: int = 10  # codes from noise for each class
     shown: int = 3  # of them, in the figure
     # The code's 8, of codes whose units reach up to 11.85 on average; here they reach 0.8, which would mean 0.54. Of
@@ -36,10 +36,10 @@ class Config:
 TIERS = {
     "smoke": Config(
         generator="digits_conv2",
-        judge="digits",
-        features="relu2",
+        evaluation_network="digits",
+        evaluation_layer="relu2",
         data="digits",
-        natural=100,
+        natural_images=100,
         starts=2,
         shown=2,
         rate=2.0,
@@ -50,9 +50,9 @@ TIERS = {
         generator="caffenet_fc6",
         generator_weights="generator.caffemodel",
         weights="bvlc_reference_caffenet.caffemodel",
-        judge="googlenet",
-        judge_weights="googlenet.pth",
-        features="inception5b",
+        evaluation_network="googlenet",
+        evaluation_weights="googlenet.pth",
+        evaluation_layer="inception5b",
         data="imagenet2012",
         split="validation",
         starts=1,

@@ -16,8 +16,8 @@ class Config:
     generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
     generator_weights: str = ""  # the path of a file; nothing means trained on first use
     weights: str = "pretrained"  # of the network, or the path of a checkpoint
-    judge: str = "fashion_allcnn"  # a network that was trained by itself
-    judge_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
     classes: tuple[int, ...] = tuple(range(10))  # all pairs of them
     starts: int = 4  # codes from noise for each pair
     rate: float = 0.1  # as in classes.py
@@ -28,14 +28,16 @@ class Config:
 
 
 TIERS = {
-    "smoke": Config(generator="digits_conv2", judge="digits", classes=(0, 1, 2, 3), starts=2, rate=2.0, steps=30),
+    "smoke": Config(
+        generator="digits_conv2", evaluation_network="digits", classes=(0, 1, 2, 3), starts=2, rate=2.0, steps=30
+    ),
     "default": Config(),
     "paper": Config(
         generator="caffenet_fc6",
         generator_weights="generator.caffemodel",
         weights="bvlc_reference_caffenet.caffemodel",
-        judge="googlenet",
-        judge_weights="googlenet.pth",
+        evaluation_network="googlenet",
+        evaluation_weights="googlenet.pth",
         classes=(643, 624, 304, 629, 437, 945),  # of the papers' scripts
         starts=2,
         rate=8.0,

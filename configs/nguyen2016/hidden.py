@@ -16,9 +16,9 @@ class Config:
     generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
     generator_weights: str = ""  # the path of a file; nothing means trained on first use
     weights: str = "pretrained"  # of the network, or the path of a checkpoint
-    judge: str = "fashion_allcnn"  # a network that was trained by itself
-    judge_weights: str = "pretrained"  # or the path of a checkpoint
-    features: str = "relu8"  # its layer in which images are compared, by means over positions
+    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
     data: str = "fashion_mnist"  # natural images that are searched
     split: str = "test"
     images: int = 10_000  # how many there are, for the dry run
@@ -36,8 +36,8 @@ class Config:
 TIERS = {
     "smoke": Config(
         generator="digits_conv2",
-        judge="digits",
-        features="relu2",
+        evaluation_network="digits",
+        evaluation_layer="relu2",
         data="digits",
         images=360,
         layers=("conv1", "conv2", "logits"),
@@ -51,9 +51,9 @@ TIERS = {
         generator="caffenet_fc6",
         generator_weights="generator.caffemodel",
         weights="bvlc_reference_caffenet.caffemodel",
-        judge="googlenet",
-        judge_weights="googlenet.pth",
-        features="inception5b",
+        evaluation_network="googlenet",
+        evaluation_weights="googlenet.pth",
+        evaluation_layer="inception5b",
         data="imagenet2012",
         split="validation",
         images=50_000,

@@ -41,8 +41,8 @@ BRIEF = Rivals(
 class Config:
     network: str = "efficientnet_lite0"  # a name of xai_jax.models
     weights: str = "pretrained"  # or the path of a checkpoint
-    judge: str = "efficientnet_lite1"  # a network that was trained by itself
-    judge_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_network: str = "efficientnet_lite1"  # a network that was trained by itself
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
     images: str = "photographs"  # a source of xai_jax.data.examples, whose roughness is 1
     count: int = 5  # of them
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
@@ -58,7 +58,7 @@ class Config:
 TIERS = {
     "smoke": Config(
         network="digits",
-        judge="digits",
+        evaluation_network="digits",
         images="digits",
         mean=(77.8,),
         classes=(0, 1, 2, 3, 4),
@@ -68,8 +68,8 @@ TIERS = {
     "paper": Config(
         network="caffenet",
         weights="bvlc_reference_caffenet.caffemodel",
-        judge="googlenet",
-        judge_weights="googlenet.pth",
+        evaluation_network="googlenet",
+        evaluation_weights="googlenet.pth",
         images="imagenet",
         count=100,
         rivals=dataclasses.replace(PAPERS, mean_image=None),

@@ -220,6 +220,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=23,
+    order=7,
 )
 
 if __name__ == "__main__":

@@ -246,6 +246,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=0.5,
+    order=6,
 )
 
 if __name__ == "__main__":

@@ -252,6 +252,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=4.5,
+    order=6,
 )
 
 if __name__ == "__main__":

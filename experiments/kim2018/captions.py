@@ -245,6 +245,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=14,
+    order=6,
 )
 
 if __name__ == "__main__":

@@ -224,6 +224,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2.5,
+    order=6,
 )
 
 if __name__ == "__main__":

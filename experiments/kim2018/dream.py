@@ -177,6 +177,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=1,
+    order=6,
 )
 
 if __name__ == "__main__":

@@ -233,6 +233,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=10.5,
+    order=6,
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from xai_jax import models
+from xai_jax.core import targets
 
 UTILISATION = 0.3
 """Share of a device's peak that a convolutional network is assumed to reach."""
@@ -38,6 +43,48 @@ class Step(NamedTuple):
     function: Callable
     arguments: tuple
     repeats: int = 1
+
+
+def forward(
+    network: str,
+    batch_size: int,
+    calls: int,
+    compute: Callable | None = None,
+    *arguments: Any,
+    name: str = "forward passes",
+) -> Step:
+    """A step that computes something of a registered network for a batch of its inputs.
+
+    Args:
+      network: a name of xai_jax.models.
+      batch_size: images in one call.
+      calls: number of calls.
+      compute: function of (net, x, *arguments); the logits by default.
+      *arguments: further abstract arguments, such as targets.
+      name: of the step in the report.
+    """
+    module, variables, shape = models.abstract(network)
+    x = jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
+    compute = compute or (lambda net, x: net(x))
+
+    def function(variables, x, *arguments):
+        return compute(Partial(module.apply, variables), x, *arguments)
+
+    return Step(name, function, (variables, x, *arguments), calls)
+
+
+def gradient(network: str, batch_size: int, calls: int, target: Any, name: str = "gradients") -> Step:
+    """A step that takes the gradient of a target with respect to a batch of inputs of a registered network."""
+
+    def compute(net, x, target):
+        return jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(x)
+
+    return forward(network, batch_size, calls, compute, target, name=name)
+
+
+def calls(images: int, batch_size: int) -> int:
+    """Number of batches that hold `images`."""
+    return -(-images // batch_size)
 
 
 class Cost(NamedTuple):

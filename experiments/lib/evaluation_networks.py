@@ -30,11 +30,14 @@ class Judge(NamedTuple):
 
 
 def load(config: Any) -> Judge:
-    """The judge that `config` names: `judge`, `judge_weights`, `features`, `data`, `split`, `natural`, `seed`."""
-    model, data = models.load(config.judge, config.judge_weights), datasets.load(config.data, config.split)
-    images = (data[i][0] for i in range(config.natural))
+    """The network and images that `config` names, with the fields of `configs.base.EvaluationNetwork` and a `seed`."""
+    model, data = (
+        models.load(config.evaluation_network, config.evaluation_weights),
+        datasets.load(config.data, config.split),
+    )
+    images = (data[i][0] for i in range(config.natural_images))
     x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
-    return Judge(model, x, config.features, config.seed)
+    return Judge(model, x, config.evaluation_layer, config.seed)
 
 
 def judgements(judge: Judge, pixels: np.ndarray, classes: Any) -> dict[str, np.ndarray]:

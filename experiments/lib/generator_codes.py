@@ -107,7 +107,7 @@ def members(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]
 
 def independent(config: Any) -> bool:
     """Whether the judge is another network than the explained one, which it is not in smoke runs."""
-    return config.judge != generators.network_of(config.generator)
+    return config.evaluation_network != generators.network_of(config.generator)
 
 
 def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry_run.Step:

@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
@@ -32,14 +32,16 @@ from tqdm import tqdm
 
 from experiments.lib import compilation_cache, dry_run
 from experiments.lib.completion import description, is_finished
+from experiments.lib.report import Number, Panel, Report
+from experiments.lib.statistics import LEVEL, decide  # noqa: F401
 from xai_jax.io import checksums
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.training import parallel
 from xai_jax.training.parallel import TrainingError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; made if needed.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Forget the results in the working directory and start anew.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory for results; created if needed.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Discard the results in the working directory and recompute.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only shapes, costs, and lowering for cuda and tpu: nothing is run.")
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "Several processes train together: HOST:PORT,COUNT,INDEX, or auto on a cluster."
@@ -47,80 +49,50 @@ _DISTRIBUTED = flags.DEFINE_string(
 _DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry_run.DEVICES), "Device that a dry run computes hours for.")
 
 
-@dataclasses.dataclass(frozen=True)
-class Number:
-    """A result, beside the paper's with its tag from the fact sheet ("M" is shown as unverified)."""
-
-    name: str
-    value: float | int | str | None
-    spread: float | None = None
-    unit: str = ""
-    paper: float | str | None = None
-    paper_tag: str | None = None
-    note: str = ""
-
-    @classmethod
-    def mean(cls, name: str, values: Iterable[float]) -> "Number":
-        """Mean and standard deviation of some values; those that are NaN, not defined, do not count."""
-        values = np.asarray(values, np.float64)
-        values = values[~np.isnan(values)]
-        note = f"mean and deviation over {values.size}"
-        return cls(name, values.mean() if values.size else None, values.std() if values.size else None, note=note)
+Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim of the paper and whether it held here: True, False, or None where this run cannot tell."""
+class Experiment(Generic[Config]):
+    """One figure or table of a paper.
 
-    claim: str
-    source: str
-    held: bool | None
-    measured: str
-
-
-LEVEL = 0.05  # of all tests
-
-
-def told(p: float, opposite: float | None = None) -> bool | None:
-    """What one-sided tests at `LEVEL` say of a claim: False only where the opposite is as sure, else None.
-
-    `opposite`: p of the opposite, 1 - p by default. None for NaN, too, of which nothing follows.
+    Attributes:
+      name: "paper/figure", as the module and its configuration are called.
+      title: of its page in the gallery.
+      figure: the paper's figure or table.
+      paper: the reference, a constant of `experiments.lib.papers`.
+      summary: question, set-up and result in at most 60 words.
+      run: computes the report of a configuration, its stages in the workspace.
+      plan: lists the work for a dry run.
+      minutes: of the default tier on 2 cores shared with another experiment; None if not measured.
+      order: position in the gallery; experiments of equal order are sorted by name.
     """
-    opposite = 1 - p if opposite is None else opposite
-    return True if p < LEVEL else False if opposite < LEVEL else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """One figure or table of a paper. `run(config, run)` fills a `Run`; `plan(config)` lists its work for a dry run."""
 
     name: str
     title: str
     figure: str
     paper: str
     summary: str
-    run: Callable[[Any, "Run"], None]
-    plan: Callable[[Any], list[dry_run.Step]]
+    run: Callable[[Config, "Workspace"], Report]
+    plan: Callable[[Config], list[dry_run.Step]]
+    minutes: float | None = None
+    order: int = 1000
 
 
 _BAR = {"delay": 2, "file": sys.stderr, "leave": False, "dynamic_ncols": True}
 
 
-class Run:
-    """The working directory of one experiment, while it runs."""
+class Workspace:
+    """The working directory of one experiment while it runs: finished stages and progress bars."""
 
-    def __init__(self, workdir: Path, fingerprint: str):
-        self.workdir, self.fingerprint = workdir, fingerprint
-        self.numbers: list[Number] = []
-        self.claims: list[Claim] = []
-        self.figures: list[dict[str, str]] = []
-        self.files: dict[str, str] = {}
+    def __init__(self, directory: Path, fingerprint: str):
+        self.directory, self.fingerprint = directory, fingerprint
         self.arrays: dict[str, np.ndarray] = {}
         self.seconds = 0.0
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
         """Arrays of one stage: computed, or read back if an earlier run got that far with the same configuration."""
-        path = self.workdir / "stages" / f"{name}.npz"
+        path = self.directory / "stages" / f"{name}.npz"
         arrays = _read_stage(path, self.fingerprint)
         if arrays is None:
             started = time.monotonic()
@@ -143,19 +115,52 @@ class Run:
         """The same for work that reports its own progress by `update()`; a context manager."""
         return tqdm(total=total, desc=description, **_BAR)
 
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim as experiments that return no report record it."""
+
+    claim: str
+    source: str
+    held: bool | None
+    measured: str
+
+    def record(self) -> dict[str, Any]:
+        verdict = {True: "supported", False: "not supported", None: "inconclusive"}[self.held]
+        tests = {"tested": False, "p": None, "opposite_p": None}
+        return {"claim": self.claim, "source": self.source, "verdict": verdict, **tests, "measured": self.measured}
+
+
+def told(p: float, opposite: float | None = None) -> bool | None:
+    """The decision of `statistics.decide` for a `Claim` above."""
+    return {"supported": True, "not supported": False, "inconclusive": None}[decide(p, opposite).decision]
+
+
+class Run(Workspace):
+    """The workspace of experiments that fill it instead of returning a report."""
+
+    def __init__(self, directory: Path, fingerprint: str):
+        super().__init__(directory, fingerprint)
+        self.workdir = directory
+        self.numbers: list[Number] = []
+        self.claims: list[Claim] = []
+        self.panels: list[Panel] = []
+        self.files: dict[str, bytes] = {}
+        self.figures: list[dict[str, str]] = []
+
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file of results; metrics.json will have its checksum, so that no page shows a damaged one."""
-        self.files[name] = checksums.sha256(content)
+        self.files[name] = content
         if parallel.is_first():
             (self.workdir / name).parent.mkdir(exist_ok=True)
             write_atomically(self.workdir / name, content)
 
     def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
-        """Saves a matplotlib figure as NAME.png; `alt` says in words what the picture shows."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
-        self.write(f"{name}.png", buffer.getvalue())
+        self.panels.append(Panel(name, figure, caption, alt))
+        self.write(f"{name}.png", _png(figure))
         self.figures.append({"file": f"{name}.png", "caption": caption, "alt": alt})
+
+    def report(self) -> Report:
+        return Report(self.numbers, self.claims, self.panels, self.files)
 
 
 def main(experiment: Experiment) -> None:
@@ -222,17 +227,33 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             _clear(workdir)
         parallel.meet("cleared")
         if _finished(workdir, described):
-            print(f"{experiment.name}: finished before, in {workdir} (--overwrite starts anew)")
+            print(f"{experiment.name}: finished before, in {workdir} (--overwrite recomputes)")
             return
         parallel.meet("not finished")
-        run = Run(workdir, checksums.sha256(described.encode()))
-        run.write("config.json", described.encode())
+        work = Run(workdir, checksums.sha256(described.encode()))
+        results = _Files(workdir)
+        results.write("config.json", described.encode())
         started = time.monotonic()
-        experiment.run(config, run)
+        report = experiment.run(config, work) or work.report()
+        work.seconds = max(work.seconds, time.monotonic() - started)
         if parallel.is_first():
-            _finish(experiment, config, run, tier, max(run.seconds, time.monotonic() - started))
+            _finish(experiment, config, report, work, results, tier)
         parallel.meet("finished")
-        print(f"{experiment.name}: done in {run.seconds:.0f} s, see {workdir}")
+        print(f"{experiment.name}: done in {work.seconds:.0f} s, see {workdir}")
+
+
+class _Files:
+    """Files of results and their checksums, which metrics.json lists, so that no page shows a damaged one."""
+
+    def __init__(self, workdir: Path):
+        self.workdir = workdir
+        self.checksums: dict[str, str] = {}
+
+    def write(self, name: str, content: bytes) -> None:
+        self.checksums[name] = checksums.sha256(content)
+        if parallel.is_first():
+            (self.workdir / name).parent.mkdir(exist_ok=True)
+            write_atomically(self.workdir / name, content)
 
 
 def _finished(workdir, described):
@@ -246,39 +267,51 @@ def _finished(workdir, described):
     try:
         old, new = dict(json.loads(found)), json.loads(described)
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{workdir / 'config.json'} is damaged ({error}); --overwrite starts anew.") from None
+        raise UserError(f"{workdir / 'config.json'} is damaged ({error}); --overwrite recomputes.") from None
     differ = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)
     ]
     what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
     raise UserError(
         f"Expected an empty working directory or one of this configuration, {workdir} has another "
-        f"({what}). Choose another --workdir, or --overwrite to start anew."
+        f"({what}). Choose another --workdir, or --overwrite to recompute."
     )
 
 
-def _finish(experiment, config, run, tier, seconds):
-    run.write("arrays.npz", _packed(run.arrays))
-    run.seconds = seconds
-    metrics = {key: getattr(experiment, key) for key in ("title", "figure", "paper", "summary")}
-    metrics = (
-        {"experiment": experiment.name}
-        | metrics
-        | {
-            "tier": tier,
-            "command": f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}",
-            "seconds": round(seconds, 1),
-            "hardware": f"{jax.device_count()} {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
-            f"jax {jax.__version__}",
-            "seed": getattr(config, "seed", None),
-            "figures": run.figures,
-            "numbers": [_plain(dataclasses.asdict(number)) for number in run.numbers],
-            "claims": [_plain(dataclasses.asdict(claim)) for claim in run.claims],
-            "files": run.files,
-        }
-    )
+def _finish(experiment, config, report, work, results, tier):
+    for panel in report.panels:
+        results.write(f"{panel.name}.png", _png(panel.figure))
+    for name, content in report.files.items():
+        results.write(name, content)
+    results.write("arrays.npz", _packed(work.arrays))
+    command = f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}"
+    device, cores = jax.devices()[0].device_kind, os.cpu_count()
+    metrics = {
+        "experiment": experiment.name,
+        **{key: getattr(experiment, key) for key in ("title", "figure", "paper", "summary", "order")},
+        "tier": tier,
+        "command": command,
+        "seconds": round(work.seconds, 1),
+        "hardware": f"{jax.device_count()} {device}, {cores} cores, jax {jax.__version__}",
+        "seed": getattr(config, "seed", None),
+        "figures": [{"file": f"{p.name}.png", "caption": p.caption, "alt": p.alt} for p in report.panels],
+        "numbers": [_plain(dataclasses.asdict(number)) for number in report.numbers],
+        "claims": [_plain(_with_old_key(claim.record())) for claim in report.claims],
+        "files": results.checksums,
+    }
     text = json.dumps(checksums.seal(metrics), indent=2, allow_nan=False) + "\n"
-    write_atomically(run.workdir / "metrics.json", text.encode())
+    write_atomically(results.workdir / "metrics.json", text.encode())
+
+
+def _with_old_key(record):
+    held = {"supported": True, "not supported": False, "inconclusive": None}
+    return record | {"held": held[record["verdict"]]}
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _plain(record):

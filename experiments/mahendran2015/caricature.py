@@ -174,6 +174,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=3,
+    order=2,
 )
 
 if __name__ == "__main__":

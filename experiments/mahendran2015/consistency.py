@@ -134,6 +134,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2,
+    order=2,
 )
 
 if __name__ == "__main__":

@@ -176,6 +176,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=0.5,
+    order=2,
 )
 
 if __name__ == "__main__":

@@ -209,6 +209,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2,
+    order=2,
 )
 
 if __name__ == "__main__":

@@ -145,6 +145,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2.5,
+    order=2,
 )
 
 if __name__ == "__main__":

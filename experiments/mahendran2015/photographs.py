@@ -202,6 +202,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=5,
+    order=2,
 )
 
 if __name__ == "__main__":

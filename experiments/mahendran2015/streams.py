@@ -227,6 +227,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=1.5,
+    order=2,
 )
 
 if __name__ == "__main__":

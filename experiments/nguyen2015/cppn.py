@@ -45,6 +45,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=4.5,
+    order=5,
 )
 
 if __name__ == "__main__":

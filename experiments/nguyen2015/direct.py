@@ -46,6 +46,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2.5,
+    order=5,
 )
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def judgements(judge: Judge, pixels: np.ndarray, classes: Any, config: Any) -> d
     """The judge's measures, with distances in the layer `middle`, too, and which natural images are known."""
     late, middle = (
         evaluation_networks.judgements(judge._replace(layer=layer), pixels, classes)
-        for layer in (config.features, config.middle)
+        for layer in (config.evaluation_layer, config.middle)
     )
     data = datasets.load(config.data, config.split)
     labels = np.array([data[i][1] for i in range(len(judge.natural))])
@@ -135,7 +135,7 @@ def like_nothing(judged: Mapping[str, np.ndarray], classes: int, config: Any) ->
         "they are farther from natural images than natural ones are, in its middle layers.": far(in_middle(judged)),
         "as a set they are far from natural images.": apart(judged),
     }
-    same, source = config.judge == config.network, "title (how it is measured is ours)"
+    same, source = config.evaluation_network == config.network, "title (how it is measured is ours)"
     return [
         Claim(f"The images look like nothing: {words}", source, None if same else held, how)
         for words, (held, how) in verdicts.items()

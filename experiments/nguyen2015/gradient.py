@@ -102,6 +102,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=0.5,
+    order=5,
 )
 
 if __name__ == "__main__":

@@ -242,6 +242,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=6,
+    order=5,
 )
 
 if __name__ == "__main__":

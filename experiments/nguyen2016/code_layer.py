@@ -76,7 +76,7 @@ def claims(measures: Mapping[str, Measured], config: Any) -> list[Claim]:
     """That the layers in `config.connected` are better than the others, and that `config.best` is the best."""
     source, told = (
         "section on priors for different layers (measures and tests are ours)",
-        config.judge != config.network,
+        config.evaluation_network != config.network,
     )
     kinds = {
         "fully connected": average([each for layer, each in measures.items() if layer in config.connected]),
@@ -122,6 +122,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=11.5,
+    order=4,
 )
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ SCORES = {"logit": "logits", "log_probability": "log-probabilities"}  # whose su
 def run(config: Any, run: runner.Run) -> None:
     """Finds codes for every pair of classes and for every class alone, and asks two networks what they see."""
     generator, model = generator_codes.load(config)
-    judge, tables = models.load(config.judge, config.judge_weights), {}
+    judge, tables = models.load(config.evaluation_network, config.evaluation_weights), {}
     for score, name in run.progress(SCORES.items(), "scores"):
         found = run.stage(score, partial(preferred, generator, model, score, config))
         seen = run.stage(f"{score}-seen", partial(answers, model, judge, found["images"], config))
@@ -193,6 +193,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2,
+    order=4,
 )
 
 if __name__ == "__main__":

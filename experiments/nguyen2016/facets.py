@@ -200,6 +200,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=0.5,
+    order=4,
 )
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ def kinship(model, data, natural, arrays, layers, config):
     The share of the layer's other units whose top images lie farther from the picture, by the means of their features
     in another network.
     """
-    judge, found = models.load(config.judge, config.judge_weights), {}
-    represent = network.features(judge.net, config.features)
+    judge, found = models.load(config.evaluation_network, config.evaluation_weights), {}
+    represent = network.features(judge.net, config.evaluation_layer)
     for layer in layers:
         alive = natural[f"{layer} values"][:, 0] > 0
         rows = natural[f"{layer} images"][alive]
@@ -231,6 +231,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=3.5,
+    order=4,
 )
 
 if __name__ == "__main__":

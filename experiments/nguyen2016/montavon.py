@@ -226,6 +226,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=2,
+    order=4,
 )
 
 if __name__ == "__main__":

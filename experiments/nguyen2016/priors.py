@@ -117,6 +117,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=5,
+    order=4,
 )
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ LABELS = {
 
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs of a few classes by every prior; whether another network agrees, and how smooth they are."""
-    model, judge = models.load(config.network, config.weights), models.load(config.judge, config.judge_weights)
+    model, judge = (
+        models.load(config.network, config.weights),
+        models.load(config.evaluation_network, config.evaluation_weights),
+    )
     classes, found, measures = prior_comparison.classes(model, config), {}, {}
     photographs = model.to_pixels(model.preprocess(examples.load(config.images, config.count).images))
     for name, form in run.progress(maximisation_baselines.forms(config).items(), "priors"):
@@ -97,7 +100,7 @@ def claims(found: Mapping[str, Any], measures: Mapping[str, Any], classes: np.nd
         Claim(
             "With priors, another network sees the class more often than without.",
             source,
-            runner.told(*seen) if config.judge != config.network else None,
+            runner.told(*seen) if config.evaluation_network != config.network else None,
             f"share of images: {means(agrees)}; Wilcoxon's test over images, p = {seen[0]:.2g}",
         ),
     ]
@@ -138,6 +141,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=6,
+    order=4,
 )
 
 if __name__ == "__main__":

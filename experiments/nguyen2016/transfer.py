@@ -72,8 +72,8 @@ def pictures(names, found, classes, config):
 def dots(measures, reference, config):
     """All measures, by network."""
     caption = (
-        f"What the images reach: a dot for each group of starts, and their mean in red. The judge of the last three "
-        f"panels is {config.judge}, a third network that was trained by itself; dashed, natural images among "
+        f"What the images reach: a dot for each group of starts, and their mean in red. The last three panels "
+        f"are by {config.evaluation_network}, a third network that was trained by itself; dashed, natural images among "
         "themselves. The less of a distance, and the more of everything else, the better."
     )
     return prior_comparison.dots(measures, reference), caption, "Five panels of dots, a line for each of two networks."
@@ -84,7 +84,7 @@ def claims(
 ) -> list[Claim]:
     """That the other network is explained, too, and that its images are less natural."""
     sure = generator_codes.medians(generator_codes.confidence(found[OTHER]["logits"], classes), classes)
-    told = len({config.judge, config.explained, generators.network_of(config.generator)}) == 3
+    told = len({config.evaluation_network, config.explained, generators.network_of(config.generator)}) == 3
     first = Claim(
         "A generator of one network's codes also serves to find preferred inputs of another.",
         "section on other networks (how much is asked is ours)",
@@ -141,6 +141,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=3,
+    order=4,
 )
 
 if __name__ == "__main__":

@@ -255,6 +255,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=6.5,
+    order=3,
 )
 
 if __name__ == "__main__":

@@ -230,6 +230,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=12,
+    order=3,
 )
 
 if __name__ == "__main__":

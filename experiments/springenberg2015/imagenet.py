@@ -163,6 +163,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=4,
+    order=3,
 )
 
 if __name__ == "__main__":

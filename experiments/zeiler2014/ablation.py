@@ -150,6 +150,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=8.5,
+    order=1,
 )
 
 if __name__ == "__main__":

@@ -215,6 +215,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=4,
+    order=1,
 )
 
 if __name__ == "__main__":

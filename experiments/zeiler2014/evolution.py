@@ -173,6 +173,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=1,
+    order=1,
 )
 
 if __name__ == "__main__":

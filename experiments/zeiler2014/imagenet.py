@@ -279,6 +279,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=4.5,
+    order=1,
 )
 
 if __name__ == "__main__":

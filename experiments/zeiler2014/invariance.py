@@ -188,6 +188,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=0.5,
+    order=1,
 )
 
 if __name__ == "__main__":

@@ -300,6 +300,8 @@ EXPERIMENT = runner.Experiment(
     ),
     run=run,
     plan=plan,
+    minutes=3.5,
+    order=1,
 )
 
 if __name__ == "__main__":

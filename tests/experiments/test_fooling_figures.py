@@ -19,7 +19,7 @@ from xai_jax.data import datasets
 from xai_jax.data.datasets import InMemory
 
 RNG = np.random.default_rng(0)
-OTHER = SimpleNamespace(network="digits", judge="another")
+OTHER = SimpleNamespace(network="digits", evaluation_network="another")
 
 
 def judged(agrees=0, count=30, distance=3.0, middle=3.0, frechet=9.0):
@@ -53,7 +53,7 @@ def verdicts(config=OTHER, **changes):
         ({"middle": 1.2}, [True, True, False, True]),
         ({"frechet": 2.9}, [True, True, True, False]),
         ({"count": 4}, [None, None, None, True]),  # four images are too few for most
-        ({"config": SimpleNamespace(network="digits", judge="digits")}, [None] * 4),
+        ({"config": SimpleNamespace(network="digits", evaluation_network="digits")}, [None] * 4),
     ],
 )
 def test_images_look_like_nothing_where_a_judge_says_so(changes, held):
@@ -94,7 +94,7 @@ def test_images_are_measured_as_they_are_and_as_whole_pixels():
 
 
 def test_the_judge_compares_in_two_layers_and_knows_most_natural_images():
-    config = dataclasses.replace(gradient.get_config("smoke"), natural=40)
+    config = dataclasses.replace(gradient.get_config("smoke"), natural_images=40)
     judge = evaluation_networks.load(config)
     pixels = RNG.integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     found = fooling_scores.judgements(judge, pixels, np.arange(5), config)

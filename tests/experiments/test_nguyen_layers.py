@@ -37,7 +37,10 @@ def test_connected_layers_are_compared_as_a_kind_and_the_best_with_each():
     assert held(ways(pool2=1.0, pool3=4.5, fc6=4.0, fc7=3.0, fc8=1.5)) == [True, False] * 3  # pool3 alone is best
     assert held(ways(pool2=5.0, pool3=1.0, fc6=4.0, fc7=2.0, fc8=0.5)) == [False, False] * 3
     assert held(ways(pool2=1.0, pool3=2.0, fc6=3.0, fc7=3.0, fc8=1.5)) == [True, None] * 3
-    assert held(ways(pool2=1.0, pool3=2.0, fc6=4.0, fc7=3.0, fc8=1.5), judge="fashion_maxpool") == [None, None] * 3
+    assert (
+        held(ways(pool2=1.0, pool3=2.0, fc6=4.0, fc7=3.0, fc8=1.5), evaluation_network="fashion_maxpool")
+        == [None, None] * 3
+    )
 
 
 def test_averages_are_taken_group_by_group():
@@ -96,7 +99,10 @@ def test_transfer_claims_that_the_other_network_is_sure_and_its_images_are_worse
     assert judged(own=2.0, another=1.0) == [True] * 4
     assert judged(own=1.0, another=2.0) == [True] + [False] * 3
     assert judged(own=1.0, another=1.0) == [True] + [None] * 3
-    assert judged(dataclasses.replace(config, judge=config.explained), own=2.0, another=1.0) == [True] + [None] * 3
+    assert (
+        judged(dataclasses.replace(config, evaluation_network=config.explained), own=2.0, another=1.0)
+        == [True] + [None] * 3
+    )
     found[transfer.OTHER]["logits"][[1, 5, 9], :] = 0.0  # three of five starts of one class
     assert judged(own=2.0, another=1.0)[0] is False
 

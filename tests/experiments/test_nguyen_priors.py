@@ -197,7 +197,10 @@ def test_roughness_is_the_mean_length_of_gradients():
 
 
 def test_claims_of_the_imagenet_network_are_paired_over_images():
-    classes, other = np.arange(5), dataclasses.replace(imagenet_config.get_config("smoke"), judge="another")
+    classes, other = (
+        np.arange(5),
+        dataclasses.replace(imagenet_config.get_config("smoke"), evaluation_network="another"),
+    )
     found = {name: {"logits": np.eye(5)} for name in ("no prior", "blur", "TV")}
     steps = np.arange(5) / 10
     measures = {

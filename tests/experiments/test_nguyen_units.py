@@ -241,7 +241,7 @@ def test_claims_about_pairs():
     some = np.where(np.arange(45) < 20, 1.0, 0.25)
     assert held(combine.report, table(np.ones(45), np.ones(45), some), config) == [True, True, True]
     assert held(combine.report, table(some, some, np.ones(45)), config) == [False, False, False]
-    config = dataclasses.replace(config, judge="fashion_maxpool")  # the explained network itself
+    config = dataclasses.replace(config, evaluation_network="fashion_maxpool")  # the explained network itself
     assert held(combine.report, table(some, some, some), config) == [False, None, None]
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import json
 import os
 import pty
 import re
@@ -42,7 +41,6 @@ def tree(tmp_path):
     (root / "scripts").mkdir(parents=True)
     for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts" / name)
-    (root / "scripts/minutes.json").write_text(json.dumps(MINUTES))
     for minor in (12, 13):
         (root / f"scripts/constraints-3.{minor}.txt").touch()
     return root
@@ -191,7 +189,7 @@ def test_untested_python_installs_without_pins_and_says_so(installable, tmp_path
 EXPERIMENT = """
 import pathlib, sys
 from experiments import runner  # not there in this tree's plan: the plan reads modules and imports none
-EXPERIMENT = runner.Experiment(title="Title of NAME", figure="Fig. 3")
+EXPERIMENT = runner.Experiment(title="Title of NAME", figure="Fig. 3", minutes=MINUTES)
 pathlib.Path("order.txt").open("a").write("NAME ")
 config, workdir = (flag.split("=", 1)[1] for flag in sys.argv[1:3])
 workdir = pathlib.Path(workdir)
@@ -215,7 +213,13 @@ def project(tree):
     """A tree with experiments that work (alpha2001/one, beta2002/three), one that fails, and a gallery."""
     failing = "import sys\nprint('first', *range(30), sep='\\n')\nprint('10%\\r20%\\rdone')\nsys.exit('the reason')"
     for name in MINUTES:
-        _write_experiment(tree, name, failing if name == "alpha2001/two" else EXPERIMENT.replace("NAME", name))
+        _write_experiment(
+            tree,
+            name,
+            failing
+            if name == "alpha2001/two"
+            else EXPERIMENT.replace("NAME", name).replace("MINUTES", str(MINUTES[name])),
+        )
     for folder in ("configs", "experiments"):
         (tree / folder / "__init__.py").touch()
     (tree / "experiments/lib/runner.py").write_text(RUNNER)
@@ -302,9 +306,8 @@ def test_every_experiment_of_this_project_has_expected_minutes_a_title_and_a_fig
     module = _reproduce_module(monkeypatch)
     experiments = module.discover(ROOT)
     assert [experiment.name for experiment in experiments if not experiment.minutes] == []
-    known = {experiment.name for experiment in experiments}
-    assert set(json.loads((ROOT / "scripts/minutes.json").read_text())) == known, "minutes.json tells of others"
-    assert [e.name for e in experiments if not all(module.titles(e, ROOT))] == []
+    constants = {experiment.name: module.constants(experiment.name, ROOT) for experiment in experiments}
+    assert [name for name, known in constants.items() if not (known.get("title") and known.get("figure"))] == []
 
 
 def test_failing_experiment_is_reported_with_the_end_of_its_log_and_does_not_stop_the_rest(reproduce, project):

@@ -1,0 +1,121 @@
+"""Fields that configurations share, and their tiers.
+
+A configuration is a dataclass that inherits the groups of fields it needs and adds its own; a different default is
+stated by repeating the field. `get_config = base.tiers(...)` makes the function that the command line calls.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+Config = TypeVar("Config")
+
+
+def tiers(*, smoke: Config, default: Config, paper: Config) -> Callable[..., Config]:
+    """A function from the name of a tier to a new copy of its configuration."""
+    configs = {"smoke": smoke, "default": default, "paper": paper}
+
+    def get_config(tier: str = "default") -> Config:
+        """The configuration of a tier: smoke, default or paper."""
+        if tier not in configs:
+            raise ValueError(f"Expected a tier out of {', '.join(configs)}, got {tier!r}.")
+        return copy.deepcopy(configs[tier])
+
+    return get_config
+
+
+@dataclasses.dataclass(kw_only=True)
+class Seeded:
+    seed: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Network:
+    """The network that is explained."""
+
+    network: str = "efficientnet_lite0"  # a name of xai_jax.models
+    weights: str = "pretrained"  # or the path of a checkpoint
+
+
+@dataclasses.dataclass(kw_only=True)
+class Photographs:
+    """Example images with classes and boxes."""
+
+    images: str = "photographs"  # a source of xai_jax.data.examples
+    count: int = 5  # images, one row of the figure each
+
+
+@dataclasses.dataclass(kw_only=True)
+class Data:
+    """A data set."""
+
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    split: str = "test"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Pixels:
+    """Statistics of the pixels that a network was trained on."""
+
+    mean: tuple[float, ...] = (72.9,)  # mean pixel, subtracted
+    standard_deviation: float = 89.0  # RMS of the pixels less the mean
+
+
+@dataclasses.dataclass(kw_only=True)
+class SmallNetwork(Network, Data):
+    """A small network trained on Fashion-MNIST, and images of its test split."""
+
+    network: str = "fashion_maxpool"
+
+
+@dataclasses.dataclass(kw_only=True)
+class EvaluationNetwork(Data):
+    """An independently trained network that evaluates images, and natural images to compare with."""
+
+    evaluation_network: str = "fashion_allcnn"  # a name of xai_jax.models
+    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
+    evaluation_layer: str = "relu8"  # whose features, averaged over positions, are compared
+    natural_images: int = 2000  # of `data`
+
+
+@dataclasses.dataclass(kw_only=True)
+class Generator:
+    """A generator network, which names the network whose codes it inverts."""
+
+    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators
+    generator_weights: str = ""  # path of a file; empty: trained on first use
+    weights: str = "pretrained"  # of the network, or the path of a checkpoint
+
+
+@dataclasses.dataclass(kw_only=True)
+class CAVs:
+    """Concept activation vectors: how many, of how many examples."""
+
+    examples: int = 20  # images of each concept and of each random set
+    runs: int = 6  # random sets that a concept is compared with (section 3.5: often 500)
+    controls: int = 12  # random sets that are substituted for the concept, for the null distribution
+
+
+# Fields of the tiers, to be combined with `|` and passed as keywords.
+DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
+DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
+DIGITS_EVALUATION = {
+    "evaluation_network": "digits",
+    "evaluation_layer": "relu2",
+    "data": "digits",
+    "natural_images": 100,
+}
+CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
+IMAGENET = {"data": "imagenet2012", "split": "validation"}
+IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}
+GOOGLENET_EVALUATION = {
+    "evaluation_network": "googlenet",
+    "evaluation_weights": "googlenet.pth",
+    "evaluation_layer": "inception5b",
+}
+CAFFENET_GENERATOR = {
+    "generator": "caffenet_fc6",
+    "generator_weights": "generator.caffemodel",
+    "weights": "bvlc_reference_caffenet.caffemodel",
+}

@@ -1,0 +1,87 @@
+"""Parts of figures that experiments share: axes without frames, heat maps, image grids with confidences, lines."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from xai_jax import plots
+
+
+def axes(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (3.6, 3.6), **shared: bool
+) -> tuple[Figure, np.ndarray]:
+    """A figure with (rows, columns) axes of `size` inches each, without top and right spines.
+
+    `shared`: sharex, sharey, as matplotlib takes them.
+    """
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **shared)
+    for axis in grid.flat:
+        hide_spines(axis)
+    return figure, grid
+
+
+def hide_spines(axis: Axes, *more: str) -> None:
+    """Removes the top and right spines, and `more`."""
+    axis.spines[["top", "right", *more]].set_visible(False)
+
+
+def label(axis: Axes, title: str = "", x: str = "", y: str = "", size: int = 8) -> None:
+    """Title and axis labels in small type."""
+    axis.set_title(title, fontsize=size + 1)
+    axis.set_xlabel(x, fontsize=size)
+    axis.set_ylabel(y, fontsize=size)
+    axis.tick_params(labelsize=size - 1)
+
+
+def heat_map(
+    axis: Axes, values: np.ndarray, limits: tuple[float, float] | None = None, colours: str = "viridis"
+) -> None:
+    """Values (H, W) as colours, with a colour bar."""
+    low, high = limits or (None, None)
+    image = axis.imshow(values, cmap=colours, vmin=low, vmax=high)
+    bar = axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.02)
+    bar.ax.tick_params(labelsize=6)
+
+
+def category_map(axis: Axes, categories: np.ndarray, names: Sequence[str], shown: int = 4) -> None:
+    """Categories (H, W) as colours: the `shown` most frequent with a legend, the others grey."""
+    kinds, counts = np.unique(categories, return_counts=True)
+    top = kinds[np.argsort(-counts, kind="stable")][:shown]
+    colours = matplotlib.colormaps["Set2"](np.arange(shown))
+    image = np.full((*categories.shape, 3), 0.85)
+    for kind, colour in zip(top, colours, strict=False):
+        image[categories == kind] = colour[:3]
+    axis.imshow(image, interpolation="nearest")
+    handles = [Patch(color=c, label=names[k][:22]) for k, c in zip(top, colours, strict=False)]
+    axis.legend(handles=handles, fontsize=5.5, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=1)
+
+
+def with_confidence(names: Sequence[str], labels: np.ndarray, probabilities: np.ndarray) -> list[str]:
+    """Row titles: the name of each label (N,), and the probability (N,) below it."""
+    return [f"{names[k]}\n{p:.2f}" for k, p in zip(labels, probabilities, strict=True)]
+
+
+def attributions(
+    images: Sequence[np.ndarray],
+    maps: Sequence[Sequence[np.ndarray]],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    size: float = 1.9,
+) -> Figure:
+    """Rows of an image in [0, 1] and its signed maps, each on a scale of its own with zero at grey."""
+    panels = [[image, *map(plots.signed, each)] for image, each in zip(images, maps, strict=True)]
+    return plots.grid(panels, columns, rows, size)[0]
+
+
+def error_lines(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[str]) -> None:
+    """A line for each series (T, N): mean and standard deviation over N at the named ticks."""
+    for (name, values), style in zip(series.items(), ("-o", "-s", "-^", "-v", "-d", "-x", "-P", "-*"), strict=False):
+        mean, spread = np.mean(values, axis=1), np.std(values, axis=1)
+        axis.errorbar(range(len(ticks)), mean, spread, fmt=style, ms=3, lw=1.2, capsize=2, label=name)
+    axis.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=7)
+    axis.axhline(0, color="0.7", lw=0.8)

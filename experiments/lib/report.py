@@ -1,0 +1,79 @@
+"""What an experiment returns: numbers beside the paper's, claims with verdicts, figures, and further files."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.lib.statistics import Threshold, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A result beside the paper's, with the paper's tag in the fact sheet ("M" is shown as unverified)."""
+
+    name: str
+    value: float | int | str | None
+    spread: float | None = None
+    unit: str = ""
+    paper: float | str | None = None
+    paper_tag: str | None = None
+    note: str = ""
+
+    @classmethod
+    def mean(cls, name: str, values: Iterable[float]) -> "Number":
+        """Mean and standard deviation of some values; NaN, not defined, is left out."""
+        values = np.asarray(values, np.float64)
+        values = values[~np.isnan(values)]
+        note = f"mean and standard deviation over {values.size}"
+        return cls(name, values.mean() if values.size else None, values.std() if values.size else None, note=note)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim, its source, its verdict and what was measured, in words; the verdict's own text is appended to them."""
+
+    text: str
+    source: str
+    verdict: Verdict | Threshold
+    measured: str
+
+    def __post_init__(self):
+        if not isinstance(self.verdict, Verdict | Threshold):
+            raise TypeError(f"Expected a Verdict or a Threshold for {self.text!r}, got {self.verdict!r}.")
+
+    def record(self) -> dict[str, Any]:
+        """The claim as metrics.json stores it."""
+        tested = isinstance(self.verdict, Verdict)
+        p, opposite_p = (self.verdict.p, self.verdict.opposite_p) if tested else (None, None)
+        return {
+            "claim": self.text,
+            "source": self.source,
+            "verdict": self.verdict.decision,
+            "tested": tested and p is not None,
+            "p": p,
+            "opposite_p": opposite_p,
+            "measured": "; ".join(filter(None, [self.measured, self.verdict.text])),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A matplotlib figure, saved as NAME.png; `alt` describes it for readers who cannot see it."""
+
+    name: str
+    figure: Figure
+    caption: str
+    alt: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The results of an experiment; `files` maps paths below the working directory to contents."""
+
+    numbers: Sequence[Number] = ()
+    claims: Sequence[Claim] = ()
+    panels: Sequence[Panel] = ()
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
