@@ -35,9 +35,9 @@ from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Number, Panel, Report
 from experiments.lib.statistics import LEVEL, decide  # noqa: F401
 from xai_jax.io import checksums
+from xai_jax.io.errors import TrainingError, UserError
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.training import parallel
-from xai_jax.training.parallel import TrainingError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory for results; created if needed.")
@@ -204,10 +204,6 @@ def _stop(message):
         print(message, file=sys.stderr, flush=True)
         os._exit(1)
     sys.exit(message)
-
-
-class UserError(Exception):
-    """Something only the user can put right; shown without a traceback."""
 
 
 def tier() -> str:

@@ -15,10 +15,10 @@ from experiments.mahendran2015.layers import alike
 from experiments.mahendran2015.regulariser import roughness
 from experiments.zeiler2014.switches import compare
 from xai_jax import hog_dsift, inversion, network, plots
+from xai_jax.core.pytrees import as_partial
 from xai_jax.data import examples
 from xai_jax.models import input_scaling
 from xai_jax.synthesis.inversion import CVPR
-from xai_jax.training.evaluation import as_partial
 
 # Table 1, unverified: mean and deviation of the error in %.
 PAPER = {"HOG": (28.10, 7.9), "HOGb": (10.67, 5.2), "DSIFT": (10.89, 7.5)}

@@ -20,8 +20,8 @@ from experiments.lib import dry_run, runner
 from xai_jax.data import datasets, preprocessing
 from xai_jax.data.datasets import Dataset, InMemory
 from xai_jax.data.preprocessing import ZCA
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import evaluation, parallel, sgd, supervised
-from xai_jax.training.supervised import TrainingError
 from xai_jax.weights import safetensors_file
 
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}

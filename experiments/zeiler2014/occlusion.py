@@ -9,6 +9,7 @@ from experiments.lib import dry_run, figures, measures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import models, network, plots, saliency, targets
+from xai_jax.core.pytrees import node, static
 from xai_jax.data import examples
 
 GREY = 127
@@ -60,13 +61,13 @@ def occluded(model, x, label, channel, config):
     }
 
 
-@network.node
+@node
 class _Panels:
     """Panels (b), (d) and (e) of the figure, as numbers."""
 
     channel: jax.Array
     label: jax.Array
-    layer: str = network.static()
+    layer: str = static()
 
     def __call__(self, logits, activations):
         total = targets.neuron(self.layer, self.channel, "mean")(logits, activations)

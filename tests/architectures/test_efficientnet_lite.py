@@ -15,6 +15,7 @@ from scipy.signal import correlate2d
 
 from xai_jax import models
 from xai_jax.architectures import efficientnet_lite
+from xai_jax.core import convolution
 from xai_jax.core.network import capture, layer_names
 from xai_jax.core.rules import guided_relu
 
@@ -41,9 +42,9 @@ def test_depthwise_convolution_in_both_forms(size, stride):
     x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")
     expected = depthwise_by_hand(x, kernel, stride)
     forms = (
-        efficientnet_lite.depthwise_convolution,
-        efficientnet_lite._shifted_products,
-        efficientnet_lite._grouped_convolution,
+        convolution.depthwise_convolution,
+        convolution._shifted_products,
+        convolution._depthwise,
     )
     gradients = []
     for form in forms:
@@ -65,7 +66,7 @@ def test_depthwise_convolution_under_transformations():
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
 
     def f(x):
-        return efficientnet_lite.depthwise_convolution(x, kernel, 2)
+        return convolution.depthwise_convolution(x, kernel, 2)
 
     expected = depthwise_by_hand(np.asarray(x), np.asarray(kernel), 2)
     np.testing.assert_allclose(jax.jit(jax.vmap(f))(x[:, None])[:, 0], expected, rtol=1e-4, atol=1e-5)
@@ -76,7 +77,7 @@ def test_depthwise_convolution_under_transformations():
 @pytest.mark.parametrize("platform, grouped", [("cpu", 0), ("cuda", 1), ("tpu", 1)])
 def test_exported_programs_hold_the_form_of_their_platform(platform, grouped):
     x, kernel = jnp.ones((1, 6, 6, 4)), jnp.ones((3, 3, 1, 4))
-    f = jax.jit(lambda x, kernel: efficientnet_lite.depthwise_convolution(x, kernel, 1))
+    f = jax.jit(lambda x, kernel: convolution.depthwise_convolution(x, kernel, 1))
     text = jax.export.export(f, platforms=[platform])(x, kernel).mlir_module()
     assert text.count("feature_group_count = 4") == grouped
 

@@ -7,8 +7,9 @@ import weakref
 import numpy as np
 import pytest
 
+from xai_jax.core.streaming import AHEAD, THREADS
 from xai_jax.data import crops
-from xai_jax.data.batches import AHEAD, THREADS, batches, in_order
+from xai_jax.data.batches import batches, in_order
 from xai_jax.data.datasets import InMemory, OnDisk
 
 COUNT = 23

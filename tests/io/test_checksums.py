@@ -10,8 +10,8 @@ import safetensors.numpy
 
 from tests.project.test_malformed import READERS
 from xai_jax.io import checksums
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints
-from xai_jax.training.parallel import TrainingError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see test_train
 

@@ -27,8 +27,8 @@ from xai_jax import activation_cache, cav
 from xai_jax.concepts.cav import CAV
 from xai_jax.data import fashion_mnist, folder
 from xai_jax.gallery import human_study_answers, results
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints
-from xai_jax.training.parallel import TrainingError
 from xai_jax.weights import safetensors_file
 
 FEW, MANY = 15, 800

@@ -16,8 +16,9 @@ import pytest
 
 from tests.helpers.small_network import small_data
 from xai_jax.architectures.deepsim import Discriminator, Generator
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints, deepsim
-from xai_jax.training.deepsim import Players, Recipe, TrainingError
+from xai_jax.training.deepsim import Players, Recipe
 from xai_jax.weights import safetensors_file
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_supervised import files, finish, start, steps_logged
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import supervised
 
 
@@ -67,5 +68,5 @@ def test_a_lost_process_ends_the_run_and_the_next_start_goes_on(single, tmp_path
 def test_a_process_that_is_alone_says_so():
     from xai_jax.training import parallel
 
-    with pytest.raises(supervised.TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
+    with pytest.raises(TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
         parallel.join(address(), 2, 5)

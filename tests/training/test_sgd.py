@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from xai_jax.core.batching import pixels
 from xai_jax.core.network import keep
+from xai_jax.core.pytrees import as_partial
 from xai_jax.training import sgd
-from xai_jax.training.evaluation import as_partial, pixels
 from xai_jax.training.sgd import Recipe
 
 

@@ -19,8 +19,9 @@ import pytest
 from tests.helpers.small_network import Small, small_data
 from xai_jax.core.network import keep
 from xai_jax.data import datasets
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints, supervised
-from xai_jax.training.supervised import Recipe, TrainingError
+from xai_jax.training.supervised import Recipe
 from xai_jax.weights import safetensors_file
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from tests.adapters import test_adapt
 from xai_jax import models, network, pooling
 from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.core import convolution
 from xai_jax.models import cifar, fashion
 from xai_jax.units.receptive_field import receptive_field
 
@@ -159,7 +160,7 @@ def across(x):
 
 
 def depthwise(x):
-    return efficientnet_lite.depthwise_convolution(x, jnp.ones((5, 5, 1, 2)), 2)
+    return convolution.depthwise_convolution(x, jnp.ones((5, 5, 1, 2)), 2)
 
 
 def scanned(x):

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.adapters.jaxpr_rewriting import Pass
-from xai_jax.core.network import Network, Tap, keep, node, static
+from xai_jax.core.network import Network, Tap, keep
+from xai_jax.core.pytrees import node, static
 from xai_jax.core.rules import Relu
 
 _PATTERNS = ("max",)

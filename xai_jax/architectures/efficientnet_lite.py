@@ -21,11 +21,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
 
 from xai_jax.core import rules
+from xai_jax.core.convolution import depthwise_convolution
 from xai_jax.core.network import keep
 
 EPSILON = 1e-3
@@ -67,42 +66,6 @@ def scale_channels(channels: int, width: float) -> int:
     scaled = channels * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
-
-
-def depthwise_convolution(x: Array, kernel: Array, stride: int) -> Array:
-    """Each channel of (N, H, W, C) with its own filter, (k, k, 1, C); same padding.
-
-    Grouped convolution is slow on CPU, where k*k shifted products take its place. The choice is made when the program
-    is lowered, so that a program exported on a CPU machine for an accelerator gets the grouped form.
-    """
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, kernel: _shifted_products(x, kernel, stride),
-        default=lambda x, kernel: _grouped_convolution(x, kernel, stride),
-    )
-
-
-def _grouped_convolution(x, kernel, stride):
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    groups = x.shape[-1]
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions, feature_group_count=groups
-    )
-
-
-def _shifted_products(x, kernel, stride):
-    n, height, width, channels = x.shape
-    size = kernel.shape[0]
-    padding = lax.padtype_to_pads((height, width), (size, size), (stride, stride), "SAME")
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = ((-(-pixels // stride) - 1) * stride + 1 for pixels in (height, width))
-    total = jnp.zeros((), x.dtype)
-    for i, j in np.ndindex(size, size):
-        shifted = lax.slice(x, (0, i, j, 0), (n, i + rows, j + columns, channels), (1, stride, stride, 1))
-        total = total + shifted * kernel[i, j, 0]
-    # Without the barrier XLA computes the layers behind anew for each of the products: gradients take twice as long.
-    return lax.optimization_barrier(total)
 
 
 class Depthwise(nn.Module):

@@ -17,8 +17,8 @@ from jax import Array
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from xai_jax.attribution import saliency
 from xai_jax.core import network, targets
+from xai_jax.core.batching import chunked
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -95,7 +95,7 @@ def infidelity(
     keys = jax.random.split(jax.random.key(seed), samples)
     per_image = jax.vmap(lambda k: jax.random.split(k, x.shape[0]), out_axes=1)(keys)
     step = functools.partial(_infidelity, noise=noise)
-    return saliency.chunked(step, net, x, target, batch_size, jnp.asarray(attributions), per_image)
+    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions), per_image)
 
 
 def similarity(a: Array, b: Array) -> Similarity:
@@ -198,7 +198,7 @@ def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
     columns = []
     for fraction in fractions:
         step = functools.partial(_masked, count=round(fraction * x.shape[1] * x.shape[2]), removing=removing)
-        columns.append(saliency.chunked(step, net, x, target, batch_size, rank, fill))
+        columns.append(chunked(step, net, x, target, batch_size, rank, fill))
     values = np.stack(columns, axis=1)
     return Curve(fractions, values, np.trapezoid(values, fractions, axis=1))
 

@@ -16,11 +16,10 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import network, rules, targets
+from xai_jax.core.batching import chunk_size, chunked
 from xai_jax.core.network import Network
 from xai_jax.core.rules import Relu
 from xai_jax.core.targets import Target
-
-_CHUNK = 32
 
 
 def backprop(net: Network, x: Array, target: Target, relu: Relu, batch_size: int | None = None) -> Array:
@@ -168,7 +167,7 @@ def occlude(
     fill = jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape[3:])
     net, read = network.as_network(net), network.as_network(read)
     image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
-    size, parts = _chunk_size(batch_size, image.size), []
+    size, parts = chunk_size(batch_size, image.size), []
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
         reader = read.rows(image[at]) if isinstance(read, Target) else read
@@ -183,32 +182,6 @@ def occlude(
 def patch_starts(size: int, patch: int, stride: int) -> np.ndarray:
     """First pixels of the patches along a side of `size` pixels; the last patch ends at the border."""
     return np.array(sorted({*range(0, size - patch + 1, stride), size - patch}), np.int32)
-
-
-def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
-    """Runs `step(net, x, target, *rest) -> (result, logits)` over chunks of images and joins the results.
-
-    `rest` are arrays (N, ...). The last chunk is filled up with copies of the last image, so one shape compiles.
-    """
-    targets.check(net, x, target)
-    net, n = network.as_network(net), x.shape[0]
-    size, parts = _chunk_size(batch_size, n), []
-    for start in range(0, n, size):
-        whole = start + size <= n
-        rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
-        part, logits = step(net, x[rows], target.rows(rows), *[r[rows] for r in rest])
-        if start == 0 and not isinstance(logits, jax.core.Tracer):
-            targets.check_logits(logits)
-        parts.append(part)
-    if len(parts) == 1:
-        return parts[0]
-    return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
-
-
-def _chunk_size(batch_size, n):
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
-    return min(batch_size or _CHUNK, n)
 
 
 @functools.partial(jax.jit, static_argnames="relu")

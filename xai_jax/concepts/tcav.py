@@ -24,7 +24,8 @@ from xai_jax.concepts import activation_cache, cav, gram, sampling
 from xai_jax.concepts.cav import CLASSIFIER, Fit
 from xai_jax.concepts.sampling import Trial
 from xai_jax.core import targets
-from xai_jax.core.network import Network, node
+from xai_jax.core.network import Network
+from xai_jax.core.pytrees import node
 from xai_jax.core.targets import Target
 
 STATISTICS = ("score", "magnitude", "mean")

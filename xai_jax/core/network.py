@@ -6,7 +6,6 @@ returns flows on. A Network that is a pytree, such as `jax.tree_util.Partial(mod
 `jax.jit` as an ordinary argument: new weights do not retrace.
 """
 
-import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from xai_jax.core.pytrees import node, static
 from xai_jax.core.rules import Relu
 
 Tap = Callable[[str, Array], Array]
@@ -119,19 +119,6 @@ def require(name: str, seen: Iterable[str]) -> None:
     near = difflib.get_close_matches(str(name), seen, n=1, cutoff=0)
     hint = f" Did you mean {near[0]!r}?" if near else " The network calls its tap nowhere."
     raise ValueError(f"Expected the name of a layer, got {name!r}.{hint} Layers: {', '.join(seen) or 'none'}.")
-
-
-def node(cls):
-    """Frozen dataclass and pytree: fields marked `static` are part of the structure, the others are leaves."""
-    cls = dataclasses.dataclass(frozen=True)(cls)
-    static = [f.name for f in dataclasses.fields(cls) if f.metadata.get("static")]
-    leaves = [f.name for f in dataclasses.fields(cls) if not f.metadata.get("static")]
-    return jax.tree_util.register_dataclass(cls, data_fields=leaves, meta_fields=static)
-
-
-def static(**kwargs):
-    """A field of a `node` that is part of its structure, not a leaf."""
-    return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
 @node

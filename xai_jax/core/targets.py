@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import network
-from xai_jax.core.network import Activations, Network, node, static
+from xai_jax.core.network import Activations, Network
+from xai_jax.core.pytrees import node, static
 from xai_jax.core.rules import Relu
 
 

@@ -26,7 +26,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network, targets
-from xai_jax.core.network import Network, keep, node
+from xai_jax.core.network import Network, keep
+from xai_jax.core.pytrees import node
 from xai_jax.core.targets import Target
 from xai_jax.synthesis import dgn_am, inversion, multifaceted, optimize, priors
 from xai_jax.synthesis.inversion import IJCV

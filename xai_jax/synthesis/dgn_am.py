@@ -26,11 +26,11 @@ from sklearn.metrics import pairwise_distances
 
 from xai_jax.core import network, targets
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import as_partial
 from xai_jax.core.targets import Target
+from xai_jax.io.errors import first_line
 from xai_jax.synthesis import optimize
 from xai_jax.synthesis.optimize import Result
-from xai_jax.training import parallel
-from xai_jax.training.evaluation import as_partial
 
 Generate = Callable[[Array], Array]
 
@@ -158,7 +158,7 @@ def _check(generate, net, target, codes):
     except Exception as error:  # flax and lax each have their own
         raise ValueError(
             f"Expected codes that the generator takes, got {codes.shape[1:]}. Usual cause: codes of another layer than "
-            f"the one that it inverts. It said: {parallel.first_line(error)}"
+            f"the one that it inverts. It said: {first_line(error)}"
         ) from error
     targets.check(net, images, target)
 

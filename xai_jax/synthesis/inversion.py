@@ -25,10 +25,10 @@ from jax.tree_util import Partial
 
 from xai_jax.core import network
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import as_partial
+from xai_jax.io.errors import first_line
 from xai_jax.synthesis import optimize, priors
 from xai_jax.synthesis.optimize import Result
-from xai_jax.training import parallel
-from xai_jax.training.evaluation import as_partial
 
 Represent = Callable[[Array], Array]
 
@@ -184,7 +184,7 @@ def _output(represent, shape):
     except Exception as error:  # flax and lax each have their own
         raise ValueError(
             f"Expected a shape (height, width, channels) of images that the representation takes, got {shape[1:]}. It "
-            f"said: {parallel.first_line(error)}"
+            f"said: {first_line(error)}"
         ) from error
 
 

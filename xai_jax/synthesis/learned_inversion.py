@@ -20,8 +20,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network
+from xai_jax.core.pytrees import as_partial
 from xai_jax.synthesis import optimize
-from xai_jax.training.evaluation import as_partial
 
 BATCH = 32  # XLA's gradients with respect to filters are slow on CPUs for more
 

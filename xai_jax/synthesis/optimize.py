@@ -21,8 +21,8 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
+from xai_jax.core.pytrees import as_partial
 from xai_jax.io.files import write_atomically
-from xai_jax.training.evaluation import as_partial
 
 CHUNK = 25  # steps between two looks at the losses; on accelerators one program
 SAVE_EVERY = 10.0  # seconds

@@ -15,10 +15,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from xai_jax.io.errors import TrainingError, first_line
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
-from xai_jax.training.parallel import TrainingError, first_line
 
 KEPT = 2  # checkpoints: if the newest is damaged, the one before serves
 

@@ -25,11 +25,11 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
+from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
+from xai_jax.io.errors import TrainingError, first_line
 from xai_jax.training import checkpoints, parallel
-from xai_jax.training.evaluation import as_partial
-from xai_jax.training.parallel import TrainingError
 from xai_jax.weights import safetensors_file
 
 LOG_EVERY = 20  # steps
@@ -153,7 +153,7 @@ def _begin(run):
         made = jax.eval_shape(lambda key, code: run.players.generator.init_with_output(key, code)[0], keys[0], code)
     except Exception as error:  # flax and lax each have their own
         raise ValueError(
-            f"Expected a generator of codes {code.shape[1:]}, which encode gives; it said: {parallel.first_line(error)}"
+            f"Expected a generator of codes {code.shape[1:]}, which encode gives; it said: {first_line(error)}"
         ) from error
     short = [have < want for have, want in zip(made.shape[1:3], x.shape[1:3], strict=True)]
     if any(short) or made.shape[3] != x.shape[3]:

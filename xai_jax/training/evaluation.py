@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
+from xai_jax.core.batching import pixels
 from xai_jax.core.network import Network, as_network
+from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
+from xai_jax.io.errors import first_line
 from xai_jax.training import parallel
 
 BATCH = 256
@@ -23,19 +25,6 @@ class Errors(NamedTuple):
 
     top1: float
     top5: float
-
-
-def pixels(images: Array) -> Array:
-    """uint8 (N, H, W, C) -> float32 in [0, 1]."""
-    return images.astype(jnp.float32) / 255
-
-
-def as_partial(function: Callable) -> Partial:
-    """A function as an argument of jitted ones.
-
-    What `jax.tree_util.Partial` binds is traced, as arrays should be; what `functools.partial` binds is static.
-    """
-    return function if isinstance(function, Partial) else Partial(function)
 
 
 def errors(
@@ -89,7 +78,7 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
         raise ValueError(
             f"Expected images that this network takes, got {x.shape[1:]} (height, width, channels). Usual cause: "
             f"one-channel images into a network for colour, or another size than it was trained on. It said: "
-            f"{parallel.first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     if logits.shape[-1] < classes:
         raise ValueError(

@@ -10,9 +10,7 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why, and what to do about it."""
+from xai_jax.io.errors import TrainingError, first_line
 
 
 def join(address: str, processes: int | None = None, index: int | None = None) -> None:
@@ -91,8 +89,3 @@ def losses_explained() -> Iterator[None]:
             "causes: it was killed, or ran out of memory; its own output tells. Start all processes again: training "
             "goes on from the newest checkpoint."
         ) from error
-
-
-def first_line(error):
-    """What an error says, in one line of at most 300 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from xai_jax.training.evaluation import as_partial, pixels
+from xai_jax.core.batching import pixels
+from xai_jax.core.pytrees import as_partial
 
 
 @dataclasses.dataclass(frozen=True)

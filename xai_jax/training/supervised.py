@@ -24,15 +24,16 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
+from xai_jax.core.batching import pixels
+from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
+from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints, evaluation, parallel, sgd
-from xai_jax.training.evaluation import as_partial, pixels
-from xai_jax.training.parallel import TrainingError
 from xai_jax.training.sgd import Recipe
 from xai_jax.weights import safetensors_file
 
-__all__ = ["Recipe", "TrainingError", "epoch_weights", "fit", "metrics", "share_size"]
+__all__ = ["Recipe", "epoch_weights", "fit", "metrics", "share_size"]
 
 LOG_EVERY = 20  # steps
 SAVE_EVERY = 1000  # steps; also at the end of each epoch

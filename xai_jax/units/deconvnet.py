@@ -19,13 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.attribution import saliency
 from xai_jax.core import network, rules, targets
-from xai_jax.core.network import Network, node, static
+from xai_jax.core.batching import chunked, pixels
+from xai_jax.core.network import Network
+from xai_jax.core.pytrees import as_partial, node, static
+from xai_jax.core.streaming import Labelled, Unlabelled, in_order
 from xai_jax.core.targets import Target
-from xai_jax.data.batches import in_order
-from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.training.evaluation import as_partial, pixels
 from xai_jax.units.receptive_field import ReceptiveField, receptive_field
 
 __all__ = ["ReceptiveField", "Top", "project", "receptive_field", "top_k"]
@@ -52,7 +51,7 @@ def as_input(images: Array) -> Array:
 def top_k(
     net: Network,
     layers: str | Iterable[str],
-    images: Array | Dataset,
+    images: Array | Labelled,
     k: int = 9,
     prepare: Callable[[Array], Array] = as_input,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -68,7 +67,7 @@ def top_k(
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
     if not layers:
         raise ValueError("Expected the names of one layer or more, got none.")
-    data = InMemory(images, np.zeros(len(images), np.int32), ()) if hasattr(images, "shape") else images
+    data = Unlabelled(images) if hasattr(images, "shape") else images
     if not 1 <= k <= len(data):
         raise ValueError(f"Expected k from 1 to the number of images, {len(data)}, got {k}.")
     net, prepare, best, channels = network.as_network(net), as_partial(prepare), None, ()
@@ -104,11 +103,11 @@ def project(
         if switches not in ("own", "none"):
             raise ValueError(f"Expected switches 'own', 'none' or of images, got {switches!r}.")
         step = functools.partial(_project, flat=switches == "none")
-        return saliency.chunked(step, net, images, neurons, batch_size)
+        return chunked(step, net, images, neurons, batch_size)
     network.check_images(switches)
     if switches.shape != np.shape(images):
         raise ValueError(f"Expected the switches of images {np.shape(images)}, one for each, got {switches.shape}.")
-    return saliency.chunked(_project, net, images, neurons, batch_size, switches)
+    return chunked(_project, net, images, neurons, batch_size, switches)
 
 
 def _channels(net, layers, prepare, images):

@@ -1,0 +1,47 @@
+"""Evaluation of an array of images in chunks of constant size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from xai_jax.core import network, targets
+from xai_jax.core.network import Network
+from xai_jax.core.targets import Target
+
+_CHUNK = 32
+
+
+def pixels(images: Array) -> Array:
+    """uint8 (N, H, W, C) -> float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
+    """Evaluates `step(net, x, target, *rest) -> (result, logits)` over chunks of images and concatenates the results.
+
+    `rest` are arrays (N, ...). The last chunk is filled up with copies of the last image, so one shape compiles.
+    """
+    targets.check(net, x, target)
+    net, n = network.as_network(net), x.shape[0]
+    size, parts = chunk_size(batch_size, n), []
+    for start in range(0, n, size):
+        whole = start + size <= n
+        rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
+        part, logits = step(net, x[rows], target.rows(rows), *[r[rows] for r in rest])
+        if start == 0 and not isinstance(logits, jax.core.Tracer):
+            targets.check_logits(logits)
+        parts.append(part)
+    if len(parts) == 1:
+        return parts[0]
+    return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+
+
+def chunk_size(batch_size: int | None, n: int) -> int:
+    """Number of images in a chunk: `batch_size`, or 32 for None, and at most n."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
+    return min(batch_size or _CHUNK, n)
