@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.lib import compilation_cache, dry_run
+from experiments.lib import catalogue, compilation_cache, dry_run
 from experiments.lib.dry_run import UTILISATION, Cost, Device, Step
 from xai_jax.io.files import write_atomically
 
@@ -126,17 +126,10 @@ def duration(hours: float) -> str:
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.3g} h"
 
 
-def names(root: Path = ROOT) -> list[str]:
-    """All figures that have a configuration and an experiment."""
-    found = (f"{path.parent.name}/{path.stem}" for path in sorted(root.glob("configs/[!_]*/[!_]*.py")))
-    return [name for name in found if (root / "experiments" / f"{name}.py").exists()]
-
-
 def needs_of(name: str, tier: str = "paper") -> list[Need]:
     """Compiles all steps of an experiment. Raises what a dry run raises."""
-    module = name.replace("/", ".")
-    config = importlib.import_module(f"configs.{module}").get_config(tier)
-    plan = importlib.import_module(f"experiments.{module}").EXPERIMENT.plan(config)
+    config = importlib.import_module(f"configs.{name.replace('/', '.')}").get_config(tier)
+    plan = catalogue.load(name).plan(config)
     return [need(step, dry_run.cost_here(step), getattr(config, "data", "")) for step in plan]
 
 
@@ -175,13 +168,14 @@ def _assumptions():
 
 
 def main() -> None:
+    known = catalogue.names()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "scale.md", help="Markdown file to write")
-    parser.add_argument("--only", nargs="+", default=names(), choices=names(), metavar="PAPER/FIGURE")
+    parser.add_argument("--only", nargs="+", default=known, choices=known, metavar="PAPER/FIGURE")
     given = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     compilation_cache.keep()
-    chosen = [] if given.only == names() else ["--only", *given.only]
+    chosen = [] if given.only == known else ["--only", *given.only]
     command, found = " ".join(["python -m experiments.lib.cost_report", *chosen]), []
     for name in given.only:
         found.append(row(name, needs_of(name)))

@@ -46,15 +46,13 @@ class Claim:
 
     def record(self) -> dict[str, Any]:
         """The claim as metrics.json stores it."""
-        tested = isinstance(self.verdict, Verdict)
-        p, opposite_p = (self.verdict.p, self.verdict.opposite_p) if tested else (None, None)
         return {
             "claim": self.text,
             "source": self.source,
             "verdict": self.verdict.decision,
-            "tested": tested and p is not None,
-            "p": p,
-            "opposite_p": opposite_p,
+            "tested": getattr(self.verdict, "tested", False),
+            "p": getattr(self.verdict, "p", None),
+            "opposite_p": getattr(self.verdict, "opposite_p", None),
             "measured": "; ".join(filter(None, [self.measured, self.verdict.text])),
         }
 

@@ -292,16 +292,11 @@ def _finish(experiment, config, report, work, results, tier):
         "seed": getattr(config, "seed", None),
         "figures": [{"file": f"{p.name}.png", "caption": p.caption, "alt": p.alt} for p in report.panels],
         "numbers": [_plain(dataclasses.asdict(number)) for number in report.numbers],
-        "claims": [_plain(_with_old_key(claim.record())) for claim in report.claims],
+        "claims": [_plain(claim.record()) for claim in report.claims],
         "files": results.checksums,
     }
     text = json.dumps(checksums.seal(metrics), indent=2, allow_nan=False) + "\n"
     write_atomically(results.workdir / "metrics.json", text.encode())
-
-
-def _with_old_key(record):
-    held = {"supported": True, "not supported": False, "inconclusive": None}
-    return record | {"held": held[record["verdict"]]}
 
 
 def _png(figure):

@@ -27,15 +27,17 @@ class Verdict:
 
     Attributes:
       decision: "supported", "not supported" or "inconclusive".
-      p: p-value of the claim; None where there was no test to make.
+      p: p-value of the claim; None where it is not known.
       opposite_p: p-value of the opposite claim.
       text: the test, its sample size and its p-value, in words.
+      tested: whether there was a test to make.
     """
 
     decision: Decision
     p: float | None
     opposite_p: float | None
     text: str
+    tested: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Threshold:
 
     @property
     def text(self) -> str:
-        return f"{self.value:.3g}, threshold {self.bound:.3g}; descriptive, not tested"
+        return f"{self.value:.3g}, threshold {self.bound:.3g}"
 
 
 def at_least(value: float, bound: float, applies: bool = True) -> Threshold:
@@ -87,7 +89,7 @@ def decide(p: float, opposite_p: float | None = None, text: str = "") -> Verdict
 
 def inconclusive(reason: str) -> Verdict:
     """The verdict where no test can be made, and why."""
-    return Verdict("inconclusive", None, None, reason)
+    return Verdict("inconclusive", None, None, reason, tested=False)
 
 
 def where(applies: bool, verdict: Verdict, reason: str) -> Verdict:
@@ -123,8 +125,8 @@ def wilcoxon(greater: ArrayLike, less: ArrayLike = 0.0) -> Verdict:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the normal approximation in small samples with ties
         p, opposite_p = _both_sides(lambda side: stats.wilcoxon(differences, alternative=side).pvalue)
-    text = f"Wilcoxon signed-rank test, n = {len(differences)}, {_p(p)}"
-    return decide(p, opposite_p, text + _needed(np.count_nonzero(differences), 5))
+    few = "" if np.count_nonzero(differences) >= 5 else "; at least 5 pairs needed to be significant"
+    return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(differences)}, {_p(p)}{few}")
 
 
 def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share: float = 0.0) -> Verdict:
@@ -145,11 +147,8 @@ def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share
     if not error:
         return inconclusive(f"{count} equal differences")
     p = float(stats.t.sf(differences.mean() / error, count - 1))
-    text = f"t-test, n = {count}, {_p(p)}"
-    decided = decide(p, text=text)
-    if decided.decision == "inconclusive":
-        decided = decide(p, text=f"{text}; detects {detectable(count):.1f} standard deviations with {POWER:.0%} power")
-    return decided
+    power = f"; detects {detectable(count):.1f} standard deviations with {POWER:.0%} power"
+    return decide(p, text=f"t-test, n = {count}, {_p(p)}{power if LEVEL <= p <= 1 - LEVEL else ''}")
 
 
 def mann_whitney(greater: ArrayLike, less: ArrayLike) -> Verdict:
@@ -214,17 +213,17 @@ def within(interval: "Interval", low: float, high: float) -> Verdict:
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Whether every claim is supported; not supported if one is refuted, at the level divided by their number."""
-    if any(verdict.p is None for verdict in verdicts):
-        return _combined(verdicts, None, None)
-    p = max(verdict.p for verdict in verdicts)
-    return _combined(verdicts, p, min(1.0, len(verdicts) * min(verdict.opposite_p for verdict in verdicts)))
+    pairs = [_p_values(verdict) for verdict in verdicts]
+    opposite_p = min(1.0, len(verdicts) * min(opposite for _, opposite in pairs))
+    found = decide(max(p for p, _ in pairs), opposite_p, "; ".join(dict.fromkeys(v.text for v in verdicts)))
+    found = dataclasses.replace(found, tested=any(verdict.tested for verdict in verdicts))
+    return dataclasses.replace(found, p=None, opposite_p=None) if any(v.p is None for v in verdicts) else found
 
 
 def any_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Whether at least one claim is supported, at the level divided by their number; the mirror image of `all_of`."""
-    mirrored = all_of([dataclasses.replace(v, p=v.opposite_p, opposite_p=v.p) for v in verdicts])
-    swap = {"supported": "not supported", "not supported": "supported", "inconclusive": "inconclusive"}
-    return Verdict(swap[mirrored.decision], mirrored.opposite_p, mirrored.p, mirrored.text)
+    mirrored = all_of([_opposite(verdict) for verdict in verdicts])
+    return _opposite(mirrored)
 
 
 def detectable(count: int) -> float:
@@ -266,15 +265,15 @@ def proportion(successes: ArrayLike) -> Interval:
     return Interval(successes.mean(), low, high, successes.size, successes.std())
 
 
-def _combined(verdicts, p, opposite_p):
-    """By the p-values, or by the decisions where some have none."""
-    text = "; ".join(dict.fromkeys(verdict.text for verdict in verdicts))
-    if p is not None:
-        return decide(p, opposite_p, text)
-    decisions = {verdict.decision for verdict in verdicts}
-    refuted = "not supported" in decisions
-    decision = "not supported" if refuted else "supported" if decisions == {"supported"} else "inconclusive"
-    return Verdict(decision, None, None, text)
+def _p_values(verdict):
+    """Those of a verdict, or extreme ones that amount to its decision where they are not known."""
+    known = {"supported": (0.0, 1.0), "not supported": (1.0, 0.0), "inconclusive": (1.0, 1.0)}
+    return known[verdict.decision] if verdict.p is None else (verdict.p, verdict.opposite_p)
+
+
+def _opposite(verdict):
+    swap = {"supported": "not supported", "not supported": "supported", "inconclusive": "inconclusive"}
+    return dataclasses.replace(verdict, decision=swap[verdict.decision], p=verdict.opposite_p, opposite_p=verdict.p)
 
 
 def _both_sides(test: Callable[[str], float], alternative: str = "greater") -> tuple[float, float]:
@@ -289,10 +288,6 @@ def _differences(greater, less):
 def _present(values):
     values = np.asarray(values, np.float64).ravel()
     return values[~np.isnan(values)]
-
-
-def _needed(count, least):
-    return f"; at least {least} pairs needed to be significant" if count < least else ""
 
 
 def _p(p):

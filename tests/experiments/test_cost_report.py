@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.lib import cost_report, dry_run
+from experiments.lib import catalogue, cost_report, dry_run
 from experiments.lib.cost_report import Machine, Need
 from experiments.lib.dry_run import Cost, Device, Step
 
@@ -73,7 +73,7 @@ def test_the_page_has_a_line_for_each_experiment():
 
 
 def test_every_figure_is_listed_and_plans_are_measured():
-    assert "zeiler2014/imagenet" in cost_report.names()
+    assert "zeiler2014/imagenet" in catalogue.names()
     needs = cost_report.needs_of("mahendran2015/shallow", "smoke")
     assert needs and all(each.flops > 0 and each.traffic > 0 and each.calls > 0 for each in needs)
 
@@ -81,7 +81,7 @@ def test_every_figure_is_listed_and_plans_are_measured():
 def test_the_written_page_has_experiments_that_are_there():
     lines = (cost_report.ROOT / "docs" / "scale.md").read_text().splitlines()
     named = {line.split("|")[1].strip() for line in lines if line.startswith("| ")} - {"experiment"}
-    assert named and named <= set(cost_report.names())
+    assert named and named <= set(catalogue.names())
 
 
 def test_bytes_moved_are_counted():

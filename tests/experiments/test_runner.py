@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.lib import dry_run, runner
+from experiments.lib import dry_run, runner, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
 from xai_jax.io import checksums
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ class Config:
 
 
 def experiment(calls, fail_after=None):
-    def run(config, run):
+    def run(config, work):
         for stage in range(3):
             if fail_after == stage:
                 raise KeyboardInterrupt
@@ -36,12 +37,12 @@ def experiment(calls, fail_after=None):
                 calls.append(stage)
                 return {"values": np.random.default_rng([config.seed, stage]).normal(size=config.size)}
 
-            run.stage(f"stage{stage}", compute)
+            found = work.stage(f"stage{stage}", compute)
         figure = Figure()
-        figure.subplots().plot(run.arrays["stage1/values"])
-        run.figure("curve", figure, "A curve.", "A line.")
-        run.numbers.append(runner.Number("mean", run.arrays["stage0/values"].mean(), np.float32(np.nan), paper=1.0))
-        run.claims.append(runner.Claim("It works.", "section 1", True, "it did"))
+        figure.subplots().plot(found["values"])
+        numbers = [Number("mean", found["values"].mean(), np.float32(np.nan), paper=1.0)]
+        claims = [Claim("It works.", "section 1", statistics.decide(np.float64(0.01), text="p = 0.01"), "it did")]
+        return Report(numbers, claims, [Panel("curve", figure, "A curve.", "A line.")], {"pages/a.html": b"page"})
 
     return runner.Experiment("paper/figure", "Title", "Fig. 1", "Paper 2014", "Summary.", run, lambda config: [])
 
@@ -57,7 +58,17 @@ def test_writes_the_contract(tmp_path):
     assert json.loads((workdir / "config.json").read_text())["size"] == 3
     assert sorted(np.load(workdir / "arrays.npz")) == ["stage0/values", "stage1/values", "stage2/values"]
     assert (workdir / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(metrics["files"]) == ["arrays.npz", "config.json", "curve.png"] and checksums.is_whole(metrics)
+    verdict = {"verdict": "supported", "tested": True, "p": 0.01, "opposite_p": 0.99}
+    assert metrics["claims"] == [
+        {"claim": "It works.", "source": "section 1", **verdict, "measured": "it did; p = 0.01"}
+    ]
+    assert (workdir / "pages/a.html").read_bytes() == b"page" and metrics["order"] == 1000
+    assert sorted(metrics["files"]) == [
+        "arrays.npz",
+        "config.json",
+        "curve.png",
+        "pages/a.html",
+    ] and checksums.is_whole(metrics)
     assert metrics["files"]["curve.png"] == checksums.sha256((workdir / "curve.png").read_bytes())
     assert not checksums.is_whole(metrics | {"title": "Another"})
     assert not list(workdir.rglob("*.part"))

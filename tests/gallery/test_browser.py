@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.small_gallery import HOSTILE, metrics, save_picture, write_experiment
+from tests.helpers.small_gallery import HOSTILE, claim, metrics, save_picture, write_experiment
 from xai_jax.gallery import build
 
 PAGES = ("index.html", "claims.html", "springenberg2015/comparison/index.html")
@@ -19,13 +19,13 @@ def gallery(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     numbers = [metrics()["numbers"][0] | {"name": LONG, "note": LONG, "unit": LONG, "paper_tag": "M"}]
     figures = [{"file": f"{name}.png", "caption": HOSTILE, "alt": name} for name in ("maps", "wide", "large")]
-    claims = [{"claim": LONG, "source": LONG, "held": False, "measured": LONG}]
+    claims = [claim(LONG, "not supported", LONG, LONG)]
     changes = {"summary": LONG, "title": LONG, "command": f"python -m {LONG}", "numbers": numbers, "figures": figures}
     folder = write_experiment(results, **changes, claims=claims)
     save_picture(folder / "wide.png", 20, 1600)
     save_picture(folder / "large.png", 400, 500)
     (folder / "config.json").write_text(json.dumps({LONG: LONG}))
-    open_claims = [{"claim": "Words.", "source": "", "held": None, "measured": "Nothing."}]
+    open_claims = [claim("Words.", "inconclusive", measured="Nothing.")]
     for name in ("captions", "dream"):
         write_experiment(results, "kim2018", name, paper=LONG, hardware=LONG, claims=open_claims)
     for paper in ("zeiler2014", "mahendran2015", "nguyen2016", "nguyen2015"):
@@ -109,22 +109,22 @@ def test_words_papers_and_verdicts_filter_the_figures(front):
     assert len(everything) == 7
     box = find(front, "[name=text]")
     box.send_keys("UNBREAKABLE ")
-    assert visible(front) == [["springenberg2015", "failed"]]
+    assert visible(front) == [["springenberg2015", "refuted"]]
     box.send_keys("nothing-has-this")
     assert visible(front) == [] and find(front, "output").text == "0 of 7 shown"
     find(front, "[type=reset]").click()
     assert visible(front) == everything
     find(front, "[name=paper] [value=kim2018]").click()
-    assert visible(front) == [["kim2018", "open"]] * 2
-    find(front, "[name=verdict] [value=failed]").click()
+    assert visible(front) == [["kim2018", "inconclusive"]] * 2
+    find(front, "[name=verdict] [value=refuted]").click()
     assert visible(front) == []
     find(front, "[name=paper] [value='']").click()
-    assert visible(front) == [["springenberg2015", "failed"]]
+    assert visible(front) == [["springenberg2015", "refuted"]]
 
 
 def test_the_counts_on_the_front_page_lead_to_these_claims(front):
-    find(front, "a[href='claims.html?verdict=open']").click()
-    assert visible(front) == [["kim2018", "open"]] * 2
+    find(front, "a[href='claims.html?verdict=inconclusive']").click()
+    assert visible(front) == [["kim2018", "inconclusive"]] * 2
     find(front, "[name=text]").send_keys("dream")
     assert len(visible(front)) == 1
     find(front, "tr:not([hidden]) a").click()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.small_gallery import Page, write_experiment
+from tests.helpers.small_gallery import Page, claim, write_experiment
 from xai_jax.gallery import build, words
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,9 @@ ROW = (
     rf'<tr data-paper="(.*?)" data-verdicts="(\w+)"><td>{VERDICT}</td><th scope="row">(.*?)<span class="source">.*?'
     r'<a href="(.*?)">.*?</span></th><td>(.*?)</td></tr>'
 )
-JUDGING = re.compile(r"\b(hold|holds|held|confirm\w*|refut\w*|claim\w*|verdict\w*|disprov\w*|proves?|proved)\b", re.I)
+JUDGING = re.compile(
+    r"\b(hold|holds|held|supported|confirm\w*|refut\w*|claim\w*|verdict\w*|disprov\w*|proves?|proved)\b", re.I
+)
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def results(tmp_path):
     """Three experiments with claims of every verdict, one without."""
     for number, (paper, name) in enumerate((("kim2018", "captions"), ("kim2018", "dream"), ("zeiler2014", "features"))):
         claims = [
-            {"claim": f"{name} <{i}>", "source": "s & t", "held": held, "measured": f"{name} {i} > {number}"}
-            for i, held in enumerate([True, False, None, True][: number + 2])
+            claim(f"{name} <{i}>", verdict, "s & t", f"{name} {i} > {number}")
+            for i, verdict in enumerate([*words.VERDICTS, "supported"][: number + 2])
         ]
         write_experiment(tmp_path, paper, name, claims=claims)
     write_experiment(tmp_path, "aaai1999", "none", claims=[])
@@ -42,8 +44,8 @@ def results(tmp_path):
 def recorded(results):
     """(experiment, verdict's word, claim, measured) of every metrics.json."""
     for file in results.glob("*/*/metrics.json"):
-        for claim in json.loads(file.read_text())["claims"]:
-            yield file.parent, words.VERDICTS[claim["held"]], claim["claim"], claim["measured"]
+        for found in json.loads(file.read_text())["claims"]:
+            yield file.parent, (words.VERDICTS[found["verdict"]], found["verdict"]), found["claim"], found["measured"]
 
 
 def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results):
@@ -69,16 +71,19 @@ def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results)
 def test_the_front_page_counts_and_filters_by_these_verdicts(results):
     page = Page(results / "index.html")
     counts = Counter(style for _, (style, _), _, _ in recorded(results))
-    assert counts == {"held": 4, "failed": 3, "open": 2}
-    assert "4 experiments from 3 papers, 9 claims: 4 held, 3 not held, 2 open." in page.text()
+    assert counts == {"supported": 4, "refuted": 3, "inconclusive": 2}
+    assert "4 experiments from 3 papers, 9 claims: 4 supported, 3 not supported, 2 inconclusive." in page.text()
     cards = [card for card in page.all("li") if "data-verdicts" in card]
-    assert [card["data-verdicts"] for card in cards] == ["held failed open", "held failed", "held failed open", ""]
+    assert [card["data-verdicts"] for card in cards] == [
+        *["supported refuted inconclusive", "supported refuted", "supported refuted inconclusive"],
+        "",
+    ]
 
 
 def _texts_of_figures(path):
-    """The literal texts in a module's calls of run.figure: names, captions, alternatives."""
+    """The literal texts of a module's panels: names, captions, alternatives."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("run.figure"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("run.figure", "Panel")):
             yield from (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.small_gallery import HOSTILE, Page, metrics, save_picture, write_experiment
+from tests.helpers.small_gallery import HOSTILE, Page, claim, metrics, save_picture, write_experiment
 from xai_jax.gallery import ResultsError, __main__, build, words
 from xai_jax.gallery.sources import meaning, shown_tag
 
@@ -126,15 +126,13 @@ def test_a_figure_has_all_that_was_recorded(tmp_path):
 
 
 def test_verdicts_are_worded_and_counted(tmp_path):
-    claims = [
-        {"claim": f"c{i}", "source": "", "held": held, "measured": ""} for i, held in enumerate((True, False, None))
-    ]
+    claims = [claim(f"c{i}", verdict, tested=i > 0) for i, verdict in enumerate(words.VERDICTS)]
     write_experiment(tmp_path, claims=claims)
     page = Page(build(tmp_path))
-    assert "1 experiment from 1 paper, 3 claims: 1 held, 1 not held, 1 open." in page.text()
-    assert {link["href"] for link in page.all("a")} >= {f"claims.html?verdict={v}" for v in ("held", "failed", "open")}
-    assert article(tmp_path).text("span").count("open") == 1
-    assert Page(tmp_path / "claims.html").text("span").count("open") == 1
+    assert "1 experiment from 1 paper, 3 claims: 1 supported, 1 not supported, 1 inconclusive." in page.text()
+    assert {link["href"] for link in page.all("a")} >= {f"claims.html?verdict={v}" for v in words.VERDICTS.values()}
+    for page in (article(tmp_path), Page(tmp_path / "claims.html")):
+        assert page.text("span").count("inconclusive") == 1 and page.text("span").count(words.UNTESTED) == 1
 
 
 def test_an_experiment_may_be_without_figures_numbers_and_claims(tmp_path):
@@ -196,9 +194,9 @@ def test_durations_carry_over(seconds, text):
 
 
 def hostile(value):
-    """The same structure with the hostile text appended to every string but the names of files."""
+    """The same structure with the hostile text appended to every string but names of files and verdicts."""
     if isinstance(value, dict):
-        return {key: inner if key == "file" else hostile(inner) for key, inner in value.items()}
+        return {key: inner if key in ("file", "verdict") else hostile(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [hostile(inner) for inner in value]
     return value + HOSTILE if isinstance(value, str) else value
@@ -318,7 +316,8 @@ def put(value, *keys):
         (put("", "title"), 'title: expected text that is not empty, got ""'),
         (put("x" * 99, "figures"), 'figures: expected a list, got "xxx'),
         (put(3, "claims", 0), r"claims\[0\]: expected an object, got 3"),
-        (put("yes", "claims", 0, "held"), r'claims\[0\].held: expected true, false or null, got "yes"'),
+        (put("yes", "claims", 0, "verdict"), r'claims\[0\].verdict: expected supported, not supported, .*got "yes"'),
+        (put(1.5, "claims", 0, "p"), r"claims\[0\].p: expected a number from 0 to 1 or null, got 1.5"),
         (put(True, "numbers", 0, "value"), r"numbers\[0\].value: expected a finite number, text or null, got true"),
         (put(float("nan"), "numbers", 0, "value"), r"numbers\[0\].value: expected a finite number.*NaN"),
         (put(-1, "seconds"), "seconds: expected a number of seconds or null, got -1"),

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 HOSTILE = "</p><script>alert(1)</script>\"' onload=x & <b>"
+ORDER = {"zeiler2014": 1, "mahendran2015": 2, "springenberg2015": 3, "nguyen2016": 4, "nguyen2015": 5, "kim2018": 6}
 VOID = {"meta", "link", "img", "br", "input"}
 
 
@@ -41,8 +42,14 @@ def metrics(paper="springenberg2015", name="comparison", /, **changes):
                 "note": "over four photographs",
             }
         ],
-        "claims": [{"claim": "Sharper maps.", "source": "section 3.4", "held": True, "measured": "0.61 against 0.38"}],
+        "claims": [claim("Sharper maps.", source="section 3.4", measured="0.61 against 0.38")],
+        "order": ORDER.get(paper),
     } | changes
+
+
+def claim(text, verdict="supported", source="", measured="", tested=True):
+    p = {"p": 0.01, "opposite_p": 0.99} if tested else {"p": None, "opposite_p": None}
+    return {"claim": text, "source": source, "verdict": verdict, "tested": tested, **p, "measured": measured}
 
 
 def write_experiment(results, paper="springenberg2015", name="comparison", /, **changes):

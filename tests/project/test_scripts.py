@@ -188,7 +188,7 @@ def test_untested_python_installs_without_pins_and_says_so(installable, tmp_path
 
 EXPERIMENT = """
 import pathlib, sys
-from experiments import runner  # not there in this tree's plan: the plan reads modules and imports none
+from experiments.lib import runner  # not there in this tree's plan: the plan reads modules and imports none
 EXPERIMENT = runner.Experiment(title="Title of NAME", figure="Fig. 3", minutes=MINUTES)
 pathlib.Path("order.txt").open("a").write("NAME ")
 config, workdir = (flag.split("=", 1)[1] for flag in sys.argv[1:3])
@@ -212,18 +212,14 @@ GALLERY = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'index.html').write
 def project(tree):
     """A tree with experiments that work (alpha2001/one, beta2002/three), one that fails, and a gallery."""
     failing = "import sys\nprint('first', *range(30), sep='\\n')\nprint('10%\\r20%\\rdone')\nsys.exit('the reason')"
-    for name in MINUTES:
-        _write_experiment(
-            tree,
-            name,
-            failing
-            if name == "alpha2001/two"
-            else EXPERIMENT.replace("NAME", name).replace("MINUTES", str(MINUTES[name])),
-        )
+    for name, minutes in MINUTES.items():
+        working = EXPERIMENT.replace("NAME", name).replace("MINUTES", str(minutes))
+        _write_experiment(tree, name, failing if name == "alpha2001/two" else working)
     for folder in ("configs", "experiments"):
         (tree / folder / "__init__.py").touch()
+    (tree / "experiments/lib").mkdir()
     (tree / "experiments/lib/runner.py").write_text(RUNNER)
-    shutil.copy(ROOT / "experiments/lib/completion.py", tree / "experiments")
+    shutil.copy(ROOT / "experiments/lib/completion.py", tree / "experiments/lib")
     (tree / "xai_jax").mkdir()
     (tree / "xai_jax/gallery.py").write_text(GALLERY)
     return tree
@@ -422,7 +418,7 @@ def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
 
 
 def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):
-    _write_experiment(project, "alpha2001/one", "import time; time.sleep(0.5)")
+    _write_experiment(project, "alpha2001/one", "import time\nEXPERIMENT = dict(minutes=2)\ntime.sleep(0.5)")
     ours, theirs = pty.openpty()
     command = _command_line(project, "--only", "alpha2001/one")
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=project) as process:

@@ -61,9 +61,9 @@ def figure(entry: dict[str, str], picture: Picture) -> str:
 def claims(metrics: dict[str, Any]) -> str:
     """The claims of one experiment with what was measured."""
     items = "\n".join(
-        f'<li>{verdict(claim["held"])}<p class="claim">{escape(claim["claim"])} '
+        f'<li>{verdict(claim)}<p class="claim">{escape(claim["claim"])} '
         f'<span class="source">{escape(claim["source"])}</span></p>'
-        f'<p class="measured"><b>{"Here" if claim["held"] is None else "Measured"}:</b> '
+        f'<p class="measured"><b>{"Here" if claim["verdict"] == "inconclusive" else "Measured"}:</b> '
         f"{escape(claim['measured'])}</p></li>"
         for claim in metrics["claims"]
     )

@@ -1,5 +1,6 @@
 """From a folder of results to the pages in it."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,9 +8,8 @@ from xai_jax.gallery import explorer
 from xai_jax.gallery.article import article
 from xai_jax.gallery.claims import claims_page
 from xai_jax.gallery.front import front
-from xai_jax.gallery.methods import lecture_order
 from xai_jax.gallery.page import CLAIMS, FRONT
-from xai_jax.gallery.results import load
+from xai_jax.gallery.results import Experiment, load
 from xai_jax.io.files import write_atomically
 
 OURS = b'<meta name="generator" content="xai_jax.gallery">'
@@ -23,7 +23,7 @@ def build(results: str | Path) -> Path:
     results, and `OSError` if the folder cannot be written.
     """
     results = Path(results)
-    experiments = sorted(load(results), key=lambda experiment: (lecture_order(experiment.paper), experiment.name))
+    experiments = in_order(load(results))
     units = explorer.build(results) is not None
     neighbours = [None, *experiments, None]
     for before, (experiment, after) in zip(neighbours, pairwise(neighbours[1:]), strict=False):
@@ -32,6 +32,16 @@ def build(results: str | Path) -> Path:
     write(results / FRONT, front(experiments, units))
     remove_stale(results)
     return results / FRONT
+
+
+def in_order(experiments: list[Experiment]) -> list[Experiment]:
+    """By the order that the experiments state, those of one paper together, where its first one belongs."""
+
+    def order(experiment):
+        return math.inf if experiment.metrics["order"] is None else experiment.metrics["order"]
+
+    first = {e.paper: min(order(other) for other in experiments if other.paper == e.paper) for e in experiments}
+    return sorted(experiments, key=lambda e: (first[e.paper], e.paper, order(e), e.name))
 
 
 def write(path: Path, page: str) -> None:

@@ -18,8 +18,8 @@ def claims_page(experiments: list[Experiment], units: bool) -> str:
     shown = table("All claims", HEADER, rows, "overview") if rows else "<p>No experiment here checks a claim.</p>"
     body = (
         f"<header>\n<h1>{TITLE}</h1>\n"
-        '<p class="lead">How each claim is judged was fixed before its result was seen, or its page says what was '
-        "changed later. Where this run cannot tell, it says so.</p>\n</header>\n"
+        '<p class="lead">The test or threshold of each claim was fixed before its result was seen, or its page '
+        "says what was changed later. Where a run decides nothing, the claim is inconclusive.</p>\n</header>\n"
         f"{filter_form(experiments)}\n{shown}"
     )
     return page(TITLE, body, "", units)
@@ -27,9 +27,9 @@ def claims_page(experiments: list[Experiment], units: bool) -> str:
 
 def row(experiment: Experiment, claim: dict[str, Any]) -> str:
     """One claim, linked to the experiment that tests it."""
-    style, _ = words.VERDICTS[claim["held"]]
+    style = words.VERDICTS[claim["verdict"]]
     return (
-        f'<tr data-paper="{escape(experiment.paper)}" data-verdicts="{style}"><td>{verdict(claim["held"])}</td>'
+        f'<tr data-paper="{escape(experiment.paper)}" data-verdicts="{style}"><td>{verdict(claim)}</td>'
         f'<th scope="row">{escape(claim["claim"])}<span class="source">{escape(method_name(experiment.paper))} · '
         f"{link(experiment)} · {escape(claim['source'])}</span></th><td>{escape(claim['measured'])}</td></tr>"
     )

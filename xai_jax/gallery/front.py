@@ -38,13 +38,13 @@ def front(experiments: list[Experiment], units: bool) -> str:
 
 
 def tally(experiments: list[Experiment]) -> str:
-    """One sentence: how much there is and how the claims fared, with links to those claims."""
+    """One sentence: how much there is and the verdicts on the claims, with links to those claims."""
     papers = {experiment.paper for experiment in experiments} - set(OTHERS)
-    count = Counter(claim["held"] for experiment in experiments for claim in experiment.metrics["claims"])
+    count = Counter(claim["verdict"] for experiment in experiments for claim in experiment.metrics["claims"])
     parts = [
-        f'<a href="{CLAIMS}?verdict={style}">{count[held]} {wording}</a>'
-        for held, (style, wording) in words.VERDICTS.items()
-        if count[held]
+        f'<a href="{CLAIMS}?verdict={style}">{count[decision]} {decision}</a>'
+        for decision, style in words.VERDICTS.items()
+        if count[decision]
     ]
     shown = f"{counted(len(experiments), 'experiment')} from {counted(len(papers), 'paper')}"
     claims = f'<a href="{CLAIMS}">{counted(count.total(), "claim")}</a>'

@@ -90,12 +90,6 @@ METHODS = {
 OTHERS = {"explorer": "Every unit, by every method"}
 
 
-def lecture_order(paper: str) -> tuple[int, str]:
-    """Sort key for paper folders: the lecture's order, then all others by name."""
-    known = list(METHODS)
-    return (known.index(paper) if paper in METHODS else len(known), paper)
-
-
 def method_name(paper: str) -> str:
     """The method of a known paper, else the name of its folder."""
     return METHODS[paper].name if paper in METHODS else OTHERS.get(paper, paper)

@@ -3,6 +3,7 @@
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Any
 
 from xai_jax.gallery import words
 from xai_jax.gallery.methods import method_name
@@ -38,10 +39,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def verdict(held: bool | None) -> str:
-    """The coloured word for how a claim fared."""
-    style, wording = words.VERDICTS[held]
-    return f'<span class="verdict {style}">{wording}</span>'
+def verdict(claim: dict[str, Any]) -> str:
+    """The coloured decision on a claim, marked where it was compared with a threshold instead of tested."""
+    decision = claim["verdict"]
+    mark = "" if claim["tested"] or decision == "inconclusive" else f' <span class="untested">{words.UNTESTED}</span>'
+    return f'<span class="verdict {words.VERDICTS[decision]}">{decision}</span>{mark}'
 
 
 def table(label: str, header: list[str], rows: list[str], style: str) -> str:
@@ -57,7 +59,7 @@ def filter_form(experiments: list[Experiment]) -> str:
     """Search by words, paper and verdict; the script shows it, and hides what has `data-verdicts` and does not fit."""
     papers = dict.fromkeys(experiment.paper for experiment in experiments)
     options = "".join(f'<option value="{escape(paper)}">{escape(method_name(paper))}</option>' for paper in papers)
-    verdicts = "".join(f'<option value="{style}">{wording}</option>' for style, wording in words.VERDICTS.values())
+    verdicts = "".join(f'<option value="{style}">{decision}</option>' for decision, style in words.VERDICTS.items())
     return (
         '<form class="filter" role="search" hidden>'
         '<label>Search <input type="search" name="text" autocomplete="off"></label>'
@@ -69,5 +71,5 @@ def filter_form(experiments: list[Experiment]) -> str:
 
 def verdicts(experiment: Experiment) -> str:
     """The verdicts of an experiment's claims as the filter knows them."""
-    held = [claim["held"] for claim in experiment.metrics["claims"]]
-    return " ".join(style for value, (style, _) in words.VERDICTS.items() if value in held)
+    decisions = [claim["verdict"] for claim in experiment.metrics["claims"]]
+    return " ".join(style for decision, style in words.VERDICTS.items() if decision in decisions)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from xai_jax.gallery import words
 from xai_jax.gallery.pictures import Picture, load_picture
 from xai_jax.io import checksums
 
@@ -55,7 +56,9 @@ NOTE = Kind("text or null", lambda value: value is None or isinstance(value, str
 NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
 RESULT = Kind("a finite number, text or null", lambda value: isinstance(value, str) or NUMBER.accepts(value))
 SECONDS = Kind("a number of seconds or null", lambda value: value is None or (is_number(value) and value >= 0))
-HELD = Kind("true, false or null", lambda value: value is None or isinstance(value, bool))
+BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
+DECISION = Kind(", ".join(words.VERDICTS), lambda value: isinstance(value, str) and value in words.VERDICTS)
+P_VALUE = Kind("a number from 0 to 1 or null", lambda value: value is None or (is_number(value) and 0 <= value <= 1))
 FILE = Kind(
     "the name of a file in the same folder",
     lambda value: NAME.accepts(value) and value == Path(value).name and "\0" not in value,
@@ -84,7 +87,18 @@ METRICS = {
             "note": NOTE,
         }
     ],
-    "claims": [{"claim": NAME, "source": TEXT, "held": HELD, "measured": TEXT}],
+    "claims": [
+        {
+            "claim": NAME,
+            "source": TEXT,
+            "verdict": DECISION,
+            "tested": BOOLEAN,
+            "p": P_VALUE,
+            "opposite_p": P_VALUE,
+            "measured": TEXT,
+        }
+    ],
+    "order": NUMBER,
 }
 
 

@@ -10,7 +10,7 @@ for (const button of document.querySelectorAll("button.picture")) {
 }
 viewer?.addEventListener("click", () => viewer.close());
 
-// Without JavaScript the form stays hidden, and everything is shown. `claims.html?verdict=failed` sets a field.
+// Without JavaScript the form stays hidden, and everything is shown. `claims.html?verdict=refuted` sets a field.
 const form = document.querySelector("form.filter");
 if (form) {
   const items = [...document.querySelectorAll("[data-verdicts]")];

@@ -1,10 +1,8 @@
-"""Numbers, durations, sizes and verdicts as the page words them."""
+"""Numbers, durations, sizes and verdicts in words."""
 
-VERDICTS = {
-    True: ("held", "held"),
-    False: ("failed", "not held"),
-    None: ("open", "open"),
-}
+VERDICTS = {"supported": "supported", "not supported": "refuted", "inconclusive": "inconclusive"}
+"""CSS classes of the decisions on claims."""
+UNTESTED = "descriptive, not tested"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -25,7 +23,7 @@ def number(value: float | str | None, digits: int = 4) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: 0.4 s, 41 s, 3 min 20 s, 2 h 5 min."""
+    """A duration in readable units: 0.4 s, 41 s, 3 min 20 s, 2 h 5 min."""
     if seconds is None:
         return "not recorded"
     if seconds < 9.95:
