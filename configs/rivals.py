@@ -18,9 +18,9 @@ class Rivals:
 
     no_prior: Simonyan = Simonyan(penalty=0.0)
     L2: Simonyan = Simonyan(penalty=1e-7)  # of 1e-7 to 1e-4
-    blur: Yosinski = Yosinski(steps=200, rise=30.0, fastest=1e6, every=1)  # rises of 0.5 to 100, every step to fourth
-    TV: IJCV = IJCV(variation=3.0, steps=(300, 0))  # of 0.3 to 100
-    TV_and_jitter: IJCV = IJCV(variation=3.0, jitter=3, steps=(300, 0))  # jitter of 3 to 7
+    blur: Yosinski = Yosinski(steps=200, increase=30.0, max_learning_rate=1e6, blur_every=1)  # increases of 0.5 to 100
+    TV: IJCV = IJCV(total_variation=3.0, steps=(300, 0))  # of 0.3 to 100
+    TV_and_jitter: IJCV = IJCV(total_variation=3.0, jitter=3, steps=(300, 0))  # jitter of 3 to 7
     mean_image: MFV | None = MFV(  # of 20 to 220 steps; not enlarged, since the objects fill the images
         (Octave(30, (1.0, 2.0), (0.8, 0.8)), Octave(10, (2.0, 2.0), (0.8, 2.0))), 30
     )
@@ -41,9 +41,9 @@ class Rivals:
 SMOKE = Rivals(
     Simonyan(penalty=0.0, steps=20),
     Simonyan(steps=20),
-    Yosinski(steps=20, rise=0.5, fastest=1e6, blur=0.5),
-    IJCV(variation=0.01, steps=(20, 0)),
-    IJCV(variation=0.01, jitter=2, steps=(20, 0)),
+    Yosinski(steps=20, increase=0.5, max_learning_rate=1e6, blur_std=0.5),
+    IJCV(total_variation=0.01, steps=(20, 0)),
+    IJCV(total_variation=0.01, jitter=2, steps=(20, 0)),
     MFV((Octave(10, (5.0, 1.0), (0.4, 2.0)),), 10),
     MFV((Octave(10, (11.0, 11.0), (0.05, 0.1)), Octave(10, (6.0, 1.0), (0.1, 2.0), 1.2)), 10),
     activation_maximisation.Fourier(steps=20, jitter=2),

@@ -41,7 +41,7 @@ def inverting(case: Case, steps: int) -> Callable[[], optimize.Result]:
     net, x, _ = build(case)
     form = CVPR(phases=((FACTOR, steps),))
     represent = inversion.of_layer(net, "fc8", (form.deviation,))
-    wanted, start = forward(net, x), inversion.noise(jax.random.key(1), x.shape, form)
+    wanted, start = forward(net, x), form.initial_noise(jax.random.key(1), x.shape)
     return lambda: inversion.invert(represent, wanted, x.shape[1:], jax.random.key(0), form, start=start)
 
 
@@ -63,7 +63,7 @@ def against_one(given, case: Case, steps: int, many: int = 16) -> Result:
 
 def against_eager(given, ask, folder: Path, case: Case, steps: int) -> Iterator[Result]:
     net, x, state = build(case)
-    start = inversion.noise(jax.random.key(1), x.shape, CVPR())
+    start = CVPR().initial_noise(jax.random.key(1), x.shape)
     np.savez(folder / "net.npz", **state, x=np.asarray(x), start=np.asarray(start), stages=case.stages, k=CLASS)
     for layout in LAYOUTS:
         ask(do="load", folder=str(folder), threads=cores(), layout=layout)
@@ -113,7 +113,7 @@ def maximising(case: Case, steps: int) -> Callable[[], optimize.Result]:
     net, _, _ = build(case)
     codes, upper = codes_of(case.batch)
     form, target = DGN(*RATES, steps), targets.logit(np.arange(case.batch))
-    return lambda: dgn_am.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
+    return lambda: dgn_am.maximise(generate(case), net, target, codes, form, upper)
 
 
 def against_bare_generator(given, case: Case, steps: int) -> Result:
@@ -146,7 +146,7 @@ def units(case: Case, steps: int, layer: str, picked: np.ndarray) -> Callable[[]
     net, _, _ = build(case)
     codes, upper = codes_of(len(picked))
     target, form = targets.neuron(layer, picked), DGN(*RATES, steps)
-    return lambda: dgn_am.maximise(generate(case), net, target, codes, jax.random.key(0), form, upper)
+    return lambda: dgn_am.maximise(generate(case), net, target, codes, form, upper)
 
 
 @functools.cache

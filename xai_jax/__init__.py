@@ -19,8 +19,10 @@ _MODULES = {
         "learned_inversion",
         "multifaceted",
         "optimize",
+        "parametrisation",
         "priors",
         "realism",
+        "transforms",
     ),
     "concepts": ("activation_cache", "cav", "gram", "sampling", "significance", "tcav"),
 }

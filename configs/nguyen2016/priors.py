@@ -32,7 +32,7 @@ class Config:
     groups: int = 5  # of starts, each measured by itself
     strong: float = 20.0  # logit, for the form that wants shares of it
     rivals: Rivals = dataclasses.field(default_factory=Rivals)
-    dgn: DGN = DGN(rate=0.1)  # as in classes.py
+    dgn: DGN = DGN(learning_rate=0.1)  # as in classes.py
     batch: int = 125  # images at once
     seed: int = 0
 
@@ -49,7 +49,7 @@ TIERS = {
         starts=4,
         groups=2,
         rivals=SMOKE,
-        dgn=DGN(rate=2.0, steps=30),
+        dgn=DGN(learning_rate=2.0, steps=30),
     ),
     "default": Config(),
     "paper": Config(

@@ -20,9 +20,9 @@ from xai_jax.synthesis.multifaceted import MFV, Octave
 BRIEF = Rivals(
     Simonyan(penalty=0.0, steps=120),
     Simonyan(penalty=1e-6, steps=120),
-    Yosinski(steps=120, rise=300.0, fastest=1e6),
-    IJCV(variation=50.0, steps=(120, 0)),
-    IJCV(variation=200.0, jitter=16, steps=(120, 0)),
+    Yosinski(steps=120, increase=300.0, max_learning_rate=1e6),
+    IJCV(total_variation=50.0, steps=(120, 0)),
+    IJCV(total_variation=200.0, jitter=16, steps=(120, 0)),
     None,  # no photographs of the classes at hand
     MFV(
         (

@@ -28,7 +28,7 @@ def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
     """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     model = models.load(generator.network, config.weights)
-    return generator._replace(generate=dgn_am.within(generator.generate, *limits(model))), model
+    return generator._replace(generate=dgn_am.clip_images(generator.generate, *limits(model))), model
 
 
 def limits(model: LoadedModel) -> tuple[Array, Array]:
@@ -47,8 +47,7 @@ def preferred(
     upper, parts = generator.upper if isinstance(form, DGN) else None, []
     for start in range(0, len(starts), batch):
         rows = slice(start, start + batch)
-        key = jax.random.key(start)  # which these forms make no use of
-        found = dgn_am.maximise(generator.generate, model.net, target.rows(rows), starts[rows], key, form, upper).x
+        found = dgn_am.maximise(generator.generate, model.net, target.rows(rows), starts[rows], form, upper).x
         images = pictured(model, network.call(generator.generate, found))
         parts.append((images, network.call(model.net, images)))
     images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))

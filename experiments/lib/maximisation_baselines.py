@@ -10,18 +10,14 @@ from jax import Array
 
 from experiments.lib import dry_run, generator_codes
 from experiments.nguyen2016 import prior_comparison
-from xai_jax import activation_maximisation, dgn_am, models, network, priors, targets
+from xai_jax import activation_maximisation, dgn_am, models, network, targets
 from xai_jax.core.targets import Target
 from xai_jax.data.datasets import Dataset
 from xai_jax.models import LoadedModel
-from xai_jax.synthesis.activation_maximisation import Form, Fourier
-from xai_jax.synthesis.inversion import IJCV
-from xai_jax.synthesis.multifaceted import MFV
+from xai_jax.synthesis.activation_maximisation import Form
 
-AVERAGED = 15  # images that a mean image is of, as in the paper's code
-BATCH = 100  # images whose features are computed at once
-GREY, ROUGH = 175.0, 8.0  # mean and deviation of the noise that centre bias starts from, in its code
-NOISE = 10.0  # deviation of the noise that all others start from, in Yosinski's code
+AVERAGED = 15  # images per mean image, as in the paper's code
+BATCH_SIZE = 100  # images whose features are computed at once
 
 
 def found(
@@ -60,13 +56,7 @@ def preferred(
 
 def starts(form: Form, mean: tuple[float, ...], shape: tuple[int, ...], seed: int) -> Array:
     """Images (N, H, W, C), pixels less the mean, for the form to start from: noise."""
-    key, black = jax.random.key(seed), -np.asarray(mean, np.float32)
-    if isinstance(form, Fourier):
-        waves = priors.from_fourier(priors.fourier_noise(key, shape), shape[2])
-        return black + 255 * jax.nn.sigmoid(waves)
-    if isinstance(form, MFV):
-        return GREY + black + ROUGH * jax.random.normal(key, shape)
-    return NOISE * jax.random.normal(key, shape)
+    return form.noise(jax.random.key(seed), shape, -np.asarray(mean, np.float32))
 
 
 def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> Array:
@@ -82,22 +72,15 @@ def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> A
             own[label].append(image[..., 0] if image.shape[-1] == 1 else image)
     means = []
     for images in map(model.preprocess, own.values()):
-        features = [network.call(represent, images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        features = [network.call(represent, images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
         _, members = dgn_am.facets(jnp.concatenate(features), config.starts, AVERAGED, seed=config.seed)
         means.append(images[members].mean(1) * deviation - shift)
     return jnp.stack(means, 1).reshape(-1, *images.shape[1:])
 
 
 def target(classes: np.ndarray, form: Form, strong: float) -> Target:
-    """The logits; Mahendran's form wants them as a share of a strong one."""
-    return targets.logit(classes) * (1 / strong) if isinstance(form, IJCV) else targets.logit(classes)
-
-
-def steps(form: Form) -> int:
-    """How many a form takes."""
-    if isinstance(form, MFV):
-        return sum(octave.steps for octave in form.octaves)
-    return form.steps[0] if isinstance(form, IJCV) else form.steps
+    """The classes' logits, divided by a typical one, `strong`, where the form presupposes relative activations."""
+    return targets.logit(classes) * (1 / strong) if form.relative_activation else targets.logit(classes)
 
 
 def plan(name: str, forms: Mapping[str, Form], images: int, batch: int) -> list[dry_run.Step]:
@@ -108,7 +91,9 @@ def plan(name: str, forms: Mapping[str, Form], images: int, batch: int) -> list[
     def slope(variables, x):
         return jax.grad(lambda x: module.apply(variables, x)[:, 0].sum())(x)
 
-    return [dry_run.Step(f"steps, {form}", slope, (variables, x), calls * steps(each)) for form, each in forms.items()]
+    return [
+        dry_run.Step(f"steps, {name}", slope, (variables, x), calls * form.step_count) for name, form in forms.items()
+    ]
 
 
 def forms(config: Any) -> dict[str, Form]:

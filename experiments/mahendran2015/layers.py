@@ -61,7 +61,7 @@ def chosen(net, x, config):
 def recipe(config: Any, variation: float) -> CVPR:
     """The paper's schedule, longer or shorter."""
     phases = tuple((factor, max(1, round(count * config.steps))) for factor, count in CVPR.phases)
-    return CVPR(variation=variation, deviation=config.deviation, phases=phases)
+    return CVPR(total_variation=variation, std=config.deviation, phases=phases)
 
 
 def one(subject, layer, strength, config):

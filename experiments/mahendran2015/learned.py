@@ -44,8 +44,8 @@ def learned(subject, layer, file, config):
     represent, module = subject.represent(layer), UpConv(subject.images.shape[1:], config.width)
     data, key = datasets.load(config.data, config.train), jax.random.key(config.seed)
     images = preimages.of(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
-    steps, rate = config.train_steps, config.rate
-    inverse = learned_inversion.fit(represent, images, module, steps=steps, key=key, rate=rate, saved=file)
+    options = {"steps": config.train_steps, "learning_rate": config.rate, "checkpoint": file}
+    inverse = learned_inversion.fit(represent, images, module, key=key, **options)
     wanted = network.call(represent, subject.images)
     return measured(subject, layer, network.call(inverse, wanted))
 
@@ -118,7 +118,7 @@ def plan(config: Any) -> list[dry_run.Step]:
     calls = -(-config.count // config.batch) * sum(count for _, count in recipe(config, 1.0).phases)
     steps = preimages.plan(config.network, config.layers, config.batch, calls)
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((learned_inversion.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((learned_inversion.BATCH_SIZE, *shape), jnp.float32)
     shapes, inverse = network.layer_names(Partial(module.apply, variables), x), UpConv(shape, config.width)
     for layer in config.layers:
         made = jax.eval_shape(inverse.init, jax.random.key(0), shapes[layer])

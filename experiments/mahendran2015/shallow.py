@@ -59,7 +59,7 @@ def features(config: Any) -> dict[str, Any]:
 
 def recipe(config: Any, variation: float) -> CVPR:
     """The paper's settings for these features."""
-    return CVPR(variation=variation, deviation=config.deviation, phases=config.phases)
+    return CVPR(total_variation=variation, std=config.deviation, phases=config.phases)
 
 
 def one(describe, x, strength, config):

@@ -59,7 +59,7 @@ def evolved(model: LoadedModel, encoding: Encoding, config: Any, seed: int, save
     lower, upper = fooling_scores.bounds(model)
     steps, key = (config.generations, jax.random.key(seed)), config.population
     elites, history = fooling.evolve(model.net, encoding, *steps, key, lower, upper, saved)
-    x = lower + (upper - lower) * encoding.express(elites.x)
+    x = lower + (upper - lower) * encoding.render(elites.x)
     return fooling_scores.measured(model, x, np.arange(len(x))) | {"history": history}
 
 
@@ -130,7 +130,7 @@ def step(name: str, module: Any, variables: Any, encoding: Encoding, population:
 
     def generation(variables, seed, parents):
         children = encoding.vary(jax.random.key(seed), parents, parents, jnp.zeros((), jnp.int32))
-        return jax.nn.softmax(Partial(module.apply, variables)(encoding.express(children))).max(0)
+        return jax.nn.softmax(Partial(module.apply, variables)(encoding.render(children))).max(0)
 
-    parents = jax.eval_shape(lambda: encoding.begin(jax.random.key(0), population))
+    parents = jax.eval_shape(lambda: encoding.sample(jax.random.key(0), population))
     return dry_run.Step(name, generation, (variables, jax.ShapeDtypeStruct((), jnp.uint32), parents), calls)

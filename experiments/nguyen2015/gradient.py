@@ -45,12 +45,12 @@ def climbed(model: LoadedModel, mean: Array, classes: np.ndarray, config: Any) -
     """Images for `classes` (N,), as `fooling_scores.measured` has them."""
     lower, upper = fooling_scores.bounds(model)
     form = Ascent(config.steps, config.decay, config.most, config.share)
-    starting, key = jax.random.split(jax.random.key(config.seed))
+    starting, _ = jax.random.split(jax.random.key(config.seed))
     noise = config.noise / 255 * (upper - lower) * jax.random.normal(starting, (len(classes), *mean.shape))
     parts = []
     for start in range(0, len(classes), config.batch):
         rows = slice(start, start + config.batch)
-        x = fooling.ascend(model.net, classes[rows], mean + noise[rows], key, form, lower, upper).x
+        x = fooling.ascend(model.net, classes[rows], mean + noise[rows], form, lower, upper).x
         parts.append(fooling_scores.measured(model, x, classes[rows]))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -107,7 +107,7 @@ def evolve(net: Any, key: Array, saved: Path, config: Any) -> tuple[np.ndarray, 
     coded = encoding(config)
     lower, upper = ((value - np.array(config.mean)) / np.array(config.deviation) for value in (0, 255))
     elites, history = fooling.evolve(net, coded, config.generations, key, config.population, lower, upper, saved)
-    pixels = np.rint(255 * np.asarray(coded.express(elites.x))).astype(np.uint8)
+    pixels = np.rint(255 * np.asarray(coded.render(elites.x))).astype(np.uint8)
     history = np.concatenate([history, elites.confidence[None]])
     return pixels[: config.classes], history[:, : config.classes]
 

@@ -75,7 +75,7 @@ def problem(generator, model, name, penalty, mean, classes, config):
     if name == PIXELS:
         black, white = generator_codes.limits(model)
         noise = jax.random.uniform(jax.random.key(config.seed), (len(classes), *models.abstract(generator.network)[2]))
-        generator = generator._replace(generate=dgn_am.within(Partial(optimize.unchanged), black, white))
+        generator = generator._replace(generate=dgn_am.clip_images(Partial(optimize.identity), black, white))
         start = black + (white - black) * noise
     if name == CENTRED:
         generator = generator._replace(generate=Partial(around, generator.generate, jnp.asarray(mean)))

@@ -55,7 +55,7 @@ def measured(judge, found, classes, photographs):
 
 def roughness(pixels: np.ndarray) -> np.ndarray:
     """The mean length of gradients, grey levels from pixel to pixel, of uint8 images (N, H, W, C): (N,)."""
-    return np.asarray(priors.mean_variation(jnp.asarray(pixels, jnp.float32), 1.0)) / pixels.shape[-1]
+    return np.asarray(priors.mean_total_variation(jnp.asarray(pixels, jnp.float32), 1.0)) / pixels.shape[-1]
 
 
 def pictures(names, found, classes):

@@ -22,7 +22,7 @@ from sklearn.linear_model import (
 from sklearn.svm import SVC, LinearSVC
 
 from tests.helpers import oracle
-from xai_jax import activation_cache, cav, dgn_am, gram, network, priors, targets
+from xai_jax import activation_cache, cav, dgn_am, gram, network, parametrisation, targets
 from xai_jax.concepts.cav import CAV, MeanDifference
 from xai_jax.synthesis.dgn_am import Montavon
 
@@ -215,9 +215,9 @@ def test_a_dream_along_a_cav_is_activation_maximisation():
     """As the module's docstring has it: existing parts, with a CAV for the direction."""
     learnt = cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[8:])
     key = jax.random.key(0)
-    noise = priors.fourier_noise(key, (2, 17, 17, 3))
-    draw = Partial(functools.partial(priors.from_fourier, width=17))
+    noise = parametrisation.fourier_noise(key, (2, 17, 17, 3))
+    draw = Partial(functools.partial(parametrisation.from_fourier, width=17))
     along = targets.direction("relu4", learnt.vector)
-    found = dgn_am.maximise(draw, NET, along, noise, key, Montavon(steps=30))
+    found = dgn_am.maximise(draw, NET, along, noise, Montavon(steps=30))
     before, after = (targets.evaluate(NET, draw(codes), along)[0] for codes in (noise, found.x))
     assert (after > before + 1).all()

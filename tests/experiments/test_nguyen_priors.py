@@ -153,7 +153,7 @@ def test_mean_images_are_of_clusters_of_a_class():
 def test_pictures_of_rivals_are_found_in_the_networks_units():
     classes, mean = np.array([0, 1, 2, 3, 1]), (90.0, 100.0, 110.0)
     starts = maximisation_baselines.starts(Simonyan(), mean, (5, 6, 6, 3), 0)
-    form = Simonyan(penalty=0.0, rate=400.0, steps=30)
+    form = Simonyan(penalty=0.0, learning_rate=400.0, steps=30)
     found = maximisation_baselines.preferred(MODEL, mean, targets.logit(classes), starts, form, 2, 0)
     sign = np.sign(WEIGHTS.T[classes])[:, None, None]  # a linear network wants black or white
     np.testing.assert_allclose(found["images"], np.broadcast_to(np.where(sign > 0, 1.55, -1), (5, 6, 6, 3)), atol=1e-5)
@@ -171,7 +171,7 @@ def test_mahendrans_form_wants_a_share_of_a_strong_logit():
 def test_steps_are_counted():
     octaves = MFV((Octave(3, (1, 1), (1, 1)), Octave(4, (1, 1), (1, 1))))
     forms = Simonyan(steps=5), Yosinski(steps=6), IJCV(steps=(7, 2)), octaves, Fourier(steps=8)
-    assert [maximisation_baselines.steps(form) for form in forms] == [5, 6, 7, 7, 8]
+    assert [form.step_count for form in forms] == [5, 6, 7, 7, 8]
 
 
 @pytest.mark.parametrize("tier", ["smoke", "default", "paper"])

@@ -50,7 +50,7 @@ def encode(x):
 
 MODEL = LoadedModel(Partial(net, WEIGHTS), preprocess, to_pixels, "abc", None, {})
 GENERATOR = LoadedGenerator(Partial(mix, BASIS), Partial(encode), jnp.full(5, 0.7), "small", "flat")
-CUT = GENERATOR._replace(generate=dgn_am.within(GENERATOR.generate, *generator_codes.limits(MODEL)))
+CUT = GENERATOR._replace(generate=dgn_am.clip_images(GENERATOR.generate, *generator_codes.limits(MODEL)))
 
 
 @pytest.mark.parametrize("module", [hidden, facets, combine, montavon])
@@ -68,10 +68,10 @@ def test_pictures_have_whole_numbers_between_black_and_white():
 
 
 def test_what_is_measured_of_codes_is_their_pictures():
-    classes, starts, form = np.array([0, 1, 2, 1]), generator_codes.noise(GENERATOR, 4, 3), DGN(rate=0.1, steps=7)
+    classes, form = np.array([0, 1, 2, 1]), DGN(learning_rate=0.1, steps=7)
+    starts = generator_codes.noise(GENERATOR, 4, 3)
     found = generator_codes.preferred(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
-    key = jax.random.key(0)
-    last = dgn_am.maximise(GENERATOR.generate, MODEL.net, targets.logit(classes), starts, key, form, GENERATOR.upper).x
+    last = dgn_am.maximise(GENERATOR.generate, MODEL.net, targets.logit(classes), starts, form, GENERATOR.upper).x
     pictures = np.round(np.clip(mix(BASIS, last), 0, 1) * 255) / 255
     np.testing.assert_allclose(found["images"], pictures, atol=1.1 / 255)  # a step of rounding either way
     np.testing.assert_allclose(found["logits"], 3 * found["images"].reshape(4, -1) @ np.asarray(WEIGHTS), rtol=1e-4)
@@ -218,7 +218,7 @@ def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
     config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch=6, rate=0.1, steps=4)
     found = combine.preferred(CUT, MODEL, "logit", config)
     assert found["images"].shape == (3, 2, 4, 4, 1)
-    starts, form = generator_codes.noise(CUT, 6, config.seed), DGN(rate=0.1, steps=config.steps)
+    starts, form = generator_codes.noise(CUT, 6, config.seed), DGN(learning_rate=0.1, steps=config.steps)
     both = generator_codes.preferred(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
     np.testing.assert_allclose(found["images"][1], both["images"], atol=1.1 / 255)
     alone = generator_codes.preferred(CUT, MODEL, targets.logit(2), starts[:2], form, 2)

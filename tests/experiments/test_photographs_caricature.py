@@ -60,7 +60,7 @@ def test_strides_are_those_of_the_layers(config, tier):
 
 def test_a_layer_is_inverted_and_measured(subject):
     config = photographs_config.get_config("smoke")
-    form = inversion.IJCV(weight=100.0, variation=0.001, steps=(20, 5))
+    form = inversion.IJCV(weight=100.0, total_variation=0.001, steps=(20, 5))
     found = photographs.one(subject, "relu1", form, config.seed)
     assert found["images"].shape == (3, 8, 8, 1)
     represent = subject.represent("relu1")

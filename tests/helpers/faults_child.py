@@ -28,7 +28,7 @@ def evolving(folder):
     from xai_jax import fooling, optimize
 
     optimize.SAVE_EVERY = 0.0
-    found = fooling.evolve(small.net, fooling.Direct(small.SHAPE), 200, small.KEY, 20, saved=folder / "elites.npz")
+    found = fooling.evolve(small.net, fooling.Direct(small.SHAPE), 200, small.KEY, 20, checkpoint=folder / "elites.npz")
     np.save(folder / "found.npy", found[0].x)
 
 

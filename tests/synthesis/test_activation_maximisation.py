@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from tests.helpers import oracle
-from xai_jax import activation_maximisation, network, optimize, priors, saliency, targets
+from xai_jax import activation_maximisation, network, optimize, parametrisation, priors, saliency, targets, transforms
 from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.synthesis.inversion import IJCV
 from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
@@ -28,8 +28,16 @@ OCTAVES = MFV(
     iterations=5,
 )
 SHORT = {
-    "simonyan": Simonyan(penalty=1e-5, rate=3.0, last_rate=0.5, steps=4),
-    "yosinski": Yosinski(steps=4, fastest=4000.0, decay=0.01, blur=0.7, every=2, short=20.0, idle=10.0),
+    "simonyan": Simonyan(penalty=1e-5, learning_rate=3.0, final_learning_rate=0.5, steps=4),
+    "yosinski": Yosinski(
+        steps=4,
+        max_learning_rate=4000.0,
+        decay=0.01,
+        blur_std=0.7,
+        blur_every=2,
+        norm_percentile=20.0,
+        contribution_percentile=10.0,
+    ),
     "ijcv": IJCV(jitter=3, steps=(4, 0)),
     "mfv": OCTAVES,
     "fourier": Fourier(steps=4, jitter=3),
@@ -74,17 +82,22 @@ def test_simonyans_steps_climb_the_logit_less_the_penalty():
     np.testing.assert_allclose(found.history["penalty"][0], 1e-5 * (START**2).sum((1, 2, 3)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"rise": 0.5}, {"blur": 0.0, "short": 0.0}, {"idle": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"increase": 0.5}, {"blur_std": 0.0, "norm_percentile": 0.0}, {"contribution_percentile": 0.0}]
+)
 def test_yosinskis_steps_are_their_codes(changes):
     form, rows = dataclasses.replace(SHORT["yosinski"], **changes), []
     for x, k in zip(START.astype(float), CLASSES, strict=True):
         for i in range(4):
             g = slope(x, k)
-            rate = min(form.fastest, 0.5 / (g**2).sum()) if form.rise else form.fastest
+            rate = min(form.max_learning_rate, 0.5 / (g**2).sum()) if form.increase else form.max_learning_rate
             x = (x + rate * g) * (1 - form.decay)
-            if form.blur and i % form.every == 0:
-                x = ndimage.gaussian_filter(x, (form.blur, form.blur, 0), mode="nearest")
-            for percent, amount in ((form.short, lambda x: np.linalg.norm(x, axis=-1)), (form.idle, None)):
+            if form.blur_std and i % form.blur_every == 0:
+                x = ndimage.gaussian_filter(x, (form.blur_std, form.blur_std, 0), mode="nearest")
+            for percent, amount in (
+                (form.norm_percentile, lambda x: np.linalg.norm(x, axis=-1)),
+                (form.contribution_percentile, None),
+            ):
                 amount = abs((g * x).sum(-1)) if amount is None else amount(x)
                 if percent:
                     x = np.where((amount < np.percentile(amount, percent))[..., None], 0, x)
@@ -98,14 +111,14 @@ def test_yosinskis_steps_are_their_codes(changes):
 
 def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
     form, steps = SHORT["ijcv"], 4
-    wide = np.asarray(priors.widened(START, 3)).astype(float)
+    wide = np.asarray(transforms.pad_for_jitter(START, 3)).astype(float)
     assert wide.shape == (3, 19, 19, 3) and (wide[:, 0, 1:-1] == START[:, 0]).all()
 
     @jax.jit
     def gradient(x, i):
         def loss(x):
-            seen = priors.jitter(jax.random.fold_in(KEY, i), x, (17, 17))
-            norm = priors.colour_norm(x / 80.0, 6.0) + priors.mean_variation(x * (6.5 / 80), 2.0)
+            seen = transforms.random_crop(jax.random.fold_in(KEY, i), x, (17, 17))
+            norm = priors.colour_norm(x / 80.0, 6.0) + priors.mean_total_variation(x * (6.5 / 80), 2.0)
             return (norm - 100 * NET(seen)[jnp.arange(3), CLASSES]).sum()
 
         return jax.grad(loss)(x)
@@ -120,13 +133,13 @@ def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
         x = np.clip(x * np.minimum(1, 160 / length), LOWER, UPPER)
     found = maximise(form)
     np.testing.assert_allclose(found.x, x[:, 1:-1, 1:-1], atol=0.05)
-    assert set(found.history) == {"activation", "norm", "variation"}
+    assert set(found.history) == {"activation", "norm", "total_variation"}
 
 
 def test_octaves_enlarge_and_denoise_as_their_code_does():
     x = np.clip(START, LOWER, UPPER)
     for number, octave in enumerate(OCTAVES.octaves):
-        side, (first, last) = round(x.shape[1] * octave.scale), octave.weights
+        side, (first, last) = round(x.shape[1] * octave.scale), octave.denoising
         x = np.clip(np.asarray(jax.image.resize(x, (3, side, side, 3), "cubic")), LOWER, UPPER).astype(float)
         key, room = jax.random.fold_in(KEY, number), side - 17
         for i in range(octave.steps):
@@ -136,7 +149,9 @@ def test_octaves_enlarge_and_denoise_as_their_code_does():
                 window, m = x[n, top : top + 17, left : left + 17], octave.margin
                 g = np.zeros((17, 17, 3))
                 g[m : 17 - m, m : 17 - m] = slope(window, k)[m : 17 - m, m : 17 - m]
-                rate = octave.rates[0] + (octave.rates[1] - octave.rates[0]) * i / octave.steps
+                rate = (
+                    octave.learning_rates[0] + (octave.learning_rates[1] - octave.learning_rates[0]) * i / octave.steps
+                )
                 window += rate * g / abs(g).mean()
             weight = first + (last - first) * i / octave.steps
             x = np.asarray(denoise(jnp.asarray(np.clip(x, LOWER, UPPER), jnp.float32), weight)).astype(float)
@@ -151,15 +166,17 @@ def test_fourier_climbs_by_adam_on_frequencies():
     still = activation_maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, Fourier(1e-9, 1, 1), LOWER, UPPER)
     np.testing.assert_allclose(still.x, start, atol=0.05)
     form, low, range_ = SHORT["fourier"], LOWER, UPPER - LOWER
-    wide = np.asarray(priors.widened(start, 3))
+    wide = np.asarray(transforms.pad_for_jitter(start, 3))
     share = np.clip((wide - low) / range_, 0.01, 0.99)
-    c = np.asarray(priors.to_fourier(jnp.asarray(np.log(share / (1 - share)), jnp.float32)), np.float64)
+    c = np.asarray(parametrisation.to_fourier(jnp.asarray(np.log(share / (1 - share)), jnp.float32)), np.float64)
 
     @jax.jit
     def gradient(c, i):
         def loss(c):
-            images = low + range_ / (1 + jnp.exp(-priors.from_fourier(c, 19)))
-            return -NET(priors.jitter(jax.random.fold_in(KEY, i), images, (17, 17)))[jnp.arange(3), CLASSES].sum()
+            images = low + range_ / (1 + jnp.exp(-parametrisation.from_fourier(c, 19)))
+            return -NET(transforms.random_crop(jax.random.fold_in(KEY, i), images, (17, 17)))[
+                jnp.arange(3), CLASSES
+            ].sum()
 
         return jax.grad(loss)(c)
 
@@ -168,7 +185,7 @@ def test_fourier_climbs_by_adam_on_frequencies():
         g = np.asarray(gradient(jnp.asarray(c, jnp.float32), jnp.int32(i)), np.float64)
         mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
         c = c - 0.05 * (mean / (1 - 0.9 ** (i + 1))) / (np.sqrt(square / (1 - 0.999 ** (i + 1))) + 1e-8)
-    images = np.asarray(priors.from_fourier(jnp.asarray(c, jnp.float32), 19))
+    images = np.asarray(parametrisation.from_fourier(jnp.asarray(c, jnp.float32), 19))
     found = activation_maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, form, LOWER, UPPER)
     np.testing.assert_allclose(found.x, (low + range_ / (1 + np.exp(-images)))[:, 1:-1, 1:-1], atol=0.1)
 
@@ -202,7 +219,7 @@ def test_units_without_a_gradient_leave_the_image_to_the_prior():
 
     run = partial(activation_maximisation.maximise, blind, targets.logit(CLASSES), START, KEY)
     np.testing.assert_array_equal(run(Simonyan(penalty=0.0, steps=3)).x, START)
-    plain = Yosinski(steps=3, decay=0.5, blur=0.0, rise=1.0)
+    plain = Yosinski(steps=3, decay=0.5, blur_std=0.0, increase=1.0)
     np.testing.assert_allclose(run(plain).x, START / 8, rtol=1e-5)
 
 
@@ -210,7 +227,7 @@ def test_units_without_a_gradient_leave_the_image_to_the_prior():
 def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
     octaves = tuple(dataclasses.replace(octave, steps=30) for octave in OCTAVES.octaves)
     form = MFV(octaves, 2) if name == "mfv" else dataclasses.replace(SHORT[name], steps=60)
-    whole, original, seen = maximise(form), optimize._refuse_divergence, []
+    whole, original, seen = maximise(form), optimize._check_finite, []
 
     def killed(terms, start):
         seen.append(start)
@@ -220,10 +237,10 @@ def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(optimize, "CHUNK", 15)
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    monkeypatch.setattr(optimize, "_check_finite", killed)
     with pytest.raises(KeyboardInterrupt):
-        maximise(form, saved=tmp_path / "images.npz")
-    again = maximise(form, saved=tmp_path / "images.npz")
+        maximise(form, checkpoint=tmp_path / "images.npz")
+    again = maximise(form, checkpoint=tmp_path / "images.npz")
     assert seen == ([0, 15, 0, 15, 15] if name == "mfv" else [0, 15, 30, 45, 45])
     np.testing.assert_array_equal(again.x, whole.x)
     np.testing.assert_array_equal(again.history["activation"], whole.history["activation"])
@@ -237,13 +254,13 @@ def test_octaves_of_the_paper_are_as_its_code_has_them():
 @pytest.mark.parametrize(
     "changes, kind, words",
     [
-        ({"form": "blur"}, TypeError, "form out of Simonyan, Yosinski, IJCV, MFV, Fourier, got 'blur'"),
+        ({"form": "blur"}, TypeError, "form of activation maximisation, such as Yosinski\\(\\), got 'blur'"),
         ({"target": targets.logit(99)}, ValueError, "class"),
         ({"start": START[:0]}, ValueError, "at least one image"),
         ({"start": START[..., :2], "lower": 0, "upper": 1}, ValueError, "images that the network can read"),
         ({"lower": UPPER, "upper": LOWER}, ValueError, "lower limits below upper ones"),
         ({"lower": LOWER[:2]}, ValueError, "limits for \\(3,\\) channels"),
-        ({"form": Fourier(), "lower": -np.inf}, ValueError, "finite for Fourier"),
+        ({"form": Fourier(), "lower": -np.inf}, ValueError, "finite limits for Fourier"),
         ({"form": MFV((Octave(1, (1.0, 1.0), (1.0, 1.0), margin=9),))}, ValueError, "less than half of 17 pixels"),
     ],
 )

@@ -29,7 +29,7 @@ TRACED = []
 @functools.cache
 def grown(generations=8):
     """Networks after some generations of mutation without selection."""
-    genes, vary = GREY.begin(KEY, COUNT), _vary()
+    genes, vary = GREY.sample(KEY, COUNT), _vary()
     for n in range(generations):
         genes = vary(jax.random.key(n), genes, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), genes))
     return jax.tree.map(np.asarray, genes)
@@ -82,7 +82,7 @@ def drawn(edges, kinds, shape):
 def test_images_are_what_the_networks_give_at_each_pixel():
     genes = grown()
     assert genes.present.sum() > COUNT
-    images = jax.jit(GREY.express)(genes)
+    images = jax.jit(GREY.render)(genes)
     for n in range(COUNT):
         expected = drawn(links(one(genes, n)), functions(one(genes, n)), GREY.shape)
         np.testing.assert_allclose(images[n], expected, atol=1e-3)
@@ -94,14 +94,14 @@ def test_colours_are_hue_lightness_and_saturation():
     expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, images)
     np.testing.assert_allclose(cppn.rgb(jnp.asarray(images)), expected, atol=1e-5)
     encoding = CPPN((4, 3, 3), hidden=2)
-    genes = encoding.begin(KEY, 3)
+    genes = encoding.sample(KEY, 3)
     hls = np.stack([drawn(links(one(genes, n)), functions(one(genes, n)), encoding.shape) for n in range(3)])
     expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, hls)
-    np.testing.assert_allclose(encoding.express(genes), expected, atol=1e-3)
+    np.testing.assert_allclose(encoding.render(genes), expected, atol=1e-3)
 
 
 def test_networks_start_without_hidden_nodes():
-    genes = jax.tree.map(np.asarray, CPPN((4, 4, 3), hidden=7).begin(KEY, 50))
+    genes = jax.tree.map(np.asarray, CPPN((4, 4, 3), hidden=7).sample(KEY, 50))
     assert not genes.present.any()
     expected = {(f"in{s}", f"out{o}") for s in range(INPUTS) for o in range(3)}
     assert all(set(links(one(genes, n))) == expected for n in range(50))
@@ -146,7 +146,7 @@ def test_a_node_takes_the_place_of_a_link():
     weights = np.random.default_rng(2).uniform(0, 1, grown().weight.shape).astype("f")  # no two are the same
     before, checked = grown()._replace(weight=weights), 0
     after = changed(cppn._insert, before)
-    images = jax.jit(GREY.express)(after)
+    images = jax.jit(GREY.render)(after)
     for n in range(COUNT):
         old, new = one(before, n), one(after, n)
         if old.present.all() or not old.linked.any():
@@ -232,9 +232,9 @@ def test_evolution_is_one_compiled_program_and_goes_on_after_a_kill(tmp_path, mo
     whole, history = run()
     assert TRACED == [(20, 4, 6, 1)] * 3  # checked, begun, and one program for a generation
     assert (np.diff(history, axis=0) >= 0).all() and (np.asarray(whole.confidence) > history[0]).any()
-    shown = np.asarray(jax.nn.softmax(net(GREY.express(whole.x))))[range(3), range(3)]
+    shown = np.asarray(jax.nn.softmax(net(GREY.render(whole.x))))[range(3), range(3)]
     np.testing.assert_allclose(whole.confidence, shown, rtol=1e-4)
-    original, seen = optimize._refuse_divergence, []
+    original, seen = optimize._check_finite, []
 
     def killed(terms, start):
         seen.append(start)
@@ -243,10 +243,10 @@ def test_evolution_is_one_compiled_program_and_goes_on_after_a_kill(tmp_path, mo
         original(terms, start)
 
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    monkeypatch.setattr(optimize, "_check_finite", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(saved=tmp_path / "elites.npz")
-    again, found = run(saved=tmp_path / "elites.npz")
+        run(checkpoint=tmp_path / "elites.npz")
+    again, found = run(checkpoint=tmp_path / "elites.npz")
     assert seen == [0, 25, 25, 50]
     jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
 

@@ -34,7 +34,7 @@ def test_a_generator_gives_the_middle_in_the_networks_units():
 
 def test_values_stay_within_those_of_pictures():
     images, lower, upper = np.asarray(GENERATE(CODES)), np.float32([-0.5, 0, -1]), np.float32([0.5, 1, 0.2])
-    found = dgn_am.within(GENERATE, lower, upper)(CODES)
+    found = dgn_am.clip_images(GENERATE, lower, upper)(CODES)
     np.testing.assert_array_equal(found, np.minimum(np.maximum(images, lower), upper))
 
 
@@ -44,22 +44,22 @@ def gradient(code, k):
 
 @pytest.mark.parametrize("upper", [None, np.linspace(0.1, 2, 6).astype("f")], ids=["free", "bounded"])
 def test_steps_are_those_of_the_papers_code(upper):
-    form, rows = DGN(rate=0.8, last_rate=0.1, steps=5, keep=0.9), []
+    form, rows = DGN(learning_rate=0.8, final_learning_rate=0.1, steps=5, decay_factor=0.9), []
     for code, k in zip(np.asarray(CODES, np.float64), CLASSES, strict=True):
         for i in range(form.steps):
             slope = gradient(code, k)
             code = code + (0.8 + (0.1 - 0.8) * i / 5) * slope / abs(slope).mean()
             code = 0.9 * (code if upper is None else np.minimum(np.maximum(code, 0), upper))
         rows.append(code)
-    found = dgn_am.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form, upper)
+    found = dgn_am.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, form, upper)
     np.testing.assert_allclose(found.x, rows, atol=2e-3)
     logits = np.asarray(network.call(NET, GENERATE(CODES)))
     np.testing.assert_allclose(found.history["activation"][0], -logits[np.arange(4), CLASSES], rtol=1e-4)
 
 
 def test_the_papers_penalty_is_the_codes_length():
-    with_length = partial(dgn_am._objective, DGN(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
-    with_square = partial(dgn_am._objective, Montavon(penalty=0.3), GENERATE, NET, targets.logit(CLASSES), KEY)
+    problem = dgn_am.Problem(GENERATE, NET, targets.logit(CLASSES))
+    with_length, with_square = (partial(form.terms, problem) for form in (DGN(penalty=0.3), Montavon(penalty=0.3)))
     lengths = np.linalg.norm(CODES, axis=1)
     np.testing.assert_allclose(with_length(CODES)["penalty"], 0.3 * lengths, rtol=1e-5)
     np.testing.assert_allclose(with_square(CODES)["penalty"], 0.3 * lengths**2, rtol=1e-5)
@@ -70,19 +70,19 @@ def test_the_papers_penalty_is_the_codes_length():
 
 def test_montavons_form_finds_a_likely_code_near_zero():
     target = targets.log_probability(CLASSES)
-    free = dgn_am.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.0))
-    near = dgn_am.maximise(GENERATE, NET, target, CODES, KEY, Montavon(penalty=0.1))
+    free = dgn_am.maximise(GENERATE, NET, target, CODES, Montavon(penalty=0.0))
+    near = dgn_am.maximise(GENERATE, NET, target, CODES, Montavon(penalty=0.1))
     assert (free.history["activation"][-1] < free.history["activation"][0]).all()
     assert (np.linalg.norm(near.x, axis=1) < np.linalg.norm(free.x, axis=1)).all()
 
 
 def test_units_of_a_layer_are_maximised_together_as_if_alone():
     name = next(iter(network.layer_names(NET, GENERATE(CODES))))
-    form = DGN(rate=0.5, last_rate=0.01, steps=8, keep=1.0)
+    form = DGN(learning_rate=0.5, final_learning_rate=0.01, steps=8, decay_factor=1.0)
     channels = np.arange(4)
-    together = dgn_am.maximise(GENERATE, NET, targets.neuron(name, channels, (3, 4)), CODES, KEY, form)
+    together = dgn_am.maximise(GENERATE, NET, targets.neuron(name, channels, (3, 4)), CODES, form)
     for n in channels:
-        alone = dgn_am.maximise(GENERATE, NET, targets.neuron(name, n, (3, 4)), CODES[n : n + 1], KEY, form)
+        alone = dgn_am.maximise(GENERATE, NET, targets.neuron(name, n, (3, 4)), CODES[n : n + 1], form)
         np.testing.assert_allclose(together.x[n], alone.x[0], atol=2e-3)
     assert (together.history["activation"][-1] <= together.history["activation"][0]).all()
 
@@ -91,7 +91,7 @@ def test_a_unit_without_a_gradient_stays():
     def blind(codes):
         return 0.0 * mix(BASIS, codes)[:, 1:18]
 
-    found = dgn_am.maximise(blind, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=3, keep=1.0))
+    found = dgn_am.maximise(blind, NET, targets.logit(CLASSES), CODES, DGN(steps=3, decay_factor=1.0))
     np.testing.assert_array_equal(found.x, CODES)
 
 
@@ -131,9 +131,9 @@ def test_noise_is_standard_normal():
 
 
 def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
-    form = DGN(rate=0.5, steps=60)
-    run = partial(dgn_am.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, KEY, form)
-    whole, original, seen = run(), optimize._refuse_divergence, []
+    form = DGN(learning_rate=0.5, steps=60)
+    run = partial(dgn_am.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, form)
+    whole, original, seen = run(), optimize._check_finite, []
 
     def killed(terms, start):
         seen.append(start)
@@ -142,10 +142,10 @@ def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
         original(terms, start)
 
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    monkeypatch.setattr(optimize, "_check_finite", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(saved=tmp_path / "codes.npz")
-    again = run(saved=tmp_path / "codes.npz")
+        run(checkpoint=tmp_path / "codes.npz")
+    again = run(checkpoint=tmp_path / "codes.npz")
     np.testing.assert_array_equal(again.x, whole.x)
     assert seen == [0, 25, 25, 50]
 
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
     ],
 )
 def test_what_does_not_fit_is_refused(changes, words):
-    given = {"generate": GENERATE, "net": NET, "target": targets.logit(CLASSES), "codes": CODES, "key": KEY} | changes
+    given = {"generate": GENERATE, "net": NET, "target": targets.logit(CLASSES), "codes": CODES} | changes
     with pytest.raises(ValueError, match=words):
         dgn_am.maximise(**given)
 
@@ -175,4 +175,4 @@ def test_steps_that_are_not_finite_are_named():
         return mix(BASIS, codes)[:, 1:18] / 0.0
 
     with pytest.raises(optimize.DivergedError, match="activation"):
-        dgn_am.maximise(broken, NET, targets.logit(CLASSES), CODES, KEY, DGN(steps=2))
+        dgn_am.maximise(broken, NET, targets.logit(CLASSES), CODES, DGN(steps=2))

@@ -26,7 +26,9 @@ def probabilities(x):
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize("form", [Ascent(steps=6), Ascent(steps=6, decay=0.0, most=0.02, fastest=0.05)])
+@pytest.mark.parametrize(
+    "form", [Ascent(steps=6), Ascent(steps=6, decay=0.0, max_increase=0.02, max_learning_rate=0.05)]
+)
 def test_ascent_takes_the_codes_steps(form):
     start, classes = RNG.uniform(0, 1, (3, *SHAPE)).astype("f"), np.array([0, 1, 1])
     expected = []
@@ -34,22 +36,22 @@ def test_ascent_takes_the_codes_steps(form):
         for _ in range(form.steps):
             p = probabilities(x[None])[0, k]
             g = np.asarray(jax.grad(lambda x, k=k: jax.nn.softmax(net(x[None]))[0, k])(jnp.asarray(x, jnp.float32)))
-            rate = min(min(form.most, form.share * (1 - p)) / (g**2).sum(), form.fastest)
+            rate = min(min(form.max_increase, form.relative_increase * (1 - p)) / (g**2).sum(), form.max_learning_rate)
             x = np.clip((x + rate * g) * (1 - form.decay), 0.1, 0.9)
         expected.append(x)
-    found = fooling.ascend(net, classes, start, KEY, form, 0.1, 0.9)
+    found = fooling.ascend(net, classes, start, form, 0.1, 0.9)
     np.testing.assert_allclose(found.x, expected, atol=1e-4)
     np.testing.assert_allclose(found.history["probability"][0], -probabilities(start)[range(3), classes], rtol=1e-4)
 
 
 def test_without_a_gradient_ascent_stays():
     dark = np.zeros((2, *SHAPE), np.float32)  # all rectified away
-    np.testing.assert_array_equal(fooling.ascend(net, [0, 1], dark, KEY, Ascent(steps=3)).x, dark)
+    np.testing.assert_array_equal(fooling.ascend(net, [0, 1], dark, Ascent(steps=3)).x, dark)
 
 
 def test_ascent_makes_networks_sure_without_leaving_the_range():
     start = 0.5 + 0.01 * RNG.normal(size=(3, *SHAPE)).astype("f")
-    found = fooling.ascend(net, [0, 1, 2], start, KEY, Ascent(decay=0.0))
+    found = fooling.ascend(net, [0, 1, 2], start, Ascent(decay=0.0))
     assert (-found.history["probability"][-1] > -found.history["probability"][0] + 0.2).all()
     assert 0 <= found.x.min() and found.x.max() <= 1
 
@@ -60,7 +62,7 @@ def deb(u, eta):
 
 
 def test_children_are_debs():
-    encoding, key = Direct(SHAPE, rate=0.5), jax.random.key(5)
+    encoding, key = Direct(SHAPE, mutation_rate=0.5), jax.random.key(5)
     first, second = RNG.uniform(0, 1, (2, 40, *SHAPE)).astype("f")
     found = np.asarray(encoding.vary(key, jnp.asarray(first), jnp.asarray(second), jnp.int32(1999)))
     mixing, spreading, picking, moving = jax.random.split(key, 4)
@@ -118,7 +120,7 @@ def test_images_are_shown_in_the_networks_range():
 def test_a_killed_evolution_goes_on_to_the_same_elites(tmp_path, monkeypatch):
     run = partial(fooling.evolve, net, Direct(SHAPE), 60, KEY, 20)
     whole, history = run()
-    original, seen = optimize._refuse_divergence, []
+    original, seen = optimize._check_finite, []
 
     def killed(terms, start):
         seen.append(start)
@@ -127,21 +129,21 @@ def test_a_killed_evolution_goes_on_to_the_same_elites(tmp_path, monkeypatch):
         original(terms, start)
 
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    monkeypatch.setattr(optimize, "_check_finite", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(saved=tmp_path / "elites.npz")
-    again, found = run(saved=tmp_path / "elites.npz")
+        run(checkpoint=tmp_path / "elites.npz")
+    again, found = run(checkpoint=tmp_path / "elites.npz")
     assert seen == [0, 25, 25, 50]
     jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
-    with pytest.raises(ValueError, match="of this problem"):
-        fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), 20, saved=tmp_path / "elites.npz")
+    with pytest.raises(ValueError, match="checkpoint of this problem"):
+        fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), 20, checkpoint=tmp_path / "elites.npz")
 
 
 @pytest.mark.parametrize(
     "call, words",
     [
-        (partial(fooling.ascend, net, [0, 9], np.zeros((2, *SHAPE), "f"), KEY), "class"),
-        (partial(fooling.ascend, net, [0], np.zeros((1, 5, 5, 2), "f"), KEY), "images that the network can read"),
+        (partial(fooling.ascend, net, [0, 9], np.zeros((2, *SHAPE), "f")), "class"),
+        (partial(fooling.ascend, net, [0], np.zeros((1, 5, 5, 2), "f")), "images that the network can read"),
         (partial(fooling.evolve, net, Direct((5, 5, 2)), 3, KEY), "images that the network can read"),
         (partial(fooling.evolve, net, Direct(SHAPE), 0, KEY), "generations and a population of at least 1"),
         (partial(fooling.evolve, net, Direct(SHAPE), 3, KEY, 0), "generations and a population of at least 1"),

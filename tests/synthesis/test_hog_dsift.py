@@ -182,7 +182,7 @@ def test_smallest_images_have_one_cell_and_one_descriptor():
 def test_features_can_be_inverted(describe):
     rows, columns = np.indices((32, 32))
     image = jnp.asarray(100 * np.sin(rows / 3 + columns**2 / 90), jnp.float32)[None, ..., None]
-    wanted, form = describe(image), CVPR(variation=0.02, phases=((1.0, 60), (0.1, 60)))
+    wanted, form = describe(image), CVPR(total_variation=0.02, phases=((1.0, 60), (0.1, 60)))
     found = inversion.invert(describe, wanted, (32, 32, 1), jax.random.key(0), form)
     first, last = (found.history["features"][n, 0] for n in (0, -1))
     assert last < 0.25 * first

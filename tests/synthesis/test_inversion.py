@@ -19,7 +19,7 @@ X = RNG.normal(size=(2, 17, 17, 3)).astype("f")
 SHAPE = (4, 5, 2)
 MATRIX = RNG.normal(size=(40, 6)).astype("f")
 KEY = jax.random.key(0)
-SHORT = CVPR(variation=0.3, deviation=2.0, norm=1e-3, rate=0.002, phases=((1.0, 5), (0.1, 4), (0.01, 3)))
+SHORT = CVPR(total_variation=0.3, std=2.0, norm=1e-3, learning_rate=0.002, phases=((1.0, 5), (0.1, 4), (0.01, 3)))
 
 
 def linear(matrix, x):
@@ -49,29 +49,29 @@ def variation_slope(x):
 
 def by_momentum(matrix, wanted, x, form):
     """The code of the first paper, step by step."""
-    sigma, terms = form.deviation**2 * x.size, []
+    sigma, terms = form.std**2 * x.size, []
     for factor, count in form.phases:
         speed = np.zeros_like(x)
         for _ in range(count):
             missed = x.ravel() @ matrix - wanted
             terms.append(sigma * (missed @ missed) / (wanted @ wanted))
             loss = sigma * 2 * (matrix @ missed).reshape(x.shape) / (wanted @ wanted)
-            prior = form.norm / 2 * 6 * x**5 + form.variation / 2 * variation_slope(x)
-            speed = 0.9 * speed - form.rate * factor * (prior + loss)
+            prior = form.norm / 2 * 6 * x**5 + form.total_variation / 2 * variation_slope(x)
+            speed = 0.9 * speed - form.learning_rate * factor * (prior + loss)
             x = x + speed
     return x, terms
 
 
 def test_the_first_form_takes_the_codes_steps():
     found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, SHORT)
-    noise = inversion.noise(jax.random.split(KEY)[0], (3, *SHAPE), SHORT)
+    noise = SHORT.initial_noise(jax.random.split(KEY)[0], (3, *SHAPE))
     np.testing.assert_allclose(np.sqrt((np.asarray(noise) ** 2).mean((1, 2, 3))), 2.0, rtol=1e-5)
     for n in range(3):
         start = np.asarray(noise[n], np.float64)
         x, terms = by_momentum(MATRIX.astype(float), np.asarray(WANTED[n], float), start, SHORT)
         np.testing.assert_allclose(found.x[n], x, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(found.history["features"][:, n], terms, rtol=1e-3)
-        np.testing.assert_allclose(found.history["variation"][0, n], 0.15 * variation(start), rtol=1e-4)
+        np.testing.assert_allclose(found.history["total_variation"][0, n], 0.15 * variation(start), rtol=1e-4)
     assert found.history["norm"].shape == (12, 3)
 
 
@@ -81,20 +81,20 @@ def by_jitter(matrix, wanted, x, form, rate, steps):
     for _ in range(steps):
         missed = x.ravel() @ matrix - wanted
         slope = form.weight * 2 * (matrix @ missed).reshape(x.shape) / (wanted @ wanted)
-        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.deviation**6
-        slope += variation_slope(x) / pixels * (6.5 / form.deviation) ** 2
+        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.std**6
+        slope += variation_slope(x) / pixels * (6.5 / form.std) ** 2
         squares = 0.9 * squares + slope**2
         speed = 0.9 * speed - slope / (1 / rate + np.sqrt(squares))
         x = x + speed
         length = np.sqrt((x**2).sum(-1, keepdims=True))
-        x = x * np.minimum(1, form.most / length)
+        x = x * np.minimum(1, form.max_norm / length)
     return x
 
 
 def test_the_second_form_takes_the_codes_steps():
-    form = IJCV(weight=20.0, deviation=3.0, most=4.0, steps=(7, 5))
+    form = IJCV(weight=20.0, std=3.0, max_norm=4.0, steps=(7, 5))
     found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, form)
-    start = inversion.noise(jax.random.split(KEY)[0], (3, *SHAPE), form)
+    start = form.initial_noise(jax.random.split(KEY)[0], (3, *SHAPE))
     np.testing.assert_allclose(np.quantile(start, 0.95), 3 / np.sqrt(3), rtol=1e-4)
     rate = 0.05 * 9 / 6 * 20
     for n in range(3):
@@ -112,7 +112,7 @@ def test_jittered_images_are_larger_until_the_last_phase():
         seen.append(x.shape)
         return LINEAR(x)
 
-    form = IJCV(weight=20.0, deviation=3.0, jitter=3, steps=(4, 2))
+    form = IJCV(weight=20.0, std=3.0, jitter=3, steps=(4, 2))
     found = inversion.invert(represent, WANTED, SHAPE, KEY, form)
     assert found.x.shape == (3, *SHAPE) and set(seen) == {(3, *SHAPE)}
     assert inversion.invert(represent, WANTED, SHAPE, KEY, form, start=np.ones((3, 6, 7, 2), "f")).x.shape[1:] == SHAPE
@@ -121,8 +121,8 @@ def test_jittered_images_are_larger_until_the_last_phase():
 
 
 FORMS = (
-    CVPR(variation=0.0, norm=0.0, phases=((1.0, 10),)),
-    IJCV(norm=0.0, variation=0.0, most=np.inf, steps=(10, 1)),
+    CVPR(total_variation=0.0, norm=0.0, phases=((1.0, 10),)),
+    IJCV(norm=0.0, total_variation=0.0, max_norm=np.inf, steps=(10, 1)),
 )
 
 
@@ -132,7 +132,7 @@ def test_without_priors_a_run_that_starts_at_the_image_stays_there(form):
     wanted = jax.jit(represent)(X)
     found = inversion.invert(represent, wanted, X.shape[1:], KEY, form, start=X)
     np.testing.assert_allclose(found.x, X, atol=1e-4 if form is FORMS[0] else 0.02)  # the second magnifies rounding
-    assert found.history["features"].max() < 1e-6 * (form.deviation**2 * X[0].size if form is FORMS[0] else 100)
+    assert found.history["features"].max() < 1e-6 * (form.std**2 * X[0].size if form is FORMS[0] else 100)
 
 
 def by_inner_product(matrix, x, form, rate, steps):
@@ -142,17 +142,17 @@ def by_inner_product(matrix, x, form, rate, steps):
     for _ in range(steps):
         products.append((x.ravel() @ matrix) @ wanted / (wanted @ wanted))
         slope = -form.weight * (matrix @ wanted).reshape(x.shape) / (wanted @ wanted)
-        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.deviation**6
-        slope += variation_slope(x) / pixels * (6.5 / form.deviation) ** 2
+        slope += 6 * (x**2).sum(-1, keepdims=True) ** 2 * x / pixels / form.std**6
+        slope += variation_slope(x) / pixels * (6.5 / form.std) ** 2
         squares = 0.9 * squares + slope**2
         speed = 0.9 * speed - slope / (1 / rate + np.sqrt(squares))
         x = x + speed
-        x = x * np.minimum(1, form.most / np.sqrt((x**2).sum(-1, keepdims=True)))
+        x = x * np.minimum(1, form.max_norm / np.sqrt((x**2).sum(-1, keepdims=True)))
     return x, products
 
 
 def test_caricatures_take_the_codes_steps():
-    form = IJCV(weight=20.0, deviation=3.0, most=4.0, steps=(7, 5))
+    form = IJCV(weight=20.0, std=3.0, max_norm=4.0, steps=(7, 5))
     found = inversion.caricature(LINEAR, PICTURES, KEY, form)
     for n in range(3):
         x, products = by_inner_product(MATRIX.astype(float), PICTURES[n].astype(float), form, 0.05 * 9 / 6 * 20, 7)
@@ -177,13 +177,13 @@ def test_the_inner_product_and_its_slope_are_those_of_the_positive_part():
 
 
 def test_caricatures_of_jittered_images_keep_their_size_and_place():
-    form = IJCV(weight=20.0, norm=0.0, variation=0.0, most=np.inf, jitter=4, steps=(2, 1))
+    form = IJCV(weight=20.0, norm=0.0, total_variation=0.0, max_norm=np.inf, jitter=4, steps=(2, 1))
     still = inversion.caricature(LINEAR, PICTURES, KEY, dataclasses.replace(form, weight=0.0))
     np.testing.assert_array_equal(still.x, PICTURES)
     plain = np.broadcast_to([1.0, -2.0], (9, *SHAPE))  # the same wherever it is moved, beyond its border, too
     np.testing.assert_allclose(inversion.caricature(LINEAR, plain, KEY, form).history["features"][0], -20, rtol=1e-4)
     layer = inversion.of_layer(NET, "relu4")
-    jittered = inversion.caricature(layer, X, KEY, IJCV(deviation=3.0, most=6.0, jitter=3, steps=(20, 1)))
+    jittered = inversion.caricature(layer, X, KEY, IJCV(std=3.0, max_norm=6.0, jitter=3, steps=(20, 1)))
     assert jittered.x.shape == X.shape and np.linalg.norm(jittered.x, axis=-1).max() <= 6.001
     assert (inversion.inner_product(layer, jax.nn.relu(layer(X)), jittered.x) > 1.2).all()
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_exaggerated_is_refused(represent, x, words):
 
 
 def test_masked_parts_of_the_representation_do_not_count():
-    form, mask = dataclasses.replace(SHORT, rate=0.0001), np.array([1, 1, 0, 0, 0, 0], np.float32)
+    form, mask = dataclasses.replace(SHORT, learning_rate=0.0001), np.array([1, 1, 0, 0, 0, 0], np.float32)
     found = inversion.invert(LINEAR, WANTED, SHAPE, KEY, form, mask)
     alone = inversion.invert(Partial(linear, MATRIX[:, :2]), WANTED[:, :2], SHAPE, KEY, form)
     np.testing.assert_allclose(found.x, alone.x, rtol=1e-3, atol=1e-4)
@@ -211,7 +211,7 @@ def test_masked_parts_of_the_representation_do_not_count():
 
 
 def test_answers_to_one_question_differ_in_pixels_and_agree_in_features():
-    form = CVPR(variation=0.0, norm=0.0, deviation=2.0, rate=0.002, phases=((1.0, 300),))
+    form = CVPR(total_variation=0.0, norm=0.0, std=2.0, learning_rate=0.002, phases=((1.0, 300),))
     found = inversion.invert(LINEAR, jnp.repeat(WANTED[:1], 4, 0), SHAPE, KEY, form)
     apart = np.asarray([np.linalg.norm(a - b) for a in found.x for b in found.x])
     assert np.sort(apart)[4] > 1
@@ -259,10 +259,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_images(name, tmp_path, monkey
         with monkeypatch.context() as patch:
             patch.setattr(optimize, "_chunk", stopped)
             try:
-                invert(saved=tmp_path / "run.npz")
+                invert(checkpoint=tmp_path / "run.npz")
             except KeyboardInterrupt:
                 continue
-    jax.tree.map(np.testing.assert_array_equal, invert(saved=tmp_path / "run.npz"), whole)
+    jax.tree.map(np.testing.assert_array_equal, invert(checkpoint=tmp_path / "run.npz"), whole)
 
 
 def test_settings_compile_once():
@@ -296,6 +296,6 @@ def test_shapes_that_the_representation_does_not_take_are_refused():
 
 
 def test_steps_that_are_too_large_name_the_term():
-    form = dataclasses.replace(SHORT, rate=50.0, phases=((1.0, 100),))
-    with pytest.raises(optimize.DivergedError, match="The term '(norm|features|variation)' is (inf|nan) before step"):
+    form = dataclasses.replace(SHORT, learning_rate=50.0, phases=((1.0, 100),))
+    with pytest.raises(optimize.DivergedError, match="The term '(norm|feat|total).*' is (inf|nan) before step"):
         inversion.invert(LINEAR, WANTED, SHAPE, KEY, form)

@@ -23,9 +23,15 @@ def both_signs(x):
     return x**2
 
 
-def fit(represent=lambda x: x, steps=60, saved=None, seed=0, rate=1e-2):
+def fit(represent=lambda x: x, steps=60, checkpoint=None, seed=0, learning_rate=1e-2):
     return learned_inversion.fit(
-        represent, IMAGES, UpConv((4, 4, 1), 4), steps=steps, key=jax.random.key(seed), rate=rate, saved=saved
+        represent,
+        IMAGES,
+        UpConv((4, 4, 1), 4),
+        steps=steps,
+        key=jax.random.key(seed),
+        learning_rate=learning_rate,
+        checkpoint=checkpoint,
     )
 
 
@@ -63,7 +69,7 @@ def test_the_loss_is_the_squared_distance_of_images_in_their_deviation():
     one = jax.tree.map(lambda leaf: leaf[None], module.init(jax.random.key(0), IMAGES[:1]))
     arguments = module, Represent(), IMAGES, jnp.float32(2.0), scale
     loss = learned_inversion._loss(*arguments, key, one)["distance"]
-    x = IMAGES[jax.random.randint(key, (learned_inversion.BATCH,), 0, 64)]
+    x = IMAGES[jax.random.randint(key, (learned_inversion.BATCH_SIZE,), 0, 64)]
     variables = jax.tree.map(lambda leaf: leaf[0], one)
     expected = np.mean([np.mean((module.apply(variables, both_signs(i[None]) / 2.0) - i / 5.0) ** 2) for i in x])
     np.testing.assert_allclose(loss, [expected], rtol=1e-5)
@@ -76,7 +82,7 @@ class Represent:
 
 def test_a_killed_run_ends_with_the_same_network(tmp_path, monkeypatch):
     whole = fit()
-    seen, original = [], optimize._refuse_divergence
+    seen, original = [], optimize._check_finite
 
     def killed(terms, start):
         seen.append(start)
@@ -85,10 +91,10 @@ def test_a_killed_run_ends_with_the_same_network(tmp_path, monkeypatch):
         original(terms, start)
 
     monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_refuse_divergence", killed)
+    monkeypatch.setattr(optimize, "_check_finite", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(saved=tmp_path / "inverse.npz")
-    again = fit(saved=tmp_path / "inverse.npz")
+        fit(checkpoint=tmp_path / "inverse.npz")
+    again = fit(checkpoint=tmp_path / "inverse.npz")
     assert seen == [0, 25, 25, 50]
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, again.args)))
     other = fit(seed=1)
@@ -96,9 +102,9 @@ def test_a_killed_run_ends_with_the_same_network(tmp_path, monkeypatch):
 
 
 def test_another_problem_in_the_file_is_refused(tmp_path):
-    fit(steps=2, saved=tmp_path / "inverse.npz")
-    with pytest.raises(ValueError, match="of this problem"):
-        fit(steps=2, saved=tmp_path / "inverse.npz", seed=1)
+    fit(steps=2, checkpoint=tmp_path / "inverse.npz")
+    with pytest.raises(ValueError, match="checkpoint of this problem"):
+        fit(steps=2, checkpoint=tmp_path / "inverse.npz", seed=1)
 
 
 def test_a_module_for_other_images_is_refused():
@@ -111,7 +117,7 @@ def test_a_module_for_other_images_is_refused():
 
 def test_steps_too_large_are_named():
     with pytest.raises(optimize.DivergedError, match="distance"):
-        fit(rate=1e25)
+        fit(learning_rate=1e25)
 
 
 def test_inverses_of_a_trained_network(tmp_path):

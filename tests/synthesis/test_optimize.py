@@ -1,7 +1,5 @@
 """The loop: against NumPy's steps, in batches, by chunks, resumed after a stop, and where it diverges."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ COPY, KEY = START.copy(), jax.random.key(0)
 MOMENTUM = optax.sgd(0.02, momentum=0.9)
 
 
-def terms(matrices, goals, key, x):
+def terms(matrices, goals, x):
     missed = jnp.einsum("nij,nj->ni", matrices, x) - goals
     return {"distance": (missed**2).sum(1), "size": 0.1 * (x**2).sum(1)}
 
@@ -38,8 +36,7 @@ def by_numpy(matrix, goal, x, steps, limit=np.inf):
 
 @pytest.mark.parametrize("limit", [np.inf, 0.4])
 def test_every_problem_of_a_batch_is_solved_as_if_alone(limit):
-    bounded = functools.partial(jnp.clip, min=-limit, max=limit)
-    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 40, KEY, bounded)
+    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 40, project=lambda x, step: jnp.clip(x, -limit, limit))
     for n in range(3):
         x, history = by_numpy(MATRICES[n], GOALS[n], START[n], 40, limit)
         np.testing.assert_allclose(found.x[n], x, rtol=1e-4, atol=1e-5)
@@ -50,9 +47,9 @@ def test_every_problem_of_a_batch_is_solved_as_if_alone(limit):
 
 
 def test_a_scan_takes_the_same_steps_as_a_program_for_each(monkeypatch):
-    expected = optimize.minimise(QUADRATIC, START, MOMENTUM, 30, KEY)
+    expected = optimize.minimise(QUADRATIC, START, MOMENTUM, 30)
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 30, KEY)
+    found = optimize.minimise(QUADRATIC, START, MOMENTUM, 30)
     np.testing.assert_allclose(found.x, expected.x, rtol=1e-6)
     np.testing.assert_allclose(found.history["distance"], expected.history["distance"], rtol=1e-5)
 
@@ -72,7 +69,7 @@ def test_trees_are_optimised_with_another_key_at_each_step():
 
 def test_schedules_of_optax_count_the_steps():
     rates = optax.piecewise_constant_schedule(0.5, {1: 0.0})
-    found = optimize.minimise(QUADRATIC, START, optax.sgd(rates), 4, KEY)
+    found = optimize.minimise(QUADRATIC, START, optax.sgd(rates), 4)
     assert (found.history["size"][1] != found.history["size"][0]).all()
     np.testing.assert_array_equal(found.history["size"][2:], found.history["size"][[1, 1]])
 
@@ -92,37 +89,36 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_arrays(optimiser, tmp_path, 
     path = tmp_path / "new" / "state.npz"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(optimize, "_chunk", stopped)
-        optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+        optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
     started = []
     monkeypatch.setattr(optimize, "_chunk", lambda *a: started.append(int(a[3].step)) or chunk(*a))
-    found = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+    found = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
     assert started == [50, 75, 100]
-    again = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, saved=path)
+    again = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
     for result in (found, again):
         jax.tree.map(np.testing.assert_array_equal, result, whole)
 
 
 def test_a_file_of_other_arrays_is_refused_and_a_damaged_one_forgotten(tmp_path, caplog):
     path = tmp_path / "state.npz"
-    first = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, KEY, saved=path)
-    for changed in ((QUADRATIC, START + 1, KEY), (QUADRATIC, START, jax.random.key(1))):
-        objective, x, key = changed
-        with pytest.raises(ValueError, match="Expected .*state.npz to be of this problem"):
-            optimize.minimise(objective, x, MOMENTUM, 5, key, saved=path)
-    with pytest.raises(ValueError, match="Expected at most 3 steps"):
-        optimize.minimise(QUADRATIC, START, MOMENTUM, 3, KEY, saved=path)
+    first = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, checkpoint=path)
+    for objective, x in ((QUADRATIC, START + 1), (Partial(terms, MATRICES, GOALS + 1), START)):
+        with pytest.raises(ValueError, match="Expected .*state.npz to be a checkpoint of this problem"):
+            optimize.minimise(objective, x, MOMENTUM, 5, checkpoint=path)
+    with pytest.raises(ValueError, match="Expected a checkpoint of at most 3 steps"):
+        optimize.minimise(QUADRATIC, START, MOMENTUM, 3, checkpoint=path)
     path.write_bytes(path.read_bytes()[:-200])
-    again = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, KEY, saved=path)
+    again = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, checkpoint=path)
     np.testing.assert_array_equal(again.x, first.x)
     assert "damaged" in caplog.text
 
 
 def test_divergence_names_step_term_and_problem():
-    def objective(key, x):
+    def objective(x):
         return {"good": 0 * x[:, 0], "bad": jnp.where(x[:, 0] > 3.05, jnp.nan, -x[:, 0])}
 
     with pytest.raises(optimize.DivergedError, match="The term 'bad' is nan before step 32, in problem 1"):
-        optimize.minimise(objective, np.array([[-9.0], [0.0]], "f"), optax.sgd(0.1), 99, KEY)
+        optimize.minimise(objective, np.array([[-9.0], [0.0]], "f"), optax.sgd(0.1), 99)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +127,10 @@ def test_divergence_names_step_term_and_problem():
         (QUADRATIC, START, 0, "at least one step, got 0"),
         (QUADRATIC, {"a": START, "b": np.zeros((2, 5), "f")}, 1, r"counted along axis 0, got lengths \[2, 3\]"),
         (QUADRATIC, {"a": np.float32(1)}, 1, r"got lengths \[0\]"),
-        (lambda key, x: {"mean": x.mean()}, START, 1, r"shape \(3,\), one number for each problem, got {'mean': \(\)}"),
-        (lambda key, x: {}, START, 1, "Expected terms"),
+        (lambda x: {"mean": x.mean()}, START, 1, r"shape \(3,\), one number for each problem, got {'mean': \(\)}"),
+        (lambda x: {}, START, 1, "Expected terms"),
     ],
 )
 def test_what_does_not_fit_is_refused(objective, x, steps, words):
     with pytest.raises(ValueError, match=words):
-        optimize.minimise(objective, x, MOMENTUM, steps, KEY)
+        optimize.minimise(objective, x, MOMENTUM, steps)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 from skimage import restoration
 
-from xai_jax import priors
+from xai_jax import parametrisation, priors, transforms
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 5, 6, 3)).astype("f")
@@ -30,8 +30,8 @@ def variation(image, beta):
 PENALTIES = {
     "alpha_norm": (priors.alpha_norm, lambda x, a: sum(abs(v) ** a for v in x.ravel())),
     "colour_norm": (priors.colour_norm, lambda x, a: np.mean([np.sqrt(c @ c) ** a for c in x.reshape(-1, 3)])),
-    "variation": (priors.variation, variation),
-    "mean_variation": (priors.mean_variation, lambda x, beta: variation(x, beta) / 30),
+    "variation": (priors.total_variation, variation),
+    "mean_variation": (priors.mean_total_variation, lambda x, beta: variation(x, beta) / 30),
 }
 
 
@@ -66,7 +66,7 @@ def test_gradients_of_flat_images_are_zero_and_finite(name):
 def test_short_differences_have_the_slope_of_the_floor():
     x = np.zeros((1, 1, 2, 1), np.float32)
     x[0, 0, 1] = priors.FLOOR / 10
-    slope = jax.grad(lambda x: priors.variation(x, 1.0).sum())(x)[0, 0, 1, 0]
+    slope = jax.grad(lambda x: priors.total_variation(x, 1.0).sum())(x)[0, 0, 1, 0]
     np.testing.assert_allclose(slope, 0.1, rtol=1e-5)  # x / FLOOR, where the length itself would give 1
 
 
@@ -96,25 +96,25 @@ def test_clipping_empties_the_least_pixels_of_each_image():
 
 def test_jitter_cuts_a_window_at_every_place():
     images = np.arange(6 * 7, dtype=np.float32).reshape(1, 6, 7, 1).repeat(200, 0)
-    found = np.asarray(jax.jit(functools.partial(priors.jitter, size=(4, 6)))(jax.random.key(0), images))
+    found = np.asarray(jax.jit(functools.partial(transforms.random_crop, size=(4, 6)))(jax.random.key(0), images))
     corners = {divmod(int(window[0, 0, 0]), 7) for window in found}
     assert corners == {(i, j) for i in range(3) for j in range(2)}
     for window in found:
         i, j = divmod(int(window[0, 0, 0]), 7)
         np.testing.assert_array_equal(window, images[0, i : i + 4, j : j + 6])
     with pytest.raises(ValueError, match=r"at most \(6, 7\), .* got \(7, 7\)"):
-        priors.jitter(jax.random.key(0), images, (7, 7))
+        transforms.random_crop(jax.random.key(0), images, (7, 7))
 
 
 def test_windows_near_the_middle_are_at_normal_places():
     images, key = np.arange(9 * 14, dtype=np.float32).reshape(1, 9, 14, 1).repeat(400, 0), jax.random.key(0)
-    found = np.asarray(jax.jit(functools.partial(priors.near_middle, size=(5, 4), deviation=0.4))(key, images))
+    found = np.asarray(jax.jit(functools.partial(transforms.random_central_crop, size=(5, 4), std=0.4))(key, images))
     for window, (down, right) in zip(found, np.asarray(jax.random.normal(key, (400, 2))), strict=True):
         i, j = int(np.clip(2 + 0.4 * 4 * down, 0, 4)), int(np.clip(5 + 0.4 * 10 * right, 0, 10))
         np.testing.assert_array_equal(window, images[0, i : i + 5, j : j + 4])
-    np.testing.assert_array_equal(priors.near_middle(key, X, (5, 6), 0.3), X)
-    with pytest.raises(ValueError, match="Expected windows of at most"):
-        priors.near_middle(key, X, (6, 6), 0.3)
+    np.testing.assert_array_equal(transforms.random_central_crop(key, X, (5, 6), 0.3), X)
+    with pytest.raises(ValueError, match="Expected crops of at most"):
+        transforms.random_central_crop(key, X, (6, 6), 0.3)
 
 
 def denoised(x, weight, sweeps):
@@ -155,26 +155,26 @@ def test_denoised_images_are_scikit_images(weight):
 
 
 def test_denoising_depends_on_the_weight_and_keeps_means():
-    rough = [float(priors.variation(priors.denoise(X, w), 1.0).sum()) for w in (0.2, 1.0, 5.0)]
-    assert rough == sorted(rough) and rough[-1] < priors.variation(X, 1.0).sum()
+    rough = [float(priors.total_variation(priors.denoise(X, w), 1.0).sum()) for w in (0.2, 1.0, 5.0)]
+    assert rough == sorted(rough) and rough[-1] < priors.total_variation(X, 1.0).sum()
     np.testing.assert_allclose(priors.denoise(X, 0.5, 300).mean((1, 2)), X.mean((1, 2)), atol=1e-3)
     traced = jax.jit(lambda weight: priors.denoise(X, weight))(jnp.float32(1.0))
     np.testing.assert_allclose(traced, priors.denoise(X, 1.0), atol=1e-5)
 
 
 def test_long_colours_are_scaled_to_the_bound():
-    found = np.asarray(priors.bounded_colour(X, 1.0))
+    found = np.asarray(priors.clip_colour_norm(X, 1.0))
     for before, after in zip(X.reshape(-1, 3), found.reshape(-1, 3), strict=True):
         length = np.linalg.norm(before)
         np.testing.assert_allclose(after, before if length <= 1 else before / length, rtol=1e-5)
-    gradient = jax.grad(lambda x: priors.bounded_colour(x, 1.0).sum())(jnp.zeros((1, 2, 2, 3)))
+    gradient = jax.grad(lambda x: priors.clip_colour_norm(x, 1.0).sum())(jnp.zeros((1, 2, 2, 3)))
     assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("width", [6, 7])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_by_frequencies_are_sums_of_waves(width, channels):
-    coefficients = np.asarray(priors.fourier_noise(jax.random.key(1), (1, 5, width, channels), 1.0))
+    coefficients = np.asarray(parametrisation.fourier_noise(jax.random.key(1), (1, 5, width, channels), 1.0))
     assert coefficients.shape == (1, 5, width // 2 + 1, channels, 2)
     expected = np.zeros((5, width, channels))
     rows, columns = np.mgrid[:5, :width]
@@ -187,15 +187,15 @@ def test_images_by_frequencies_are_sums_of_waves(width, channels):
             value = coefficients[0, u, v, :, 0] + 1j * coefficients[0, u, v, :, 1]
             expected += twice * scale * (value * phase).real
     if channels == 3:
-        expected = expected @ (priors.COLOURS / np.linalg.norm(priors.COLOURS, axis=0).max()).T
-    np.testing.assert_allclose(priors.from_fourier(coefficients, width)[0], expected, rtol=1e-3, atol=1e-4)
+        expected = expected @ (parametrisation.COLOURS / np.linalg.norm(parametrisation.COLOURS, axis=0).max()).T
+    np.testing.assert_allclose(parametrisation.from_fourier(coefficients, width)[0], expected, rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match=f"Expected a width of {width // 2 * 2} or {width // 2 * 2 + 1}"):
-        priors.from_fourier(coefficients, 9)
+        parametrisation.from_fourier(coefficients, 9)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 6, 3), (2, 6, 7, 1)])
 def test_images_have_coefficients_that_give_them_back(shape):
     images = RNG.normal(size=shape).astype("f")
-    coefficients = priors.to_fourier(images)
+    coefficients = parametrisation.to_fourier(images)
     assert coefficients.shape == (2, shape[1], shape[2] // 2 + 1, shape[3], 2)
-    np.testing.assert_allclose(priors.from_fourier(coefficients, shape[2]), images, atol=1e-4)
+    np.testing.assert_allclose(parametrisation.from_fourier(coefficients, shape[2]), images, atol=1e-4)

@@ -8,10 +8,10 @@ arXiv 1711.11279, section 3.2. A CAV is the normal of a linear classifier, of le
     order = np.argsort(-similarity(model.net, stripes, others))  # the most striped first (section 4.1.1)
 
 A dream along a CAV (section 4.1.2) is activation maximisation, here of Fourier coefficients that `draw` makes images
-of, by `priors.from_fourier` for example:
+of, by `parametrisation.from_fourier` for example:
 
-    noise = priors.fourier_noise(key, (1, 224, 224, 3))
-    found = dgn.maximise(draw, model.net, targets.direction(stripes.layer, stripes.vector), noise, key, Montavon())
+    noise = parametrisation.fourier_noise(key, (1, 224, 224, 3))
+    found = dgn_am.maximise(draw, model.net, targets.direction(stripes.layer, stripes.vector), noise, Montavon())
 """
 
 import os

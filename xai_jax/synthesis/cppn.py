@@ -4,7 +4,7 @@ A compositional pattern-producing network (Stanley 2007) gives a pixel its value
 evolved has symmetries and repeated parts. `CPPN` is an encoding for `fooling.evolve`.
 
     found, history = fooling.evolve(model.net, CPPN((28, 28, 1)), generations=200, key=jax.random.key(0))
-    images = CPPN((28, 28, 1)).express(found.x)
+    images = CPPN((28, 28, 1)).render(found.x)
 """
 
 import dataclasses
@@ -52,15 +52,15 @@ class CPPN:
 
     shape: tuple[int, int, int]
     hidden: int = 16
-    link: float = 0.5
-    unlink: float = 0.3
-    move: float = 0.5
-    insert: float = 0.5
-    remove: float = 0.2
-    rate: float = 0.1
-    mutation: float = 15.0
-    mixed: float = 0.1
-    crossover: float = 15.0
+    add_link: float = 0.5
+    remove_link: float = 0.3
+    move_link: float = 0.5
+    add_node: float = 0.5
+    remove_node: float = 0.2
+    mutation_rate: float = 0.1
+    mutation_index: float = 15.0
+    crossover_rate: float = 0.1
+    crossover_index: float = 15.0
 
     def __post_init__(self):
         if self.shape[-1] not in (1, 3) or self.hidden < 1:
@@ -68,7 +68,7 @@ class CPPN:
                 f"Expected images of 1 or 3 channels and a hidden node at least, got {self.shape} and {self.hidden}."
             )
 
-    def begin(self, key, count):
+    def sample(self, key, count):
         targets, sources = self.hidden + self.shape[-1], INPUTS + self.hidden
         weighing, choosing = jax.random.split(key)
         ends = (jnp.arange(targets)[:, None] >= self.hidden) & (jnp.arange(sources) < INPUTS)
@@ -84,14 +84,14 @@ class CPPN:
 
     def _child(self, key, first, second):
         changes = (
-            (self.mixed, lambda key, genes: _mix(key, genes, second, self.crossover)),
-            (1.0, lambda key, genes: _disturb(key, genes, self.rate, self.mutation)),
-            (self.move, _move),
-            (1.0, lambda key, genes: _change_functions(key, genes, self.rate)),
-            (self.link, _link),
-            (self.unlink, _unlink),
-            (self.insert, _insert),
-            (self.remove, _remove),
+            (self.crossover_rate, lambda key, genes: _mix(key, genes, second, self.crossover_index)),
+            (1.0, lambda key, genes: _disturb(key, genes, self.mutation_rate, self.mutation_index)),
+            (self.move_link, _move),
+            (1.0, lambda key, genes: _change_functions(key, genes, self.mutation_rate)),
+            (self.add_link, _link),
+            (self.remove_link, _unlink),
+            (self.add_node, _insert),
+            (self.remove_node, _remove),
         )
         deciding, *keys = jax.random.split(key, len(changes) + 1)
         genes, drawn = first, jax.random.uniform(deciding, (len(changes),))
@@ -99,7 +99,7 @@ class CPPN:
             genes = _where(number < chance, change(each, genes), genes)
         return genes
 
-    def express(self, described):
+    def render(self, described):
         values = jax.vmap(lambda genes: _draw(genes, _coordinates(self.shape)))(described)
         images = jnp.moveaxis(jnp.abs(values), 1, -1).reshape(-1, *self.shape)
         return images if self.shape[-1] == 1 else rgb(images)
@@ -146,15 +146,15 @@ def _draw(genes, inputs):
     return activate(genes.function[hidden:, None], weights[hidden:] @ values)
 
 
-def _mix(key, genes, other, exponent):
-    mixed = binary_crossover(jax.random.uniform(key, genes.weight.shape), exponent, genes.weight, other.weight)
+def _mix(key, genes, other, index):
+    mixed = binary_crossover(jax.random.uniform(key, genes.weight.shape), index, genes.weight, other.weight)
     shared = genes.linked & other.linked
     return genes._replace(weight=jnp.where(shared, jnp.clip(mixed, 0, 1), genes.weight))
 
 
-def _disturb(key, genes, rate, exponent):
+def _disturb(key, genes, rate, index):
     picking, moving = jax.random.split(key)
-    moved = genes.weight + polynomial_mutation(jax.random.uniform(moving, genes.weight.shape), exponent)
+    moved = genes.weight + polynomial_mutation(jax.random.uniform(moving, genes.weight.shape), index)
     picked = jax.random.uniform(picking, genes.weight.shape) < rate
     return genes._replace(weight=jnp.where(picked, jnp.clip(moved, 0, 1), genes.weight))
 

@@ -1,24 +1,24 @@
-"""Preferred inputs of neurons, found among the images that a generator makes.
+"""Activation maximisation over the codes of an image generator.
 
 Nguyen, Dosovitskiy, Yosinski, Brox & Clune 2016, Synthesizing the preferred inputs for neurons in neural networks via
 deep generator networks, arXiv 1605.09304 (`DGN`, as their code has it); Montavon, Samek & Müller 2018, Methods for
-interpreting and understanding deep neural networks, section 3.3 (`Montavon`). Not pixels are optimised but the code
-that the generator makes the image from, so that whatever excites the neuron looks like what the generator has learnt.
+interpreting and understanding deep neural networks, section 3.3 (`Montavon`). The generator is a learned natural-image
+prior: the code is optimised instead of pixels.
 
-    generate = of_generator(Partial(generator.apply, variables), (224, 224), deviation, shift)
-    found = maximise(generate, model.net, targets.logit(np.arange(10)), noise(key, (10, 4096)), key, upper=upper)
-    images = network.call(generate, found.x)
+    generate = of_generator(Partial(generator.apply, variables), (224, 224), std, shift)
+    result = maximise(generate, model.net, targets.logit(np.arange(10)), noise(key, (10, 4096)), upper=upper)
+    images = network.call(generate, result.x)
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from jax.tree_util import Partial
 from sklearn.cluster import KMeans
@@ -29,27 +29,61 @@ from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial
 from xai_jax.core.targets import Target
 from xai_jax.io.errors import first_line
-from xai_jax.synthesis import optimize
+from xai_jax.synthesis import optimize, transforms, updates
 from xai_jax.synthesis.optimize import Result
 
 Generate = Callable[[Array], Array]
 
 
+class Problem(NamedTuple):
+    """A generator, a network, the target, and optional upper bounds of the units of a code."""
+
+    generate: Generate
+    net: Network
+    target: Target
+    upper: Array | None = None
+
+    def terms(self, codes: Array) -> dict[str, Array]:
+        """The negative activation of the images of codes (N, ...), (N,)."""
+        return {"activation": -targets.evaluate(self.net, self.generate(codes), self.target)[0]}
+
+
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class DGN:
-    """Steps whose length falls along a line, whatever the gradient's; codes within bounds, and pulled to zero.
+    """Normalised-gradient ascent with linearly decaying step size, box constraints and multiplicative code decay.
 
-    A step changes the units of a code by `rate` on average, and by less and less until `last_rate`; then each unit is
-    clipped to [0, upper], and all are multiplied by `keep`, the code's form of the penalty. `penalty` is lambda of the
-    paper's form, of the code's length; with it, keep should be 1.
+    Attributes:
+      learning_rate: first mean absolute change of a unit.
+      final_learning_rate: last mean absolute change of a unit.
+      steps: number of steps.
+      decay_factor: factor of the code after each step, which the authors' code has in place of a penalty.
+      penalty: lambda of the paper, factor of the code's norm; with it, `decay_factor` should be 1.
     """
 
-    rate: float = 8.0
-    last_rate: float = 1e-10
+    learning_rate: float = 8.0
+    final_learning_rate: float = 1e-10
     steps: int = 200
-    keep: float = 0.99
+    decay_factor: float = 0.99
     penalty: float = 0.0
+
+    def maximise(self, problem: Problem, codes: Array, checkpoint: Path | None = None) -> Result:
+        """Codes (N, ...) from `codes` on, each unit within [0, upper], that maximise the target of a problem."""
+        free = problem.upper is None
+        upper = jnp.broadcast_to(jnp.float32(jnp.inf) if free else jnp.asarray(problem.upper), codes.shape[1:])
+        project = Partial(DGN._project, self, jnp.float32(-jnp.inf if free else 0.0), upper)
+        rule = updates.normalised_gradient(self.learning_rate, self.final_learning_rate, self.steps)
+        objective = Partial(DGN.terms, self, problem)
+        return optimize.minimise(objective, codes, rule, self.steps, project=project, checkpoint=checkpoint)
+
+    def terms(self, problem: Problem, codes: Array) -> dict[str, Array]:
+        """The negative activation, and the penalty, which is proportional to the norm."""
+        square = _square_norm(codes)
+        norm = jnp.sqrt(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
+        return problem.terms(codes) | {"penalty": self.penalty * norm}
+
+    def _project(self, lower, upper, codes, step):
+        return self.decay_factor * jnp.clip(codes, lower, upper)
 
 
 @jax.tree_util.register_static
@@ -57,9 +91,27 @@ class DGN:
 class Montavon:
     """max_z log p(w_c | g(z)) - penalty ||z||^2 by Adam; the target should be a `targets.log_probability`."""
 
-    rate: float = 0.05
+    learning_rate: float = 0.05
     steps: int = 200
     penalty: float = 0.01
+
+    def maximise(self, problem: Problem, codes: Array, checkpoint: Path | None = None) -> Result:
+        """Unbounded codes (N, ...) from `codes` on that maximise the target of a problem.
+
+        Raises ValueError for a problem with bounds.
+        """
+        if problem.upper is not None:
+            raise ValueError("Expected no bounds, which the penalty replaces in Montavon's form. Leave out `upper`.")
+        rule, objective = updates.adam(self.learning_rate), Partial(Montavon.terms, self, problem)
+        return optimize.minimise(objective, codes, rule, self.steps, checkpoint=checkpoint)
+
+    def terms(self, problem: Problem, codes: Array) -> dict[str, Array]:
+        """The negative activation, and the penalty, which is proportional to the squared norm."""
+        return problem.terms(codes) | {"penalty": self.penalty * _square_norm(codes)}
+
+
+def _square_norm(codes):
+    return (codes**2).reshape(len(codes), -1).sum(1)
 
 
 def maximise(
@@ -67,60 +119,62 @@ def maximise(
     net: Network,
     target: Target,
     codes: Array,
-    key: Array,
     form: DGN | Montavon = DGN(),
     upper: Array | None = None,
-    saved: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
-    """Codes (N, ...) whose images excite the target as much as images of the generator do, from `codes` on.
+    """Codes whose generated images maximise a target, from `codes` on.
 
-    `generate` gives images in the network's input range. All codes are optimised at once, each for its own row of the
-    target: of class `targets.logit(np.arange(N))`, or of a unit of a layer. `upper`, of the shape of one code, bounds
-    its units from above and zero from below (see `upper_bounds`); none means unbounded, as Montavon's form always is.
-    The history has the terms "activation", with a minus, and "penalty". It is the last code that is given, not the most
-    exciting one: excitement and a likeness to natural images are different things. With `saved` a killed run goes on.
-    Raises ValueError for codes that the generator does not take, images that the network does not, and bounds that do
-    not fit.
+    The last code is returned, not the one with the highest activation.
+
+    Args:
+      generate: codes (N, ...) -> images (N, H, W, C) in the network's input range, see `of_generator`.
+      net: the network to explain.
+      target: one target for all codes, or one row for each: `targets.logit(np.arange(N))`, or a unit of a layer.
+      codes: initial codes, see `noise`.
+      form: optimiser and regularisation of one of the two papers.
+      upper: upper bounds of the shape of one code, see `upper_bounds`; the lower ones are zero. None: unbounded.
+      checkpoint: file from which an interrupted run resumes.
+
+    Returns:
+      Codes (N, ...), and the history of the terms "activation", negative, and "penalty".
+
+    Raises:
+      ValueError: for codes that do not fit the generator, images that do not fit the network, and bounds that do not
+        fit the codes.
+      DivergedError: if the learning rate is too large.
     """
     generate, net, codes = as_partial(generate), network.as_network(net), jnp.asarray(codes, jnp.float32)
     _check(generate, net, target, codes)
-    _check_bounds(form, codes, upper)
-    objective = Partial(_objective, form, generate, net, target)
-    if isinstance(form, Montavon):
-        return optimize.minimise(objective, codes, _adam(form.rate), form.steps, key, saved=saved)
-    limit = jnp.broadcast_to(jnp.float32(jnp.inf) if upper is None else jnp.asarray(upper), codes.shape[1:])
-    lower = jnp.float32(-jnp.inf if upper is None else 0.0)
-    project = Partial(_bounded, form, lower, limit)
-    rule = normalised(form.rate, form.last_rate, form.steps)
-    return optimize.minimise(objective, codes, rule, form.steps, key, project, saved)
+    _check_bounds(codes, upper)
+    return form.maximise(Problem(generate, net, target, upper), codes, checkpoint)
 
 
 def of_generator(
-    generator: Generate, size: tuple[int, int], deviation: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)
+    generator: Generate, size: tuple[int, int], std: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)
 ) -> Partial:
-    """A generator of pixels less a mean colour as one of a network's input: (their middle + shift) / deviation."""
-    arrays = (jnp.asarray(v, jnp.float32) for v in (deviation, shift))
+    """A generator of pixels less a mean colour as one of a network's input: (their middle + shift) / std."""
+    arrays = (jnp.asarray(v, jnp.float32) for v in (std, shift))
     return Partial(functools.partial(_cropped, size), as_partial(generator), *arrays)
 
 
-def _cropped(size, generator, deviation, shift, codes):
+def _cropped(size, generator, std, shift, codes):
     images = generator(codes)
-    top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
-    if min(top, left) < 0:
+    if (np.subtract(images.shape[1:3], size) < 0).any():
         raise ValueError(f"Expected a generator of images of at least {size}, got {images.shape[1:3]}.")
-    return (images[:, top : top + size[0], left : left + size[1]] + shift) / deviation
+    return (transforms.centre_crop(images, size) + shift) / std
 
 
-def within(generate: Generate, lower: Array, upper: Array) -> Partial:
+def clip_images(generate: Generate, lower: Array, upper: Array) -> Partial:
     """A generator whose values stay within `lower` and `upper`, the network's input for black and white.
 
     Both broadcast to images. The papers' code cuts images only when they are saved, by which they may lose what excites
     the network.
     """
-    return Partial(_within, as_partial(generate), *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
+    return Partial(_clip, as_partial(generate), *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
 
 
-def _within(generate, lower, upper, codes):
+def _clip(generate, lower, upper, codes):
     return jnp.clip(generate(codes), lower, upper)
 
 
@@ -129,9 +183,9 @@ def noise(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.normal(key, shape)
 
 
-def upper_bounds(codes: Array, deviations: float = 3.0) -> Array:
+def upper_bounds(codes: Array, stds: float = 3.0) -> Array:
     """Mean and three deviations above of each unit, over the codes (M, ...) of images."""
-    return codes.mean(0) + deviations * codes.std(0)
+    return codes.mean(0) + stds * codes.std(0)
 
 
 def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[Array, np.ndarray]:
@@ -163,13 +217,9 @@ def _check(generate, net, target, codes):
     targets.check(net, images, target)
 
 
-def _check_bounds(form, codes, upper):
+def _check_bounds(codes, upper):
     if upper is None:
         return
-    if isinstance(form, Montavon):
-        raise ValueError(
-            "Expected no bounds, got some: Montavon's form has a penalty in their place. Leave out `upper`."
-        )
     one = codes.shape[1:]
     if np.shape(upper) != one:
         raise ValueError(
@@ -181,31 +231,3 @@ def _check_bounds(form, codes, upper):
             f"Expected bounds of zero or more, got {np.min(upper):g}. Usual cause: bounds of a layer before it is "
             "rectified; codes are what comes behind the ReLU."
         )
-
-
-def _objective(form, generate, net, target, key, codes):
-    activation, _ = targets.evaluate(net, generate(codes), target)
-    square = (codes**2).reshape(len(codes), -1).sum(1)
-    length = square if isinstance(form, Montavon) else jnp.sqrt(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
-    return {"activation": -activation, "penalty": form.penalty * length}
-
-
-def _bounded(form, lower, upper, codes):
-    return form.keep * jnp.clip(codes, lower, upper)
-
-
-@functools.cache
-def normalised(rate: float, last_rate: float, steps: int) -> optax.GradientTransformation:
-    """Steps along each problem's gradient over its mean size; the rate falls linearly. A zero gradient is no step."""
-
-    def update(gradient, step, x=None):
-        size = jnp.abs(gradient).mean(tuple(range(1, gradient.ndim)), keepdims=True)
-        length = rate + (last_rate - rate) * step.astype(gradient.dtype) / steps
-        return jnp.where(size > 0, -length * gradient / jnp.where(size > 0, size, 1.0), 0.0), step + 1
-
-    return optax.GradientTransformation(lambda x: jnp.zeros((), jnp.int32), update)
-
-
-@functools.cache
-def _adam(rate):
-    return optax.adam(rate)

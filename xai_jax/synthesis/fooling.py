@@ -1,10 +1,10 @@
-"""Images that look like nothing, and that a network is sure of all the same.
+"""Fooling images: unrecognisable images that a network classifies with high confidence.
 
 Nguyen, Yosinski & Clune 2015, Deep neural networks are easily fooled, arXiv 1412.1897, and its authors' code. `ascend`
-climbs the gradient of a class's probability; `evolve` needs none: MAP-Elites keeps the best image found for each class.
+follows the gradient of a class's probability; `evolve` is gradient-free: MAP-Elites keeps the best image of each class.
 
-    found = evolve(model.net, Direct((28, 28, 1)), generations=200, key=jax.random.key(0))
-    images, confidence = Direct((28, 28, 1)).express(found.x), found.confidence
+    elites, history = evolve(model.net, Direct((28, 28, 1)), generations=200, key=jax.random.key(0))
+    images, confidence = Direct((28, 28, 1)).render(elites.x), elites.confidence
 """
 
 import dataclasses
@@ -28,59 +28,71 @@ from xai_jax.synthesis.optimize import Result
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Ascent:
-    """Steps of the gradient ascent: x <- (x + rate g)(1 - decay), with a rate that slows as the network gets sure.
+    """Gradient ascent, x <- (x + learning rate * g)(1 - decay), with steps that shrink as the confidence p grows.
 
-    A step is to raise the probability p by min(`most`, `share` (1 - p)), to first order, but its rate is at most
-    `fastest`. Defaults are the code's.
+    The learning rate is the one that increases p by min(`max_increase`, `relative_increase` * (1 - p)) to first order,
+    at most `max_learning_rate`. Defaults are those of the authors' code.
     """
 
     steps: int = 300
     decay: float = 0.01
-    most: float = 0.03
-    share: float = 0.1
-    fastest: float = 1e8
+    max_increase: float = 0.03
+    relative_increase: float = 0.1
+    max_learning_rate: float = 1e8
 
 
 def ascend(
     net: Network,
     classes: Any,
     start: Array,
-    key: Array,
     form: Ascent = Ascent(),
     lower: Any = 0.0,
     upper: Any = 1.0,
-    saved: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
-    """Images (N, H, W, C) with a high probability of `classes` (N,), from `start` on (the paper: the mean plus noise).
+    """Images that a network assigns to given classes with high probability, by gradient ascent.
 
-    Values stay within `lower` and `upper`, the network's input for black and white, one for each channel or for all;
-    the decay pulls towards zero, which is the mean image where inputs have it taken off. The history has the term
-    "probability", with a minus. Raises ValueError for classes and images that do not fit the network.
+    Args:
+      net: the network to fool.
+      classes: the target class of each image, (N,).
+      start: initial images (N, H, W, C), in the paper the mean image plus noise. The decay is towards zero, the mean
+        image of networks whose input has the mean subtracted.
+      form: settings of the ascent.
+      lower: the network's input for black, one value for each channel or for all.
+      upper: the network's input for white, one value for each channel or for all.
+      checkpoint: file from which an interrupted run resumes.
+
+    Returns:
+      Images (N, H, W, C), and the history of the term "probability", negative.
+
+    Raises:
+      ValueError: for classes and images that do not fit the network.
     """
     net, start, target = network.as_network(net), jnp.asarray(start, jnp.float32), targets.probability(classes)
     targets.check(net, start, target)
-    bounded = Partial(_faded, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
-    return optimize.minimise(Partial(_sureness, net, target), start, _careful(form), form.steps, key, bounded, saved)
+    project = Partial(_decay_and_clip, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
+    objective, rule = Partial(_probability, net, target), _adaptive_ascent(form)
+    return optimize.minimise(objective, start, rule, form.steps, project=project, checkpoint=checkpoint)
 
 
-def _sureness(net, target, key, x):
+def _probability(net, target, x):
     return {"probability": -targets.evaluate(net, x, target)[0]}
 
 
-def _faded(form, lower, upper, x):
+def _decay_and_clip(form, lower, upper, x, step):
     return jnp.clip((1 - form.decay) * x, lower, upper)
 
 
 @functools.cache
-def _careful(form):
-    """Steps by the rate that would reach the wanted rise. The loss is -p, so p is what `value` has with a minus."""
+def _adaptive_ascent(form):
+    """Steps of the required increase of p to first order; the loss `value` is -p."""
 
     def update(gradient, state, x=None, *, value=None):
         square = (gradient**2).sum(tuple(range(1, gradient.ndim)), keepdims=True)
         probability = -value.reshape(square.shape)
-        wanted = jnp.minimum(form.most, form.share * (1 - probability))
-        rate = jnp.where(square > 0, jnp.minimum(wanted / jnp.where(square > 0, square, 1.0), form.fastest), 0.0)
-        return -rate * gradient, state
+        increase = jnp.minimum(form.max_increase, form.relative_increase * (1 - probability))
+        learning_rate = jnp.minimum(increase / jnp.where(square > 0, square, 1.0), form.max_learning_rate)
+        return -jnp.where(square > 0, learning_rate, 0.0) * gradient, state
 
     return optax.GradientTransformationExtraArgs(lambda x: optax.EmptyState(), update)
 
@@ -88,13 +100,13 @@ def _careful(form):
 class Encoding(Protocol):
     """How images in [0, 1] are written down, and how descriptions change; static for compiled programs."""
 
-    def begin(self, key: Array, count: int) -> Any:
+    def sample(self, key: Array, count: int) -> Any:
         """Random descriptions: arrays (count, ...), or a tree of them."""
 
     def vary(self, key: Array, first: Any, second: Any, generation: Array) -> Any:
         """Children of as many pairs of parents."""
 
-    def express(self, described: Any) -> Array:
+    def render(self, described: Any) -> Array:
         """Images (N, H, W, C)."""
 
 
@@ -104,41 +116,41 @@ class Direct:
     """Every value by itself, uniform at first; half of the children mix their parents' values before they mutate.
 
     `rate`: the share of values that mutate, which halves every `halving` generations. Polynomial mutation and simulated
-    binary crossover as Deb's, with the exponents `mutation` and `crossover`.
+    binary crossover as Deb's, with the indexs `mutation` and `crossover`.
     """
 
     shape: tuple[int, int, int]
-    rate: float = 0.1
+    mutation_rate: float = 0.1
     halving: int = 1000
-    mutation: float = 15.0
-    mixed: float = 0.5
-    crossover: float = 10.0
+    mutation_index: float = 15.0
+    crossover_rate: float = 0.5
+    crossover_index: float = 10.0
 
-    def begin(self, key, count):
+    def sample(self, key, count):
         return jax.random.uniform(key, (count, *self.shape))
 
     def vary(self, key, first, second, generation):
         mixing, spreading, picking, moving = jax.random.split(key, 4)
-        mix = jax.random.bernoulli(mixing, self.mixed, (len(first), 1, 1, 1))
+        mix = jax.random.bernoulli(mixing, self.crossover_rate, (len(first), 1, 1, 1))
         u = jax.random.uniform(spreading, first.shape)
-        child = jnp.where(mix, binary_crossover(u, self.crossover, first, second), first)
-        rate = self.rate * 0.5 ** (generation // self.halving).astype(child.dtype)
-        moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation)
+        child = jnp.where(mix, binary_crossover(u, self.crossover_index, first, second), first)
+        rate = self.mutation_rate * 0.5 ** (generation // self.halving).astype(child.dtype)
+        moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation_index)
         return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < rate, moved, child), 0, 1)
 
-    def express(self, described):
+    def render(self, described):
         return described
 
 
-def binary_crossover(u: Array, exponent: float, first: Array, second: Array) -> Array:
+def binary_crossover(u: Array, index: float, first: Array, second: Array) -> Array:
     """Deb's simulated binary crossover: the first of two children, by chances `u` in [0, 1)."""
-    spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (exponent + 1))
+    spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (index + 1))
     return ((1 + spread) * first + (1 - spread) * second) / 2
 
 
-def polynomial_mutation(u: Array, exponent: float) -> Array:
+def polynomial_mutation(u: Array, index: float) -> Array:
     """Deb's polynomial mutation: how far values of [0, 1] move, by chances `u` in [0, 1)."""
-    far = 1 - (2 * jnp.minimum(u, 1 - u)) ** (1 / (exponent + 1))
+    far = 1 - (2 * jnp.minimum(u, 1 - u)) ** (1 / (index + 1))
     return jnp.where(u < 0.5, -far, far)
 
 
@@ -158,7 +170,7 @@ def evolve(
     population: int = 200,
     lower: Any = 0.0,
     upper: Any = 1.0,
-    saved: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[Elites, np.ndarray]:
     """MAP-Elites with a cell for each class: (elites, confidence of each before each generation (generations, K)).
 
@@ -172,20 +184,20 @@ def evolve(
         raise ValueError(f"Expected generations and a population of at least 1, got {generations} and {population}.")
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
     beginning, running = jax.random.split(key)
-    some = jax.eval_shape(lambda key: encoding.express(encoding.begin(key, population)), beginning)
+    some = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), beginning)
     targets.check(net, some, targets.logit(0))
     first = _begin(encoding, net, bounds, beginning, population)
 
     def chunk(state, count):
-        return optimize.one_by_one(lambda s: _generation(encoding, population, net, bounds, s, running), state, count)
+        return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, running), state, count)
 
-    state, history = optimize.advance(chunk, first, ["confidence"], generations, (net, key, bounds, first), saved)
+    state, history = optimize.advance(chunk, first, ["confidence"], generations, (net, key, bounds, first), checkpoint)
     return state, history["confidence"]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def _begin(encoding, net, bounds, key, population):
-    described = encoding.begin(key, population)
+    described = encoding.sample(key, population)
     sure = _confidence(encoding, net, bounds, described)
     best = sure.argmax(0)
     elites = jax.tree.map(lambda leaf: leaf[best], described)
@@ -213,4 +225,4 @@ def _generation(encoding, population, net, bounds, state, key):
 def _confidence(encoding, net, bounds, described):
     """Probabilities (N, K) of the images described."""
     lower, upper = bounds
-    return jax.nn.softmax(net(lower + (upper - lower) * encoding.express(described)))
+    return jax.nn.softmax(net(lower + (upper - lower) * encoding.render(described)))

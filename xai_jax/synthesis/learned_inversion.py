@@ -15,15 +15,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network
 from xai_jax.core.pytrees import as_partial
-from xai_jax.synthesis import optimize
+from xai_jax.synthesis import optimize, updates
 
-BATCH = 32  # XLA's gradients with respect to filters are slow on CPUs for more
+BATCH_SIZE = 32  # XLA's gradients with respect to filters are slow on CPUs for more
 
 
 def fit(
@@ -33,15 +32,29 @@ def fit(
     *,
     steps: int,
     key: Array,
-    rate: float = 1e-3,
-    saved: Path | None = None,
+    learning_rate: float = 1e-3,
+    checkpoint: Path | None = None,
 ) -> Partial:
-    """Trains `module`, features (N, ...) -> images, on images (M, H, W, C); returns the function that it has become.
+    """Trains a network that reconstructs images from their features; returns it as a function of features.
 
-    By Adam, whose rate falls from `rate` to zero, on batches of `BATCH` images drawn at random with replacement. It
-    learns in units of the images' deviations, from features divided by their root mean square. With `saved` a killed
-    run goes on. Raises ValueError where the module gives no images of this shape, DivergedError where steps are too
-    large.
+    Adam with a learning rate that decays linearly to zero, on batches of `BATCH_SIZE` images drawn with replacement.
+    Images are divided by their standard deviation, features by their root mean square.
+
+    Args:
+      represent: images (N, H, W, C) -> features (N, ...).
+      images: training images (M, H, W, C).
+      module: a Linen module, features (N, ...) -> images (N, H, W, C).
+      steps: number of training steps.
+      key: for the initial weights and the batches.
+      learning_rate: of the first step.
+      checkpoint: file from which an interrupted run resumes.
+
+    Returns:
+      Features (N, ...) -> images (N, H, W, C), as a `Partial`.
+
+    Raises:
+      ValueError: if the module gives images of another shape.
+      DivergedError: if the learning rate is too large.
     """
     represent, images = as_partial(represent), jnp.asarray(images, jnp.float32)
     setting_key, running = jax.random.split(key)
@@ -54,7 +67,9 @@ def fit(
         raise ValueError(f"Expected a module that makes images {images.shape[1:]} of these features, got {made[1:]}.")
     objective = Partial(functools.partial(_loss, module), represent, images, strength, scale)
     one = jax.tree.map(lambda leaf: leaf[None], variables)
-    found = optimize.minimise(objective, one, _adam(rate, steps), steps, running, saved=saved).x
+    found = optimize.minimise(
+        objective, one, updates.adam(learning_rate, steps), steps, running, checkpoint=checkpoint
+    ).x
     return Partial(functools.partial(_invert, module), _only(found), strength, scale)
 
 
@@ -67,11 +82,6 @@ def _invert(module, variables, strength, scale, features):
 
 
 def _loss(module, represent, images, strength, scale, key, variables):
-    x = images[jax.random.randint(key, (BATCH,), 0, len(images))]
+    x = images[jax.random.randint(key, (BATCH_SIZE,), 0, len(images))]
     found = _invert(module, _only(variables), strength, scale, represent(x))
     return {"distance": (((found - x) / scale) ** 2).mean()[None]}
-
-
-@functools.cache
-def _adam(rate, steps):
-    return optax.adam(optax.linear_schedule(rate, 0.0, steps))

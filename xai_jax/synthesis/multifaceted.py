@@ -1,55 +1,122 @@
-"""Preferred inputs of neurons from images that are enlarged in octaves and denoised at every step.
+"""Multifaceted feature visualization: images that are enlarged in octaves and denoised at every step.
 
 Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization, arXiv 1602.03616, and its authors' code: `MEAN_IMAGE`
-starts from the mean of similar images, `CENTRE_BIAS` from noise. A form of `maximisation.maximise`.
+starts from the mean of similar images, `CENTRE_BIAS` from noise. A form of `activation_maximisation.maximise`.
 """
 
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 from jax.tree_util import Partial
 
-from xai_jax.synthesis import dgn_am, optimize, priors
+from xai_jax.synthesis import checkpoints, optimize, priors, transforms, updates
 from xai_jax.synthesis.optimize import Result
+from xai_jax.synthesis.pixel_forms import Form, Problem
+
+GREY, GREY_STD = 175.0, 8.0  # mean and standard deviation of the noise that centre bias starts from, in pixels
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Octave:
-    """Steps at one size: the image is first enlarged by `scale`, and windows of it near its middle are shown.
+    """Steps at one image size.
 
-    `rates`, grey levels on average, and `weights` of `priors.denoise` change along a line. What is `margin` pixels or
-    less from a window's border stays. `spread` is the deviation of the windows' places as a share of their room.
+    Attributes:
+      steps: number of steps.
+      learning_rates: first and last mean absolute change of a pixel, in grey levels; linear in between.
+      denoising: first and last weight of `priors.denoise`; linear in between.
+      scale: factor by which the image is enlarged before the first step.
+      margin: border of the crop, in pixels, that gets no gradient.
+      spread: standard deviation of the crop's position, see `transforms.random_central_crop`.
     """
 
     steps: int
-    rates: tuple[float, float]
-    weights: tuple[float, float]
+    learning_rates: tuple[float, float]
+    denoising: tuple[float, float]
     scale: float = 1.0
     margin: int = 0
     spread: float = 0.3
 
+    def loss(self, size, problem, key, x):
+        """The negative activation of a random central crop of `size`."""
+        inner = np.pad(np.ones([side - 2 * self.margin for side in size], bool), self.margin)[..., None]
+        shown = transforms.random_central_crop(key, x, size, self.spread)
+        return problem.terms(jnp.where(inner, shown, lax.stop_gradient(shown)))
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class MFV:
-    """Steps of a chosen length, after each of which the image is denoised; several octaves.
+class MFV(Form):
+    """Normalised-gradient ascent in octaves, with total-variation denoising after each step.
 
-    In the code only the window is denoised that was shown, here the whole image.
+    `iterations` are those of the denoising. The authors' code denoises only the current crop, this the whole image.
     """
 
     octaves: tuple[Octave, ...]
     iterations: int = 100
 
+    def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
+        """Maximises the target of a problem; the centre of the last images, of the size of the first.
 
-# From a mean image of similar ones; from noise around grey, enlarged again and again, so that the middle is shown most.
+        Args:
+          problem: net, target and range.
+          x: initial images (N, H, W, C).
+          key: for the positions of the crops.
+          checkpoint: file from which an interrupted run resumes.
+
+        Returns:
+          Images (N, H, W, C), and the history.
+
+        Raises:
+          ValueError: if a margin leaves nothing of the images.
+        """
+        size, found = x.shape[1:3], [Result(x, {})]
+        for number, octave in enumerate(self.octaves):
+            path, octave_key = checkpoints.phase_path(checkpoint, number), jax.random.fold_in(key, number)
+            enlarged = problem.clip(_enlarge(found[-1].x, octave.scale))
+            found.append(self._octave(octave, size, problem, enlarged, octave_key, path))
+        last = optimize.concatenate(found[1:])
+        return last._replace(x=transforms.centre_crop(last.x, size))
+
+    def _octave(self, octave, size, problem, x, key, checkpoint):
+        if 2 * octave.margin >= min(size):
+            raise ValueError(f"Expected a margin of less than half of {min(size)} pixels, got {octave.margin}.")
+        share = np.prod(size) / np.prod(x.shape[1:3])  # of the image that the crop covers
+        rule = updates.normalised_gradient(*(share * rate for rate in octave.learning_rates), octave.steps)
+        objective = Partial(_crop_loss(octave, size), problem)
+        project = Partial(MFV._project, self, octave, problem.lower, problem.upper)
+        return optimize.minimise(objective, x, rule, octave.steps, key, project, checkpoint)
+
+    def _project(self, octave, lower, upper, x, step):
+        first, last = octave.denoising
+        weight = first + (last - first) * step.astype(x.dtype) / octave.steps
+        return priors.denoise(jnp.clip(x, lower, upper), weight, self.iterations)
+
+    def noise(self, key: Array, shape: tuple[int, ...], black: Array) -> Array:
+        """Normal noise around light grey."""
+        return GREY + black + GREY_STD * jax.random.normal(key, shape)
+
+    @property
+    def step_count(self) -> int:
+        """Number of gradient steps in all octaves."""
+        return sum(octave.steps for octave in self.octaves)
+
+
+@functools.cache
+def _crop_loss(octave, size):
+    return functools.partial(octave.loss, size)
+
+
+def _enlarge(x, scale):
+    shape = [round(side * scale) for side in x.shape[1:3]]
+    return jax.image.resize(x, (len(x), *shape, x.shape[3]), "cubic")
+
+
 MEAN_IMAGE = MFV(
     (
         Octave(190, (1.0, 2.0), (0.4, 0.4)),
@@ -58,7 +125,7 @@ MEAN_IMAGE = MFV(
         Octave(10, (2.0, 2.0), (0.4, 2.0)),
     )
 )
-CENTRE_BIAS = MFV(
+CENTRE_BIAS = MFV(  # repeated enlargement shows the centre most often
     (
         Octave(190, (11.0, 11.0), (0.001, 0.05)),
         Octave(150, (6.0, 6.0), (0.01, 0.08), 1.2),
@@ -67,48 +134,3 @@ CENTRE_BIAS = MFV(
         Octave(10, (6.0, 3.0), (0.01, 2.0)),
     )
 )
-
-
-def climb(form: MFV, problem: Any, x: Array, key: Array, saved: Path | None) -> Result:
-    """Steps of all octaves on a `maximisation.Problem`, and the middle of the last images, shaped like the first."""
-    size, found = x.shape[1:3], [Result(x, {})]
-    limits = tuple(tuple(limit.tolist()) for limit in (problem.lower, problem.upper))
-    for number, octave in enumerate(form.octaves):
-        x, running, file = found[-1].x, jax.random.fold_in(key, number), optimize.numbered(saved, number)
-        shape = [round(side * octave.scale) for side in x.shape[1:3]]
-        x = jnp.clip(jax.image.resize(x, (len(x), *shape, x.shape[3]), "cubic"), problem.lower, problem.upper)
-        rule = _denoising(octave, form.iterations, np.prod(size) / np.prod(shape), limits)
-        found.append(
-            optimize.minimise(Partial(_seen(octave, size), problem), x, rule, octave.steps, running, saved=file)
-        )
-    last = optimize.joined(found[1:])
-    top, left = ((have - want) // 2 for have, want in zip(last.x.shape[1:3], size, strict=True))
-    return last._replace(x=last.x[:, top : top + size[0], left : left + size[1]])
-
-
-@functools.cache
-def _seen(octave, size):
-    if 2 * octave.margin >= min(size):
-        raise ValueError(f"Expected a margin of less than half of {min(size)} pixels, got {octave.margin}.")
-    inner = np.pad(np.ones([side - 2 * octave.margin for side in size], bool), octave.margin)[..., None]
-
-    def seen(problem, key, x):
-        shown = priors.near_middle(key, x, size, octave.spread)
-        return problem.term(jnp.where(inner, shown, lax.stop_gradient(shown)))
-
-    return seen
-
-
-@functools.cache
-def _denoising(octave, iterations, share, limits):
-    """Steps of the octave's length in the window, which is a `share` of the image; then clipping and denoising."""
-    first, last = octave.weights
-    ascent = dgn_am.normalised(*(share * rate for rate in octave.rates), octave.steps)
-
-    def update(gradient, step, x=None):
-        change, after = ascent.update(gradient, step)
-        weight = first + (last - first) * step.astype(x.dtype) / octave.steps
-        moved = jnp.clip(x + change, *(jnp.array(limit, x.dtype) for limit in limits))
-        return priors.denoise(moved, weight, iterations) - x, after
-
-    return optax.GradientTransformation(ascent.init, update)

@@ -1,0 +1,71 @@
+"""Checkpoint files of `optimize`: the state of a run, the history of its loss, and a hash of its problem."""
+
+import hashlib
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xai_jax.io.files import write_atomically
+
+
+def phase_path(checkpoint: Path | None, number: int) -> Path | None:
+    """The checkpoint of one phase of a run: `run-0.npz` for phase 0 of `run.npz`."""
+    return checkpoint and checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
+
+
+def fingerprint(tree: Any) -> str:
+    """SHA-256 of all arrays in a tree, shapes and dtypes included."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, mark: str, state: Any, history: dict[str, np.ndarray]) -> None:
+    """Writes the state and the history atomically; `mark` is the fingerprint of the problem."""
+    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    buffer = io.BytesIO()
+    np.savez(buffer, mark=np.array(mark), **leaves, **{f"history/{name}": v for name, v in history.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def restore(path: Path | None, mark: str, state: Any, names: Sequence[str]) -> tuple[Any, dict[str, np.ndarray]]:
+    """The saved state and history; the initial ones where there is no file, or a damaged one.
+
+    Args:
+      path: the checkpoint file, or None.
+      mark: fingerprint of the problem that is being solved.
+      state: the initial state; a field `x` has the problems along axis 0.
+      names: terms of the loss.
+
+    Returns:
+      The state, and the terms of the loss by name, (steps so far, N).
+
+    Raises:
+      ValueError: if the file belongs to another problem.
+    """
+    count = jax.tree.leaves(state.x)[0].shape[0]
+    empty = {name: np.zeros((0, count), np.float32) for name in names}
+    if path is None or not path.exists():
+        return state, empty
+    try:
+        with open(path, "rb") as file:
+            arrays = dict(np.load(file))
+        found = str(arrays["mark"])
+        leaves = [arrays[f"leaf{i}"] for i in range(len(jax.tree.leaves(state)))]
+        history = {name: arrays[f"history/{name}"] for name in names}
+    except Exception as error:  # zipfile, zlib and numpy each have their own errors for damaged files
+        logging.getLogger(__name__).warning("%s is damaged (%s): restarting from step 0", path, error)
+        return state, empty
+    if found != mark:
+        raise ValueError(f"Expected {path} to be a checkpoint of this problem, got other arrays. Remove it to restart.")
+    return jax.tree.unflatten(jax.tree.structure(state), map(jnp.asarray, leaves)), history
