@@ -25,7 +25,7 @@ class Config:
     layer: str = "pool3"  # the last pooling layer, pool5 of CaffeNet's
     variation: float = 1.5  # lambda_V of the code, 100, times (28 / 227)^2: smaller images vary faster
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
-    batch: int = 20  # images at once
+    batch_size: int = 20  # images at once
     seed: int = 0
 
 

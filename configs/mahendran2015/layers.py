@@ -25,7 +25,7 @@ class Config:
     variations: tuple[float, ...] = (0.015, 0.15, 1.5)
     lower: int = 4  # layers shown with the first of them; as many with the second, the others with the last
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
-    batch: int = 10  # images at once
+    batch_size: int = 10  # images at once
     seed: int = 0
 
 
@@ -39,7 +39,7 @@ TIERS = {
         variations=(0.001, 0.01, 0.1),
         lower=2,
         steps=0.1,
-        batch=4,
+        batch_size=4,
     ),
     "default": Config(),
     "paper": Config(

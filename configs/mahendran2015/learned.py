@@ -25,7 +25,7 @@ class Config:
     # lambda_V of the code for each layer, as in layers.py, times (28 / 227)^2: smaller images vary faster
     variations: tuple[float, ...] = (0.15, 1.5, 1.5, 1.5)
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
-    batch: int = 20  # images optimised at once
+    batch_size: int = 20  # images optimised at once
     train: str = "train"  # split that the inverse learns from
     examples: int = 10000  # images of it, the first
     train_steps: int = 600
@@ -44,7 +44,7 @@ TIERS = {
         layers=("relu2", "logits"),
         variations=(0.01, 0.1),
         steps=0.1,
-        batch=6,
+        batch_size=6,
         examples=500,
         train_steps=40,
         width=4,
@@ -60,7 +60,7 @@ TIERS = {
         deviation=68.9,
         layers=("conv2", "pool5", "fc6", "fc8"),
         variations=(1.0, 100.0, 100.0, 100.0),
-        batch=10,
+        batch_size=10,
         examples=20000,
         train_steps=200000,
         rate=1e-4,

@@ -21,14 +21,14 @@ class Config:
     variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
     # factors of the rate, steps
     phases: tuple[tuple[float, int], ...] = ((1.0, 200), (0.1, 200), (0.01, 200), (0.001, 200))
-    batch: int = 3  # images at once
+    batch_size: int = 3  # images at once
     seed: int = 0
 
 
 TIERS = {
-    "smoke": Config(count=3, shown=2, side=48, variations=(0.05, 5.0), phases=((1.0, 30), (0.1, 10)), batch=3),
+    "smoke": Config(count=3, shown=2, side=48, variations=(0.05, 5.0), phases=((1.0, 30), (0.1, 10)), batch_size=3),
     "default": Config(),
-    "paper": Config("imagenet", 100, batch=25),
+    "paper": Config("imagenet", 100, batch_size=25),
 }
 
 

@@ -29,7 +29,7 @@ class Config:
     rate: float = 0.1
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch: int = 100  # codes at once
+    batch_size: int = 100  # codes at once
     seed: int = 0
 
 

@@ -39,7 +39,7 @@ class Config:
     share: float = 0.13
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch: int = 125  # codes at once
+    batch_size: int = 125  # codes at once
     seed: int = 0
 
 
@@ -75,7 +75,7 @@ TIERS = {
         classes=(643, 624, 304, 629, 437),  # units of the paper's script
         starts=10,
         share=0.68,
-        batch=10,
+        batch_size=10,
     ),
 }
 

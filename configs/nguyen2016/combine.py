@@ -23,7 +23,7 @@ class Config:
     rate: float = 0.1  # as in classes.py
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch: int = 110  # codes at once
+    batch_size: int = 110  # codes at once
     seed: int = 0
 
 
@@ -41,7 +41,7 @@ TIERS = {
         classes=(643, 624, 304, 629, 437, 945),  # of the papers' scripts
         starts=2,
         rate=8.0,
-        batch=42,
+        batch_size=42,
     ),
 }
 

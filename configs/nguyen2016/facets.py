@@ -32,7 +32,7 @@ class Config:
     steps: int = 200
     careful_rate: float = 0.0125  # from images: an eighth of the rate from noise, as in the code (1 and 8)
     careful_steps: int = 30  # the code's
-    batch: int = 100  # codes at once
+    batch_size: int = 100  # codes at once
     seed: int = 0
 
 

@@ -29,7 +29,7 @@ class Config:
     rate: float = 0.1  # as in classes.py
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch: int = 256  # codes, or images searched, at once: no layer here has more units
+    batch_size: int = 256  # codes, or images searched, at once: no layer here has more units
     seed: int = 0
 
 
@@ -44,7 +44,7 @@ TIERS = {
         shown=4,
         rate=2.0,
         steps=30,
-        batch=32,
+        batch_size=32,
     ),
     "default": Config(),
     "paper": Config(
@@ -59,7 +59,7 @@ TIERS = {
         images=50_000,
         layers=("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"),
         rate=8.0,
-        batch=128,
+        batch_size=128,
     ),
 }
 

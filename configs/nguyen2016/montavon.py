@@ -34,7 +34,7 @@ class Config:
     code_rate: float = 0.05
     rate: float = 0.1  # of DGN's steps, as in classes.py
     steps: int = 200  # of all
-    batch: int = 100  # codes at once
+    batch_size: int = 100  # codes at once
     seed: int = 0
 
 

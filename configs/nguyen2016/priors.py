@@ -10,7 +10,7 @@ that judges, and ImageNet prepared by TFDS.
 
 import dataclasses
 
-from configs.rivals import PAPERS, SMOKE, Rivals
+from configs.maximisation_baselines import PAPERS, SMOKE, Baselines
 from xai_jax.synthesis.dgn_am import DGN
 
 
@@ -31,9 +31,9 @@ class Config:
     starts: int = 20  # for each class
     groups: int = 5  # of starts, each measured by itself
     strong: float = 20.0  # logit, for the form that wants shares of it
-    rivals: Rivals = dataclasses.field(default_factory=Rivals)
+    baselines: Baselines = dataclasses.field(default_factory=Baselines)
     dgn: DGN = DGN(learning_rate=0.1)  # as in classes.py
-    batch: int = 125  # images at once
+    batch_size: int = 125  # images at once
     seed: int = 0
 
 
@@ -48,7 +48,7 @@ TIERS = {
         mean=(77.8,),
         starts=4,
         groups=2,
-        rivals=SMOKE,
+        baselines=SMOKE,
         dgn=DGN(learning_rate=2.0, steps=30),
     ),
     "default": Config(),
@@ -65,9 +65,9 @@ TIERS = {
         mean=(122.679, 116.669, 104.007),
         classes=(643, 624, 304, 629, 437),  # units of the paper's script
         starts=10,
-        rivals=PAPERS,
+        baselines=PAPERS,
         dgn=DGN(),
-        batch=10,
+        batch_size=10,
     ),
 }
 

@@ -9,15 +9,15 @@ GoogLeNet that judges, and ImageNet prepared by TFDS.
 
 import dataclasses
 
-from configs.rivals import PAPERS, SMOKE, Rivals
+from configs.maximisation_baselines import PAPERS, SMOKE, Baselines
 from xai_jax import activation_maximisation
 from xai_jax.synthesis.activation_maximisation import Simonyan, Yosinski
 from xai_jax.synthesis.inversion import IJCV
-from xai_jax.synthesis.multifaceted import MFV, Octave
+from xai_jax.synthesis.multifaceted import MFV, Stage
 
 # Of 224x224 pixels, in fewer steps than the papers'. Of a few settings of each, those were taken with which the
 # explained network was about sure and the judge saw most, on three of the classes from other starts.
-BRIEF = Rivals(
+BRIEF = Baselines(
     Simonyan(penalty=0.0, steps=120),
     Simonyan(penalty=1e-6, steps=120),
     Yosinski(steps=120, increase=300.0, max_learning_rate=1e6),
@@ -26,10 +26,10 @@ BRIEF = Rivals(
     None,  # no photographs of the classes at hand
     MFV(
         (
-            Octave(40, (22.0, 22.0), (0.02, 0.1)),
-            Octave(40, (22.0, 11.0), (0.05, 0.2), 1.2),
-            Octave(30, (11.0, 6.0), (0.1, 2.0), 1.2),
-            Octave(10, (6.0, 3.0), (0.1, 2.0)),
+            Stage(40, (22.0, 22.0), (0.02, 0.1)),
+            Stage(40, (22.0, 11.0), (0.05, 0.2), 1.2),
+            Stage(30, (11.0, 6.0), (0.1, 2.0), 1.2),
+            Stage(10, (6.0, 3.0), (0.1, 2.0)),
         ),
         10,
     ),
@@ -50,8 +50,8 @@ class Config:
     starts: int = 1  # for each class
     groups: int = 1
     strong: float = 20.0  # logit, for the form that wants shares of it
-    rivals: Rivals = dataclasses.field(default_factory=lambda: BRIEF)
-    batch: int = 5  # images at once
+    baselines: Baselines = dataclasses.field(default_factory=lambda: BRIEF)
+    batch_size: int = 5  # images at once
     seed: int = 0
 
 
@@ -62,7 +62,7 @@ TIERS = {
         images="digits",
         mean=(77.8,),
         classes=(0, 1, 2, 3, 4),
-        rivals=dataclasses.replace(SMOKE, mean_image=None),
+        baselines=dataclasses.replace(SMOKE, mean_image=None),
     ),
     "default": Config(),
     "paper": Config(
@@ -72,7 +72,7 @@ TIERS = {
         evaluation_weights="googlenet.pth",
         images="imagenet",
         count=100,
-        rivals=dataclasses.replace(PAPERS, mean_image=None),
+        baselines=dataclasses.replace(PAPERS, mean_image=None),
     ),
 }
 

@@ -30,7 +30,7 @@ class Config:
     rate: float = 0.1  # as in classes.py
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch: int = 125  # codes at once
+    batch_size: int = 125  # codes at once
     seed: int = 0
 
 
@@ -61,7 +61,7 @@ TIERS = {
         classes=(643, 624, 304, 629, 437),  # units of the paper's script
         starts=10,
         rate=8.0,  # 2 for GoogLeNet in the code
-        batch=10,
+        batch_size=10,
     ),
 }
 

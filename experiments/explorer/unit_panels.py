@@ -103,7 +103,7 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Any) -> dic
     Only the unit's own channel counts, all its positions; "error" (n,) is the squared distance of the answers as a
     share of the wanted one's square.
     """
-    subject = preimages.of(model, (data[int(i)][0] for i in some.images[:, 0]), config.mean)
+    subject = preimages.from_images(model, (data[int(i)][0] for i in some.images[:, 0]), config.mean)
     represent = Partial(_own, subject.represent(some.layer), jnp.asarray(some.channels))
     wanted = network.call(represent, subject.images)
     form = IJCV(weight=config.weight_of_loss, total_variation=config.variation, steps=config.inversion)
@@ -120,11 +120,11 @@ def _own(represent, channels, x):
 
 def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, config: Any) -> dict[str, np.ndarray]:
     """Pictures (n, H, W, C) of the generator that excite each unit, and how far, "activation" (n,)."""
-    bounded = generator._replace(generate=dgn_am.clip_images(generator.generate, *generator_codes.limits(model)))
-    starts = generator_codes.noise(generator, len(some.channels), config.seed)
+    bounded = generator._replace(generate=dgn_am.clip_images(generator.generate, *generator_codes.input_range(model)))
+    starts = generator_codes.initial_codes(generator, len(some.channels), config.seed)
     target = targets.neuron(some.layer, some.channels, some.at)
     form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
-    images = generator_codes.preferred(bounded, model, target, starts, form, config.chunk)["images"]
+    images = generator_codes.maximise(bounded, model, target, starts, form, config.chunk)["images"]
     return {"preferred": pixels(model, images), "activation": targets.evaluate(model.net, images, target)[0]}
 
 

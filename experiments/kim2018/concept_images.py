@@ -97,7 +97,7 @@ def class_images(config: Any, size: int) -> dict[str, np.ndarray]:
     if config.images == PHOTOGRAPHS:
         return dict.fromkeys(names, textures.anything(config.explained, size, 0))
     own = datasets.only(held_out(config.images), names)
-    places = generator_codes.members(own, range(len(names)), config.explained)
+    places = generator_codes.first_of_each_class(own, range(len(names)), config.explained)
     return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, places, strict=True)}
 
 

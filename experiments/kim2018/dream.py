@@ -41,7 +41,7 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
     """
     with activation_cache.kept_in(None) as place:
         known = sorting.directions(model, config, size, seed, place)
-    begin = maximisation_baselines.starts(config.form, config.mean, model_shape(model), seed)
+    begin = maximisation_baselines.initial_images(config.form, config.mean, model_shape(model), seed)
     dreams = [dreamt(model, each, begin, config, seed) for each in known.values()]
     others = [textures.images(name, config.held_out, size, 3 * seed + 2**20) for name in config.concepts]
     deviation, shift = models.units(model, config.mean)
@@ -63,7 +63,7 @@ def model_shape(model: LoadedModel) -> tuple[int, ...]:
 def dreamt(model: LoadedModel, known: CAV, begin: Array, config: Any, seed: int) -> np.ndarray:
     """The image that the layer answers to most along a direction, (1, S, S, 3) uint8."""
     target = targets.direction(known.layer, known.vector)
-    found = maximisation_baselines.preferred(model, config.mean, target, begin, config.form, 1, seed)
+    found = maximisation_baselines.maximise(model, config.mean, target, begin, config.form, 1, seed)
     return model.to_pixels(found["images"])
 
 

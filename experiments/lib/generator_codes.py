@@ -1,6 +1,6 @@
 """What the experiments with codes share: preferred inputs of any targets, as pictures, and a dry run's steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,16 +28,16 @@ def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
     """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     model = models.load(generator.network, config.weights)
-    return generator._replace(generate=dgn_am.clip_images(generator.generate, *limits(model))), model
+    return generator._replace(generate=dgn_am.clip_images(generator.generate, *input_range(model))), model
 
 
-def limits(model: LoadedModel) -> tuple[Array, Array]:
+def input_range(model: LoadedModel) -> tuple[Array, Array]:
     """The network's input for black and for white, of one value for each channel."""
     deviation, shift = models.units(model, (0.0,))
     return shift / deviation, (255 + shift) / deviation
 
 
-def preferred(
+def maximise(
     generator: LoadedGenerator, model: LoadedModel, target: Target, starts: Array, form: DGN | Montavon, batch: int
 ) -> dict[str, np.ndarray]:
     """Pictures (N, H, W, C) of the last codes, from `starts` (N, ...) on, and the network's logits of these (N, K).
@@ -48,31 +48,36 @@ def preferred(
     for start in range(0, len(starts), batch):
         rows = slice(start, start + batch)
         found = dgn_am.maximise(generator.generate, model.net, target.rows(rows), starts[rows], form, upper).x
-        images = pictured(model, network.call(generator.generate, found))
+        images = quantised(model, network.call(generator.generate, found))
         parts.append((images, network.call(model.net, images)))
     images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
     return {"images": images, "logits": logits}
 
 
-def pictured(model: LoadedModel, images: Array) -> Array:
+def quantised(model: LoadedModel, images: Array) -> Array:
     """Images as pictures have them, in whole numbers from 0 to 255: what is measured is what is shown."""
     deviation, shift = models.units(model, (0.0,))
     return (jnp.clip(jnp.round(images * deviation - shift), 0, 255) + shift) / deviation
 
 
-def noise(generator: LoadedGenerator, count: int, seed: int) -> Array:
+def as_pixels(model: LoadedModel, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The result of `maximise` with its images as pixels, uint8 (N, H, W, 3)."""
+    return {"pixels": model.to_pixels(found["images"]), "logits": found["logits"]}
+
+
+def initial_codes(generator: LoadedGenerator, count: int, seed: int) -> Array:
     """Codes (count, ...) to start from."""
     return dgn_am.noise(jax.random.key(seed), (count, *generator.upper.shape))
 
 
-def own(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def of_own_class(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Of logits or probabilities (N, K) those of each row's class, (N,)."""
     return np.asarray(values)[np.arange(len(classes)), classes]
 
 
 def confidence(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Probability of each row's class, (N,)."""
-    return own(jax.nn.softmax(logits), classes)
+    return of_own_class(jax.nn.softmax(logits), classes)
 
 
 def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -91,7 +96,7 @@ def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
     return runner.told(up, down), f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
 
 
-def members(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
+def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
     """Numbers of the first images of each class. Raises UserError where there are too few."""
     found = {k: [] for k in classes}
     for i in range(len(data)):
@@ -104,16 +109,16 @@ def members(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]
     raise runner.UserError(f"Expected {count} images of each class, got {fewest} of one; choose a smaller config.pool.")
 
 
-def independent(config: Any) -> bool:
+def is_independent(config: Any) -> bool:
     """Whether the judge is another network than the explained one, which it is not in smoke runs."""
     return config.evaluation_network != generators.network_of(config.generator)
 
 
-def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry_run.Step:
+def code_steps(config: Any, name: str, target: Target, count: int, steps: int) -> dry_run.Step:
     """So many steps of `count` codes for a target; `config` has `generator` and `batch`."""
     module, variables, code = generators.abstract(config.generator)
     net, weights, shape = models.abstract(generators.network_of(config.generator))
-    codes = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
+    codes = jax.ShapeDtypeStruct((min(count, config.batch_size), *code), jnp.float32)
 
     def slope(weights, variables, codes):
         def excitement(codes):
@@ -122,7 +127,7 @@ def step(config: Any, name: str, target: Target, count: int, steps: int) -> dry_
 
         return jax.grad(excitement)(codes)
 
-    return dry_run.Step(name, slope, (weights, variables, codes), -(-count // config.batch) * steps)
+    return dry_run.Step(name, slope, (weights, variables, codes), -(-count // config.batch_size) * steps)
 
 
 def class_count(generator: str) -> int:

@@ -40,10 +40,12 @@ class Subject(NamedTuple):
 def load(config: Any) -> Subject:
     """The network and the first images that `config` names: `network`, `weights`, `data`, `split`, `count`, `mean`."""
     data = datasets.load(config.data, config.split)
-    return of(models.load(config.network, config.weights), (data[i][0] for i in range(config.count)), config.mean)
+    return from_images(
+        models.load(config.network, config.weights), (data[i][0] for i in range(config.count)), config.mean
+    )
 
 
-def of(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:
+def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:
     """A network with images, uint8 (H, W, 1 or 3) of a data set."""
     x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
     deviation, shift = models.units(model, mean)

@@ -20,7 +20,7 @@ def run(config: Any, run: runner.Run) -> None:
     numbers = chosen(data, config.classes, config.each)
     names = [data.classes[data[int(row[0])][1]] for row in numbers]
     model, images = models.load(config.network, config.weights), (data[int(n)][0] for n in numbers.ravel())
-    subject, found = preimages.of(model, images, config.mean), []
+    subject, found = preimages.from_images(model, images, config.mean), []
     for n in run.progress(range(config.restarts), "restarts"):
         found.append(run.stage(f"restart{n}", lambda n=n: one(subject, config, config.seed + n)))
     found = {key: np.stack([each[key] for each in found], 1) for key in found[0]}
@@ -46,7 +46,7 @@ def chosen(data, classes: int, each: int) -> np.ndarray:
 
 def one(subject, config, seed):
     """A pre-image of each image (N, H, W, C), its error, and whether the network gives it the image's class."""
-    x = preimages.invert(subject, config.layer, recipe(config, config.variation), config.batch, seed)
+    x = preimages.invert(subject, config.layer, recipe(config, config.variation), config.batch_size, seed)
     represent = subject.represent(config.layer)
     return {
         "images": x,
@@ -157,9 +157,9 @@ def diverse(others, again):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the inversion of one batch, for all batches and restarts."""
-    batches = -(-config.classes * config.each // config.batch)
+    batches = -(-config.classes * config.each // config.batch_size)
     calls = batches * config.restarts * sum(count for _, count in recipe(config, config.variation).phases)
-    return preimages.plan(config.network, (config.layer,), config.batch, calls)
+    return preimages.plan(config.network, (config.layer,), config.batch_size, calls)
 
 
 EXPERIMENT = runner.Experiment(

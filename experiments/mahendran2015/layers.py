@@ -66,7 +66,7 @@ def recipe(config: Any, variation: float) -> CVPR:
 
 def one(subject, layer, strength, config):
     """Pre-images (N, H, W, C), errors in features, and whether the network gives them the images' classes."""
-    x = preimages.invert(subject, layer, recipe(config, strength), config.batch, config.seed)
+    x = preimages.invert(subject, layer, recipe(config, strength), config.batch_size, config.seed)
     represent = subject.represent(layer)
     return {
         "images": x,
@@ -188,9 +188,9 @@ def plan(config: Any) -> list[dry_run.Step]:
     """Steps of the deepest layer's inversion, for all layers and strengths."""
     module, variables, shape = models.abstract(config.network)
     layers = chosen(Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32), config)
-    batches = -(-config.count // config.batch)
+    batches = -(-config.count // config.batch_size)
     calls = batches * len(layers) * len(config.variations) * sum(count for _, count in recipe(config, 1.0).phases)
-    steps = preimages.plan(config.network, layers[-1:], config.batch, calls)
+    steps = preimages.plan(config.network, layers[-1:], config.batch_size, calls)
     return [step._replace(name="steps, all counted like the last layer's") for step in steps]
 
 

@@ -36,14 +36,14 @@ def run(config: Any, run: runner.Run) -> None:
 def optimised(subject, layer, strength, config):
     """Pre-images by the papers' gradient descent, measured."""
     form = recipe(config, strength)
-    return measured(subject, layer, preimages.invert(subject, layer, form, config.batch, config.seed))
+    return measured(subject, layer, preimages.invert(subject, layer, form, config.batch_size, config.seed))
 
 
 def learned(subject, layer, file, config):
     """What a network gives that was trained to undo the layer, measured."""
     represent, module = subject.represent(layer), UpConv(subject.images.shape[1:], config.width)
     data, key = datasets.load(config.data, config.train), jax.random.key(config.seed)
-    images = preimages.of(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
+    images = preimages.from_images(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
     options = {"steps": config.train_steps, "learning_rate": config.rate, "checkpoint": file}
     inverse = learned_inversion.fit(represent, images, module, key=key, **options)
     wanted = network.call(represent, subject.images)
@@ -115,8 +115,8 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the optimisation, and those of the training."""
-    calls = -(-config.count // config.batch) * sum(count for _, count in recipe(config, 1.0).phases)
-    steps = preimages.plan(config.network, config.layers, config.batch, calls)
+    calls = -(-config.count // config.batch_size) * sum(count for _, count in recipe(config, 1.0).phases)
+    steps = preimages.plan(config.network, config.layers, config.batch_size, calls)
     module, variables, shape = models.abstract(config.network)
     x = jax.ShapeDtypeStruct((learned_inversion.BATCH_SIZE, *shape), jnp.float32)
     shapes, inverse = network.layer_names(Partial(module.apply, variables), x), UpConv(shape, config.width)

@@ -41,7 +41,7 @@ def run(config: Any, run: runner.Run) -> None:
 def load(config: Any) -> tuple[Subject, Examples]:
     """The network and the images that `config` names: `network`, `weights`, `images`, `count`, `mean`."""
     data = examples.load(config.images, config.count)
-    return preimages.of(models.load(config.network, config.weights), data.images, config.mean), data
+    return preimages.from_images(models.load(config.network, config.weights), data.images, config.mean), data
 
 
 def answers(subject: Subject, x: Array) -> dict[str, np.ndarray]:

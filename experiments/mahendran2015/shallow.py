@@ -65,9 +65,9 @@ def recipe(config: Any, variation: float) -> CVPR:
 def one(describe, x, strength, config):
     """Pre-images (N, H, W, 1), their errors in features, how alike images are to them, and how rough they are."""
     wanted, found = network.call(describe, x), []
-    for start in range(0, len(x), config.batch):
+    for start in range(0, len(x), config.batch_size):
         key = jax.random.fold_in(jax.random.key(config.seed), start)
-        part = wanted[start : start + config.batch]
+        part = wanted[start : start + config.batch_size]
         found.append(inversion.invert(describe, part, x.shape[1:], key, recipe(config, strength)).x)
     found = jnp.concatenate(found)
     return {
@@ -175,8 +175,8 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all inversions."""
-    x = jax.ShapeDtypeStruct((config.batch, config.side, config.side, 1), jnp.float32)
-    calls = -(-config.count // config.batch) * sum(count for _, count in config.phases)
+    x = jax.ShapeDtypeStruct((config.batch_size, config.side, config.side, 1), jnp.float32)
+    calls = -(-config.count // config.batch_size) * sum(count for _, count in config.phases)
     steps = []
     for name, describe in features(config).items():
 

@@ -26,12 +26,12 @@ def run(config: Any, run: runner.Run) -> None:
 
 def preferred(generator, model, classes, config):
     """Pictures (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
-    starts = generator_codes.noise(generator, len(classes), config.seed)
+    starts = generator_codes.initial_codes(generator, len(classes), config.seed)
     form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
-    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     confidence, logit = (
         generator_codes.confidence(found["logits"], classes),
-        generator_codes.own(found["logits"], classes),
+        generator_codes.of_own_class(found["logits"], classes),
     )
     return {"images": found["images"], "confidence": confidence, "logit": logit}
 
@@ -64,14 +64,14 @@ def report(run, found, judged, classes, config):
         Claim(
             "The network is sure of the preferred inputs of every class.",
             "section 3",
-            bool((sure >= generator_codes.SURE).all()),
-            f"the median confidence over {config.starts} starts is at least {100 * generator_codes.SURE:g} % for "
-            f"{(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
+            bool((sure >= generator_codes.HIGH).all()),
+            f"the median confidence over {config.starts} starts is at least {100 * generator_codes.HIGH:g} % for "
+            f"{(sure >= generator_codes.HIGH).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
         ),
         Claim(
             "The images look like their classes, also to a network that had no part in making them.",
             "section 3",
-            bool((agree > 0.5).sum() >= 0.9 * len(agree)) if generator_codes.independent(config) else None,
+            bool((agree > 0.5).sum() >= 0.9 * len(agree)) if generator_codes.is_independent(config) else None,
             f"another network agrees on most starts for {(agree > 0.5).sum()} of {len(agree)} classes; nine in ten are "
             "asked for",
         ),
@@ -81,7 +81,7 @@ def report(run, found, judged, classes, config):
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all codes."""
     count = generator_codes.class_count(config.generator) * config.starts
-    return [generator_codes.step(config, "steps of codes", targets.logit(0), count, config.steps)]
+    return [generator_codes.code_steps(config, "steps of codes", targets.logit(0), count, config.steps)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -37,9 +37,9 @@ def run(config: Any, run: runner.Run) -> None:
 def preferred(model, classes, layer, config):
     """Pictures through the generator for a layer; steps are as long a share of its codes' reach as in all others."""
     generator, _ = generator_codes.load(named(config, layer))
-    starts = generator_codes.noise(generator, len(classes), config.seed)
+    starts = generator_codes.initial_codes(generator, len(classes), config.seed)
     form = DGN(config.share * float(np.mean(generator.upper)), steps=config.steps, keep=config.keep)
-    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     return prior_comparison.pictured(model, found)
 
 
@@ -48,7 +48,7 @@ def named(config: Any, layer: str) -> SimpleNamespace:
     place = config.layers.index(layer)
     file = config.files[place] if config.files else ""
     return SimpleNamespace(
-        generator=config.generators[place], generator_weights=file, weights=config.weights, batch=config.batch
+        generator=config.generators[place], generator_weights=file, weights=config.weights, batch=config.batch_size
     )
 
 
@@ -100,7 +100,7 @@ def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the codes of each layer."""
     count = (len(config.classes) or generator_codes.class_count(config.generators[0])) * config.starts
     return [
-        generator_codes.step(named(config, layer), f"steps, {layer}", targets.logit(0), count, config.steps)
+        generator_codes.code_steps(named(config, layer), f"steps, {layer}", targets.logit(0), count, config.steps)
         for layer in config.layers
     ]
 

@@ -42,8 +42,13 @@ def preferred(generator, model, score, config):
     both = np.array(config.classes)[np.repeat(pairs(config), config.starts, axis=0)]
     target = of(both[:, 0]) + of(both[:, 1])
     form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
-    found = generator_codes.preferred(
-        generator, model, target, generator_codes.noise(generator, len(both), config.seed), form, config.batch
+    found = generator_codes.maximise(
+        generator,
+        model,
+        target,
+        generator_codes.initial_codes(generator, len(both), config.seed),
+        form,
+        config.batch_size,
     )
     return {name: array.reshape(-1, config.starts, *array.shape[1:]) for name, array in found.items()}
 
@@ -53,7 +58,7 @@ def answers(model, judge, images, config):
     first, second = (images[single_of(config)[pairs(config)[:, side]]] for side in (0, 1))
     shape = images.shape[:2]
     made, blends = (array.reshape(-1, *images.shape[2:]) for array in (images, (first + second) / 2))
-    blends = generator_codes.pictured(model, blends)
+    blends = generator_codes.quantised(model, blends)
 
     def judged(x):
         return network.call(judge.net, judge.preprocess(list(model.to_pixels(x)))).reshape(*shape, -1)
@@ -130,7 +135,7 @@ def heatmaps(model, tables, config):
 
 def report(run, tables, config):
     """What units keep, and for how many pairs both classes are seen."""
-    off, known = ~np.eye(len(config.classes), dtype=bool), generator_codes.independent(config)
+    off, known = ~np.eye(len(config.classes), dtype=bool), generator_codes.is_independent(config)
     for name, table in tables.items():
         run.numbers += [
             Number.mean(f"logit kept beside another class, alone = 1, sum of {name}", table["kept"][off]),
@@ -175,7 +180,7 @@ def claims(name, table, known):
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all pairs, by either sum."""
     both, count = targets.logit(0) + targets.logit(1), len(pairs(config)) * config.starts
-    return [generator_codes.step(config, "steps of codes", both, count, config.steps * len(SCORES))]
+    return [generator_codes.code_steps(config, "steps of codes", both, count, config.steps * len(SCORES))]
 
 
 EXPERIMENT = runner.Experiment(

@@ -40,7 +40,7 @@ def starts(generator, model, config):
     The images are those nearest to the centres of clusters of the class's codes.
     """
     data, parts = datasets.load(config.data, config.starts_from), []
-    for images in generator_codes.members(data, config.classes, config.pool):
+    for images in generator_codes.first_of_each_class(data, config.classes, config.pool):
         x = np.stack([as_input(model, data[i][0]) for i in images])
         encoded = jnp.concatenate([network.call(generator.encode, x[n : n + 100]) for n in range(0, len(x), 100)])
         (one, chosen), (average, _) = (
@@ -53,11 +53,12 @@ def starts(generator, model, config):
 def preferred(generator, model, begun, kind, classes, config):
     """Pictures, confidence, and what the generator makes of the codes at the start."""
     if kind == "noise":
-        at, form = generator_codes.noise(generator, len(classes), config.seed), DGN(config.rate, steps=config.steps)
+        at = generator_codes.initial_codes(generator, len(classes), config.seed)
+        form = DGN(config.rate, steps=config.steps)
     else:
         at, form = jnp.asarray(begun[kind]), DGN(config.careful_rate, steps=config.careful_steps)
-    found = generator_codes.preferred(generator, model, targets.logit(classes), at, form, config.batch)
-    before = generator_codes.pictured(model, network.call(generator.generate, at))
+    found = generator_codes.maximise(generator, model, targets.logit(classes), at, form, config.batch_size)
+    before = generator_codes.quantised(model, network.call(generator.generate, at))
     return {
         "images": found["images"],
         "confidence": generator_codes.confidence(found["logits"], classes),
@@ -151,7 +152,7 @@ def report(run, found, judged, classes, config):
     sure, agree = (
         generator_codes.medians(v, classes) for v in (found["image"]["confidence"], judged["image"]["agrees"])
     )
-    known = generator_codes.independent(config)
+    known = generator_codes.is_independent(config)
     run.claims += [
         Claim(
             "Starts from different images of a class give pictures that differ more than those from noise do.",
@@ -169,9 +170,9 @@ def report(run, found, judged, classes, config):
         Claim(
             "A few steps from the code of an image are enough to make the network sure, and the class stays clear.",
             "the papers' code (what is asked for is ours)",
-            bool((sure >= generator_codes.SURE).all() and (agree > 0.5).sum() >= 0.9 * len(agree)) if known else None,
-            f"the median confidence after {config.careful_steps} steps is at least {100 * generator_codes.SURE:g} % "
-            f"for {(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, and another network agrees on most "
+            bool((sure >= generator_codes.HIGH).all() and (agree > 0.5).sum() >= 0.9 * len(agree)) if known else None,
+            f"the median confidence after {config.careful_steps} steps is at least {100 * generator_codes.HIGH:g} % "
+            f"for {(sure >= generator_codes.HIGH).sum()} of {len(sure)} classes, and another network agrees on most "
             f"pictures for {(agree > 0.5).sum()}; all, and nine in ten, are asked for",
         ),
     ]
@@ -181,8 +182,8 @@ def plan(config: Any) -> list[dry_run.Step]:
     """Steps from noise, and those from codes of images and from their means."""
     count, target = len(config.classes) * config.facets, targets.logit(0)
     return [
-        generator_codes.step(config, "steps from noise", target, count, config.steps),
-        generator_codes.step(config, "steps from codes of images", target, count, 2 * config.careful_steps),
+        generator_codes.code_steps(config, "steps from noise", target, count, config.steps),
+        generator_codes.code_steps(config, "steps from codes of images", target, count, 2 * config.careful_steps),
     ]
 
 

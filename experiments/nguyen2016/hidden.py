@@ -46,10 +46,10 @@ def unit(name: str, layer: str) -> tuple[int, tuple[int, int] | None]:
 def synthesised(generator, model, layer, config):
     """Pictures (C, H, W, channels) for the C units of a layer, and how much each excites all units, (C, C)."""
     count, at = unit(generator.network, layer)
-    starts = generator_codes.noise(generator, count, config.seed)
+    starts = generator_codes.initial_codes(generator, count, config.seed)
     form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
     target = targets.neuron(layer, np.arange(count), at)
-    images = generator_codes.preferred(generator, model, target, starts, form, config.batch)["images"]
+    images = generator_codes.maximise(generator, model, target, starts, form, config.batch_size)["images"]
     maps = [network.call(network.features(model.net, layer), images[n : n + 1])[0] for n in range(count)]
     return {"images": images, "activations": np.stack([m if at is None else m[at] for m in maps])}
 
@@ -180,7 +180,7 @@ def report(run, found, kin, config):
         Claim(
             "Pictures show what the unit's top natural images show.",
             "figures of hidden units (how this is measured is ours)",
-            held if generator_codes.independent(config) else None,
+            held if generator_codes.is_independent(config) else None,
             f"to another network, the unit's own top images are nearer than most other units' for {count}",
         ),
     ]
@@ -205,12 +205,12 @@ def plan(config: Any) -> list[dry_run.Step]:
     def activations(variables, x):
         return network.capture(Partial(module.apply, variables), x, config.layers)[1]
 
-    x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
-    steps = [dry_run.Step("search", activations, (variables, x), -(-config.images // config.batch))]
+    x = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
+    steps = [dry_run.Step("search", activations, (variables, x), -(-config.images // config.batch_size))]
     for layer in config.layers:
         count, at = unit(name, layer)
         steps.append(
-            generator_codes.step(config, f"units of {layer}", targets.neuron(layer, 0, at), count, config.steps)
+            generator_codes.code_steps(config, f"units of {layer}", targets.neuron(layer, 0, at), count, config.steps)
         )
     return steps
 

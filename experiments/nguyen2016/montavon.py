@@ -47,13 +47,13 @@ def jobs(config: Any) -> list[tuple[str, float]]:
 def averages(generator, model, config):
     """Means of images: (starts * K, H, W, C) of other images of the class for each start; and the mean code of all."""
     data, parts = datasets.load(config.data, config.means_from), []
-    for numbers in generator_codes.members(data, config.classes, config.starts * config.averaged):
+    for numbers in generator_codes.first_of_each_class(data, config.classes, config.starts * config.averaged):
         parts.append(np.stack([as_input(model, data[i][0]) for i in numbers]))
     x = np.stack(parts).reshape(len(parts), config.starts, config.averaged, *parts[0].shape[1:])
     some = x[:, 0].reshape(-1, *x.shape[3:])
     encoded = [network.call(generator.encode, some[n : n + 100]) for n in range(0, len(some), 100)]
     images = x.mean(2).swapaxes(0, 1).reshape(-1, *x.shape[3:])
-    return {"images": generator_codes.pictured(model, images), "code": jnp.concatenate(encoded).mean(0)}
+    return {"images": generator_codes.quantised(model, images), "code": jnp.concatenate(encoded).mean(0)}
 
 
 def prototypes(generator, model, name, penalty, means, classes, config):
@@ -62,18 +62,18 @@ def prototypes(generator, model, name, penalty, means, classes, config):
         found = {"images": means["images"], "logits": network.call(model.net, means["images"])}
     else:
         made, start, target, form = problem(generator, model, name, penalty, means["code"], classes, config)
-        found = generator_codes.preferred(made, model, target, start, form, config.batch)
+        found = generator_codes.maximise(made, model, target, start, form, config.batch_size)
     return {"images": found["images"], "confidence": generator_codes.confidence(found["logits"], classes)}
 
 
 def problem(generator, model, name, penalty, mean, classes, config):
     """What each form maximises from where; in pixels, the generator is the identity."""
-    start = generator_codes.noise(generator, len(classes), config.seed)
+    start = generator_codes.initial_codes(generator, len(classes), config.seed)
     if name == BOUNDED:
         return generator, start, targets.logit(classes), DGN(config.rate, steps=config.steps)
     form = Montavon(config.pixel_rate if name == PIXELS else config.code_rate, config.steps, penalty)
     if name == PIXELS:
-        black, white = generator_codes.limits(model)
+        black, white = generator_codes.input_range(model)
         noise = jax.random.uniform(jax.random.key(config.seed), (len(classes), *models.abstract(generator.network)[2]))
         generator = generator._replace(generate=dgn_am.clip_images(Partial(optimize.identity), black, white))
         start = black + (white - black) * noise
@@ -169,7 +169,7 @@ def report(run, found, judged, config):
             Number.mean(f"correlation with the mean image of the class, {label(*job)}", judged[job]["alike"]),
             *evaluation_networks.numbers(judged[job], f", {label(*job)}"),
         ]
-    known, classes = generator_codes.independent(config), np.tile(config.classes, config.starts)
+    known, classes = generator_codes.is_independent(config), np.tile(config.classes, config.starts)
     own, mean = (
         generator_codes.medians(found[job]["confidence"], classes) for job in ((CODES, config.penalty), (MEANS, 0.0))
     )
@@ -197,15 +197,15 @@ def plan(config: Any) -> list[dry_run.Step]:
     """Steps of codes by all forms, and those of pixels."""
     count, target = len(config.classes) * config.starts, targets.log_probability(0)
     net, weights, shape = models.abstract(generators.network_of(config.generator))
-    x = jax.ShapeDtypeStruct((min(count, config.batch), *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((min(count, config.batch_size), *shape), jnp.float32)
 
     def slope(weights, x):
         return jax.grad(lambda x: targets.evaluate(Partial(net.apply, weights), x, target)[0].sum())(x)
 
-    calls = -(-count // config.batch) * config.steps * len(config.pixel_penalties)
+    calls = -(-count // config.batch_size) * config.steps * len(config.pixel_penalties)
     forms = len(jobs(config)) - len(config.pixel_penalties) - 1
     return [
-        generator_codes.step(config, "steps of codes", target, count, config.steps * forms),
+        generator_codes.code_steps(config, "steps of codes", target, count, config.steps * forms),
         dry_run.Step("steps of pixels", slope, (weights, x), calls),
     ]
 

@@ -1,7 +1,7 @@
 """What the experiments that compare ways to preferred inputs share: measures of groups of them, tests, and figures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,6 @@ from experiments.lib import evaluation_networks, generator_codes
 from experiments.lib.evaluation_networks import Judge
 from experiments.lib.runner import LEVEL, Claim, Number
 from xai_jax import network, plots, realism
-from xai_jax.models import LoadedModel
 
 COLUMNS = 10  # classes in a figure, the first
 
@@ -36,16 +35,6 @@ MEASURES = {
 Measured = Mapping[str, np.ndarray]  # measures by name, one value for each group of images
 
 
-def classes(model: LoadedModel, config: Any) -> np.ndarray:
-    """The classes that `config.classes` names, of none all, once for each of `config.starts`.
-
-    `config.groups` sets of starts are measured by themselves. Raises ValueError where they cannot share the starts.
-    """
-    if config.starts % config.groups:
-        raise ValueError(f"Expected starts that {config.groups} groups share alike, got {config.starts}.")
-    return np.tile(config.classes or np.arange(len(model.classes)), config.starts)
-
-
 def natural(judge: Judge) -> dict[str, np.ndarray]:
     """Features of natural images, (M, D): those to compare with, and others."""
     represent, half = network.features(judge.model.net, judge.layer), len(judge.held_out)
@@ -55,11 +44,6 @@ def natural(judge: Judge) -> dict[str, np.ndarray]:
     }
 
 
-def pictured(model: LoadedModel, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What `preferred` found, with its images as pixels, uint8 (N, H, W, 3)."""
-    return {"pixels": model.to_pixels(found["images"]), "logits": found["logits"]}
-
-
 def measured(
     judge: Judge,
     features: Mapping[str, np.ndarray],
@@ -67,7 +51,7 @@ def measured(
     classes: np.ndarray,
     groups: int,
 ) -> dict[str, np.ndarray]:
-    """All `MEASURES` of images, (groups,) each; `found` as `pictured` gives it, `features` as `natural`.
+    """All `MEASURES` of images, (groups,) each; `found` of `generator_codes.as_pixels`, `features` of `natural`.
 
     The images are those of `groups` sets of starts, one behind the other.
     """
@@ -75,7 +59,7 @@ def measured(
     shown = evaluation_networks.features(network.features(judge.model.net, judge.layer), x)
     values = {
         "confidence": generator_codes.confidence(found["logits"], classes),
-        "logit": generator_codes.own(found["logits"], classes),
+        "logit": generator_codes.of_own_class(found["logits"], classes),
         "agreement": realism.agreement(judge.model.net, x, classes),
         "distance": realism.nearest(shown, features["held_out"])[0],
     }

@@ -18,7 +18,7 @@ OURS = "DGN"
 def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs by every prior and by DGN, and how natural another network finds them."""
     (generator, model), judge = generator_codes.load(config), evaluation_networks.load(config)
-    classes, forms = prior_comparison.classes(model, config), maximisation_baselines.forms(config)
+    classes, forms = maximisation_baselines.repeated_classes(model, config), maximisation_baselines.forms(config)
     features, found, measures = run.stage("natural", partial(prior_comparison.natural, judge)), {}, {}
     ways = {name: partial(by_hand, model, generator.layer, classes, name, config) for name in forms}
     ways[OURS] = partial(learnt, generator, model, classes, config)
@@ -31,7 +31,7 @@ def run(config: Any, run: runner.Run) -> None:
     run.figure("priors", *pictures(model.classes, found, classes))
     run.figure("measures", *dots(measures, reference))
     run.numbers += prior_comparison.numbers(measures, reference)
-    run.claims += claims(measures, generator_codes.independent(config))
+    run.claims += claims(measures, generator_codes.is_independent(config))
 
 
 def by_hand(model, layer, classes, name, config):
@@ -42,14 +42,14 @@ def by_hand(model, layer, classes, name, config):
         if averaged
         else None
     )
-    return maximisation_baselines.found(model, classes, maximisation_baselines.forms(config)[name], config, begin)
+    return maximisation_baselines.find(model, classes, maximisation_baselines.forms(config)[name], config, begin)
 
 
 def learnt(generator, model, classes, config):
     """Pictures that DGN finds."""
-    starts = generator_codes.noise(generator, len(classes), config.seed)
-    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, config.dgn, config.batch)
-    return prior_comparison.pictured(model, found)
+    starts = generator_codes.initial_codes(generator, len(classes), config.seed)
+    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, config.dgn, config.batch_size)
+    return generator_codes.as_pixels(model, found)
 
 
 def pictures(names, found, classes):
@@ -92,8 +92,8 @@ def plan(config: Any) -> list[dry_run.Step]:
     """The steps of DGN's codes, and of every rival's images."""
     count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
     forms, explained = maximisation_baselines.forms(config), generators.network_of(config.generator)
-    steps = generator_codes.step(config, f"steps, {OURS}", targets.logit(0), count, config.dgn.steps)
-    return [steps, *maximisation_baselines.plan(explained, forms, count, config.batch)]
+    steps = generator_codes.code_steps(config, f"steps, {OURS}", targets.logit(0), count, config.dgn.steps)
+    return [steps, *maximisation_baselines.plan(explained, forms, count, config.batch_size)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -29,11 +29,11 @@ def run(config: Any, run: runner.Run) -> None:
         models.load(config.network, config.weights),
         models.load(config.evaluation_network, config.evaluation_weights),
     )
-    classes, found, measures = prior_comparison.classes(model, config), {}, {}
+    classes, found, measures = maximisation_baselines.repeated_classes(model, config), {}, {}
     photographs = model.to_pixels(model.preprocess(examples.load(config.images, config.count).images))
     for name, form in run.progress(maximisation_baselines.forms(config).items(), "priors"):
         stage = name.replace(" ", "-")
-        found[name] = run.stage(stage, partial(maximisation_baselines.found, model, classes, form, config))
+        found[name] = run.stage(stage, partial(maximisation_baselines.find, model, classes, form, config))
         measures[name] = run.stage(f"{stage}-measured", partial(measured, judge, found[name], classes, photographs))
     run.figure("priors", *pictures(model.classes, found, classes))
     run.figure("measures", *dots(measures))
@@ -121,7 +121,7 @@ def paired(more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
 def plan(config: Any) -> list[dry_run.Step]:
     """The gradients that all forms need."""
     return maximisation_baselines.plan(
-        config.network, maximisation_baselines.forms(config), len(config.classes) * config.starts, config.batch
+        config.network, maximisation_baselines.forms(config), len(config.classes) * config.starts, config.batch_size
     )
 
 

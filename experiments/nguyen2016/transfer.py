@@ -52,9 +52,9 @@ def translated(generator: LoadedGenerator, home: LoadedModel, away: LoadedModel)
 
 def preferred(generator, model, classes, config):
     """Pictures of the last codes."""
-    starts = generator_codes.noise(generator, len(classes), config.seed)
+    starts = generator_codes.initial_codes(generator, len(classes), config.seed)
     form = DGN(config.rate, steps=config.steps, decay_factor=config.keep)
-    found = generator_codes.preferred(generator, model, targets.logit(classes), starts, form, config.batch)
+    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     return prior_comparison.pictured(model, found)
 
 
@@ -88,9 +88,9 @@ def claims(
     first = Claim(
         "A generator of one network's codes also serves to find preferred inputs of another.",
         "section on other networks (how much is asked is ours)",
-        bool((sure >= generator_codes.SURE).all()),
-        f"the other network's median confidence is at least {100 * generator_codes.SURE:g} % for "
-        f"{(sure >= generator_codes.SURE).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
+        bool((sure >= generator_codes.HIGH).all()),
+        f"the other network's median confidence is at least {100 * generator_codes.HIGH:g} % for "
+        f"{(sure >= generator_codes.HIGH).sum()} of {len(sure)} classes, the least {100 * sure.min():.1f} %",
     )
     source = "section on other networks: quality might degrade (measures and tests are ours)"
     words = "Images are more natural of the network that the generator was trained for"
@@ -107,7 +107,7 @@ def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the codes of either network."""
     count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
     return [
-        generator_codes.step(config, "steps, its own network", targets.logit(0), count, config.steps),
+        generator_codes.code_steps(config, "steps, its own network", targets.logit(0), count, config.steps),
         away(config, count),
     ]
 
@@ -121,9 +121,9 @@ def away(config: Any, count: int) -> dry_run.Step:
         generate = dgn_am.of_generator(Partial(module.apply, variables), shape[:2])
         return jax.grad(lambda codes: net.apply(weights, generate(codes))[:, 0].sum())(codes)
 
-    some = jax.ShapeDtypeStruct((min(count, config.batch), *code), jnp.float32)
+    some = jax.ShapeDtypeStruct((min(count, config.batch_size), *code), jnp.float32)
     return dry_run.Step(
-        "steps, another network", slope, (weights, variables, some), -(-count // config.batch) * config.steps
+        "steps, another network", slope, (weights, variables, some), -(-count // config.batch_size) * config.steps
     )
 
 

@@ -18,7 +18,7 @@ from xai_jax.data.datasets import InMemory
 from xai_jax.models import LoadedModel
 from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.synthesis.inversion import IJCV
-from xai_jax.synthesis.multifaceted import MFV, Octave
+from xai_jax.synthesis.multifaceted import MFV, Stage
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(3, 4)).astype("f")
@@ -42,13 +42,15 @@ MODEL = LoadedModel(net, preprocess, to_pixels, ("a", "b", "c", "d"), None, {})
 
 def test_every_start_has_all_classes_or_those_that_are_named():
     np.testing.assert_array_equal(
-        prior_comparison.classes(MODEL, SimpleNamespace(starts=2, groups=2, classes=())), [0, 1, 2, 3, 0, 1, 2, 3]
+        maximisation_baselines.repeated_classes(MODEL, SimpleNamespace(starts=2, groups=2, classes=())),
+        [0, 1, 2, 3, 0, 1, 2, 3],
     )
     np.testing.assert_array_equal(
-        prior_comparison.classes(MODEL, SimpleNamespace(starts=2, groups=1, classes=(3, 1))), [3, 1, 3, 1]
+        maximisation_baselines.repeated_classes(MODEL, SimpleNamespace(starts=2, groups=1, classes=(3, 1))),
+        [3, 1, 3, 1],
     )
-    with pytest.raises(ValueError, match="4 groups share alike, got 6"):
-        prior_comparison.classes(MODEL, SimpleNamespace(starts=6, groups=4, classes=()))
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        maximisation_baselines.repeated_classes(MODEL, SimpleNamespace(starts=6, groups=4, classes=()))
 
 
 def test_groups_are_measured_by_themselves():
@@ -127,13 +129,13 @@ def test_figures_have_a_line_for_each_way():
 
 def test_starts_are_what_the_forms_codes_have():
     shape, mean = (40, 8, 9, 3), (100.0, 120.0, 90.0)
-    plain = np.asarray(maximisation_baselines.starts(Simonyan(), mean, shape, 1))
+    plain = np.asarray(maximisation_baselines.initial_images(Simonyan(), mean, shape, 1))
     assert abs(plain.mean()) < 0.5 and plain.std() == pytest.approx(10, rel=0.05)
-    grey = np.asarray(maximisation_baselines.starts(MFV(()), mean, shape, 1)) + mean
+    grey = np.asarray(maximisation_baselines.initial_images(MFV(()), mean, shape, 1)) + mean
     assert grey.mean() == pytest.approx(175, abs=0.5) and grey.std() == pytest.approx(8, rel=0.05)
-    waves = np.asarray(maximisation_baselines.starts(Fourier(), mean, shape, 1)) + mean
+    waves = np.asarray(maximisation_baselines.initial_images(Fourier(), mean, shape, 1)) + mean
     assert waves.mean() == pytest.approx(127.5, abs=3) and waves.std() < 10
-    assert not np.array_equal(plain, maximisation_baselines.starts(Simonyan(), mean, shape, 2))
+    assert not np.array_equal(plain, maximisation_baselines.initial_images(Simonyan(), mean, shape, 2))
 
 
 def test_mean_images_are_of_clusters_of_a_class():
@@ -152,9 +154,9 @@ def test_mean_images_are_of_clusters_of_a_class():
 
 def test_pictures_of_rivals_are_found_in_the_networks_units():
     classes, mean = np.array([0, 1, 2, 3, 1]), (90.0, 100.0, 110.0)
-    starts = maximisation_baselines.starts(Simonyan(), mean, (5, 6, 6, 3), 0)
+    starts = maximisation_baselines.initial_images(Simonyan(), mean, (5, 6, 6, 3), 0)
     form = Simonyan(penalty=0.0, learning_rate=400.0, steps=30)
-    found = maximisation_baselines.preferred(MODEL, mean, targets.logit(classes), starts, form, 2, 0)
+    found = maximisation_baselines.maximise(MODEL, mean, targets.logit(classes), starts, form, 2, 0)
     sign = np.sign(WEIGHTS.T[classes])[:, None, None]  # a linear network wants black or white
     np.testing.assert_allclose(found["images"], np.broadcast_to(np.where(sign > 0, 1.55, -1), (5, 6, 6, 3)), atol=1e-5)
     np.testing.assert_allclose(found["logits"], net(found["images"]), rtol=1e-4)
@@ -163,13 +165,13 @@ def test_pictures_of_rivals_are_found_in_the_networks_units():
 def test_mahendrans_form_wants_a_share_of_a_strong_logit():
     logits = jnp.asarray(RNG.normal(size=(2, 4)), jnp.float32)
     plain, share = (
-        maximisation_baselines.target(np.array([1, 2]), form, 8.0)(logits, {}) for form in (Simonyan(), IJCV())
+        maximisation_baselines.class_target(np.array([1, 2]), form, 8.0)(logits, {}) for form in (Simonyan(), IJCV())
     )
     np.testing.assert_allclose(share, plain / 8, rtol=1e-5)
 
 
 def test_steps_are_counted():
-    octaves = MFV((Octave(3, (1, 1), (1, 1)), Octave(4, (1, 1), (1, 1))))
+    octaves = MFV((Stage(3, (1, 1), (1, 1)), Stage(4, (1, 1), (1, 1))))
     forms = Simonyan(steps=5), Yosinski(steps=6), IJCV(steps=(7, 2)), octaves, Fourier(steps=8)
     assert [form.step_count for form in forms] == [5, 6, 7, 7, 8]
 
@@ -225,6 +227,6 @@ def test_pairs_that_are_all_alike_tell_nothing():
 
 
 def test_seeds_give_the_same_starts_again():
-    first, again = (maximisation_baselines.starts(Fourier(), (72.9,), (3, 8, 8, 1), 4) for _ in range(2))
+    first, again = (maximisation_baselines.initial_images(Fourier(), (72.9,), (3, 8, 8, 1), 4) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert jnp.issubdtype(first.dtype, jnp.floating) and isinstance(first, jax.Array)

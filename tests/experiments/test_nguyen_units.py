@@ -50,7 +50,7 @@ def encode(x):
 
 MODEL = LoadedModel(Partial(net, WEIGHTS), preprocess, to_pixels, "abc", None, {})
 GENERATOR = LoadedGenerator(Partial(mix, BASIS), Partial(encode), jnp.full(5, 0.7), "small", "flat")
-CUT = GENERATOR._replace(generate=dgn_am.clip_images(GENERATOR.generate, *generator_codes.limits(MODEL)))
+CUT = GENERATOR._replace(generate=dgn_am.clip_images(GENERATOR.generate, *generator_codes.input_range(MODEL)))
 
 
 @pytest.mark.parametrize("module", [hidden, facets, combine, montavon])
@@ -63,14 +63,14 @@ def test_dry_runs_of_smoke_configurations(module):
 def test_pictures_have_whole_numbers_between_black_and_white():
     images = RNG.uniform(-0.5, 1.5, (2, 4, 4, 1)).astype("f")
     expected = np.minimum(np.maximum(np.round(images * 255), 0), 255) / 255
-    np.testing.assert_allclose(generator_codes.pictured(MODEL, jnp.asarray(images)), expected, atol=1e-6)
-    np.testing.assert_allclose(generator_codes.limits(MODEL), [[0], [1]], atol=1e-6)
+    np.testing.assert_allclose(generator_codes.quantised(MODEL, jnp.asarray(images)), expected, atol=1e-6)
+    np.testing.assert_allclose(generator_codes.input_range(MODEL), [[0], [1]], atol=1e-6)
 
 
 def test_what_is_measured_of_codes_is_their_pictures():
     classes, form = np.array([0, 1, 2, 1]), DGN(learning_rate=0.1, steps=7)
-    starts = generator_codes.noise(GENERATOR, 4, 3)
-    found = generator_codes.preferred(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
+    starts = generator_codes.initial_codes(GENERATOR, 4, 3)
+    found = generator_codes.maximise(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
     last = dgn_am.maximise(GENERATOR.generate, MODEL.net, targets.logit(classes), starts, form, GENERATOR.upper).x
     pictures = np.round(np.clip(mix(BASIS, last), 0, 1) * 255) / 255
     np.testing.assert_allclose(found["images"], pictures, atol=1.1 / 255)  # a step of rounding either way
@@ -90,9 +90,9 @@ def test_differences_are_told_by_wilcoxons_test():
 
 def test_the_first_images_of_each_class_are_members():
     data = InMemory(np.zeros((7, 2, 2, 1), np.uint8), np.array([2, 0, 1, 1, 0, 0, 2]), "abc")
-    assert generator_codes.members(data, (2, 0), 2) == [[0, 6], [1, 4]]
+    assert generator_codes.first_of_each_class(data, (2, 0), 2) == [[0, 6], [1, 4]]
     with pytest.raises(runner.UserError, match="Expected 3 images of each class, got 2"):
-        generator_codes.members(data, (0, 1), 3)
+        generator_codes.first_of_each_class(data, (0, 1), 3)
 
 
 def test_activations_are_shares_of_natural_maxima_of_living_units():
@@ -108,7 +108,7 @@ def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
 
 def test_pictures_for_units_excite_these_units(monkeypatch):
     monkeypatch.setattr(hidden, "unit", lambda name, layer: (3, None) if layer == "logits" else (1, (2, 1)))
-    config = dataclasses.replace(hidden_config.get_config("smoke"), batch=3, rate=0.2, steps=10)
+    config = dataclasses.replace(hidden_config.get_config("smoke"), batch_size=3, rate=0.2, steps=10)
     found = hidden.synthesised(CUT, MODEL, "logits", config)
     np.testing.assert_allclose(found["activations"], net(WEIGHTS, found["images"]), rtol=1e-4)
     assert (np.diag(found["activations"]) == found["activations"].max(0)).all()
@@ -215,17 +215,17 @@ def test_both_classes_are_seen_where_they_are_the_likeliest_two():
 
 
 def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
-    config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch=6, rate=0.1, steps=4)
+    config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch_size=6, rate=0.1, steps=4)
     found = combine.preferred(CUT, MODEL, "logit", config)
     assert found["images"].shape == (3, 2, 4, 4, 1)
-    starts, form = generator_codes.noise(CUT, 6, config.seed), DGN(learning_rate=0.1, steps=config.steps)
-    both = generator_codes.preferred(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
+    starts, form = generator_codes.initial_codes(CUT, 6, config.seed), DGN(learning_rate=0.1, steps=config.steps)
+    both = generator_codes.maximise(CUT, MODEL, targets.logit(2) + targets.logit(0), starts[2:4], form, 2)
     np.testing.assert_allclose(found["images"][1], both["images"], atol=1.1 / 255)
-    alone = generator_codes.preferred(CUT, MODEL, targets.logit(2), starts[:2], form, 2)
+    alone = generator_codes.maximise(CUT, MODEL, targets.logit(2), starts[:2], form, 2)
     np.testing.assert_allclose(found["images"][0], alone["images"], atol=1.1 / 255)
     seen = combine.answers(MODEL, MODEL, found["images"], config)
     np.testing.assert_allclose(seen["judged"], found["logits"], rtol=1e-3, atol=1e-3)
-    blend = generator_codes.pictured(MODEL, jnp.asarray(found["images"][[0, 2]].mean(0)))
+    blend = generator_codes.quantised(MODEL, jnp.asarray(found["images"][[0, 2]].mean(0)))
     np.testing.assert_allclose(seen["blended"][1], net(WEIGHTS, blend), rtol=1e-4)
 
 

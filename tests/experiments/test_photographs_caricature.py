@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def subject():
     digits = models.load("digits")
-    return preimages.of(digits, RNG.integers(0, 256, (3, 8, 8, 1), np.uint8), (77.8,))
+    return preimages.from_images(digits, RNG.integers(0, 256, (3, 8, 8, 1), np.uint8), (77.8,))
 
 
 def probabilities(subject, x):

@@ -187,9 +187,9 @@ def test_images_are_the_first_of_the_first_classes_with_enough():
 
 
 def test_restarts_differ_and_are_measured(digits):
-    config = dataclasses.replace(diversity_config.get_config("smoke"), batch=2, steps=0.2)
+    config = dataclasses.replace(diversity_config.get_config("smoke"), batch_size=2, steps=0.2)
     data = InMemory(RNG.integers(0, 256, (5, 8, 8, 1), np.uint8), np.arange(5, dtype=np.int32), tuple("abcde"))
-    subject = preimages.of(digits, (data[n][0] for n in (3, 0, 4)), config.mean)
+    subject = preimages.from_images(digits, (data[n][0] for n in (3, 0, 4)), config.mean)
     np.testing.assert_allclose(subject.images[1, ..., 0], data.images[0, ..., 0] - 77.8, atol=1e-3)
     found = [diversity.one(subject, config, seed) for seed in (0, 1)]
     represent = subject.represent("pool1")

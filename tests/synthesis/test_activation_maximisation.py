@@ -13,7 +13,7 @@ from tests.helpers import oracle
 from xai_jax import activation_maximisation, network, optimize, parametrisation, priors, saliency, targets, transforms
 from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.synthesis.inversion import IJCV
-from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Octave
+from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Stage
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -23,8 +23,8 @@ LOWER, UPPER = np.array([-120.0, -110, -100], np.float32), np.array([135.0, 145,
 START = (10 * RNG.normal(size=(3, 17, 17, 3))).astype("f")
 CLASSES = np.array([0, 1, 2])
 maximise = partial(activation_maximisation.maximise, NET, targets.logit(CLASSES), START, KEY, lower=LOWER, upper=UPPER)
-OCTAVES = MFV(
-    (Octave(3, (2.0, 1.0), (0.5, 0.2)), Octave(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)),
+STAGES = MFV(
+    (Stage(3, (2.0, 1.0), (0.5, 0.2)), Stage(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)),
     iterations=5,
 )
 SHORT = {
@@ -39,7 +39,7 @@ SHORT = {
         contribution_percentile=10.0,
     ),
     "ijcv": IJCV(jitter=3, steps=(4, 0)),
-    "mfv": OCTAVES,
+    "mfv": STAGES,
     "fourier": Fourier(steps=4, jitter=3),
 }
 
@@ -138,7 +138,7 @@ def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
 
 def test_octaves_enlarge_and_denoise_as_their_code_does():
     x = np.clip(START, LOWER, UPPER)
-    for number, octave in enumerate(OCTAVES.octaves):
+    for number, octave in enumerate(STAGES.stages):
         side, (first, last) = round(x.shape[1] * octave.scale), octave.denoising
         x = np.clip(np.asarray(jax.image.resize(x, (3, side, side, 3), "cubic")), LOWER, UPPER).astype(float)
         key, room = jax.random.fold_in(KEY, number), side - 17
@@ -155,7 +155,7 @@ def test_octaves_enlarge_and_denoise_as_their_code_does():
                 window += rate * g / abs(g).mean()
             weight = first + (last - first) * i / octave.steps
             x = np.asarray(denoise(jnp.asarray(np.clip(x, LOWER, UPPER), jnp.float32), weight)).astype(float)
-    found = maximise(OCTAVES)
+    found = maximise(STAGES)
     assert x.shape[1] == 22
     np.testing.assert_allclose(found.x, x[:, 2:19, 2:19], atol=0.05)
     assert found.history["activation"].shape == (7, 3)
@@ -192,7 +192,7 @@ def test_fourier_climbs_by_adam_on_frequencies():
 
 @pytest.mark.parametrize("name", [*(n for n in SHORT if n != "mfv"), pytest.param("mfv", marks=pytest.mark.slow)])
 def test_every_form_excites_and_stays_in_range(name):
-    changes = {"octaves": tuple(dataclasses.replace(o, steps=20) for o in OCTAVES.octaves)}
+    changes = {"octaves": tuple(dataclasses.replace(o, steps=20) for o in STAGES.stages)}
     changes = changes if name == "mfv" else {"steps": (40, 0) if name == "ijcv" else 40}
     found = maximise(dataclasses.replace(SHORT[name], **changes))
     assert found.x.shape == START.shape
@@ -205,7 +205,7 @@ def test_every_form_excites_and_stays_in_range(name):
 def test_images_are_found_together_as_if_alone(name):
     still = {
         "ijcv": IJCV(jitter=1, steps=(4, 0)),
-        "mfv": MFV(OCTAVES.octaves[:1], 5),
+        "mfv": MFV(STAGES.stages[:1], 5),
     }  # places are drawn for all at once
     form = still.get(name, SHORT[name])
     together = maximise(form).x
@@ -225,7 +225,7 @@ def test_units_without_a_gradient_leave_the_image_to_the_prior():
 
 @pytest.mark.parametrize("name", ["yosinski", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mfv", "fourier"))])
 def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
-    octaves = tuple(dataclasses.replace(octave, steps=30) for octave in OCTAVES.octaves)
+    octaves = tuple(dataclasses.replace(octave, steps=30) for octave in STAGES.stages)
     form = MFV(octaves, 2) if name == "mfv" else dataclasses.replace(SHORT[name], steps=60)
     whole, original, seen = maximise(form), optimize._check_finite, []
 
@@ -261,7 +261,7 @@ def test_octaves_of_the_paper_are_as_its_code_has_them():
         ({"lower": UPPER, "upper": LOWER}, ValueError, "lower limits below upper ones"),
         ({"lower": LOWER[:2]}, ValueError, "limits for \\(3,\\) channels"),
         ({"form": Fourier(), "lower": -np.inf}, ValueError, "finite limits for Fourier"),
-        ({"form": MFV((Octave(1, (1.0, 1.0), (1.0, 1.0), margin=9),))}, ValueError, "less than half of 17 pixels"),
+        ({"form": MFV((Stage(1, (1.0, 1.0), (1.0, 1.0), margin=9),))}, ValueError, "less than half of 17 pixels"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, kind, words):

@@ -1,4 +1,4 @@
-"""Multifaceted feature visualization: images that are enlarged in octaves and denoised at every step.
+"""Multifaceted feature visualization: images that are enlarged in stages and denoised at every step.
 
 Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization, arXiv 1602.03616, and its authors' code: `MEAN_IMAGE`
 starts from the mean of similar images, `CENTRE_BIAS` from noise. A form of `activation_maximisation.maximise`.
@@ -23,7 +23,7 @@ GREY, GREY_STD = 175.0, 8.0  # mean and standard deviation of the noise that cen
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Octave:
+class Stage:
     """Steps at one image size.
 
     Attributes:
@@ -52,12 +52,12 @@ class Octave:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class MFV(Form):
-    """Normalised-gradient ascent in octaves, with total-variation denoising after each step.
+    """Normalised-gradient ascent in stages of increasing size, with total-variation denoising after each step.
 
     `iterations` are those of the denoising. The authors' code denoises only the current crop, this the whole image.
     """
 
-    octaves: tuple[Octave, ...]
+    stages: tuple[Stage, ...]
     iterations: int = 100
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
@@ -76,25 +76,25 @@ class MFV(Form):
           ValueError: if a margin leaves nothing of the images.
         """
         size, found = x.shape[1:3], [Result(x, {})]
-        for number, octave in enumerate(self.octaves):
-            path, octave_key = checkpoints.phase_path(checkpoint, number), jax.random.fold_in(key, number)
-            enlarged = problem.clip(_enlarge(found[-1].x, octave.scale))
-            found.append(self._octave(octave, size, problem, enlarged, octave_key, path))
+        for number, stage in enumerate(self.stages):
+            path, stage_key = checkpoints.phase_path(checkpoint, number), jax.random.fold_in(key, number)
+            enlarged = problem.clip(_enlarge(found[-1].x, stage.scale))
+            found.append(self._run_stage(stage, size, problem, enlarged, stage_key, path))
         last = optimize.concatenate(found[1:])
         return last._replace(x=transforms.centre_crop(last.x, size))
 
-    def _octave(self, octave, size, problem, x, key, checkpoint):
-        if 2 * octave.margin >= min(size):
-            raise ValueError(f"Expected a margin of less than half of {min(size)} pixels, got {octave.margin}.")
+    def _run_stage(self, stage, size, problem, x, key, checkpoint):
+        if 2 * stage.margin >= min(size):
+            raise ValueError(f"Expected a margin of less than half of {min(size)} pixels, got {stage.margin}.")
         share = np.prod(size) / np.prod(x.shape[1:3])  # of the image that the crop covers
-        rule = updates.normalised_gradient(*(share * rate for rate in octave.learning_rates), octave.steps)
-        objective = Partial(_crop_loss(octave, size), problem)
-        project = Partial(MFV._project, self, octave, problem.lower, problem.upper)
-        return optimize.minimise(objective, x, rule, octave.steps, key, project, checkpoint)
+        rule = updates.normalised_gradient(*(share * rate for rate in stage.learning_rates), stage.steps)
+        objective = Partial(_crop_loss(stage, size), problem)
+        project = Partial(MFV._project, self, stage, problem.lower, problem.upper)
+        return optimize.minimise(objective, x, rule, stage.steps, key, project, checkpoint)
 
-    def _project(self, octave, lower, upper, x, step):
-        first, last = octave.denoising
-        weight = first + (last - first) * step.astype(x.dtype) / octave.steps
+    def _project(self, stage, lower, upper, x, step):
+        first, last = stage.denoising
+        weight = first + (last - first) * step.astype(x.dtype) / stage.steps
         return priors.denoise(jnp.clip(x, lower, upper), weight, self.iterations)
 
     def noise(self, key: Array, shape: tuple[int, ...], black: Array) -> Array:
@@ -103,13 +103,13 @@ class MFV(Form):
 
     @property
     def step_count(self) -> int:
-        """Number of gradient steps in all octaves."""
-        return sum(octave.steps for octave in self.octaves)
+        """Number of gradient steps in all stages."""
+        return sum(stage.steps for stage in self.stages)
 
 
 @functools.cache
-def _crop_loss(octave, size):
-    return functools.partial(octave.loss, size)
+def _crop_loss(stage, size):
+    return functools.partial(stage.loss, size)
 
 
 def _enlarge(x, scale):
@@ -119,18 +119,18 @@ def _enlarge(x, scale):
 
 MEAN_IMAGE = MFV(
     (
-        Octave(190, (1.0, 2.0), (0.4, 0.4)),
-        Octave(150, (1.0, 1.0), (0.01, 2.0), 1.2),
-        Octave(20, (2.0, 2.0), (0.1, 2.0), margin=50, spread=0.2),
-        Octave(10, (2.0, 2.0), (0.4, 2.0)),
+        Stage(190, (1.0, 2.0), (0.4, 0.4)),
+        Stage(150, (1.0, 1.0), (0.01, 2.0), 1.2),
+        Stage(20, (2.0, 2.0), (0.1, 2.0), margin=50, spread=0.2),
+        Stage(10, (2.0, 2.0), (0.4, 2.0)),
     )
 )
 CENTRE_BIAS = MFV(  # repeated enlargement shows the centre most often
     (
-        Octave(190, (11.0, 11.0), (0.001, 0.05)),
-        Octave(150, (6.0, 6.0), (0.01, 0.08), 1.2),
-        Octave(150, (1.0, 1.0), (0.01, 2.0), 1.2),
-        Octave(30, (3.0, 3.0), (0.1, 2.0), margin=50, spread=0.1),
-        Octave(10, (6.0, 3.0), (0.01, 2.0)),
+        Stage(190, (11.0, 11.0), (0.001, 0.05)),
+        Stage(150, (6.0, 6.0), (0.01, 0.08), 1.2),
+        Stage(150, (1.0, 1.0), (0.01, 2.0), 1.2),
+        Stage(30, (3.0, 3.0), (0.1, 2.0), margin=50, spread=0.1),
+        Stage(10, (6.0, 3.0), (0.01, 2.0)),
     )
 )
