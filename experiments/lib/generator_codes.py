@@ -18,7 +18,7 @@ from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.synthesis.dgn_am import DGN, Montavon
 
-SURE = 0.99  # confidence that is asked for
+HIGH = 0.99  # confidence that claims require
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:

@@ -39,7 +39,7 @@ def test_strengths_grow_with_depth_and_stay():
     config = dataclasses.replace(get_config("default"), lower=2)
     assert [layers.strength_of(n, config) for n in range(8)] == [0.015] * 2 + [0.15] * 2 + [1.5] * 4
     form = layers.recipe(dataclasses.replace(config, steps=0.1), 7.0)
-    assert form.variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.deviation == 89
+    assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 89
 
 
 def test_likeness_is_a_correlation_for_each_image():

@@ -146,7 +146,7 @@ def test_a_layer_is_exaggerated_and_measured(subject, monkeypatch):
     monkeypatch.setattr(caricature, "BATCH", 2)
     config = dataclasses.replace(caricature_config.get_config("smoke"), steps=20)
     form = caricature.forms_of(config)["relu2"]
-    assert (form.weight, form.jitter, form.steps[0], form.variation) == (100, 1, 20, 0.001)
+    assert (form.weight, form.jitter, form.steps[0], form.total_variation) == (100, 1, 20, 0.001)
     found = caricature.one(subject, "relu2", form, 0)
     represent, images = subject.represent("relu2"), np.asarray(subject.images)
     wanted, here = np.asarray(represent(images)), np.asarray(represent(found["images"]))
