@@ -9,44 +9,40 @@ size. paper: a day or two on one A100, with CIFAR-10 and CIFAR-100 prepared by T
 
 import dataclasses
 
-from configs.training import PAPER, Training
+from configs import base
+from configs.training import PAPER, SMOKE, Training
 
 
 @dataclasses.dataclass
 class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; CIFAR-10 in Table 4
-    fine: str = ""  # another for Table 5, CIFAR-100 there; at this tier there is none
+    fine: str = ""  # another for Table 5, CIFAR-100 there; none at this tier
     shift: int = 2  # most pixels that augmentation moves an image by (section 3: 5, of CIFAR's 32)
-    turn: float = 15.0  # most degrees that heavy augmentation turns an image by; like the next two not in the paper
+    turn: float = (
+        15.0  # most degrees that heavy augmentation turns an image by; this and the next two are not in the paper
+    )
     zoom: float = 0.2  # most that it enlarges or reduces, as a share of the side
     slide: float = 0.15  # most that it moves, as a share of the side
     all_cnn: Training = dataclasses.field(
-        default_factory=lambda: Training(images=1250, held_out=250, epochs=32)  # few images, where augmentation tells
+        default_factory=lambda: Training(images=1250, held_out=250, epochs=32)  # few images, where augmentation matters
     )
-    large: Training = dataclasses.field(  # the paper is silent on all but the network; no seeds: not trained
+    large: Training = dataclasses.field(  # in the paper only the network is given; no seeds: not trained
         default_factory=lambda: Training(seeds=0)  # its gradient alone takes half a minute to compile
     )
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         data="digits",
         shift=1,
-        all_cnn=Training(1400, 200, 360, 12, 0.1, epochs=2, batch=20, rates=(0.02,), seeds=2),
+        all_cnn=dataclasses.replace(SMOKE, epochs=2),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         data="cifar10",
         fine="cifar100",
         shift=5,
         all_cnn=PAPER,
-        large=dataclasses.replace(PAPER, epochs=600, rates=(0.01,), seeds=1),
+        large=dataclasses.replace(PAPER, epochs=600, learning_rates=(0.01,), seeds=1),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

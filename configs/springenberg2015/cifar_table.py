@@ -9,37 +9,19 @@ size. paper: about half a day on one A100 (12 networks, nine times each), with C
 
 import dataclasses
 
-from configs.training import PAPER, Training
+from configs import base
+from configs.training import PAPER, SMOKE, Training
 
 
 @dataclasses.dataclass
 class Config(Training):
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     bases: tuple[str, ...] = ("A", "B", "C")  # base models of Table 1
-    margin: float = 1.0  # points of error; costs that are surely smaller count as none. Set before any run
+    margin: float = 1.0  # points of error; a significantly smaller cost counts as none. Set before any run
 
 
-TIERS = {
-    "smoke": Config(
-        images=1400,
-        held_out=200,
-        tested=360,
-        side=12,
-        width=0.1,
-        epochs=3,
-        batch=20,
-        rates=(0.02,),
-        seeds=2,
-        data="digits",
-        bases=("A",),
-    ),
-    "default": Config(),
-    "paper": Config(**dataclasses.asdict(PAPER), data="cifar10"),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+get_config = base.tiers(
+    smoke=Config(**dataclasses.asdict(SMOKE), data="digits", bases=("A",)),
+    default=Config(),
+    paper=Config(**dataclasses.asdict(PAPER), data="cifar10"),
+)

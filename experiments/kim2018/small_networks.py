@@ -18,7 +18,7 @@ from xai_jax.training import supervised
 
 BATCH = 100  # images looked at together
 
-inputs = partial(training_task.prepare, mean=(127.5,), deviation=(127.5,))  # uint8 -> -1 to 1
+inputs = partial(training_task.prepare, mean=(127.5,), std=(127.5,))  # uint8 -> -1 to 1
 
 
 def trained(data: Dataset, config: Any, place: Path, seed: int, **reading: Any) -> Network:

@@ -1,4 +1,4 @@
-"""When an experiment's results are complete; asked of many at once, without starting any.
+"""Whether the results of experiments are complete, checked for many at once without starting any.
 
     python -m experiments.lib.completion results default kim2018/captions zeiler2014/occlusion
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def description(name: str, tier: str, config: Any) -> str:
-    """What config.json holds: all that results depend on, beside the code."""
+    """The content of config.json: all that results depend on, besides the code."""
     return json.dumps({"experiment": name, "tier": tier} | dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -27,7 +27,7 @@ def is_finished(workdir: Path, described: str) -> bool:
 
 
 def finished(results: Path, tier: str, names: list[str]) -> list[str]:
-    """The names ("paper/figure") of finished experiments; one whose configuration cannot be had is not."""
+    """The names ("paper/figure") of finished experiments; one whose configuration fails to load is not."""
     return [name for name in names if is_finished(results / name, _described(name, tier))]
 
 

@@ -89,19 +89,19 @@ def is_training(step: Step) -> bool:
 
 
 def seconds(each: Need, machine: Machine) -> dict[str, float]:
-    """What a step would take if only one thing held it up, by what that is."""
+    """Time of a step by each possible bottleneck alone."""
     devices = machine.count if each.shared else 1
-    rate = machine.cores * (IN_MEMORY if each.in_memory else PER_CORE)
+    per_second = machine.cores * (IN_MEMORY if each.in_memory else PER_CORE)
     return {
         "compute": each.flops / (devices * machine.device.peak * UTILISATION),
         "memory bandwidth": each.traffic / (devices * machine.device.bandwidth * OF_BANDWIDTH),
-        "input pipeline": each.images / rate,
+        "input pipeline": each.images / per_second,
         "host loop": each.calls * CALL,
     }
 
 
 def verdict(needs: Sequence[Need], machine: Machine) -> tuple[float, str, bool]:
-    """(hours, what holds up most of them, whether memory suffices). Each step takes as long as its slowest part."""
+    """(hours, the main bottleneck, whether memory suffices). Each step takes as long as its slowest part."""
     lost: dict[str, float] = {}
     for each in needs:
         slowest, time = max(seconds(each, machine).items(), key=lambda item: item[1])
@@ -144,7 +144,7 @@ _INTRODUCTION = """# What the `paper` configurations would cost
     {command}
 
 Made by this command from the plans of all experiments, on a machine without accelerators: nothing here was run on
-one. Hours are what a step would take if only its slowest part held it up. Figures after hours name what takes most of
+one. Each step is assumed to take as long as its slowest part. The words after the hours name the bottleneck of most of
 them.
 
 - **compute**: FLOPs of all calls, at {utilisation:.0%} of the peak of dense matrix products in the vendor's data sheet
@@ -156,9 +156,9 @@ them.
   of a file.
 - **host loop**: {call:.1g} s for each call that the host starts.
 
-Devices share the steps that train networks. All else runs on one of them; different figures can run side by side. Of
-searches that stop early, of evaluations on the host, and of compiling nothing is counted. Data sheets: NVIDIA A100 and
-H100 (SXM, 80 GB), Google Cloud TPU v5e.
+Devices share the steps that train networks. All else runs on one of them; different figures can run side by side.
+Early-stopped searches, host-side evaluation and compilation are not included. Data sheets: NVIDIA A100 and H100 (SXM,
+80 GB), Google Cloud TPU v5e.
 """
 
 

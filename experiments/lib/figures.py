@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from experiments.lib.statistics import over_seeds
 from xai_jax import plots
 
 
@@ -85,3 +86,59 @@ def error_lines(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[st
         axis.errorbar(range(len(ticks)), mean, spread, fmt=style, ms=3, lw=1.2, capsize=2, label=name)
     axis.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=7)
     axis.axhline(0, color="0.7", lw=0.8)
+
+
+def text_table(
+    columns: Sequence[str], lines: Sequence[Sequence[str]], ruled: Sequence[int], first: float = 1
+) -> Figure:
+    """Text in columns under their titles, with a rule above each of the lines `ruled`.
+
+    Args:
+      columns: titles; the first column is left-aligned.
+      lines: a cell for each column.
+      ruled: indices of lines.
+      first: width of the first column, in units of the others'.
+    """
+    figure = Figure(figsize=(1.4 * (len(columns) + first), 0.7 + 0.24 * len(lines)), layout="constrained")
+    axis = figure.subplots()
+    axis.axis("off")
+    axis.set(xlim=(-first, len(columns) - 1), ylim=(len(lines) - 0.4, -1.9))
+    for y, line in zip([-1.2, *range(len(lines))], [columns, *lines], strict=True):
+        weight = "bold" if y < 0 else "normal"
+        axis.text(-first, y, line[0], fontsize=9, weight=weight, va="center")
+        for x, text in enumerate(line[1:]):
+            axis.text(x + 0.5, y, text, fontsize=9, weight=weight, va="center", ha="center")
+    for y in ruled:
+        axis.axhline(y - 0.5, color="0.3", lw=0.8)
+    return figure
+
+
+def mean_and_std(values: np.ndarray) -> str:
+    """Mean and standard deviation as text, or a dash where there is no value; NaN is left out."""
+    found = over_seeds(values)
+    return f"{found.mean:.2f} ± {np.nanstd(values):.2f}" if found.count else "–"
+
+
+def dots(axis: Axes, y: float, values: np.ndarray, colour: str) -> None:
+    """A row at height y: a ring for each value and a bar at their mean."""
+    axis.plot(values, np.full(len(values), y), "o", mfc="none", mec=colour, ms=5)
+    axis.plot([over_seeds(values).mean] * 2, [y - 0.35, y + 0.35], color=colour, lw=2)
+
+
+def difference_dots(axis: Axes, y: float, values: np.ndarray, colour: str, paper: float) -> None:
+    """A row at height y: rings for differences, their mean with its confidence interval, and the paper's difference."""
+    found = over_seeds(values)
+    axis.plot(values, np.full(len(values), y - 0.2), "o", mfc="none", mec=colour, ms=5)
+    axis.plot([found.low, found.high], [y, y], color=colour, lw=2)
+    axis.plot(found.mean, y, "o", color=colour, ms=6)
+    axis.plot(paper, y + 0.2, "kD", ms=4, label=None if y else "paper: CIFAR-10")
+
+
+def label_rows(axis: Axes, title: str, unit: str, rows: Sequence[str] = ()) -> None:
+    """Labels of a panel with rows of dots, downwards from 0; `rows` names them."""
+    label(axis, title, unit)
+    if rows:
+        axis.set_yticks(range(len(rows)), rows)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.tick_params(labelsize=8, left=False)
+    hide_spines(axis, "left")

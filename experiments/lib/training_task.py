@@ -1,4 +1,4 @@
-"""What the experiments that train networks for ImageNet share: images, errors, how sure a comparison is, a table."""
+"""Training networks for ImageNet: images, errors, claims about errors, and tables of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.lib import dry_run
+from experiments.lib import dry_run, report, statistics
 from experiments.lib.runner import Claim, told
 from xai_jax.core.network import Network
 from xai_jax.data import crops, datasets
@@ -25,9 +25,10 @@ BATCH = 32  # images whose errors are counted at a time
 
 
 class Task(NamedTuple):
-    """Images to learn and to check, and how they become a network's input.
+    """Training and validation images, and how they become a network's input.
 
-    `known`: the first of the training images, whose errors are counted, too. `crop` is for training, `centre` for use.
+    `known`: the first of the training images, whose errors are measured, too. `crop` is for training, `centre` for
+    evaluation.
     """
 
     training: Dataset
@@ -38,12 +39,19 @@ class Task(NamedTuple):
     centre: Callable[[np.ndarray], np.ndarray]
 
 
-def load(config: Any, crop: Callable, mean: tuple[float, ...], deviation: tuple[float, ...] = (1.0,)) -> Task:
-    """The images that `config` names: `data`, `images` to learn, `checked` to count errors of, `short` and `side`."""
-    learnt, held_out = (datasets.load(config.data, split) for split in datasets.SPLITS[config.data])
-    training = first(learnt, config.images)
+def load(config: Any, crop: Callable, mean: tuple[float, ...], std: tuple[float, ...] = (1.0,)) -> Task:
+    """The images of a configuration.
+
+    Args:
+      config: has `data`, `images` to train on, `checked` images of each split for errors, `short` and `side`.
+      crop: function (image, rng, side, short) of xai_jax.data.crops for training.
+      mean: pixel, subtracted.
+      std: standard deviation of the pixels, which are divided by it.
+    """
+    training, held_out = (datasets.load(config.data, split) for split in datasets.SPLITS[config.data])
+    training = first(training, config.images)
     sides = {"side": config.side, "short": config.short}
-    inputs = partial(prepare, mean=mean, deviation=deviation)
+    inputs = partial(prepare, mean=mean, std=std)
     known, validation = first(training, config.checked), first(held_out, config.checked)
     return Task(training, known, validation, inputs, partial(crop, **sides), partial(centre, **sides))
 
@@ -53,9 +61,9 @@ def first(data: Dataset, count: int) -> Dataset:
     return datasets.OnDisk("the first images", min(count, len(data)), data.__getitem__, data.classes)
 
 
-def prepare(images: Array, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Array:
-    """uint8 (N, H, W, C) -> (pixel - mean) / deviation, both of one value for each channel or for all."""
-    return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(deviation)
+def prepare(images: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+    """uint8 (N, H, W, C) -> (pixel - mean) / std, both of one value for each channel or for all."""
+    return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(std)
 
 
 def centre(image: np.ndarray, side: int, short: int) -> np.ndarray:
@@ -82,7 +90,7 @@ def plan(
 ) -> list[dry_run.Step]:
     """The steps of training of one network, and its errors over `crops` of each image of `shape` (H, W, C)."""
     per_epoch = config.images // recipe.batch
-    setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), deviation=(1.0,))
+    setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), std=(1.0,))
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     state = jax.eval_shape(partial(sgd.begin, setting), variables)
     images = jax.ShapeDtypeStruct((recipe.batch, *shape), jnp.uint8)
@@ -135,10 +143,15 @@ def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np
     return Claim(words, source, found.held, f"{formula} = {found.value:+.3g} ± {found.error:.2g}, p = {found.p:.2g}")
 
 
+def error_claim(text: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> report.Claim:
+    """A claim that some errors are lower than others: that `formula`, a weighted sum of mean errors, is below zero."""
+    return report.Claim(text, source, statistics.welch(terms), f"claimed below zero: {formula}")
+
+
 def spreads(values: np.ndarray) -> list[str]:
-    """Mean and deviation of each column of (networks, kinds of errors), as words."""
-    deviations = [f" ± {column.std():.1f}" if len(column) > 1 else "" for column in values.T]
-    return [f"{mean:.1f}{deviation}" for mean, deviation in zip(values.mean(0), deviations, strict=True)]
+    """Mean and standard deviation of each column of (networks, kinds of errors), as text."""
+    stds = [f" ± {column.std():.1f}" if len(column) > 1 else "" for column in values.T]
+    return [f"{mean:.1f}{std}" for mean, std in zip(values.mean(0), stds, strict=True)]
 
 
 class Line(NamedTuple):
@@ -169,13 +182,13 @@ def table(lines: Sequence[Line], columns: Sequence[str], data: str, unit: str = 
 
 
 def _write(axis, lines, columns):
-    places = np.linspace(0.44, 0.96, len(columns))
+    positions = np.linspace(0.44, 0.96, len(columns))
     axis.axis("off")
-    for x, text in zip(places, columns, strict=True):
+    for x, text in zip(positions, columns, strict=True):
         axis.text(x, -0.7, text, fontsize=8, ha="center", va="bottom", weight="bold")
     for y, line in enumerate(lines):
         axis.text(0, y, line.title, fontsize=8.5, va="center")
-        for x, cell in zip(places, line.cells, strict=True):
+        for x, cell in zip(positions, line.cells, strict=True):
             axis.text(x, y, cell, fontsize=8.5, va="center", ha="center")
 
 

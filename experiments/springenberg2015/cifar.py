@@ -1,13 +1,14 @@
-"""What the experiments that train networks for CIFAR share: images, whitening, the choice of rates, errors.
+"""Data, whitening, choice of learning rates and errors of the networks for CIFAR.
 
 Springenberg et al. 2015, section 3; contrast normalisation and ZCA as in Goodfellow et al. 2013 (Maxout networks).
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +17,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from experiments.lib import dry_run, runner
+from configs.training import Training
+from experiments.lib import dry_run
+from experiments.lib.report import Number
+from experiments.lib.runner import Workspace
 from xai_jax.data import datasets, preprocessing
 from xai_jax.data.datasets import Dataset, InMemory
 from xai_jax.data.preprocessing import ZCA
@@ -25,35 +29,43 @@ from xai_jax.training import evaluation, parallel, sgd, supervised
 from xai_jax.weights import safetensors_file
 
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
-CHANCE = 0.9  # a network whose error is at least this share of a guess's has not learnt
+UNTRAINED = 0.9  # a network whose error is at least this share of the error of guessing counts as untrained
 
 Augment = Callable[[Array, Array], Array]
 
 
 class Task(NamedTuple):
-    """Images, and what brings them to a network's input: `prepare`, which whitens by `zca`.
+    """Images, and `prepare`, which whitens them by `zca` to a network's input.
 
-    `training` is `learnt` and `held_out` together: rates are chosen by the error on `held_out` after training on
-    `learnt`.
+    `training` is `selection` and `held_out` together: learning rates are chosen by the error on `held_out` after
+    training on `selection`.
     """
 
     training: Dataset
-    learnt: Dataset
+    selection: Dataset
     held_out: Dataset
     test: Dataset
     zca: ZCA
     prepare: Partial
 
 
-def load(label: str, data: str, config: Any, run: runner.Run, canvas: int | None = None) -> Task:
-    """A data set as `config`, a `configs.training.Training`, wants it; `label` names its whitening."""
+def load(label: str, data: str, config: Training, work: Workspace, canvas: int | None = None) -> Task:
+    """A data set prepared for training.
+
+    Args:
+      label: of its whitening, which is a stage.
+      data: a name of xai_jax.data.datasets.
+      config: numbers of images, and their side in pixels.
+      work: the workspace.
+      canvas: side in pixels that whitened images are enlarged to, if any.
+    """
     training, test = (datasets.load(data, split) for split in datasets.SPLITS[data])
     training, test = _part(training, 0, config.images), _part(test, 0, config.tested)
     split = len(training) - config.held_out
-    fitted = run.stage(f"whitening-{label}", lambda: fit_zca(training.images, config.side)._asdict())
+    fitted = work.stage(f"whitening-{label}", lambda: fit_zca(training.images, config.side)._asdict())
     zca = ZCA(jnp.asarray(fitted["mean"]), jnp.asarray(fitted["matrix"]))
-    learnt, held_out = _part(training, 0, split), _part(training, split, len(training))
-    return Task(training, learnt, held_out, test, zca, Partial(inputs(config.side, canvas), zca))
+    selection, held_out = _part(training, 0, split), _part(training, split, len(training))
+    return Task(training, selection, held_out, test, zca, Partial(inputs(config.side, canvas), zca))
 
 
 def _part(data, start, stop):
@@ -74,8 +86,8 @@ def _whitened(zca, images, side, canvas):
 def contrast(images: Array, side: int) -> Array:
     """(N, H, W, C) uint8 -> contrast normalised (N, side, side, C).
 
-    With pylearn2's norm of 55 for CIFAR's 3072 values, and for other sizes the one that gives a value the same
-    deviation.
+    With pylearn2's norm of 55 for CIFAR's 3072 values, scaled to other sizes so that the standard deviation of the
+    values is the same.
     """
     x = _resized(images.astype(jnp.float32), side)
     return preprocessing.contrast_normalise(x, 55 * math.sqrt(math.prod(x.shape[1:]) / 3072))
@@ -92,39 +104,51 @@ def fit_zca(images: np.ndarray, side: int) -> ZCA:
     return preprocessing.fit_zca(np.concatenate(chunks))
 
 
-def recipe(config: Any, rate: float) -> sgd.Recipe:
-    """Section 3: momentum 0.9, and a rate that falls to a tenth three times."""
+def recipe(config: Training, learning_rate: float) -> sgd.Recipe:
+    """Section 3: momentum 0.9, and a learning rate that falls to a tenth three times."""
     drops = tuple(config.epochs * share for share in config.drops)
-    return sgd.Recipe(epochs=config.epochs, batch=config.batch, rate=rate, drops=drops, decay=config.decay)
+    return sgd.Recipe(
+        epochs=config.epochs, batch=config.batch_size, rate=learning_rate, drops=drops, decay=config.weight_decay
+    )
 
 
 class Found(NamedTuple):
-    """The rate chosen for a network, and its test errors in %, one for each seed; NaN for one that learnt nothing."""
+    """The learning rate chosen for a network, and its test errors in % by seed; NaN for one that stayed untrained."""
 
-    rate: float
+    learning_rate: float
     errors: np.ndarray
 
 
 def errors(
-    name: str, module: nn.Module, task: Task, config: Any, run: runner.Run, augment: Augment | None = None
+    name: str, module: nn.Module, task: Task, config: Training, work: Workspace, augment: Augment | None = None
 ) -> Found:
-    """Chooses a rate for a network, and trains it with each seed; each training is a stage of its own.
+    """Chooses a learning rate for a network and trains it with each seed; each training is a stage of its own.
 
-    The networks that the rate is chosen by have a seed of their own. A single rate needs no choice.
+    The networks that the learning rate is chosen by have a seed of their own.
+
+    Args:
+      name: of the stages.
+      module: the network.
+      task: the data.
+      config: candidate learning rates, seeds and the schedule.
+      work: the workspace.
+      augment: random augmentation of a batch of inputs, if any.
     """
 
-    def trained(label, rate, seed, training, test):
-        folder, settings = run.workdir / "training" / f"{name}-{label}", recipe(config, rate)
+    def trained(label, learning_rate, seed, training, test):
+        folder, settings = work.directory / "training" / f"{name}-{label}", recipe(config, learning_rate)
         compute = functools.partial(error, module, settings, training, test, task, folder, seed, augment)
-        return float(run.stage(f"{name}-{label}", lambda: {"error": compute()})["error"])
+        return float(work.stage(f"{name}-{label}", lambda: {"error": compute()})["error"])
 
-    rate, choosing = config.rates[0], config.seed + config.seeds
-    if len(config.rates) > 1:
-        rate = best({r: trained(f"rate-{r:g}", r, choosing, task.learnt, task.held_out) for r in config.rates})
-    found = [trained(f"seed-{s}", rate, s, task.training, task.test) for s in range(config.seed, choosing)]
-    folder = run.workdir / "training"
+    candidates, choosing = config.learning_rates, config.seed + config.seeds
+    best = candidates[0]
+    if len(candidates) > 1:
+        data = task.selection, task.held_out
+        best = lowest({c: trained(f"rate-{c:g}", c, choosing, *data) for c in candidates})  # lint: keep
+    found = [trained(f"seed-{s}", best, s, task.training, task.test) for s in range(config.seed, choosing)]
+    folder = work.directory / "training"
     publish(folder / f"{name}-seed-{config.seed}", task.zca, folder / f"{name}.safetensors")
-    return Found(rate, untrained_left_out(np.array(found), len(task.test.classes)))
+    return Found(best, mask_untrained(np.array(found), len(task.test.classes)))
 
 
 def error(
@@ -137,7 +161,21 @@ def error(
     seed: int,
     augment: Augment | None,
 ) -> float:
-    """Trains a network in `folder`; its error on `test` in %, NaN where training diverges."""
+    """Trains a network and measures its error.
+
+    Args:
+      module: the network.
+      settings: the schedule of training.
+      training: images to train on.
+      test: images to measure the error on.
+      task: the preparation of both.
+      folder: checkpoints of the training.
+      seed: of initialisation, order and augmentation.
+      augment: random augmentation of a batch of inputs, if any.
+
+    Returns:
+      The error on `test` in %, NaN where training diverges.
+    """
     try:
         variables = supervised.fit(module, training, settings, folder, seed=seed, prepare=task.prepare, augment=augment)
     except TrainingError:
@@ -148,36 +186,52 @@ def error(
 
 
 def diverged(folder: Path) -> bool:
-    """Whether the last loss of a run of training is infinite or NaN."""
+    """Whether the last training loss is infinite or NaN."""
     losses = [line["loss"] for line in supervised.metrics(folder) if "loss" in line]
     return bool(losses) and not math.isfinite(losses[-1])
 
 
-def best(held_out: Mapping[float, float]) -> float:
-    """The rate with the lowest error, the first of equals; one that diverged (NaN) loses to all others."""
-    return min(held_out, key=lambda rate: np.nan_to_num(held_out[rate], nan=np.inf))
+def lowest(held_out: Mapping[float, float]) -> float:
+    """The learning rate with the lowest error, the first of equals; one that diverged (NaN) loses to all others."""
+    return min(held_out, key=lambda candidate: np.nan_to_num(held_out[candidate], nan=np.inf))
 
 
-def untrained_left_out(found: np.ndarray, classes: int) -> np.ndarray:
-    """The errors in %, with NaN for those of networks that learnt nothing: near a guess's, or diverged."""
-    return np.where(found < CHANCE * 100 * (1 - 1 / classes), found, np.nan)
+def mask_untrained(found: np.ndarray, classes: int) -> np.ndarray:
+    """The errors in %, with NaN for those of untrained networks: near the error of guessing, or diverged."""
+    return np.where(found < UNTRAINED * 100 * (1 - 1 / classes), found, np.nan)
+
+
+def number(name: str, values: np.ndarray, unit: str, note: str, **paper: float | str) -> Number:
+    """Mean and standard deviation over seeds, with the number of untrained networks (NaN) in the note.
+
+    Args:
+      name: of the number.
+      values: one for each seed.
+      unit: of the values.
+      note: added to the note.
+      **paper: `paper` and `paper_tag` of the number.
+    """
+    mean, untrained = Number.mean(name, values), int(np.isnan(values).sum())
+    return dataclasses.replace(
+        mean, unit=unit, note=f"{mean.note} seeds, {untrained or 'none'} untrained; {note}", **paper
+    )
 
 
 def publish(folder: Path, zca: ZCA, path: Path) -> None:
-    """Writes the weights in `folder` with the whitening that they expect; `models.load` reads CIFAR-10's by name."""
+    """Writes the weights in `folder` with the whitening of their inputs; `models.load` reads CIFAR-10's by name."""
     trained = folder / "weights.safetensors"
     if trained.exists() and parallel.is_first():  # none are there where training diverged
         entries = {"preprocess/zca_mean": zca.mean, "preprocess/zca_matrix": zca.matrix}
         safetensors_file.write(path, safetensors_file.read(trained) | entries)
 
 
-def abstract(module: nn.Module, shape: tuple[int, int, int]) -> Any:
+def abstract(module: nn.Module, shape: tuple[int, int, int]) -> dict:
     """Variables of a network for images of `shape` (H, W, C), as `jax.ShapeDtypeStruct`s."""
     return jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
 
 
 def parameters(module: nn.Module, shape: tuple[int, int, int]) -> int:
-    """How many numbers a network for images of `shape` (H, W, C) learns."""
+    """Number of parameters of a network for images of `shape` (H, W, C)."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract(module, shape)))
 
 
@@ -185,12 +239,13 @@ def plan(
     name: str,
     module: nn.Module,
     data: str,
-    config: Any,
+    config: Training,
     augment: Augment | None = None,
     canvas: int | None = None,
 ) -> list[dry_run.Step]:
-    """The steps of training, for all rates and seeds, and the errors."""
-    settings, (height, width, channels) = recipe(config, config.rates[0]), SHAPES[data]
+    """Steps of training for all learning rates and seeds, and of measuring errors; arguments as of `errors`."""
+    candidates, (height, width, channels) = config.learning_rates, SHAPES[data]
+    settings = recipe(config, candidates[0])
     setting = sgd.Setting(module, settings, config.images // settings.batch)
     see, size = inputs(config.side, canvas), config.side**2 * channels
     zca = ZCA(jax.ShapeDtypeStruct((size,), jnp.float32), jax.ShapeDtypeStruct((size, size), jnp.float32))
@@ -206,7 +261,7 @@ def plan(
     def batch(size):
         return jax.ShapeDtypeStruct((size, height, width, channels), jnp.uint8)
 
-    networks = config.seeds + (len(config.rates) if len(config.rates) > 1 else 0)
+    networks = config.seeds + (len(candidates) if len(candidates) > 1 else 0)
     steps = networks * round(config.epochs * setting.per_epoch)
     labels = jax.ShapeDtypeStruct((settings.batch,), jnp.int32)
     tests = networks * -(-config.tested // evaluation.BATCH)

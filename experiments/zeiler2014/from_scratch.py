@@ -43,7 +43,7 @@ def _subset(data, numbers, count):
 
 def inputs(config: Any) -> partial:
     """uint8 images -> the network's input."""
-    return partial(training_task.prepare, mean=config.mean, deviation=(config.deviation,))
+    return partial(training_task.prepare, mean=config.mean, std=(config.deviation,))
 
 
 def build(config: Any, classes: int) -> nn.Module:

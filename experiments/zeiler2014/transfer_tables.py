@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.lib import tables
+from experiments.lib import figures
 from xai_jax import plots
 
 
@@ -90,14 +90,16 @@ def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tu
             ("softmax", f"{config.network}, pretrained"),
             ("scratch", f"{config.scratch}, from scratch"),
         ):
-            cells = dict(zip(target.counts, map(tables.spread, values[key].T), strict=True))
+            cells = dict(zip(target.counts, map(figures.mean_and_std, values[key].T), strict=True))
             lines.append((f"{target.name}: {title}", *(cells.get(count, "") for count in counts)))
     for table in (CALTECH_101, CALTECH_256):
         ruled.append(len(lines))
         for title, row in table.accuracy.items():
             cells = {count: _printed(*values) for count, values in row.items()}
             lines.append((f"paper, {table.name}: {title}", *(cells.get(count, "") for count in counts)))
-    figure = tables.table(("accuracy (%)", *(f"{count} images\nper class" for count in counts)), lines, ruled, 2.6)
+    figure = figures.text_table(
+        ("accuracy (%)", *(f"{count} images\nper class" for count in counts)), lines, ruled, 2.6
+    )
     caption = (
         "Accuracy, averaged over classes, by the number of images of each class: a softmax on the last features of a "
         f"trained network, and a network trained from scratch on the same images. Mean and deviation over "
@@ -128,7 +130,7 @@ def curves(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
             _curve(axis, target.counts, accuracy.mean(0), accuracy.std(0), name)
         most = values["scratch"][:, np.argmax(target.counts)].mean()
         axis.axhline(most, color=STYLES["non-pretrained"][0], lw=0.8, ls=":")
-        tables.dress(axis, f"here: {target.name}", "images per class to learn")
+        figures.label_rows(axis, f"here: {target.name}", "images per class to learn")
     for name in STYLES:
         row = CALTECH_256.accuracy[name]
         means, deviations = zip(*row.values(), strict=True)
@@ -136,7 +138,7 @@ def curves(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
     best = CALTECH_256.accuracy["Bo et al. 2013"][60][0]
     last.plot(ONE_SHOT, best, "*", color="tab:blue", ms=10, label="6 images: more than this")
     last.axhline(best, color="0.4", lw=0.8, ls=":")
-    tables.dress(last, f"paper: {CALTECH_256.name}", "images per class to learn")
+    figures.label_rows(last, f"paper: {CALTECH_256.name}", "images per class to learn")
     for axis in (*axes, last):
         axis.set_ylabel("accuracy (%)", fontsize=8)
         axis.set_ylim(0, 100)
@@ -163,15 +165,15 @@ def precisions(
 ) -> tuple[Figure, str, str]:
     """Table 6: average precision of each class in scenes, its mean beside that on single objects, and the paper's."""
     *_, (target, single) = found.items()
-    here = [(name, tables.spread(values)) for name, values in zip(classes, scene.T, strict=True)]
-    here += [("mean", tables.spread(scene.mean(1)))]
-    here += [(f"mean on one object, {target.name}", tables.spread(single["precision"].mean(1)))]
+    here = [(name, figures.mean_and_std(values)) for name, values in zip(classes, scene.T, strict=True)]
+    here += [("mean", figures.mean_and_std(scene.mean(1)))]
+    here += [(f"mean on one object, {target.name}", figures.mean_and_std(single["precision"].mean(1)))]
     printed = [*((name, f"{value:.1f}") for name, value in PASCAL.items()), ("mean", f"{PASCAL_MEANS['paper']:.1f}")]
     printed += [(f"mean of {name}", f"{value:.1f}") for name, value in PASCAL_MEANS.items() if name != "paper"]
     rows = zip_longest(here, printed, fillvalue=("", ""))
     lines = [(name, value, "", other, number) for (name, value), (other, number) in rows]
     columns = ("class here", "average\nprecision (%)", "", "class of\nPASCAL", "paper: average\nprecision (%)")
-    figure = tables.table(columns, lines, [0], 1.4)
+    figure = figures.text_table(columns, lines, [0], 1.4)
     pictures = "made of 2x2 tiles" if config.scenes == "tiles" else f"of {config.scenes}"
     caption = (
         f"Average precision of each class in scenes {pictures}, ranked by the probability of one softmax that "
@@ -198,7 +200,7 @@ def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
     svm = [_layer(f"SVM ({name})", found, "svm", column) for column, name in enumerate(config.layers)]
     before, last = config.layers[-2:]
     softmax = [
-        (f"softmax ({before})", *(tables.spread(values["softmax_before"]) for values in found.values())),
+        (f"softmax ({before})", *(figures.mean_and_std(values["softmax_before"]) for values in found.values())),
         _layer(f"softmax ({last})", found, "softmax", -1),
     ]
     nothing = ("",) * (len(found) + 1), ("",) * 3
@@ -212,7 +214,7 @@ def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
         "Caltech-101\n(30 per class)",
         "Caltech-256\n(60 per class)",
     )
-    figure = tables.table(columns, lines, [0, len(pairs)], 1.6)
+    figure = figures.text_table(columns, lines, [0, len(pairs)], 1.6)
     caption = (
         f"Accuracy (%) of linear classifiers on the features of each layer of {config.network}, with the most images: "
         f"mean and deviation over {config.folds} folds. Maps larger than 6x6 are averaged to 6x6."
@@ -221,4 +223,4 @@ def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
 
 
 def _layer(title, found, key, column):
-    return (title, *(tables.spread(values[key][:, column]) for values in found.values()))
+    return (title, *(figures.mean_and_std(values[key][:, column]) for values in found.values()))

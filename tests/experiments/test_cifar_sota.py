@@ -1,4 +1,4 @@
-"""Tables 4 and 5 of Springenberg et al. 2015: what is augmented how, and which claims a run can tell about."""
+"""Tables 4 and 5 of Springenberg et al. 2015: augmentation, and which claims a run can decide."""
 
 import dataclasses
 import functools
@@ -69,36 +69,41 @@ def difference(values):
     return cifar_sota.improvement("augmented", "plain", {"plain": np.full(4, 20.0), "augmented": values}, Config())
 
 
-@pytest.mark.parametrize("gain, held", [(-2.0, True), (2.0, False), (0.0, None)])
-def test_augmentation_helps_only_where_seeds_agree(gain, held):
+@pytest.mark.parametrize("gain, decision", [(-2.0, "supported"), (2.0, "not supported"), (0.0, "inconclusive")])
+def test_augmentation_helps_only_where_seeds_agree(gain, decision):
     claim = difference(20 + gain + np.array([0.1, -0.1, 0.2, -0.2]))
-    assert claim.held is held and f"{gain:+.2f} (95 % interval" in claim.measured and "paper: -1.83" in claim.measured
+    assert claim.verdict.decision == decision and f"{gain:+.2f} (95 % interval" in claim.verdict.text
+    assert "paper: -1.83" in claim.measured
 
 
-def test_one_large_network_cannot_tell():
+def test_one_large_network_decides_nothing():
     errors = {"augmented": np.array([20.0, 21.0]), "large": np.array([15.0])}
     claim = cifar_sota.improvement("large", "augmented", errors, Config())
-    assert claim.held is None and "-5.00 (one seed, too few to tell)" in claim.measured
+    assert claim.verdict.decision == "inconclusive" and "-5.00 (n = 1, no interval)" in claim.verdict.text
     del errors["large"]
-    assert "not trained" in cifar_sota.improvement("large", "augmented", errors, Config()).measured
+    assert "not trained" in cifar_sota.improvement("large", "augmented", errors, Config()).verdict.text
 
 
 @pytest.mark.parametrize(
-    "name, error, held, rival",
-    [("plain", 9.1, True, "9.69"), ("augmented", 8.5, False, "7.97"), ("fine", 33.8, None, "33.78")],
+    "name, error, decision, other",
+    [
+        ("plain", 9.1, "supported", "9.69"),
+        ("augmented", 8.5, "not supported", "7.97"),
+        ("fine", 33.8, "inconclusive", "33.78"),
+    ],
 )
-def test_others_are_met_on_their_own_data_alone(name, error, held, rival):
+def test_others_are_compared_on_their_own_data_alone(name, error, decision, other):
     errors = {name: error + np.array([0.1, -0.1, 0.05, -0.05])}
-    claim = cifar_sota.rivalry(name, errors, get_config("paper"))
-    assert claim.held is held and f"against {rival} %" in claim.measured
-    assert cifar_sota.rivalry(name, errors, get_config("default")).held is None
+    claim = cifar_sota.comparison_with_others(name, errors, get_config("paper"))
+    assert claim.verdict.decision == decision and f"against {other} %" in claim.measured
+    assert not cifar_sota.comparison_with_others(name, errors, get_config("default")).verdict.tested
 
 
 def test_the_table_has_every_method_and_rules_between_the_settings():
-    figure, _, alt = cifar_sota.table_figure({"plain": np.array([20.0, 22.0])}, Config())
-    words = [text.get_text() for text in figure.axes[0].texts]
+    panel = cifar_sota.table_panel({"plain": np.array([20.0, 22.0])}, Config())
+    words = [text.get_text() for text in panel.figure.axes[0].texts]
     assert "21.00 ± 1.00" in words and words.count("–") == 3 and "33.71" in words and "3.47" in words
-    assert len(figure.axes[0].lines) == 4 and alt == "Table of 22 methods in 4 settings."
+    assert len(panel.figure.axes[0].lines) == 4 and panel.alt == "Table of 22 methods in 4 settings."
 
 
 def test_plan_has_every_network_of_the_paper_tier():
@@ -114,7 +119,7 @@ def test_plan_has_every_network_of_the_paper_tier():
 
 def test_a_step_with_heavy_augmentation_traces():
     config = get_config("default")
-    config = dataclasses.replace(config, large=dataclasses.replace(config.large, batch=2, width=1 / 64, seeds=1))
+    config = dataclasses.replace(config, large=dataclasses.replace(config.large, batch_size=2, width=1 / 64, seeds=1))
     step = cifar_sota.plan(config)[4]
     state = jax.eval_shape(step.function, *step.arguments)
     assert jax.tree.structure(state) == jax.tree.structure(step.arguments[0])

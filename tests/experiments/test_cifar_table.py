@@ -1,4 +1,4 @@
-"""Table 3 of Springenberg et al. 2015: what networks read, how rates are chosen, and what the statistics say."""
+"""Table 3 of Springenberg et al. 2015: inputs, choice of learning rates, and verdicts."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.springenberg2015.cifar_table import Config, get_config
-from experiments.lib import runner, tables
+from experiments.lib import runner
 from experiments.springenberg2015 import cifar, cifar_table
 from xai_jax import models
 from xai_jax.architectures.allcnn import AllCNN
@@ -19,10 +19,18 @@ from xai_jax.data.preprocessing import ZCA
 from xai_jax.models.cifar import NETWORKS
 from xai_jax.training import supervised
 from xai_jax.training.sgd import Recipe
+from xai_jax.weights import safetensors_file
 
 RANDOM = np.random.default_rng(0)
 TINY = dataclasses.replace(
-    get_config("smoke"), images=60, held_out=20, tested=30, batch=10, epochs=1, seeds=2, rates=(0.02, 0.01)
+    get_config("smoke"),
+    images=60,
+    held_out=20,
+    tested=30,
+    batch_size=10,
+    epochs=1,
+    seeds=2,
+    learning_rates=(0.02, 0.01),
 )
 
 
@@ -40,10 +48,10 @@ def some_data(monkeypatch):
 
 
 def run(tmp_path):
-    return runner.Run(tmp_path, "fingerprint")
+    return runner.Workspace(tmp_path, "fingerprint")
 
 
-def test_inputs_are_contrast_normalised_and_whitened_at_the_same_deviation_for_any_size():
+def test_inputs_are_contrast_normalised_and_whitened_at_the_same_standard_deviation_for_any_size():
     x = RANDOM.integers(0, 256, (50, 4, 4, 3), np.uint8)
     rows = x.reshape(50, -1).astype(np.float64)
     rows -= rows.mean(1, keepdims=True)
@@ -68,12 +76,12 @@ def test_images_held_out_are_the_last_of_those_to_train(tmp_path, some_data):
     task = cifar.load("table", "digits", TINY, run(tmp_path))
     whole = some_data["train"].images
     np.testing.assert_array_equal(task.training.images, whole[:60])
-    np.testing.assert_array_equal(task.learnt.images, whole[:40])
+    np.testing.assert_array_equal(task.selection.images, whole[:40])
     np.testing.assert_array_equal(task.held_out.images, whole[40:60])
     np.testing.assert_array_equal(task.test.images, some_data["test"].images[:30])
 
 
-def test_the_rate_falls_where_the_paper_says():
+def test_the_learning_rate_falls_where_the_paper_says():
     paper = get_config("paper")
     recipe = cifar.recipe(paper, 0.05)
     assert [round(drop) for drop in recipe.drops] == [200, 250, 300]
@@ -81,31 +89,31 @@ def test_the_rate_falls_where_the_paper_says():
 
 
 @pytest.mark.parametrize(
-    "held_out, rate",
+    "held_out, chosen",
     [((30.0, 20.0), 0.01), ((20.0, 30.0), 0.02), ((20.0, 20.0), 0.02), ((np.nan, 90.0), 0.01), ((np.nan,) * 2, 0.02)],
 )
-def test_rates_are_chosen_by_images_held_out_alone(held_out, rate, tmp_path, some_data, monkeypatch):
+def test_learning_rates_are_chosen_by_held_out_images_alone(held_out, chosen, tmp_path, some_data, monkeypatch):
     calls = []
 
     def error(module, settings, training, test, task, folder, seed, augment):
         calls.append((settings.rate, seed, len(training), len(test)))
-        return held_out[TINY.rates.index(settings.rate)] if test is task.held_out else 10.0 + seed
+        return held_out[TINY.learning_rates.index(settings.rate)] if test is task.held_out else 10.0 + seed
 
     monkeypatch.setattr(cifar, "error", error)
     working = run(tmp_path)
     task = cifar.load("table", "digits", TINY, working)
     found = cifar.errors("model_a", AllCNN("A", "base"), task, TINY, working)
-    assert calls == [(0.02, 2, 40, 20), (0.01, 2, 40, 20), (rate, 0, 60, 30), (rate, 1, 60, 30)]
-    assert found.rate == rate and list(found.errors) == [10.0, 11.0]
+    assert calls == [(0.02, 2, 40, 20), (0.01, 2, 40, 20), (chosen, 0, 60, 30), (chosen, 1, 60, 30)]
+    assert found.learning_rate == chosen and list(found.errors) == [10.0, 11.0]
 
 
-def test_networks_that_learnt_nothing_do_not_count_and_are_counted():
-    found = cifar.untrained_left_out(np.array([10.0, 80.9, 81.0, 90.0, np.nan]), 10)
+def test_untrained_networks_are_left_out_and_counted():
+    found = cifar.mask_untrained(np.array([10.0, 80.9, 81.0, 90.0, np.nan]), 10)
     np.testing.assert_array_equal(found, [10, 80.9, np.nan, np.nan, np.nan])
-    number = tables.number("error", found, "%", "rate 0.1", 9.08, "D")
+    number = cifar.number("error", found, "%", "learning rate 0.1", paper=9.08, paper_tag="D")
     assert (number.value, number.paper, number.paper_tag) == (45.45, 9.08, "D")
-    assert number.note == "mean and deviation over 2 seeds, 3 untrained; rate 0.1"
-    assert tables.number("error", np.full(2, np.nan), "%", "", None, None).value is None
+    assert number.note == "mean and standard deviation over 2 seeds, 3 untrained; learning rate 0.1"
+    assert cifar.number("error", np.full(2, np.nan), "%", "").value is None
 
 
 @functools.cache
@@ -113,11 +121,11 @@ def small_network():
     return AllCNN("A", "strided", 0.02, dropout=False)
 
 
-def trained(folder, some_data, rate):
+def trained(folder, some_data, learning_rate):
     zca = cifar.fit_zca(some_data["train"].images, 12)
     prepare = jax.tree_util.Partial(cifar.inputs(12), zca)
     task = cifar.Task(*(some_data[split] for split in ("train", "train", "test", "test")), zca, prepare)
-    recipe = Recipe(epochs=1, batch=20, rate=rate)
+    recipe = Recipe(epochs=1, batch=20, rate=learning_rate)
     return task, cifar.error(small_network(), recipe, task.training, task.test, task, folder, 0, None)
 
 
@@ -141,7 +149,7 @@ def test_published_weights_load_by_name_with_their_whitening(tmp_path):
         jnp.asarray(RANDOM.normal(size=3072), jnp.float32), jnp.asarray(RANDOM.normal(size=(3072, 3072)), jnp.float32)
     )
     (tmp_path / "run").mkdir()
-    models.weights.write(tmp_path / "run" / "weights.safetensors", models.weights.flatten(variables))
+    safetensors_file.write(tmp_path / "run" / "weights.safetensors", safetensors_file.flatten(variables))
     cifar.publish(tmp_path / "run", zca, tmp_path / "all_cnn_c.safetensors")
     cifar.publish(tmp_path / "diverged", zca, tmp_path / "nothing.safetensors")
     assert not (tmp_path / "nothing.safetensors").exists()
@@ -149,15 +157,6 @@ def test_published_weights_load_by_name_with_their_whitening(tmp_path):
     x = RANDOM.integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(loaded.preprocess(x), jax.jit(cifar.inputs(32))(zca, x), rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(loaded.variables["params"]["conv9"]["bias"], variables["params"]["conv9"]["bias"])
-
-
-def test_intervals_are_students():
-    found = tables.interval([1.0, 2.0, np.nan, 6.0])
-    half = 4.302653 * np.sqrt(((1 - 3) ** 2 + (2 - 3) ** 2 + (6 - 3) ** 2) / 2 / 3)
-    np.testing.assert_allclose(found[:3], (3, 3 - half, 3 + half), rtol=1e-6)
-    assert found.count == 3 and "+3.00 (95 % interval" in found.words()
-    assert tables.below(tables.interval([5.0]), 9) is None and "too few" in tables.interval([5.0]).words()
-    assert tables.below(tables.interval([]), 9) is None and "no seed learnt" in tables.interval([]).words()
 
 
 def some_errors(**costs):
@@ -175,21 +174,21 @@ def test_differences_are_averaged_over_bases_for_each_seed():
 
 
 @pytest.mark.parametrize(
-    "cost, held",
+    "cost, decision",
     [
-        ([-2.0, -1.9, -2.1, -2.0], True),
-        ([0.5, 0.6, 0.4, 0.5], True),
-        ([1.5, 1.6, 1.4, 1.5], False),
-        ([0.9, 1.1, 1.0, 1.2], None),
-        ([-9.0, 9.0, -3.0, 3.0], None),
-        ([np.nan, np.nan, np.nan, 0.0], None),
+        ([-2.0, -1.9, -2.1, -2.0], "supported"),
+        ([0.5, 0.6, 0.4, 0.5], "supported"),
+        ([1.5, 1.6, 1.4, 1.5], "not supported"),
+        ([0.9, 1.1, 1.0, 1.2], "inconclusive"),
+        ([-9.0, 9.0, -3.0, 3.0], "inconclusive"),
+        ([np.nan, np.nan, np.nan, 0.0], "inconclusive"),
     ],
 )
-def test_a_cost_is_none_only_where_it_is_surely_below_the_margin(cost, held):
+def test_a_cost_is_none_only_where_its_interval_is_below_the_margin(cost, decision):
     values = cifar_table.differences(some_errors(all_cnn=cost), "all_cnn", "model", ("A", "B"))
     config = Config(bases=("A", "B"))
-    claim = cifar_table.claim(cifar_table.COMPARISONS[0], tables.interval(values), config)
-    assert claim.held is held and "surely below 1 " in claim.measured
+    claim = cifar_table.claim(cifar_table.COMPARISONS[0], values, config)
+    assert claim.verdict.decision == decision and "a cost below 1 " in claim.measured
 
 
 def test_the_papers_own_differences():

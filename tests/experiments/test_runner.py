@@ -74,7 +74,7 @@ def test_writes_the_contract(tmp_path):
     assert not list(workdir.rglob("*.part"))
 
 
-def test_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
+def test_resumes_where_it_stopped_and_ends_the_same(tmp_path):
     calls = []
     with pytest.raises(KeyboardInterrupt):
         runner.execute(experiment(calls, fail_after=2), Config(), tmp_path / "killed", "smoke")
@@ -87,7 +87,7 @@ def test_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         np.testing.assert_array_equal(killed[name], whole[name])
 
 
-def test_finished_returns_at_once_and_overwrite_starts_anew(tmp_path, capsys):
+def test_finished_returns_at_once_and_overwrite_recomputes(tmp_path, capsys):
     calls = []
     for overwrite in (False, False, True):
         runner.execute(experiment(calls), Config(), tmp_path, "smoke", overwrite)
@@ -197,7 +197,7 @@ def test_mistakes_on_the_command_line(flags, words, tmp_path):
     assert not (ROOT / "x").exists()
 
 
-def test_errors_of_the_disk_are_told_in_one_line(tmp_path):
+def test_errors_of_the_disk_take_one_line(tmp_path):
     run = command("zeiler2014/occlusion", "smoke", f"--workdir={tmp_path / 'file' / 'results'}")
     (tmp_path / "file").write_text("no folder")
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)

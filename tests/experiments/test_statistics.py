@@ -37,6 +37,7 @@ SAMPLES = RISING, np.array([1.5, 0.2, 4.1, 3.0, 2.2, 5.5, 4.0])
             statistics.welch([(1, SAMPLES[1]), (-1, SAMPLES[0])]),
             stats.ttest_ind(*SAMPLES, equal_var=False, alternative="greater"),
         ),
+        (statistics.welch([(-2, RISING)]), stats.ttest_1samp(RISING, 0, alternative="greater")),
         (statistics.binomial(RISING > 2, 0.3), stats.binomtest(5, 7, 0.3, alternative="greater")),
         (statistics.binomial(RISING > 6, 0.3, "less"), stats.binomtest(1, 7, 0.3, alternative="less")),
         (statistics.rank_correlation(*SAMPLES), stats.spearmanr(*SAMPLES, alternative="greater")),
