@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "core": ("network", "targets", "rules", "pooling", "convolution", "pytrees", "batching", "streaming"),
     "adapters": ("adapt",),
-    "attribution": ("saliency", "metrics"),
+    "attribution": ("saliency", "metrics", "occlusion", "sanity_checks"),
     "units": ("deconvnet", "receptive_field"),
     "synthesis": (
         "activation_maximisation",

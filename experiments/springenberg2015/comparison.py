@@ -1,5 +1,6 @@
 """Backprop, deconvnet and guided backprop side by side (Springenberg et al. 2015, section 4 and its figures)."""
 
+import jax
 import numpy as np
 from scipy import ndimage
 
@@ -87,13 +88,13 @@ def faithfulness(net, x, labels, classes, steps):
 
 def sanity_checks(net, x, labels, config, work):
     """Similarity to the original maps as layers are randomised from the top down, and to maps of another class."""
-    found = {}
+    found, key = {}, jax.random.key(config.seed)
     for name, method in work.progress(METHODS.items(), "sanity checks"):
-        cascade = metrics.cascading_randomisation(method, net, x, targets.logit(labels), config.seed, batch_size=BATCH)
+        cascade = metrics.cascading_randomisation(method, net, x, targets.logit(labels), key, batch_size=BATCH)
         found["layers"] = np.array(list(cascade))
         for measure in metrics.Similarity._fields:
             found[f"{measure} {name}"] = np.array([getattr(s, measure) for s in cascade.values()])
-        found[f"logit {name}"] = metrics.random_logit(method, net, x, labels, config.seed, BATCH).spearman
+        found[f"logit {name}"] = metrics.random_logit(method, net, x, labels, key, BATCH).spearman
     return found
 
 

@@ -9,6 +9,7 @@ from experiments.lib import dry_run, figures, measures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import models, network, plots, saliency, targets
+from xai_jax.attribution.occlusion import patch_starts
 from xai_jax.core.pytrees import node, static
 from xai_jax.data import examples
 
@@ -172,13 +173,13 @@ def on_object(probability, box, size, config):
 
 def centres(n, config):
     """Centres of the squares along one side of n pixels."""
-    return saliency.patch_starts(n, config.patch, config.stride) + config.patch / 2
+    return patch_starts(n, config.patch, config.stride) + config.patch / 2
 
 
 def follow(hidden, projection, config):
     """Rank correlation, over positions, of the map's drop with the share of the projection that the square covers."""
     energy = np.abs(projection).sum(-1)
-    starts = [saliency.patch_starts(n, config.patch, config.stride) for n in energy.shape]
+    starts = [patch_starts(n, config.patch, config.stride) for n in energy.shape]
     covered = [[energy[r : r + config.patch, c : c + config.patch].sum() for c in starts[1]] for r in starts[0]]
     return measures.rank_correlation(covered, hidden["whole_total"] - hidden["total"])
 
@@ -187,7 +188,7 @@ def plan(config: Config) -> list[dry_run.Step]:
     """All occluded forward passes, and the projections."""
     read = _Panels(jnp.int32(0), jnp.int32(0), config.layer)
     sides = models.abstract(config.network)[2][:2]
-    positions = int(np.prod([len(saliency.patch_starts(n, config.patch, config.stride)) for n in sides]))
+    positions = int(np.prod([len(patch_starts(n, config.patch, config.stride)) for n in sides]))
     passes = config.count * dry_run.calls(positions, config.batch_size)
     projected = dry_run.calls(config.count * (1 + config.others), PROJECTIONS)
 

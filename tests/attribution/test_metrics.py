@@ -65,7 +65,7 @@ def test_infidelity_of_a_linear_network():
 
 
 def test_infidelity_is_seeded():
-    a, b, c = (metrics.infidelity(NET, X, MAPS, TARGET, samples=4, seed=seed) for seed in (0, 0, 1))
+    a, b, c = (metrics.infidelity(NET, X, MAPS, TARGET, samples=4, key=jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0
 

@@ -121,15 +121,18 @@ def test_smoothgrad_and_vargrad_are_mean_and_variance_over_seeded_noise():
         seen.append(np.asarray(x))
         return jnp.asarray(x) ** 2
 
-    mean = saliency.smoothgrad(NET, X, TARGET, method, samples=6, noise=0.2, seed=3)
+    mean = saliency.smoothgrad(NET, X, TARGET, method, samples=6, noise=0.2, key=jax.random.key(3))
     np.testing.assert_allclose(mean, np.mean(np.square(seen), 0), rtol=1e-5, atol=1e-6)
-    variance = saliency.vargrad(NET, X, TARGET, method, samples=6, noise=0.2, seed=3)
+    variance = saliency.vargrad(NET, X, TARGET, method, samples=6, noise=0.2, key=jax.random.key(3))
     np.testing.assert_array_equal(seen[:6], seen[6:])
     np.testing.assert_allclose(variance, np.var(np.square(seen[:6]), 0), rtol=1e-3, atol=1e-5)
     noise = np.array(seen[:6]) - X
     spread = 0.2 * (X.max((1, 2, 3)) - X.min((1, 2, 3)))
     np.testing.assert_allclose(noise.std((0, 2, 3, 4)), spread, rtol=0.05)
-    assert np.abs(saliency.smoothgrad(NET, X, TARGET, method, samples=6, noise=0.2, seed=4) - mean).max() > 1e-3
+    assert (
+        np.abs(saliency.smoothgrad(NET, X, TARGET, method, samples=6, noise=0.2, key=jax.random.key(4)) - mean).max()
+        > 1e-3
+    )
 
 
 def test_occlusion_equals_a_slow_loop():

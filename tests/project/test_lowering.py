@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from tests.helpers import oracle
-from xai_jax import adapt, metrics, models, pooling, rules, saliency, targets
+from xai_jax import adapt, metrics, models, occlusion, pooling, rules, saliency, targets
 
 NET = oracle.jax_network(oracle.random_layers())
 X = jax.ShapeDtypeStruct((2, 17, 17, 3), jnp.float32)
@@ -42,7 +42,7 @@ def test_attribution_methods(name):
 def test_occlusion():
     index = jnp.arange(2)
     net = Partial(NET)
-    lowers(lambda x: saliency._occluded(net, x, TARGET, jnp.zeros(3), index, index, (3, 3), TARGET.layers), X)
+    lowers(lambda x: occlusion._occluded(net, x, TARGET, jnp.zeros(3), index, index, (3, 3), TARGET.layers), X)
 
 
 def test_metrics():

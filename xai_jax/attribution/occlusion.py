@@ -1,0 +1,147 @@
+"""Occlusion sensitivity (Zeiler & Fergus 2014, section 4.2).
+
+>>> from xai_jax.core.network import keep
+>>> net = lambda x, relu=jax.nn.relu, tap=keep: tap("relu1", relu(x)).sum((1, 2))
+>>> x = jnp.ones((1, 4, 4, 3))
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from xai_jax.core import network, targets
+from xai_jax.core.batching import chunk_size, chunked
+from xai_jax.core.network import Network
+from xai_jax.core.targets import Target
+
+Sides = int | tuple[int, int]
+
+
+def occlusion(
+    net: Network,
+    x: Array,
+    target: Target,
+    patch: Sides = 32,
+    stride: Sides = 16,
+    fill: float | Array = 0.0,
+    batch_size: int | None = None,
+) -> Array:
+    """Decrease of the target when a patch occludes the pixel, mean over all patches that cover it.
+
+    >>> float(occlusion(net, x, targets.logit(0), patch=2, stride=2)[0, 0, 0, 0])
+    4.0
+
+    Args:
+      net: the network.
+      x: images (N, H, W, C) in the network's input range.
+      target: the target to explain.
+      patch: height and width of the patch in pixels, or one number for both.
+      stride: vertical and horizontal distance between patches in pixels. The last patch ends at the border.
+      fill: value of the patch; broadcasts to a pixel (C,).
+      batch_size: number of occluded images evaluated at once; None for 32.
+
+    Returns:
+      Attributions (N, H, W, C), equal in all channels.
+
+    Raises:
+      ValueError: images, network and target do not match, or the patch is larger than the image.
+    """
+    targets.check(net, x, target)
+    tops, lefts, patch = _grid(x, patch, stride)
+    scores = occlude(net, x, target, target.layers, patch, stride, fill, batch_size)
+    values, _ = chunked(_values, net, x, target, batch_size)
+    cover = [_cover(start, p, n) for start, p, n in zip((tops, lefts), patch, x.shape[1:3], strict=True)]
+    drops = jnp.einsum("nij,ih,jw->nhw", values[:, None, None] - scores, *cover)
+    count = jnp.einsum("ih,jw->hw", *cover)
+    return jnp.broadcast_to((drops / count)[..., None], x.shape)
+
+
+def occlude(
+    net: Network,
+    x: Array,
+    read: Callable[[Array, network.Activations], Any],
+    layers: tuple[str, ...] = (),
+    patch: Sides = 32,
+    stride: Sides = 16,
+    fill: float | Array = 0.0,
+    batch_size: int | None = None,
+) -> Any:
+    """Outputs of the network for every position of a sliding patch.
+
+    >>> occlude(net, x, lambda logits, activations: logits.argmax(-1), patch=2, stride=1).shape
+    (1, 3, 3)
+
+    Args:
+      net: the network.
+      x: images (N, H, W, C) in the network's input range.
+      read: function `(logits, activations) -> outputs`, (N, ...) each; a target returns one number for each image.
+      layers: names of the activations that `read` uses.
+      patch: height and width of the patch in pixels, or one number for both.
+      stride: vertical and horizontal distance between patches in pixels. The last patch ends at the border.
+      fill: value of the patch; broadcasts to a pixel (C,).
+      batch_size: number of occluded images evaluated at once; None for 32.
+
+    Returns:
+      The outputs, (N, rows, columns, ...) each.
+
+    Raises:
+      ValueError: the images cannot be read by any network, or the patch is larger than the image.
+    """
+    network.check_images(x)
+    tops, lefts, patch = _grid(x, patch, stride)
+    fill = jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape[3:])
+    net, read = network.as_network(net), network.as_network(read)
+    image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
+    size, parts = chunk_size(batch_size, image.size), []
+    for start in range(0, image.size, size):
+        at = np.minimum(np.arange(start, start + size), image.size - 1)
+        reader = read.rows(image[at]) if isinstance(read, Target) else read
+        part = _occluded(net, x[image[at]], reader, fill, top[at], left[at], patch, tuple(layers))
+        parts.append(jax.tree.map(np.asarray, part))
+    shape = (x.shape[0], len(tops), len(lefts))
+    return jax.tree.map(
+        lambda *p: jnp.asarray(np.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:])), *parts
+    )
+
+
+def patch_starts(size: int, patch: int, stride: int) -> np.ndarray:
+    """First pixels of the patches along a side of `size` pixels; the last patch ends at the border.
+
+    >>> patch_starts(10, patch=4, stride=4).tolist()
+    [0, 4, 6]
+    """
+    return np.array(sorted({*range(0, size - patch + 1, stride), size - patch}), np.int32)
+
+
+@jax.jit
+def _values(net, x, target):
+    values, logits = targets.evaluate(net, x, target)
+    return (values, logits), logits
+
+
+@functools.partial(jax.jit, static_argnames=("patch", "layers"))
+def _occluded(net, x, read, fill, top, left, patch, layers):
+    row, column = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
+    rows = (row >= top[:, None]) & (row < top[:, None] + patch[0])
+    columns = (column >= left[:, None]) & (column < left[:, None] + patch[1])
+    hidden = rows[:, :, None, None] & columns[:, None, :, None]
+    return read(*network.capture(net, jnp.where(hidden, fill, x), layers))
+
+
+def _grid(x, patch, stride):
+    patch, stride = (tuple(np.broadcast_to(p, 2).tolist()) for p in (patch, stride))
+    if min(*patch, *stride) < 1 or any(p > n for p, n in zip(patch, x.shape[1:3], strict=True)):
+        raise ValueError(f"Expected patch and stride >= 1 and a patch within {x.shape[1:3]}, got {patch} and {stride}.")
+    tops, lefts = (patch_starts(*sizes) for sizes in zip(x.shape[1:3], patch, stride, strict=True))
+    return tops, lefts, patch
+
+
+def _cover(starts, length, n):
+    """Which patch covers which row or column: (patches, n) float32."""
+    pixels = np.arange(n)
+    return jnp.asarray((pixels >= starts[:, None]) & (pixels < starts[:, None] + length), jnp.float32)
