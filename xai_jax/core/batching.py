@@ -1,4 +1,7 @@
-"""Evaluation of an array of images in chunks of constant size."""
+"""Evaluation of an array of images in chunks of constant size.
+
+>>> net, x = lambda x, relu, tap: x.sum((1, 2)), jnp.ones((5, 2, 2, 3))
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +19,35 @@ _CHUNK = 32
 
 
 def pixels(images: Array) -> Array:
-    """uint8 (N, H, W, C) -> float32 in [0, 1]."""
+    """uint8 (N, H, W, C) -> float32 in [0, 1].
+
+    >>> pixels(jnp.full((1, 1, 1, 1), 255, jnp.uint8)).item()
+    1.0
+    """
     return images.astype(jnp.float32) / 255
 
 
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
-    """Evaluates `step(net, x, target, *rest) -> (result, logits)` over chunks of images and concatenates the results.
+    """Evaluates a function over chunks of images and concatenates its results.
 
-    `rest` are arrays (N, ...). The last chunk is filled up with copies of the last image, so one shape compiles.
+    The last chunk is padded with copies of the last image, so that only one shape is compiled.
+
+    >>> chunked(targets.evaluate, net, x, targets.logit(0), 2).tolist()
+    [4.0, 4.0, 4.0, 4.0, 4.0]
+
+    Args:
+      step: `step(net, x, target, *rest) -> (result, logits)`; the result is a pytree of arrays (n, ...).
+      net: the network.
+      x: images (N, H, W, C) in the network's input range.
+      target: the target, of which `step` receives the rows of the chunk.
+      batch_size: number of images in a chunk; None for 32.
+      *rest: further arrays (N, ...).
+
+    Returns:
+      The results, (N, ...).
+
+    Raises:
+      ValueError: images, network and target do not match, or the network ends in a softmax.
     """
     targets.check(net, x, target)
     net, n = network.as_network(net), x.shape[0]
@@ -41,7 +65,11 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
 
 
 def chunk_size(batch_size: int | None, n: int) -> int:
-    """Number of images in a chunk: `batch_size`, or 32 for None, and at most n."""
+    """Number of images in a chunk: `batch_size`, or 32 for None, and at most n.
+
+    >>> chunk_size(None, 100), chunk_size(8, 5)
+    (32, 5)
+    """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
     return min(batch_size or _CHUNK, n)

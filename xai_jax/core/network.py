@@ -1,9 +1,14 @@
-"""The Network protocol, and what one can do with a tap.
+"""The Network protocol, and functions that observe or edit activations by a tap.
 
 A Network is any pure function `net(x, relu=jax.nn.relu, tap=keep) -> logits` with its parameters bound. It applies
-`relu` at every rectification and calls `tap(name, value)` on every named activation in forward order; what the tap
-returns flows on. A Network that is a pytree, such as `jax.tree_util.Partial(module.apply, variables)`, goes through
-`jax.jit` as an ordinary argument: new weights do not retrace.
+`relu` at every rectification and calls `tap(name, value)` on every named activation in forward order; the value that
+the tap returns is passed on. A Network that is a pytree, such as `jax.tree_util.Partial(module.apply, variables)`, is
+an ordinary argument of jitted functions: new weights do not retrace.
+
+>>> def net(x, relu=jax.nn.relu, tap=keep):
+...     x = tap("relu1", relu(tap("conv1", x - 1)))
+...     return tap("logits", x.sum((1, 2)))
+>>> x = jnp.arange(12.0).reshape(1, 2, 2, 3)
 """
 
 import difflib
@@ -25,7 +30,7 @@ Activations = Mapping[str, Array]
 
 
 def keep(name: str, value: Array) -> Array:
-    """The tap that changes nothing."""
+    """The tap that returns every activation unchanged."""
     del name
     return value
 
@@ -37,7 +42,11 @@ class Network(Protocol):
 
 
 def as_network(net: Network) -> Network:
-    """Makes any callable an argument that `jax.jit` accepts; pytrees pass unchanged."""
+    """Wraps a callable as a pytree, which jitted functions accept as an argument; pytrees pass unchanged.
+
+    >>> isinstance(as_network(net), Partial)
+    True
+    """
     if not callable(net):
         raise TypeError(
             f"Expected a network, a function net(x, relu, tap) -> logits, got {type(net).__name__}. "
@@ -50,9 +59,23 @@ def as_network(net: Network) -> Network:
 def capture(
     net: Network, x: Array, names: Iterable[str] | None = None, relu: Relu = jax.nn.relu
 ) -> tuple[Array, dict[str, Array]]:
-    """Runs the network and keeps activations: `(logits, {name: value})`, all of them or only `names`.
+    """Evaluates the network and records activations.
 
-    Raises ValueError for an unknown name, and for a network that uses one name twice.
+    >>> logits, activations = capture(net, x, ["relu1"])
+    >>> {name: value.shape for name, value in activations.items()}
+    {'relu1': (1, 2, 2, 3)}
+
+    Args:
+      net: the network.
+      x: images (N, H, W, C) in the network's input range.
+      names: names of the activations to record; None for all.
+      relu: a ReLU with its backward rule.
+
+    Returns:
+      Logits (N, K), and the activations by name in forward order.
+
+    Raises:
+      ValueError: a name is unknown, or the network uses a name twice.
     """
     wanted = None if names is None else set(names)
     kept: dict[str, Array] = {}
@@ -73,15 +96,22 @@ def capture(
 
 
 def layer_names(net: Network, x: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Names, shapes and dtypes of the activations in forward order; computes nothing.
+    """Names, shapes and dtypes of the activations in forward order, by abstract evaluation.
 
-    `x` may be an array or a `jax.ShapeDtypeStruct`.
+    `x` is an array or a `jax.ShapeDtypeStruct`.
+
+    >>> list(layer_names(net, x))
+    ['conv1', 'relu1', 'logits']
     """
     return abstract(net, x)[1]
 
 
 def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
-    """Shapes and dtypes of logits and activations, by abstract evaluation; remembered for networks seen before."""
+    """Shapes and dtypes of logits and activations, by abstract evaluation; cached by structure and shapes.
+
+    >>> abstract(net, x)[0].shape
+    (1, 3)
+    """
     leaves, tree = jax.tree.flatten(as_network(net))
     shapes = tuple((jnp.shape(leaf), getattr(leaf, "dtype", None) or jnp.result_type(leaf)) for leaf in leaves)
     return _abstract(tree, shapes, tuple(x.shape), x.dtype)
@@ -102,7 +132,11 @@ def _abstract(tree, shapes, shape, dtype):
 
 
 def call(function: Callable[[Any], Any], x: Any) -> Any:
-    """`function(x)` of a network, its features or any other function, compiled once for each kind."""
+    """`function(x)` for a network, its features or any other function, compiled once for each structure and shape.
+
+    >>> call(features(net, "relu1"), x).shape
+    (1, 2, 2, 3)
+    """
     return _call(as_network(function), x)
 
 
@@ -112,18 +146,23 @@ def _call(function, x):
 
 
 def require(name: str, seen: Iterable[str]) -> None:
-    """Raises ValueError for a layer that is not among those seen, with the nearest name and all others."""
+    """Raises ValueError, with the nearest match, for a layer that is not among those seen.
+
+    >>> require("relu2", ["conv1", "relu1"])
+    Traceback (most recent call last):
+    ValueError: Expected the name of a layer, got 'relu2'. Did you mean 'relu1'? Layers: conv1, relu1.
+    """
     seen = list(seen)
     if name in seen:
         return
     near = difflib.get_close_matches(str(name), seen, n=1, cutoff=0)
-    hint = f" Did you mean {near[0]!r}?" if near else " The network calls its tap nowhere."
+    hint = f" Did you mean {near[0]!r}?" if near else " The network never calls its tap."
     raise ValueError(f"Expected the name of a layer, got {name!r}.{hint} Layers: {', '.join(seen) or 'none'}.")
 
 
 @node
 class _Edited:
-    """A network in which `edit(activation, value)` takes the place of one activation."""
+    """A network in which `edit(activation, value)` replaces one activation."""
 
     net: Network
     value: Any
@@ -163,30 +202,49 @@ class _Head:
 
 
 def features(net: Network, layer: str) -> Callable[..., Array]:
-    """f_l of Kim et al. 2018: `f(x, relu=jax.nn.relu)` gives the activation of `layer`. A pytree like the network."""
+    """f_l of Kim et al. 2018: `f(x, relu=jax.nn.relu)` returns the activation of `layer`. A pytree like the network.
+
+    >>> features(net, "conv1")(x)[0, 0, 0].tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return _Features(as_network(net), layer)
 
 
 def head(net: Network, layer: str, x: Any) -> Callable[..., Array]:
-    """h_l of Kim et al. 2018: `h(activation)` gives the logits; the compiler removes the layers below.
+    """h_l of Kim et al. 2018: `h(activation)` returns the logits; the compiler removes the layers below.
 
-    `x`: an array or `jax.ShapeDtypeStruct` shaped like the network's input; its values are not used.
+    `x` is an array or `jax.ShapeDtypeStruct` shaped like the network's input; its values are not used.
+
+    >>> bool((head(net, "relu1", x)(features(net, "relu1")(x)) == net(x)).all())
+    True
     """
     return _Head(as_network(net), layer, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
 
 def replace(net: Network, layer: str, value: Array) -> Network:
-    """The network with the activation of `layer` replaced by `value`, of the same shape."""
+    """The network with the activation of `layer` replaced by `value`, of the same shape.
+
+    >>> replace(net, "relu1", jnp.zeros((1, 2, 2, 3)))(x).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
     return _Edited(as_network(net), value, layer, _replace)
 
 
 def perturb(net: Network, layer: str, delta: Array) -> Network:
-    """The network with `delta` added to the activation of `layer`; `delta` broadcasts."""
+    """The network with `delta` added to the activation of `layer`; `delta` broadcasts.
+
+    >>> (perturb(net, "relu1", jnp.float32(1))(x) - net(x)).tolist()
+    [[4.0, 4.0, 4.0]]
+    """
     return _Edited(as_network(net), delta, layer, jnp.add)
 
 
 def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:
-    """The network with some channels (last axis) of `layer` set to zero."""
+    """The network with some channels (last axis) of `layer` set to zero.
+
+    >>> ablate(net, "relu1", [0, 2])(x).tolist()
+    [[0.0, 18.0, 0.0]]
+    """
     return _Edited(as_network(net), np.atleast_1d(np.asarray(channels, np.int32)), layer, _zero)
 
 
@@ -201,9 +259,13 @@ def _zero(activation, channels):
 
 
 def check_images(x: Any) -> None:
-    """Refuses what no network here can read: wrong rank, empty batch, wrong dtype, NaN or infinity.
+    """Raises unless `x` is a non-empty batch (N, H, W, C) of finite floating-point images.
 
-    Expects (N, H, W, C) floating point. Values are only looked at when they are there, not under `jax.jit`.
+    Values are checked outside of `jax.jit` only.
+
+    >>> check_images(np.zeros((4, 4, 3), np.float32))
+    Traceback (most recent call last):
+    ValueError: Expected images (N, H, W, C), got shape (4, 4, 3). One image needs a leading axis: x[None].
     """
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         raise TypeError(f"Expected an array of images (N, H, W, C), got {type(x).__name__}.")
@@ -216,4 +278,6 @@ def check_images(x: Any) -> None:
             f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first."
         )
     if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
-        raise ValueError("Expected finite images, got NaN or infinity. Usual cause: division by a zero deviation.")
+        raise ValueError(
+            "Expected finite images, got NaN or infinity. Usual cause: division by a zero standard deviation."
+        )

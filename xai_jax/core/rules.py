@@ -1,11 +1,13 @@
 """Backward rules for rectification.
 
-A rule is a ReLU whose gradient was replaced. Hand it to a network and every rectification follows it:
-`net(x, relu=guided_relu)`. A new rule is one decorated function:
+A rule is a ReLU with another gradient. A network applies it at every rectification: `net(x, relu=guided_relu)`. A new
+rule is one decorated function:
 
-    @rules.backward
-    def sign_relu(x, gradient):
-        return jnp.where(x > 0, jnp.sign(gradient), 0)
+>>> @backward
+... def sign_relu(x, gradient):
+...     return jnp.where(x > 0, jnp.sign(gradient), 0)
+>>> float(jax.grad(lambda x: 7 * sign_relu(x))(2.0))
+1.0
 """
 
 from collections.abc import Callable
@@ -18,10 +20,10 @@ Relu = Callable[[Array], Array]
 
 
 def backward(rule: Callable[[Array, Array], Array]) -> Relu:
-    """Turns a backward rule into a ReLU that uses it.
+    """Returns a ReLU with the given backward rule.
 
-    `rule(x, gradient)` maps the ReLU's input and the signal from above, of the same shape, to the signal below.
-    The forward value is always `max(x, 0)`.
+    `rule(x, gradient)` maps the input of the ReLU and the gradient with respect to its output, of the same shape, to
+    the backward signal. The forward value is always `max(x, 0)`.
     """
 
     @jax.custom_vjp
@@ -39,18 +41,30 @@ def backward(rule: Callable[[Array, Array], Array]) -> Relu:
 
 @backward
 def deconv_relu(x, gradient):
-    """ReLU that rectifies the signal on its way down, whatever the input was (Zeiler & Fergus 2014, section 2.1)."""
+    """Rectifies the backward signal regardless of the input (Zeiler & Fergus 2014, section 2.1).
+
+    >>> jax.grad(deconv_relu)(-1.0).item(), jax.grad(lambda x: -deconv_relu(x))(1.0).item()
+    (1.0, 0.0)
+    """
     del x
     return jax.nn.relu(gradient)
 
 
 @backward
 def guided_relu(x, gradient):
-    """ReLU that passes positive signals at positive inputs only (Springenberg et al. 2015, section 3.4)."""
+    """Passes positive backward signals at positive inputs only (Springenberg et al. 2015, section 3.4).
+
+    >>> jax.grad(guided_relu)(-1.0).item(), jax.grad(guided_relu)(1.0).item()
+    (0.0, 1.0)
+    """
     return jnp.where(x > 0, jax.nn.relu(gradient), 0)
 
 
 def relu6(x: Array, relu: Relu = jax.nn.relu) -> Array:
-    """ReLU clipped at 6 whose lower gate follows `relu`; the upper gate lets no signal through at 6 and above."""
+    """ReLU6 with the backward rule of `relu` at its lower bound; the gradient is zero at 6 and above.
+
+    >>> relu6(jnp.array([-1.0, 3.0, 7.0])).tolist()
+    [0.0, 3.0, 6.0]
+    """
     rectified = relu(x)
     return jnp.where(rectified < 6, rectified, 6)

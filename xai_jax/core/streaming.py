@@ -1,4 +1,7 @@
-"""Batches of indexed images in a fixed order, decoded ahead by threads within bounded memory."""
+"""Batches of indexed images in a fixed order, decoded ahead by threads within bounded memory.
+
+>>> source = Unlabelled(np.zeros((5, 2, 2, 3), np.uint8))
+"""
 
 import os
 from collections import deque
@@ -47,10 +50,22 @@ def in_order(
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """All images once and in order: images (batch_size, H, W, C), labels (batch_size,) int32; the last may be smaller.
+    """Batches of all images, once and in order; the last batch may be smaller.
 
-    `transform(image)` may return any shape, for example (10, 224, 224, 3) by `crops.ten_crop`. `part` (index, count)
-    selects one of `count` shares of all images, equal up to one image.
+    >>> [len(images) for images, _ in in_order(source, 2)]
+    [2, 2, 1]
+
+    Args:
+      source: labelled images with random access.
+      batch_size: number of images in a batch.
+      transform: applied to each image (H, W, C); it may return any shape, for example ten crops.
+      part: (index, count) selects one of `count` shares of all images, equal up to one image.
+
+    Returns:
+      Batches: images (batch_size, H, W, C) and labels (batch_size,) int32.
+
+    Raises:
+      ValueError: the batch size or the part is out of range, or images of a batch differ in size.
     """
     index, count = checked_part(part)
     at_least(1, batch_size, "images in a batch")
@@ -60,7 +75,11 @@ def in_order(
 
 
 def checked_part(part: tuple[int, int]) -> tuple[int, int]:
-    """Returns `part`; raises ValueError unless it is (index, count) with 0 <= index < count."""
+    """Returns `part`; raises ValueError unless it is (index, count) with 0 <= index < count.
+
+    >>> checked_part((1, 2))
+    (1, 2)
+    """
     index, count = part
     if not 0 <= index < count:
         raise ValueError(f"Expected a part (index, count) with 0 <= index < count, got {part}.")
@@ -68,7 +87,11 @@ def checked_part(part: tuple[int, int]) -> tuple[int, int]:
 
 
 def at_least(least: int, value: int, what: str) -> int:
-    """Returns `value`; raises ValueError if it is less than `least`."""
+    """Returns `value`; raises ValueError if it is less than `least`.
+
+    >>> at_least(1, 4, "images in a batch")
+    4
+    """
     if value < least:
         raise ValueError(f"Expected {least} or more {what}, got {value}.")
     return value
@@ -79,7 +102,10 @@ def stream(
 ) -> Iterator[Batch]:
     """One batch for each array of indices in `groups`; threads decode within bounded memory and keep the order.
 
-    `transform(image, index)` is applied by the threads. Sources that hold all `images` and `labels` are indexed.
+    `transform(image, index)` is applied by the threads. Sources with arrays `images` and `labels` are indexed directly.
+
+    >>> [len(images) for images, _ in stream(source, [np.array([3, 1])], None)]
+    [2]
     """
     if hasattr(source, "images") and hasattr(source, "labels") and transform is None:
         return ((source.images[group], source.labels[group]) for group in groups)
