@@ -6,8 +6,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
+from experiments.lib.report import Panel
 from experiments.lib.statistics import over_seeds
 from xai_jax import plots
 
@@ -67,6 +69,29 @@ def with_confidence(names: Sequence[str], labels: np.ndarray, probabilities: np.
     return [f"{names[k]}\n{p:.2f}" for k, p in zip(labels, probabilities, strict=True)]
 
 
+def image_panel(
+    name: str,
+    images: Sequence[Sequence[np.ndarray | None]],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    caption: str,
+    alt: str,
+    size: float = 1.6,
+) -> Panel:
+    """A grid of images as a panel of the report.
+
+    Args:
+      name: of the file, without suffix.
+      images: rows of (H, W), (H, W, 1) or (H, W, 3) images in [0, 1]; None leaves a position empty.
+      columns: titles of columns.
+      rows: titles of rows.
+      caption: of the figure.
+      alt: description for readers who cannot see it.
+      size: width of an image in inches.
+    """
+    return Panel(name, plots.grid(images, columns, rows, size)[0], caption, alt)
+
+
 def attributions(
     images: Sequence[np.ndarray],
     maps: Sequence[Sequence[np.ndarray]],
@@ -86,6 +111,49 @@ def error_lines(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[st
         axis.errorbar(range(len(ticks)), mean, spread, fmt=style, ms=3, lw=1.2, capsize=2, label=name)
     axis.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=7)
     axis.axhline(0, color="0.7", lw=0.8)
+
+
+def boxes(axis: Axes, groups: Mapping[str, np.ndarray], y: str = "", width: float = 0.5) -> None:
+    """A box of quartiles for each named group of values, without outliers, from 0 upwards or from the least value."""
+    axis.boxplot(list(groups.values()), tick_labels=list(groups), widths=width, showfliers=False)
+    axis.set_ylabel(y, fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.set_ylim(min(0, *(np.min(values) for values in groups.values())), None)
+
+
+def bars(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[str]) -> None:
+    """Groups of bars at the named ticks: mean and standard deviation of each series (T, N) over N."""
+    width, centres = 0.8 / len(series), np.arange(len(ticks))
+    for n, (name, values) in enumerate(series.items()):
+        positions = centres + (n - (len(series) - 1) / 2) * width
+        axis.bar(positions, np.mean(values, 1), 0.9 * width, yerr=np.std(values, 1), label=name, error_kw={"lw": 0.7})
+    axis.set_xticks(centres, ticks, rotation=60, ha="right", fontsize=8)
+    axis.set_ylim(bottom=0)
+
+
+def seed_bar(
+    axis: Axes, x: float, values: np.ndarray, colour: str, significant: bool = True, width: float = 0.36
+) -> None:
+    """A bar at the mean of values of several seeds, which are dots; dotted and empty where it is not significant."""
+    pale = "0.55"
+    style = {"color": colour} if significant else {"facecolor": "none", "edgecolor": pale, "linestyle": ":"}
+    axis.bar(x, np.mean(values), width=width, **style)
+    axis.plot(np.full(len(values), x), values, ".", color="k" if significant else pale, ms=4)
+
+
+def matrix(
+    axis: Axes,
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    limits: tuple[float, float],
+    colours: str = "viridis",
+) -> AxesImage:
+    """Values (R, C) as colours under named rows and columns; returns what a colour bar needs."""
+    drawn = axis.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
+    axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    return drawn
 
 
 def text_table(

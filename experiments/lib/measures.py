@@ -14,6 +14,12 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     return float(stats.spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else np.nan
 
 
+def correlations(first: ArrayLike, second: ArrayLike) -> np.ndarray:
+    """Pearson's correlations (N,) of two stacks of arrays (N, ...); NaN where one of a pair is constant."""
+    first, second = (np.reshape(a, (len(a), -1)).astype(np.float64) for a in (first, second))
+    return cosine(*(a - a.mean(1, keepdims=True) for a in (first, second)))
+
+
 def pairwise_rank_correlations(maps: np.ndarray) -> np.ndarray:
     """Spearman's correlations (N, N) of all pairs of maps (N, ...); NaN on the diagonal."""
     found = np.full((len(maps), len(maps)), np.nan)
