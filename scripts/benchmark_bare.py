@@ -73,20 +73,21 @@ def evolved(net: network.Network, encoding: fooling.Encoding, generations: int) 
 
 def of_responses(given, _: dict, case: Case = TRAINED, batches: int = 4) -> Iterator[Result]:
     """What TCAV computes for images: activations and gradients of one layer, written to disk."""
-    net, one, _ = build(case._replace(batch=activation_cache.BATCH))
+    net, one, _ = build(case._replace(batch=activation_cache.BATCH_SIZE))
     x = np.random.default_rng(0).normal(size=(batches * len(one), *one.shape[1:])).astype(np.float32)
     slope, target = jax.nn.one_hot(np.full(len(one), CLASS), case.classes), targets.logit(CLASS)
     passes = {"activations": lambda: forward(net, one), "gradients": lambda: vjp(net, one, slope)}
     for name, bare in passes.items():
         more = (target,) if name == "gradients" else ()
-        answers = functools.partial(kept_nowhere, getattr(activation_cache, name), net, x, more)
+        answers = functools.partial(kept_nowhere, name, net, x, more)
         bare, other = functools.partial(repeated, bare, batches), f"bare {'vjp' if more else 'forward'}"
         yield beside(given, f"bare responses: {name} of {LAYER} {case.side} px", answers, bare, other)
 
 
-def kept_nowhere(function: Callable, net: network.Network, x: np.ndarray, more: tuple) -> np.ndarray:
+def kept_nowhere(method: str, net: network.Network, x: np.ndarray, more: tuple) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
-        return np.asarray(function(net, LAYER, x, *more, folder)[LAYER])
+        cache = activation_cache.ActivationCache(net, LAYER, folder)
+        return np.asarray(getattr(cache, method)(x, *more)[LAYER])
 
 
 def of_generator(given, _: dict, case: Case = TRAINED, batch: int = 32) -> Iterator[Result]:

@@ -19,7 +19,7 @@ from benchmark_cases import CLASS, TRAINED, build, training
 from benchmark_optimising import inverting, maximising
 from timing import Goal, Result, loop
 
-from xai_jax import activation_cache, activation_maximisation, deconvnet, saliency, targets
+from xai_jax import activation_maximisation, deconvnet, saliency, targets
 from xai_jax.synthesis.fooling import Direct
 
 CASE = TRAINED._replace(batch=32)
@@ -57,7 +57,7 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "dgn", maximising(CASE._replace(batch=CASE.classes), STEPS)
     yield "maximisation", lambda: maximised(activation_maximisation.Yosinski(steps=STEPS), net, logit, x)
     yield "fooling", lambda: evolved(net, Direct(x.shape[1:]), STEPS)
-    yield "TCAV responses", lambda: kept_nowhere(activation_cache.gradients, net, images, (logit,))
+    yield "TCAV responses", lambda: kept_nowhere("gradients", net, images, (logit,))
     yield "training", training(CASE, net, x, labels)
     yield "training of a generator", stepping(*players_of(CASE), x)
 

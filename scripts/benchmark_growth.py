@@ -91,8 +91,8 @@ def concepts(size: int) -> Callable[[], Any]:
 
 def runs(size: int) -> Callable[[], Any]:
     parts, slopes, _ = activations(Layer(1, 10, dimensions=4096))
-    planned = sampling.plan({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
-    return lambda: tcav.of_activations(parts, [slopes], planned)
+    sets = sampling.sample({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
+    return lambda: tcav.score_layer(parts, [slopes], sets)
 
 
 def devices(size: int) -> Callable[[], Any]:

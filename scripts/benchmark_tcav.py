@@ -19,7 +19,7 @@ from sklearn.base import clone
 from timing import Goal, Result, ask_seconds, captum_process, cores, loop, take_turns
 
 from xai_jax import cav, sampling, tcav
-from xai_jax.concepts.sampling import Trial
+from xai_jax.concepts.sampling import Sets
 
 TOLERANCE = 1e-4
 
@@ -47,10 +47,10 @@ class Made(NamedTuple):
 
     parts: list[np.ndarray]
     slopes: np.ndarray
-    trial: Trial
+    sets: Sets
 
     def tcav(self) -> dict:
-        return tcav.of_activations(self.parts, [self.slopes], [self.trial])
+        return tcav.score_layer(self.parts, [self.slopes], [self.sets])
 
 
 def of_tcav(given, torch_versions: dict, layer: Layer = PAPER) -> Iterator[Result]:
@@ -82,8 +82,8 @@ def held(layer: Layer) -> int:
 def many_runs(given, layer: Layer) -> Result:
     """One concept against `runs` sets drawn from 1000 random images, without controls."""
     parts, slopes, _ = activations(layer._replace(concepts=1, sets=10))
-    planned = sampling.plan({"concept": layer.images}, 10 * layer.images, layer.runs, 0)
-    sides = [loop(lambda: tcav.of_activations(parts, [slopes], planned))]
+    sets = sampling.sample({"concept": layer.images}, 10 * layer.images, layer.runs, 0)
+    sides = [loop(lambda: tcav.score_layer(parts, [slopes], sets))]
     (ours,), busy = take_turns(sides, min(3, given.repeats))
     name = f"tcav {layer.runs} runs of one concept"
     return Result(name, Goal("<=", 60, " s"), ours, [], "", busy, layer._asdict())
@@ -124,8 +124,8 @@ def activations(layer: Layer) -> Made:
     for part in parts[: layer.concepts]:
         part[:, : layer.dimensions // 500] += 0.3
     rows = np.arange(count * layer.images).reshape(count, -1)
-    trial = Trial({str(i): rows[i] for i in range(layer.concepts)}, list(rows[layer.concepts :]), [])
-    return Made(parts, rng.standard_normal((50, layer.dimensions), np.float32), trial)
+    sets = Sets({str(i): rows[i] for i in range(layer.concepts)}, list(rows[layer.concepts :]), [])
+    return Made(parts, rng.standard_normal((50, layer.dimensions), np.float32), sets)
 
 
 def in_all_dimensions(layer: Layer, made: Made, concept: int, run: int, dtype=np.float32) -> np.ndarray:
@@ -140,8 +140,8 @@ def in_all_dimensions(layer: Layer, made: Made, concept: int, run: int, dtype=np
 
 def agreement(layer: Layer, made: Made) -> float:
     """Relative difference of the mean derivatives in float64; ValueError where it is above TOLERANCE."""
-    first = made.trial._replace(shown={"0": made.trial.shown["0"]}, negatives=made.trial.negatives[:1])
-    ours = float(tcav.of_activations(made.parts, [made.slopes], [first])["0"].values[2, 0, 0])
+    first = made.sets._replace(positives={"0": made.sets.positives["0"]}, negatives=made.sets.negatives[:1])
+    ours = float(tcav.score_layer(made.parts, [made.slopes], [first])["0"].values[2, 0, 0])
     theirs = float(in_all_dimensions(layer, made, 0, 0, np.float64).mean())
     if not abs(ours - theirs) <= TOLERANCE * abs(theirs):
         raise ValueError(f"tcav: expected mean derivatives that agree to {TOLERANCE:g}, got {ours} and {theirs}.")

@@ -1,7 +1,7 @@
 """Whether TCAV tells images that were changed to be named a class from real ones (Kim et al. 2018, appendix)."""
 
+import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +18,8 @@ from experiments.kim2018 import adversarial_figures, concept_images
 from experiments.kim2018.adversarial_figures import GROUPS, MADE
 from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
 from experiments.lib.runner import Claim, Number
-from xai_jax import activation_cache, cav, gram, models, network, targets
+from xai_jax import cav, gram, models, network, targets
+from xai_jax.concepts.activation_cache import BATCH_SIZE, ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.core.network import Network
 from xai_jax.data import datasets
@@ -56,11 +57,11 @@ def one_seed(model: LoadedModel, data: Dataset, config: Any, seed: int) -> dict[
     """
     label = datasets.labeller(data)
     labels = np.array([label(index) for index in range(len(data))])
-    with activation_cache.kept_in(None) as place:
-        known, parts = directions(model, config, seed, place), []
+    with tempfile.TemporaryDirectory() as cache_dir:
+        known, parts = directions(model, config, seed, cache_dir), []
         for k in aims(model.classes, config):
             x = groups(model, data, labels, k, config, np.random.default_rng([seed, k]))
-            along = [sensitivities(model.net, known, each, k, place) for each in x]
+            along = [sensitivities(model.net, known, each, k, cache_dir) for each in x]
             parts.append(
                 (np.stack(along), np.stack([sureness(model, each, k) for each in x]), model.to_pixels(x[:, 0]))
             )
@@ -70,7 +71,7 @@ def one_seed(model: LoadedModel, data: Dataset, config: Any, seed: int) -> dict[
     return {"along": along, "sure": sure, "pixels": pixels, "apart": distances(along), "told": areas(along)}
 
 
-def directions(model: LoadedModel, config: Any, seed: int, place: Path) -> list[CAV]:
+def directions(model: LoadedModel, config: Any, seed: int, cache_dir: str) -> list[CAV]:
     """CAVs of textures against a mixture of them, then of as many sets of the mixture; in each layer."""
     size = models.abstract(config.network)[2][0]
     (kind,) = concept_images.drawn(config.concepts, config.examples, config.random, size, seed)
@@ -80,7 +81,9 @@ def directions(model: LoadedModel, config: Any, seed: int, place: Path) -> list[
     half, random = len(config.concepts), model.preprocess(list(kind.random))
     with concept_images.stopping_early():
         return [
-            cav.learn(model.net, layer, "a texture", model.preprocess(list(images)), random, seed=seed, folder=place)
+            cav.learn(
+                model.net, layer, "a texture", model.preprocess(list(images)), random, seed=seed, cache_dir=cache_dir
+            )
             for part in (sets[:half], sets[half:])
             for layer in config.layers
             for images in part
@@ -130,11 +133,11 @@ def _moved(net, x, k, length, limits):
     return jnp.clip(x + length * jnp.sign(slope), *limits)
 
 
-def sensitivities(net: Network, known: list[CAV], x: Array, k: int, place: Path) -> np.ndarray:
+def sensitivities(net: Network, known: list[CAV], x: Array, k: int, cache_dir: str) -> np.ndarray:
     """Derivatives (N, D) of the logit of class k along each direction."""
     layers = {each.layer for each in known}
-    slopes = activation_cache.gradients(net, sorted(layers), x, targets.logit(k), place)
-    return np.stack([slopes[each.layer] @ each.vector for each in known], 1)
+    gradients = ActivationCache(net, sorted(layers), cache_dir).gradients(x, targets.logit(k))
+    return np.stack([gradients[each.layer] @ each.vector for each in known], 1)
 
 
 def sureness(model: LoadedModel, x: Array, k: int) -> np.ndarray:
@@ -162,7 +165,7 @@ def _area(first, second):
     """Cross-validated."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
     labels = np.repeat([0, 1], [len(first), len(second)])
-    with gram.one_thread():
+    with gram.single_threaded_blas():
         return cross_val_score(model, np.concatenate([first, second]), labels, cv=FOLDS, scoring="roc_auc").mean()
 
 
@@ -207,7 +210,7 @@ def claims(apart: np.ndarray, told: np.ndarray) -> list[Claim]:
 def plan(config: Any) -> list[dry_run.Step]:
     """What the layers answer to concepts, the steps of attacks, and gradients of all images."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((BATCH_SIZE, *shape), jnp.float32)
     classes = jax.eval_shape(module.apply, variables, x).shape[1]
     images = (len(config.targets) or classes) * len(config.seeds) * config.images
     concepts = (2 * len(config.concepts) * config.examples + config.random) * len(config.seeds)
@@ -219,9 +222,9 @@ def plan(config: Any) -> list[dry_run.Step]:
         net = Partial(module.apply, variables)
         return jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(0))[0].sum())(x)
 
-    batches = -(-images // activation_cache.BATCH)
+    batches = -(-images // BATCH_SIZE)
     return [
-        dry_run.Step("answers of layers", answers, (variables, x), -(-concepts // activation_cache.BATCH)),
+        dry_run.Step("answers of layers", answers, (variables, x), -(-concepts // BATCH_SIZE)),
         dry_run.Step("steps and gradients", slope, (variables, x), batches * (2 * config.steps + len(GROUPS))),
     ]
 

@@ -1,9 +1,9 @@
 """TCAV of colours and textures for classes of a network as it is (Kim et al. 2018, section 4.2)."""
 
 import itertools
+import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,9 +30,9 @@ def run(config: Any, run: runner.Run) -> None:
     """Measures all classes, concepts and layers for each seed, and tests them with the seeds' sets as samples."""
     model, size = models.load(config.network, config.weights), models.abstract(config.network)[2][0]
     shown, found = concept_images.class_images(config, size), []
-    with activation_cache.kept_in(None) as place:  # of a run: gradients serve all seeds
+    with tempfile.TemporaryDirectory() as cache_dir:  # gradients serve all seeds of a run
         for seed in run.progress(config.seeds, "seeds"):
-            found.append(run.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, place, seed)))
+            found.append(run.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, cache_dir, seed)))
     scores = over_seeds([Scores(**each) for each in found])
     rows = significance.table(scores, null="random", tested="mean")
     significance.write_csv(run.workdir / "scores.csv", rows)
@@ -42,15 +42,15 @@ def run(config: Any, run: runner.Run) -> None:
 
 
 def one_seed(
-    model: LoadedModel, shown: dict[str, np.ndarray], size: int, config: Any, place: Path, seed: int
+    model: LoadedModel, shown: dict[str, np.ndarray], size: int, config: Any, cache_dir: str, seed: int
 ) -> dict[str, Any]:
     """The fields of `Scores`, all kinds together."""
     kinds = concept_images.kinds(config, size, seed)
-    return _joined([measured(model, kind, shown, config, place, seed) for kind in kinds])._asdict()
+    return _joined([measured(model, kind, shown, config, cache_dir, seed) for kind in kinds])._asdict()
 
 
 def measured(
-    model: LoadedModel, kind: Kind, shown: dict[str, np.ndarray], config: Any, place: Path, seed: int
+    model: LoadedModel, kind: Kind, shown: dict[str, np.ndarray], config: Any, cache_dir: str, seed: int
 ) -> Scores:
     """TCAV of one kind of concepts for all classes."""
     classes = {
@@ -59,7 +59,7 @@ def measured(
     }
     concepts = {name: model.preprocess(list(images)) for name, images in kind.concepts.items()}
     random = model.preprocess(list(kind.random))
-    setting = {"runs": config.runs, "controls": config.controls, "seed": seed, "folder": place}
+    setting = {"runs": config.runs, "controls": config.controls, "seed": seed, "cache_dir": cache_dir}
     with concept_images.stopping_early():
         return tcav.measure(model.net, config.layers, concepts, random, classes, **setting)
 
@@ -179,7 +179,7 @@ def _first(scores, kinds, pair, layer):
 def plan(config: Any) -> list[dry_run.Step]:
     """What the layers answer to concepts and random images, and the gradients of classes."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((activation_cache.BATCH_SIZE, *shape), jnp.float32)
 
     def answers(variables: Any, x: Array) -> dict[str, Array]:
         return network.capture(Partial(module.apply, variables), x, config.layers)[1]
@@ -190,12 +190,15 @@ def plan(config: Any) -> list[dry_run.Step]:
         return jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
 
     images = (config.controls + 2 + len(config.concepts)) * config.examples
-    calls = -(-images // activation_cache.BATCH) * len(config.seeds)
+    calls = -(-images // activation_cache.BATCH_SIZE) * len(config.seeds)
     labels = {label for _, label in config.pairs}
     return [
         dry_run.Step("answers of layers", answers, (variables, x), calls),
         dry_run.Step(
-            "gradients of classes", slopes, (variables, x), -(-config.explained // activation_cache.BATCH) * len(labels)
+            "gradients of classes",
+            slopes,
+            (variables, x),
+            -(-config.explained // activation_cache.BATCH_SIZE) * len(labels),
         ),
     ]
 

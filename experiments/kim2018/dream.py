@@ -1,5 +1,6 @@
 """Dreams: images from noise that a layer answers to as to a concept (Kim et al. 2018, section 4.1.2)."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments.kim2018 import sorting
 from experiments.lib import dry_run, maximisation_baselines, runner
 from experiments.lib.runner import Claim, Number
-from xai_jax import activation_cache, cav, models, network, plots, targets
+from xai_jax import cav, models, network, plots, targets
 from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
 from xai_jax.models import LoadedModel
@@ -39,8 +40,8 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
 
     That is the cosine of what `OF` says, of a concept or, of noise, in its place, with each direction: (3, C, C).
     """
-    with activation_cache.kept_in(None) as place:
-        known = sorting.directions(model, config, size, seed, place)
+    with tempfile.TemporaryDirectory() as cache_dir:
+        known = sorting.directions(model, config, size, seed, cache_dir)
     begin = maximisation_baselines.initial_images(config.form, config.mean, model_shape(model), seed)
     dreams = [dreamt(model, each, begin, config, seed) for each in known.values()]
     others = [textures.images(name, config.held_out, size, 3 * seed + 2**20) for name in config.concepts]
@@ -69,8 +70,8 @@ def dreamt(model: LoadedModel, known: CAV, begin: Array, config: Any, seed: int)
 
 def similarities(model: LoadedModel, known: Mapping[str, CAV], x: Array) -> np.ndarray:
     """Cosines (N, C) of images with each direction."""
-    with activation_cache.kept_in(None) as place:
-        return np.stack([cav.similarity(model.net, each, x, place) for each in known.values()], 1)
+    with tempfile.TemporaryDirectory() as cache_dir:
+        return np.stack([cav.similarity(model.net, each, x, cache_dir) for each in known.values()], 1)
 
 
 def pictures(found: Sequence[Mapping[str, np.ndarray]], config: Any) -> tuple[Figure, str, str]:

@@ -1,7 +1,7 @@
 """Images sorted by how much they look like a concept to a network (Kim et al. 2018, section 4.1.1)."""
 
+import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -46,13 +46,13 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
     """Cosines (C, N) of photographs with the direction of each concept, and what is planted in them, (N,)."""
     shown = pictures(config, size, seed)
     x = model.preprocess(list(shown.images))
-    with activation_cache.kept_in(None) as place:
-        known = directions(model, config, size, seed, place)
-        cosines = [cav.similarity(model.net, each, x, place) for each in known.values()]
+    with tempfile.TemporaryDirectory() as cache_dir:
+        known = directions(model, config, size, seed, cache_dir)
+        cosines = [cav.similarity(model.net, each, x, cache_dir) for each in known.values()]
     return {"similarity": np.stack(cosines), "planted": shown.planted}
 
 
-def directions(model: LoadedModel, config: Any, size: int, seed: int, place: Path) -> dict[str, CAV]:
+def directions(model: LoadedModel, config: Any, size: int, seed: int, cache_dir: str) -> dict[str, CAV]:
     """The CAV of each concept in `config.layer`, told from random images of its kind; in the order of the kinds."""
     found = {}
     for kind in concept_images.drawn(config.concepts, config.examples, config.random, size, seed):
@@ -61,7 +61,7 @@ def directions(model: LoadedModel, config: Any, size: int, seed: int, place: Pat
             if name != kind.null:
                 x = model.preprocess(list(images))
                 with concept_images.stopping_early():
-                    found[name] = cav.learn(model.net, config.layer, name, x, random, seed=seed, folder=place)
+                    found[name] = cav.learn(model.net, config.layer, name, x, random, seed=seed, cache_dir=cache_dir)
     return {name: found[name] for name in config.concepts}
 
 
@@ -139,12 +139,12 @@ def plan(config: Any) -> list[dry_run.Step]:
 def plan_answers(config: Any, images: int) -> list[dry_run.Step]:
     """What `config.layer` answers to so many images, and to random ones of two kinds, for all seeds."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((activation_cache.BATCH, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((activation_cache.BATCH_SIZE, *shape), jnp.float32)
 
     def answers(variables: Any, x: Array) -> dict[str, Array]:
         return network.capture(Partial(module.apply, variables), x, [config.layer])[1]
 
-    calls = -(-(images + 2 * config.random) // activation_cache.BATCH) * len(config.seeds)
+    calls = -(-(images + 2 * config.random) // activation_cache.BATCH_SIZE) * len(config.seeds)
     return [dry_run.Step("answers of the layer", answers, (variables, x), calls)]
 
 

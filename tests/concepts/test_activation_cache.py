@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 
 from tests.helpers import oracle
 from xai_jax import activation_cache, adapt, network, targets
+from xai_jax.concepts.activation_cache import ActivationCache
 
 LAYERS = oracle.random_layers(3)
 NET = oracle.jax_network(LAYERS)
@@ -46,7 +47,7 @@ def computed(monkeypatch):
 
 def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
     _, kept = jax.jit(lambda x: network.capture(NET, x, NAMES))(X)
-    found = activation_cache.activations(NET, NAMES, X, tmp_path, batch_size=3)
+    found = ActivationCache(NET, NAMES, tmp_path, batch_size=3).activations(X)
     for name in NAMES:
         assert found[name].shape == (7, kept[name][0].size) and not found[name].flags.writeable
         np.testing.assert_allclose(found[name], kept[name].reshape(7, -1), atol=1e-6)
@@ -54,7 +55,7 @@ def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
 
 @pytest.mark.parametrize("target", [targets.logit(K), targets.log_probability(2), targets.neuron("dense9", 3)])
 def test_gradients_are_those_of_the_head(target, tmp_path):
-    found = activation_cache.gradients(NET, ("relu1", "conv5"), X, target, tmp_path, batch_size=3)
+    found = ActivationCache(NET, ("relu1", "conv5"), tmp_path, batch_size=3).gradients(X, target)
     for name, slopes in found.items():
         value, head = network.call(network.features(NET, name), X), network.head(NET, name, X)
         expected = jax.jit(jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum()))(value)
@@ -66,7 +67,7 @@ def test_gradients_agree_with_differences(tmp_path):
         x = jnp.asarray(X[:2], jnp.float64)
         double = [tuple(v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in layer) for layer in LAYERS]
         net = oracle.jax_network(double)
-        slopes = activation_cache.gradients(net, "conv3", x, targets.logit(1), tmp_path)["conv3"]
+        slopes = ActivationCache(net, "conv3", tmp_path).gradients(x, targets.logit(1))["conv3"]
         value, head = network.call(network.features(net, "conv3"), x), jax.jit(network.head(net, "conv3", x))
         step = 1e-6 * np.random.default_rng(4).normal(size=value.shape)
         change = (head(value + step)[:, 1] - head(value - step)[:, 1]) / 2
@@ -76,14 +77,14 @@ def test_gradients_agree_with_differences(tmp_path):
 def test_adapted_networks_work_as_they_are(tmp_path):
     net = adapt.from_function(lambda x: jax.nn.relu(x.reshape(len(x), -1) @ WEIGHTS) @ WEIGHTS[:8])
     name = next(name for name in network.layer_names(net, IMAGES) if name.startswith("relu"))
-    found = activation_cache.activations(net, name, IMAGES, tmp_path)[name]
+    found = ActivationCache(net, name, tmp_path).activations(IMAGES)[name]
     np.testing.assert_allclose(found, np.maximum(IMAGES.reshape(5, -1) @ np.asarray(WEIGHTS), 0), atol=1e-5)
 
 
 def test_what_is_there_is_not_computed_again(tmp_path, computed):
     for layers in (["relu1"], ["relu1", "dense9"], ["dense9"]):
-        activation_cache.activations(NET, layers, X, tmp_path)
-        activation_cache.gradients(NET, layers, X, targets.logit(1), tmp_path)
+        ActivationCache(NET, layers, tmp_path).activations(X)
+        ActivationCache(NET, layers, tmp_path).gradients(X, targets.logit(1))
     assert computed == [("relu1",), ("relu1",), ("dense9",), ("dense9",)]
 
 
@@ -100,11 +101,11 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_nothing_that_changed_finds_an_old_answer(change, tmp_path, computed):
-    activation_cache.gradients(tiny(), "hidden", IMAGES, targets.logit(0), tmp_path)
+    ActivationCache(tiny(), "hidden", tmp_path).gradients(IMAGES, targets.logit(0))
     net, x, target = CHANGES[change]
-    found = activation_cache.gradients(net, "hidden", x, target, tmp_path)["hidden"]
+    found = ActivationCache(net, "hidden", tmp_path).gradients(x, target)["hidden"]
     assert len(computed) == 2
-    fresh = activation_cache.gradients(net, "hidden", x, target, tmp_path / "elsewhere")["hidden"]
+    fresh = ActivationCache(net, "hidden", tmp_path / "elsewhere").gradients(x, target)["hidden"]
     np.testing.assert_array_equal(found, fresh)
 
 
@@ -118,13 +119,13 @@ def test_a_name_that_moved_finds_no_old_answer(tmp_path):
     found = []
     for names in (("before", "after"), ("after", "before")):
         net = Partial(lambda *given, names=names, **rest: call(*names, *given, **rest), WEIGHTS)
-        found.append(activation_cache.activations(net, "before", IMAGES, tmp_path)["before"])
+        found.append(ActivationCache(net, "before", tmp_path).activations(IMAGES)["before"])
     assert (found[0] < 0).any() and (found[1] >= 0).all()
 
 
 def test_weights_that_are_closed_over_count(tmp_path):
     nets = [oracle.jax_network(oracle.random_layers(seed)) for seed in (0, 1)]
-    first, second = (activation_cache.activations(net, "relu1", X, tmp_path)["relu1"] for net in nets)
+    first, second = (ActivationCache(net, "relu1", tmp_path).activations(X)["relu1"] for net in nets)
     assert np.abs(first - second).max() > 0.1
     marks = [activation_cache.fingerprint(net, X) for net in (*nets, oracle.jax_network(oracle.random_layers(0)))]
     assert marks[0] == marks[2] != marks[1]
@@ -144,16 +145,17 @@ def test_the_backward_rule_counts_where_the_forward_pass_is_the_same(tmp_path):
         Partial(lambda *given, last=last, **rest: call(last, *given, **rest), WEIGHTS) for last in (odd, lambda x: x)
     ]
     first, second = (
-        activation_cache.gradients(net, "hidden", IMAGES, targets.logit(0), tmp_path)["hidden"] for net in nets
+        ActivationCache(net, "hidden", tmp_path).gradients(IMAGES, targets.logit(0))["hidden"] for net in nets
     )
     np.testing.assert_allclose(first, 3 * second, rtol=1e-5)
 
 
 def test_the_mark_is_the_same_in_another_process():
     code = (
-        "import sys; sys.path[:0] = ['tests', '.']; import jax; "
-        "jax.config.update('jax_numpy_dtype_promotion', 'strict'); import oracle, numpy as np; "
-        "from xai_jax import responses; net = oracle.jax_network(oracle.random_layers(3)); "
+        "import jax; "
+        "jax.config.update('jax_numpy_dtype_promotion', 'strict'); import numpy as np; "
+        "from tests.helpers import oracle; from xai_jax import activation_cache; "
+        "net = oracle.jax_network(oracle.random_layers(3)); "
         "print(activation_cache.fingerprint(net, np.zeros((1, 17, 17, 3), np.float32)))"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -162,10 +164,10 @@ def test_the_mark_is_the_same_in_another_process():
 
 @pytest.mark.parametrize("length", [-10, 100, 0])
 def test_a_file_that_was_cut_off_is_computed_again(length, tmp_path, computed, caplog):
-    whole = np.array(activation_cache.activations(NET, "relu1", X, tmp_path)["relu1"])
+    whole = np.array(ActivationCache(NET, "relu1", tmp_path).activations(X)["relu1"])
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:length])
-    np.testing.assert_array_equal(activation_cache.activations(NET, "relu1", X, tmp_path)["relu1"], whole)
+    np.testing.assert_array_equal(ActivationCache(NET, "relu1", tmp_path).activations(X)["relu1"], whole)
     assert len(computed) == 2 and "damaged" in caplog.text
 
 
@@ -180,9 +182,9 @@ def test_a_killed_run_leaves_no_answer(tmp_path, monkeypatch):
 
     monkeypatch.setattr(activation_cache.targets, "check_logits", killed)
     with pytest.raises(KeyboardInterrupt):
-        activation_cache.activations(NET, "relu1", X, tmp_path, batch_size=3)
+        ActivationCache(NET, "relu1", tmp_path, batch_size=3).activations(X)
     assert not list(tmp_path.iterdir())
-    found = activation_cache.activations(NET, "relu1", X, tmp_path, batch_size=3)["relu1"]
+    found = ActivationCache(NET, "relu1", tmp_path, batch_size=3).activations(X)["relu1"]
     np.testing.assert_allclose(found, network.call(network.features(NET, "relu1"), X).reshape(7, -1), atol=1e-6)
 
 
@@ -212,18 +214,18 @@ def broken(x, relu=jax.nn.relu, tap=network.keep):
 )
 def test_what_does_not_fit_is_refused(net, layers, x, target, words, tmp_path):
     with pytest.raises(ValueError, match=words):
-        activation_cache.gradients(net, layers, x, target, tmp_path)
+        ActivationCache(net, layers, tmp_path).gradients(x, target)
     assert not list(tmp_path.iterdir())
 
 
 def test_activations_that_are_not_finite_are_named(tmp_path):
     x = np.concatenate([X, X[:1] + 200])
     with pytest.raises(ValueError, match="layer 'broken', got NaN or infinity for image 7"):
-        activation_cache.activations(broken, "broken", x, tmp_path, batch_size=3)
+        ActivationCache(broken, "broken", tmp_path, batch_size=3).activations(x)
 
 
 def test_images_on_both_sides_are_found():
     own, others = activation_cache.digests(X[:3]), activation_cache.digests(X[2:])
-    with pytest.raises(ValueError, match="'stripes' among the 'random images'.* got 1, the first of them its number 2"):
+    with pytest.raises(ValueError, match="'stripes' among the 'random images'.* got 1, the first at index 2"):
         activation_cache.refuse_shared("stripes", own, "random images", others)
     activation_cache.refuse_shared("stripes", own[:2], "random images", others)

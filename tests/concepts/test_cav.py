@@ -31,7 +31,7 @@ N, D = 25, 2000
 SHOWN, OTHERS = np.arange(N), np.arange(N, 2 * N)
 X = np.maximum(RNG.normal(size=(2 * N, D)) + 0.5, 0).astype(np.float32)
 X[:N, :60] += 0.4
-KNOWN = gram.examples((X[:10], X[10:]))
+KNOWN = gram.matrix((X[:10], X[10:]))
 NET = oracle.jax_network(oracle.random_layers(2))
 IMAGES = np.random.default_rng(5).normal(size=(30, 17, 17, 3)).astype(np.float32)
 
@@ -77,7 +77,7 @@ def in_all_dimensions(x, positive, negative, classifier, seed):
 @pytest.mark.parametrize("case", ["wide", "copies", "narrow"])
 def test_the_answer_is_that_of_all_dimensions(classifier, case):
     x = {"wide": X, "copies": X[np.r_[SHOWN // 2 * 2, N + SHOWN // 2 * 2]], "narrow": X[:, :20]}[case]
-    known = gram.examples((x[:10], x[10:]))
+    known = gram.matrix((x[:10], x[10:]))
     found = cav.fit(known, SHOWN, OTHERS[:-5], classifier, seed=[7, 3])
     normal, accuracy = in_all_dimensions(x, SHOWN, OTHERS[:-5], classifier, [7, 3])
     direction = cav.vector(known, found)
@@ -149,9 +149,9 @@ def test_classifiers_that_do_not_lie_in_the_span_are_refused(classifier, words):
     [
         (KNOWN, SHOWN[:1], OTHERS, "two examples or more.* got 1 and 25"),
         (KNOWN, SHOWN, OTHERS[:0], "got 25 and 0"),
-        (KNOWN, SHOWN, np.r_[OTHERS, 3], "both sides, got 1, the first of them number 3"),
-        (gram.examples((X * 0 + 1,)), SHOWN, OTHERS, "dead layer"),
-        (gram.examples((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
+        (KNOWN, SHOWN, np.r_[OTHERS, 3], "both classes, got 1, the first in row 3"),
+        (gram.matrix((X * 0 + 1,)), SHOWN, OTHERS, "dead layer"),
+        (gram.matrix((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
     ],
 )
 def test_examples_that_cannot_be_told_apart_are_refused(known, positive, negative, words):
@@ -162,7 +162,9 @@ def test_examples_that_cannot_be_told_apart_are_refused(known, positive, negativ
 def test_a_cav_is_learnt_saved_and_sorts_images(tmp_path):
     marked = IMAGES[:12].copy()
     marked[..., 0] += 1.5
-    learnt = cav.learn(NET, "relu4", "red", marked[:8], IMAGES[12:24], LogisticRegression(), folder=tmp_path / "cache")
+    learnt = cav.learn(
+        NET, "relu4", "red", marked[:8], IMAGES[12:24], LogisticRegression(), cache_dir=tmp_path / "cache"
+    )
     cav.save(tmp_path / "red.safetensors", learnt)
     found = cav.load(tmp_path / "red.safetensors", activation_cache.fingerprint(NET, IMAGES), "relu4")
     np.testing.assert_array_equal(found.vector, learnt.vector)

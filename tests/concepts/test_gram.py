@@ -16,14 +16,16 @@ WHOLE = np.concatenate(PARTS).astype(np.float64)
 @pytest.mark.parametrize("size", [2**25, 8 * 161 * 128])
 def test_products_are_those_of_all_examples(size, monkeypatch):
     monkeypatch.setattr(gram, "BYTES", size)
-    np.testing.assert_allclose(gram.examples(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(gram.matrix(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
     first = RNG.normal(size=(3, 900)).astype(np.float32)
-    np.testing.assert_allclose(gram.inner(first, PARTS), first.astype(np.float64) @ WHOLE.T, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(
+        gram.inner_products(first, PARTS), first.astype(np.float64) @ WHOLE.T, rtol=1e-12, atol=1e-10
+    )
 
 
 def test_only_products_that_a_group_needs_are_there():
     groups = [np.array([0, 3, 130]), np.arange(64, 70)]
-    found = gram.examples(PARTS, groups).products
+    found = gram.matrix(PARTS, groups).products
     expected = WHOLE @ WHOLE.T
     known = ~np.isnan(found)
     for rows in groups:
@@ -34,7 +36,7 @@ def test_only_products_that_a_group_needs_are_there():
 
 def test_sums_are_those_of_the_examples():
     rows, weights = np.array([0, 70, 71, 160, 0]), np.arange(1.0, 6.0)
-    np.testing.assert_allclose(gram.combined(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
+    np.testing.assert_allclose(gram.linear_combination(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
 
 
 @pytest.mark.parametrize("copies", [0, 3])
@@ -67,7 +69,7 @@ def test_examples_that_are_all_the_same_are_refused(x):
 )
 def test_what_does_not_fit_is_refused(parts, words):
     with pytest.raises(ValueError, match=words):
-        gram.examples(parts)
+        gram.matrix(parts)
 
 
 def test_threads_answer_in_order_and_pass_errors_on():
@@ -86,5 +88,5 @@ def test_products_do_not_depend_on_the_number_of_threads(monkeypatch):
     found = []
     for count in (1, 4):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
-        found.append(gram.examples(PARTS).products)
+        found.append(gram.matrix(PARTS).products)
     np.testing.assert_array_equal(*found)

@@ -9,9 +9,9 @@ SIZES = {"stripes": 6, "dots": 4, "meshes": 6}
 
 
 def test_runs_are_against_other_random_images():
-    first, second = sampling.plan(SIZES, 60, runs=7, controls=3, seed=1)
-    assert list(first.shown) == ["stripes", "meshes"] and list(second.shown) == ["dots"]
-    np.testing.assert_array_equal(first.shown["meshes"], np.arange(10, 16))
+    first, second = sampling.sample(SIZES, 60, runs=7, controls=3, seed=1)
+    assert list(first.positives) == ["stripes", "meshes"] and list(second.positives) == ["dots"]
+    np.testing.assert_array_equal(first.positives["meshes"], np.arange(10, 16))
     for trial, size in ((first, 6), (second, 4)):
         controls = np.concatenate(trial.controls)
         assert len(trial.negatives) == 7 and {len(rows) for rows in trial.negatives + trial.controls} == {size}
@@ -22,19 +22,19 @@ def test_runs_are_against_other_random_images():
 
 
 def test_relative_runs_are_against_the_other_concepts():
-    planned = sampling.plan_relative(SIZES, 20, runs=5, controls=3)
-    assert [list(trial.shown) for trial in planned] == [["stripes"], ["dots"], ["meshes"]]
+    planned = sampling.sample_relative(SIZES, 20, runs=5, controls=3)
+    assert [list(trial.positives) for trial in planned] == [["stripes"], ["dots"], ["meshes"]]
     for trial in planned:
-        ((name, rows),) = trial.shown.items()
+        ((name, rows),) = trial.positives.items()
         others = set(range(16)) - set(rows)
         assert all(set(negative) <= others and len(negative) == SIZES[name] for negative in trial.negatives)
         assert all(16 <= row < 36 for control in trial.controls for row in control)
-    two = sampling.plan_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
+    two = sampling.sample_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
     assert [len(rows) for rows in two[0].negatives] == [4, 4]
 
 
 def test_seeds_decide():
-    for plan in (sampling.plan, sampling.plan_relative):
+    for plan in (sampling.sample, sampling.sample_relative):
         first, again, other = (plan(SIZES, 60, 3, 2, seed) for seed in (0, 0, 1))
         for a, b, c in zip(first, again, other, strict=True):
             np.testing.assert_array_equal(a.negatives, b.negatives)
@@ -45,13 +45,13 @@ def test_seeds_decide():
 @pytest.mark.parametrize(
     "plan, given, words",
     [
-        (sampling.plan, ({}, 60, 3, 2), "a concept or more"),
-        (sampling.plan, (SIZES, 60, 0, 2), "a run or more"),
-        (sampling.plan, (SIZES, 60, 3, -1), "0 controls or more"),
-        (sampling.plan, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
-        (sampling.plan, (SIZES, 29, 3, 3), "Expected 30 random images, 3 times 6 .* got 29"),
-        (sampling.plan_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
-        (sampling.plan_relative, (SIZES, 11, 3, 2), "Expected 12 random images"),
+        (sampling.sample, ({}, 60, 3, 2), "a concept or more"),
+        (sampling.sample, (SIZES, 60, 0, 2), "a run or more"),
+        (sampling.sample, (SIZES, 60, 3, -1), "0 controls or more"),
+        (sampling.sample, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
+        (sampling.sample, (SIZES, 29, 3, 3), "Expected at least 30 random images: 3 control sets of 6 .* got 29"),
+        (sampling.sample_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
+        (sampling.sample_relative, (SIZES, 11, 3, 2), "Expected at least 12 random images"),
     ],
 )
 def test_too_little_is_refused(plan, given, words):

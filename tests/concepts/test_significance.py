@@ -158,8 +158,8 @@ def null_concepts(classifier, groups, seed, runs=6, size=21):
     mix = rng.normal(size=(dimensions, dimensions)) / np.sqrt(dimensions)
     x = np.maximum(rng.normal(size=(10 * groups * size + 150, dimensions)) @ mix + 0.2, 0).astype(np.float32)
     slopes = (rng.normal(size=dimensions) + 2 * rng.normal(size=(40, dimensions))).astype(np.float32)
-    planned = sampling.plan({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
-    found = tcav.of_activations([x], [slopes], planned, classifier, seed)
+    planned = sampling.sample({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
+    found = tcav.score_layer([x], [slopes], planned, classifier, seed)
     values = np.stack([found[str(i)].values[:, 0] for i in range(groups * size)], 1)
     return values.reshape(3, groups, size, runs)
 
@@ -180,7 +180,7 @@ def check_rates(values):
     count = values[0, :, :, 0].size
     low, high = stats.binom.interval(0.99, count, 0.05)
     for number in range(3):
-        controls, random, value = rates(values[number], tcav.UNDECIDED[number])
+        controls, random, value = rates(values[number], tcav.NEUTRAL[number])
         assert (low if number == 2 else 0) <= controls * count <= high
         assert min(random, value) > 0.1  # why the table does not use them unless asked
 

@@ -34,11 +34,13 @@ def evolving(folder):
 
 def answering(folder):
     from tests.concepts import test_activation_cache as small
-    from xai_jax import activation_cache, targets
+    from xai_jax import targets
+    from xai_jax.concepts.activation_cache import ActivationCache
 
     for layer in ("relu1", "relu4"):
-        activation_cache.activations(small.NET, layer, small.X, folder, batch_size=1)
-        activation_cache.gradients(small.NET, layer, small.X, targets.logit(0), folder, batch_size=1)
+        cache = ActivationCache(small.NET, layer, folder, batch_size=1)
+        cache.activations(small.X)
+        cache.gradients(small.X, targets.logit(0))
 
 
 def showing(folder):

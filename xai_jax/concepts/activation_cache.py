@@ -1,7 +1,11 @@
-"""What layers answer to images: activations, and gradients of targets, computed once and kept on disk.
+"""On-disk cache of layer activations and of the gradients of targets with respect to them.
 
-A file is named after a hash of all that its content depends on: the network's program as JAX compiles it, its weights,
-the images, the layer, the target. Whatever changes, the name does, too, so no file is ever out of date.
+A file is named after a hash of everything that its content depends on: the network's program as JAX lowers it, its
+weights, the images, the layer and the target. A change of any of them changes the name, so no file is ever stale.
+
+    cache = ActivationCache(net, ("conv4", "conv5"), "cache")
+    activations = cache.activations(x)["conv4"]  # f_l(x), computed once, memory-mapped afterwards
+    gradients = cache.gradients(x, targets.logit(3))["conv4"]
 """
 
 import contextlib
@@ -10,7 +14,9 @@ import hashlib
 import itertools
 import logging
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,109 +31,134 @@ from xai_jax.core import network, targets
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
-BATCH = 32
-_SEAL = 32  # bytes of the checksum
+BATCH_SIZE = 32
+_CHECKSUM_BYTES = 32
 
 
-def activations(
-    net: Network, layers: str | Iterable[str], x: Array, folder: str | os.PathLike, batch_size: int = BATCH
-) -> dict[str, np.ndarray]:
-    """f_l of Kim et al. 2018 for each layer: activations (N, d) of images (N, H, W, C), flattened, on disk.
+class ActivationCache:
+    """Activations and gradients of some layers of a network, computed once per set of images.
 
-    Computed for all layers at once, `batch_size` images at a time, and only where `folder` has no answers yet. Arrays
-    are read-only files mapped to memory, float32 or wider. Raises ValueError for images that the network does not take,
-    unknown layers, and activations that are not finite.
+    Args:
+      net: the network.
+      layers: names of one or more layers.
+      cache_dir: directory of the files, which later processes can reuse; None: a temporary one, deleted with the
+        object.
+      batch_size: number of images per forward or backward pass.
+
+    The arrays returned are read-only, memory-mapped and float32 or wider.
     """
-    return _kept(_activations, net, layers, x, None, folder, batch_size)
 
+    def __init__(
+        self,
+        net: Network,
+        layers: str | Iterable[str],
+        cache_dir: str | os.PathLike | None = None,
+        batch_size: int = BATCH_SIZE,
+    ):
+        self.net, self.batch_size = network.as_network(net), batch_size
+        self.layers = (layers,) if isinstance(layers, str) else tuple(dict.fromkeys(layers))
+        if not self.layers or batch_size < 1:
+            raise ValueError(
+                f"Expected a layer or more and a batch size of at least 1, got {self.layers} and {batch_size}."
+            )
+        if cache_dir is None:
+            cache_dir = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, cache_dir, ignore_errors=True)
+        self.cache_dir = Path(cache_dir)
 
-def gradients(
-    net: Network,
-    layers: str | Iterable[str],
-    x: Array,
-    target: Target,
-    folder: str | os.PathLike,
-    batch_size: int = BATCH,
-) -> dict[str, np.ndarray]:
-    """Gradient of h_l of Kim et al. 2018 for each layer: of the target by the activation, (N, d), as `activations`.
+    def activations(self, x: Array) -> dict[str, np.ndarray]:
+        """f_l of Kim et al. 2018 for each layer: flattened activations (N, d) of images (N, H, W, C).
 
-    One pass gives those of all layers. Raises ValueError also for targets that do not fit the network, and for networks
-    that end in a softmax.
-    """
-    return _kept(_gradients, net, layers, x, target, folder, batch_size)
+        One forward pass serves all layers that are not cached. Raises ValueError for images that the network does not
+        take, unknown layers, and activations that are not finite.
+        """
+        return self._read_or_compute(_activations, x, None)
+
+    def gradients(self, x: Array, target: Target) -> dict[str, np.ndarray]:
+        """Gradient of h_l of Kim et al. 2018 for each layer: of the target with respect to the activation, (N, d).
+
+        One backward pass serves all layers that are not cached. Raises ValueError as `activations`, and for targets
+        that do not fit the network, and networks that end in a softmax.
+        """
+        return self._read_or_compute(_gradients, x, target)
+
+    def _read_or_compute(self, function, x, target):
+        """Reads the arrays of all layers; what is missing or damaged is computed first."""
+        _check(self.net, self.layers, x, target)
+        shapes = network.layer_names(self.net, _abstract_image(x))
+        sizes = {layer: (len(x), int(np.prod(shapes[layer].shape[1:]))) for layer in self.layers}
+        key = [
+            _hash_program(function, self.net, _abstract_image(x), target).encode(),
+            *digests(x),
+            str(x.dtype).encode(),
+        ]
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        paths = {layer: self.cache_dir / f"{_hash([layer.encode(), *key])}.npy" for layer in self.layers}
+        found = {layer: _read(paths[layer], sizes[layer]) for layer in self.layers}
+        if missing := tuple(layer for layer in self.layers if found[layer] is None):
+            files = {layer: (paths[layer], sizes[layer], _at_least_float32(shapes[layer].dtype)) for layer in missing}
+            _compute(function, self.net, x, target, files, self.batch_size)
+            found |= {layer: _read(paths[layer], sizes[layer]) for layer in missing}
+        return found
 
 
 def fingerprint(net: Network, x: Array) -> str:
-    """Tells networks apart: a hash of the program and the weights, for images of the size of `x` (N, H, W, C)."""
-    return _mark(_activations, network.as_network(net), _one(x), None)
+    """Identifies a network: hash of its program and weights, for images of the size of `x` (N, H, W, C)."""
+    return _hash_program(_activations, network.as_network(net), _abstract_image(x), None)
 
 
 def digests(x: Array) -> list[bytes]:
-    """A hash of each image (N, ...): equal images have equal ones."""
+    """Hash of each image (N, ...); equal images have equal hashes.
+
+    >>> first, second, third = digests(np.array([[0.0], [1.0], [0.0]]))
+    >>> first == third, first == second
+    (True, False)
+    """
     return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in np.asarray(x)]
 
 
 def refuse_shared(name: str, own: Iterable[bytes], other: str, theirs: Iterable[bytes]) -> None:
-    """Raises ValueError where an image of one set is in the other, too, by their `digests`."""
+    """Raises ValueError where an image belongs to both sets of a classification.
+
+    Args:
+      name: what the first set is called in the message.
+      own: its `digests`.
+      other: what the second set is called.
+      theirs: its `digests`.
+
+    Raises:
+      ValueError: if the sets share an image.
+    """
     theirs = set(theirs)
-    shared = [place for place, mark in enumerate(own) if mark in theirs]
+    shared = [index for index, digest in enumerate(own) if digest in theirs]
     if shared:
         raise ValueError(
-            f"Expected no image of {name!r} among the {other!r} that it is told from, got {len(shared)}, the first of "
-            f"them its number {shared[0]}. Usual cause: random images out of a folder that holds the concept's, too."
+            f"Expected no image of {name!r} among the {other!r} that it is classified against, got {len(shared)}, "
+            f"the first at index {shared[0]}. Usual cause: random images from a directory that also has the concept's."
         )
 
 
-@contextlib.contextmanager
-def kept_in(folder: str | os.PathLike | None) -> Iterator[Path]:
-    """The folder, or one that is gone afterwards."""
-    if folder is not None:
-        yield Path(folder)
-        return
-    with tempfile.TemporaryDirectory() as place:
-        yield Path(place)
-
-
-def _kept(function, net, layers, x, target, folder, batch_size):
-    """Reads the answers for the layers from the folder; what is not there, or not whole, is computed first."""
-    net, layers = network.as_network(net), (layers,) if isinstance(layers, str) else tuple(dict.fromkeys(layers))
-    _check(net, layers, x, target, batch_size)
-    shapes = network.layer_names(net, _one(x))
-    sizes = {layer: (len(x), int(np.prod(shapes[layer].shape[1:]))) for layer in layers}
-    everything = [_mark(function, net, _one(x), target).encode(), *digests(x), str(x.dtype).encode()]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = {layer: Path(folder, f"{_hash([layer.encode(), *everything])}.npy") for layer in layers}
-    found = {layer: _read(paths[layer], sizes[layer]) for layer in layers}
-    if missing := tuple(layer for layer in layers if found[layer] is None):
-        made = {layer: (paths[layer], sizes[layer], _wide(shapes[layer].dtype)) for layer in missing}
-        _compute(function, net, x, target, made, batch_size)
-        found |= {layer: _read(paths[layer], sizes[layer]) for layer in missing}
-    return found
-
-
-def _check(net, layers, x, target, batch_size):
-    """Everything that can be told from shapes; values are looked at batch by batch."""
+def _check(net, layers, x, target):
+    """Everything that shapes show; values are checked batch by batch."""
     network.check_images(shape := jax.ShapeDtypeStruct(np.shape(x), x.dtype) if hasattr(x, "dtype") else x)
     targets.check(net, shape, targets.logit(0) if target is None else target)
     for layer in layers:
         network.require(layer, network.layer_names(net, shape))
-    if not layers or batch_size < 1:
-        raise ValueError(f"Expected a layer or more and a batch size of at least 1, got {layers} and {batch_size}.")
 
 
-def _compute(function, net, x, target, made, batch_size):
-    """Fills one file for each layer; the last batch is filled up with its last image, so that one shape compiles."""
+def _compute(function, net, x, target, files, batch_size):
+    """Fills one file per layer; the last batch is padded with the last image, so that one shape compiles."""
     n, size = len(x), min(batch_size, len(x))
     with contextlib.ExitStack() as stack:
-        arrays = {layer: stack.enter_context(_new(*each)) for layer, each in made.items()}
-        for start in tqdm(range(0, n, size), "responses", delay=2, leave=False):
+        arrays = {layer: stack.enter_context(_new(*each)) for layer, each in files.items()}
+        for start in tqdm(range(0, n, size), "activations", delay=2, leave=False):
             rows = np.minimum(np.arange(start, start + size), n - 1)
             images = jnp.asarray(x[rows])
             network.check_images(images)
-            answers, logits = function(net, images, target and target.rows(rows), tuple(made))
+            computed, logits = function(net, images, target and target.rows(rows), tuple(files))
             targets.check_logits(logits[: n - start])
             for layer, array in arrays.items():
-                values = np.asarray(answers[layer])[: n - start]
+                values = np.asarray(computed[layer])[: n - start]
                 _refuse_not_finite(values, layer, start)
                 array[start : start + size] = values
 
@@ -137,7 +168,7 @@ def _refuse_not_finite(values, layer, start):
     if wrong.size:
         raise ValueError(
             f"Expected finite numbers in layer {layer!r}, got NaN or infinity for image {start + wrong[0]}. Usual "
-            "causes: wrong weights, or an input range."
+            "causes: wrong weights, or a wrong input range."
         )
 
 
@@ -149,66 +180,66 @@ def _activations(net, x, target, layers):
 
 @functools.partial(jax.jit, static_argnums=3)
 def _gradients(net, x, target, layers):
-    """By something added to each layer: its gradient at zero is that of the layer, whatever else is added elsewhere."""
+    """With respect to a zero added to each layer, which leaves the forward pass as it is."""
     shapes = network.layer_names(net, x)
 
-    def total(added):
-        def moved(x, relu=jax.nn.relu, tap=network.keep):
+    def summed(added):
+        def perturbed(x, relu=jax.nn.relu, tap=network.keep):
             return net(x, relu=relu, tap=lambda name, value: tap(name, value + added[name] if name in added else value))
 
-        values, logits = targets.evaluate(moved, x, target)
+        values, logits = targets.evaluate(perturbed, x, target)
         return values.sum(), logits
 
     zeros = {layer: jnp.zeros(shapes[layer].shape, shapes[layer].dtype) for layer in layers}
-    slopes, logits = jax.grad(total, has_aux=True)(zeros)
-    return {name: _flat(value) for name, value in slopes.items()}, logits
+    gradients, logits = jax.grad(summed, has_aux=True)(zeros)
+    return {name: _flat(value) for name, value in gradients.items()}, logits
 
 
 def _flat(value):
-    return value.reshape(len(value), -1).astype(_wide(value.dtype))
+    return value.reshape(len(value), -1).astype(_at_least_float32(value.dtype))
 
 
-def _wide(dtype):
+def _at_least_float32(dtype):
     return dtype if dtype == jnp.float64 else np.dtype(np.float32)
 
 
-def _one(x):
+def _abstract_image(x):
     return jax.ShapeDtypeStruct((1, *np.shape(x)[1:]), x.dtype)
 
 
-def _mark(function, net, x, target):
-    """A hash of program, weights and target. The program has all layers' names, and arrays that are closed over."""
-    one = target and target.rows(slice(0, 1))
-    leaves, tree = jax.tree.flatten((net, x, one))
-    program = _program(function, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
-    arrays = (_plain(leaf) for leaf in jax.tree.leaves((net, target)))
-    described = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
-    return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], described))
+def _hash_program(function, net, x, target):
+    """Hash of program, weights and target. The program includes the layers' names and closed-over arrays."""
+    single = target and target.rows(slice(0, 1))
+    leaves, tree = jax.tree.flatten((net, x, single))
+    program = _lowered(function, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+    arrays = (_to_numpy(leaf) for leaf in jax.tree.leaves((net, target)))
+    parts = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
+    return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], parts))
 
 
-def _plain(leaf):
+def _to_numpy(leaf):
     is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 @functools.lru_cache(maxsize=256)
-def _program(function, tree, shapes):
+def _lowered(function, tree, shapes):
     net, x, target = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     layers = tuple(network.layer_names(net, x))
     return _hash([function.lower(net, x, target, layers).as_text().encode(), str(sorted(layers)).encode()])
 
 
 def _hash(parts):
-    found = hashlib.blake2b(digest_size=20)
+    digest = hashlib.blake2b(digest_size=20)
     for part in parts:
-        found.update(f"{len(part)}:".encode())
-        found.update(part)
-    return found.hexdigest()
+        digest.update(f"{len(part)}:".encode())
+        digest.update(part)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]:
-    """An array on disk that gets its name only when it is full; a checksum of the file is its end."""
+    """Array on disk that is renamed to `path` only when complete; the file ends with a checksum."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
@@ -222,21 +253,21 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]
 
 
 def _read(path, shape):
-    """The array of a file, or None where there is no file or a damaged one."""
+    """The array of a file, or None for a missing or damaged file."""
     if not path.exists():
         return None
     try:
         content = np.memmap(path, np.uint8, "r")
-        if _checksum(content[:-_SEAL]) != content[-_SEAL:].tobytes():
+        if _checksum(content[:-_CHECKSUM_BYTES]) != content[-_CHECKSUM_BYTES:].tobytes():
             raise ValueError("its checksum differs")
         array = np.load(path, mmap_mode="r")
         if array.shape != shape:
             raise ValueError(f"its shape is {array.shape}, not {shape}")
     except (ValueError, EOFError, OSError) as error:
-        logging.getLogger(__name__).warning("%s is damaged (%s): computing it again", path, error)
+        logging.getLogger(__name__).warning("%s is damaged (%s), recomputing", path, error)
         return None
     return array
 
 
 def _checksum(content):
-    return hashlib.blake2b(content, digest_size=_SEAL).digest()
+    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()

@@ -1,14 +1,14 @@
-"""Concept activation vectors: directions in a layer along which its activations look more like a concept.
+"""Concept activation vectors: directions in the activation space of a layer that point towards a concept.
 
 Kim et al. 2018, Interpretability beyond feature attribution: quantitative testing with concept activation vectors,
-arXiv 1711.11279, section 3.2. A CAV is the normal of a linear classifier, of length 1, pointing towards the concept
-(the authors' code does not scale it, and has the concept as its first class, whence the minus there).
+arXiv 1711.11279, section 3.2. A CAV is the unit normal of a linear classifier, pointing towards the concept (the
+authors' code does not normalise it, and has the concept as the negative class, hence the minus sign there).
 
     stripes = learn(model.net, "mixed4d", "stripes", images, random_images, LogisticRegression())
-    order = np.argsort(-similarity(model.net, stripes, others))  # the most striped first (section 4.1.1)
+    order = np.argsort(-similarity(model.net, stripes, others))  # most similar first (section 4.1.1)
 
-A dream along a CAV (section 4.1.2) is activation maximisation, here of Fourier coefficients that `draw` makes images
-of, by `parametrisation.from_fourier` for example:
+A dream along a CAV (section 4.1.2) is activation maximisation, for example of Fourier coefficients that `draw` turns
+into images by `parametrisation.from_fourier`:
 
     noise = parametrisation.fourier_noise(key, (1, 224, 224, 3))
     found = dgn_am.maximise(draw, model.net, targets.direction(stripes.layer, stripes.vector), noise, Montavon())
@@ -24,20 +24,21 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier
 
 from xai_jax.concepts import activation_cache, gram
-from xai_jax.concepts.gram import Examples
+from xai_jax.concepts.activation_cache import ActivationCache
+from xai_jax.concepts.gram import Gram
 from xai_jax.core.network import Network
 from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
 
-CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # the authors' code's: hinge loss, L2 penalty
+CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # of the authors' code: hinge loss, L2 penalty
 HELD_OUT = 1 / 3
-_CHECKED: set[str] = set()  # classifiers that `check_classifier` found fit, by their settings
+_CHECKED: set[str] = set()  # classifiers that passed `check_classifier`, by their settings
 
 
 class Fit(NamedTuple):
-    """One classifier: its CAV is the sum of the examples `rows` (n,) times `weights` (n,), of length 1.
+    """One fitted classifier. Its CAV is the sum of the examples `rows` (n,) with `weights` (n,), a unit vector.
 
-    `accuracy` on the held-out examples, how many they were, and what share of them the larger class has.
+    `accuracy` on `held_out` examples, of which the larger class is a fraction `chance`.
     """
 
     rows: np.ndarray
@@ -48,9 +49,9 @@ class Fit(NamedTuple):
 
 
 class CAV(NamedTuple):
-    """A unit vector (d,) that points towards a concept, and what it was learnt from and by.
+    """A unit vector (d,) that points towards a concept, with its origin and held-out accuracy.
 
-    `network` is what `activation_cache.fingerprint` says of it.
+    `network` is the `activation_cache.fingerprint` of the network.
     """
 
     vector: np.ndarray
@@ -62,42 +63,62 @@ class CAV(NamedTuple):
 
 
 class MeanDifference(BaseEstimator):
-    """The mean of the second class less that of the first; the boundary lies half-way."""
+    """Difference of class means, with the decision boundary half-way between them.
+
+    >>> MeanDifference().fit(np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([-1, 1])).coef_
+    array([[2., 0.]])
+    """
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "MeanDifference":
+        """Sets `coef_` (1, d) and `intercept_` (1,) from examples (n, d) of two classes with labels (n,)."""
         first, second = (x[y == label].mean(0) for label in np.unique(y))
         self.coef_ = (second - first)[None]
         self.intercept_ = -self.coef_ @ (first + second) / 2
         return self
 
 
-def fit(
-    known: Examples, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0
-) -> Fit:
-    """Fits a classifier of the examples in the rows `positive`, which show the concept, against those in `negative`.
+def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0) -> Fit:
+    """Fits a classifier of concept examples against negatives in the span of the examples.
 
-    A third of both is held out. `classifier`: one of scikit-learn's, or a regression, with one row of `coef_` and an
-    answer that does not depend on the axes. `seed`, a number or several, decides on the third and on all else that is
-    random. Solvers that stop by the largest derivative (lbfgs, newton-cg) stop later than in d dimensions, nearer the
-    optimum; a small `tol` brings both there. Raises ValueError for fewer than two examples of a kind, examples on both
-    sides, activations that are all the same, and classifiers with an L1 penalty or without `coef_`.
+    A third of either class is held out. Solvers that stop by the largest component of the gradient (lbfgs, newton-cg)
+    stop later than in d dimensions, nearer to the optimum; with a small `tol` both reach it.
+
+    Args:
+      known: activations and their Gram matrix.
+      positive: rows (n,) of the concept's examples.
+      negative: rows (m,) of the negatives.
+      classifier: a scikit-learn classifier or regressor with one row of `coef_` whose solution is rotation-equivariant
+        (L2 penalty or none).
+      seed: integer or sequence of integers for the split and the solver.
+
+    Returns:
+      `Fit`, of which `vector` makes the CAV.
+
+    Raises:
+      ValueError: for fewer than two examples of a class, examples in both, identical activations, and classifiers that
+        are not linear or not rotation-equivariant.
+
+    >>> known = gram.matrix([np.array([[1.0, 0.1], [1.0, 0.0], [1.1, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.1, 0.1]])])
+    >>> fitted = fit(known, np.arange(3), np.arange(3, 6))
+    >>> bool(vector(known, fitted)[0] > 0.9), fitted.accuracy
+    (True, 1.0)
     """
     check_classifier(classifier)
     _check_rows(known, positive, negative)
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
     z, back = gram.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
     rng = np.random.default_rng(seed)
-    learnt, held_out = split(labels, rng)
-    coefficients, intercept = _solve(classifier, z[learnt], labels[learnt], int(rng.integers(2**31)))
-    right = (z[held_out] @ coefficients + intercept > 0) == (labels[held_out] > 0)
+    training, held_out = split(labels, rng)
+    coefficients, intercept = _solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
+    correct = (z[held_out] @ coefficients + intercept > 0) == (labels[held_out] > 0)
     weights = back @ coefficients[: back.shape[1]] / np.linalg.norm(coefficients)
-    share = (labels[held_out] > 0).mean()
-    return Fit(rows, weights, float(right.mean()), len(held_out), float(max(share, 1 - share)))
+    positives = (labels[held_out] > 0).mean()
+    return Fit(rows, weights, float(correct.mean()), len(held_out), float(max(positives, 1 - positives)))
 
 
-def vector(known: Examples, fitted: Fit) -> np.ndarray:
-    """The CAV of a fit as a unit vector (d,), float64."""
-    return gram.combined(known.parts, fitted.rows, fitted.weights)
+def vector(known: Gram, fitted: Fit) -> np.ndarray:
+    """The CAV of a fit as a unit vector (d,), float64; see `fit` for an example."""
+    return gram.linear_combination(known.parts, fitted.rows, fitted.weights)
 
 
 def learn(
@@ -108,128 +129,164 @@ def learn(
     negatives: Array,
     classifier: Any = CLASSIFIER,
     seed: int = 0,
-    folder: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> CAV:
-    """The CAV of a concept's images (n, H, W, C) against others (m, H, W, C), in the network's input range.
+    """The CAV of a concept's images against other images; see the module for an example.
 
-    Activations stay in `folder`, if given. Raises ValueError as `fit` and
-    `activation_cache.activations`, and for images on both sides.
+    Args:
+      net: the network.
+      layer: name of the layer.
+      concept: name of the concept.
+      images: images (n, H, W, C) of the concept, in the network's input range.
+      negatives: other images (m, H, W, C).
+      classifier: linear scikit-learn classifier, see `fit`.
+      seed: integer for the split and the solver.
+      cache_dir: keeps activations for later calls, if given.
+
+    Returns:
+      The CAV, with the fingerprint of the network.
+
+    Raises:
+      ValueError: as `fit` and `ActivationCache.activations`, and for images that are both positive and negative.
     """
-    activation_cache.refuse_shared(
-        concept, activation_cache.digests(images), "negatives", activation_cache.digests(negatives)
-    )
-    with activation_cache.kept_in(folder) as place:
-        known = gram.examples([activation_cache.activations(net, layer, x, place)[layer] for x in (images, negatives)])
-        rows = np.split(np.arange(len(known.products)), [len(images)])
-        fitted = fit(known, *rows, classifier, seed)
-        direction = vector(known, fitted).astype(known.parts[0].dtype)
-    mark, described = activation_cache.fingerprint(net, images), " ".join(str(classifier).split())
-    return CAV(direction, mark, layer, concept, described, fitted.accuracy)
+    own, others = (activation_cache.digests(x) for x in (images, negatives))
+    activation_cache.refuse_shared(concept, own, "negatives", others)
+    cache = ActivationCache(net, layer, cache_dir)
+    known = gram.matrix([cache.activations(x)[layer] for x in (images, negatives)])
+    rows = np.split(np.arange(len(known.products)), [len(images)])
+    fitted = fit(known, *rows, classifier, seed)
+    direction = vector(known, fitted).astype(known.parts[0].dtype)
+    network, described = activation_cache.fingerprint(net, images), " ".join(str(classifier).split())
+    return CAV(direction, network, layer, concept, described, fitted.accuracy)
 
 
-def similarity(net: Network, known: CAV, x: Array, folder: str | os.PathLike | None = None) -> np.ndarray:
-    """Cosine (N,) of images' activations and a CAV, to sort images by; 0 where nothing is active.
+def similarity(net: Network, known: CAV, x: Array, cache_dir: str | os.PathLike | None = None) -> np.ndarray:
+    """Cosine similarity (N,) of images' activations and a CAV; see the module for an example.
 
-    Images should be others than the CAV was learnt from. Raises ValueError for a CAV of another network, or of this one
-    for images of another size.
+    Args:
+      net: the network of the CAV.
+      known: the CAV.
+      x: images (N, H, W, C), other than those that the CAV was trained on.
+      cache_dir: keeps activations for later calls, if given.
+
+    Returns:
+      Values from -1 to 1; 0 for images without active units.
+
+    Raises:
+      ValueError: for a CAV of another network, or of this one for images of another size.
     """
-    if (mark := activation_cache.fingerprint(net, x)) != known.network:
+    if (network := activation_cache.fingerprint(net, x)) != known.network:
         raise ValueError(
-            f"Expected a CAV of this network, {mark}, got one of {known.network}. Usual cause: new weights."
+            f"Expected a CAV of this network, {network}, got one of {known.network}. Usual cause: new weights."
         )
-    with activation_cache.kept_in(folder) as place:
-        activations = activation_cache.activations(net, known.layer, x, place)[known.layer]
-        along = gram.inner(known.vector[None], [activations])[0]
-        lengths = np.array([np.linalg.norm(row.astype(np.float64)) for row in activations])
+    activations = ActivationCache(net, known.layer, cache_dir).activations(x)[known.layer]
+    along = gram.inner_products(known.vector[None], [activations])[0]
+    lengths = np.array([np.linalg.norm(row.astype(np.float64)) for row in activations])
     return np.divide(along, lengths, out=np.zeros_like(along), where=lengths > 0)
 
 
 def save(path: str | os.PathLike, cav: CAV) -> None:
-    """Writes a safetensors file whose header says what the CAV is, with a checksum; whole or not at all."""
+    """Atomically writes a safetensors file with a checksum, and the other fields in its header.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "stripes.safetensors")
+    >>> save(path, CAV(np.ones(1), "net", "conv5", "stripes", "Ridge()", 0.9))
+    >>> load(path, layer="conv5").concept
+    'stripes'
+    """
     about = {name: str(value) for name, value in cav._asdict().items() if name != "vector"}
     write_atomically(path, checksums.pack({"vector": np.ascontiguousarray(cav.vector)}, about))
 
 
 def load(path: str | os.PathLike, network: str | None = None, layer: str | None = None) -> CAV:
-    """Reads a CAV; raises ValueError for damaged files, and for CAVs of another network or layer than the given."""
+    """Reads a CAV, see `save`; raises ValueError for damaged files, and for CAVs of another network or layer."""
     try:
         arrays, about = checksums.read(path)
         cav = CAV(arrays["vector"], *(about[name] for name in CAV._fields[1:-1]), float(about["accuracy"]))
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected a CAV in a whole safetensors file, got one without ({error}).") from error
+        raise ValueError(
+            f"{path}: expected a CAV in a complete safetensors file, got another file ({error})."
+        ) from error
     for name, wanted in (("network", network), ("layer", layer)):
         if wanted not in (None, getattr(cav, name)):
             raise ValueError(
-                f"{path}: expected a CAV of {name} {wanted}, got one of {getattr(cav, name)}. Its direction means "
-                "nothing anywhere else."
+                f"{path}: expected a CAV of {name} {wanted}, got one of {getattr(cav, name)}. Its direction is "
+                "meaningless elsewhere."
             )
     return cav
 
 
 def check_classifier(classifier: Any) -> None:
-    """Raises ValueError for classifiers that are not linear, or whose answer depends on the axes or their number."""
+    """Raises ValueError for classifiers that are not linear or not rotation-equivariant.
+
+    >>> check_classifier(SGDClassifier(penalty="l1"))
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected a rotation-equivariant linear classifier (L2 penalty or none)...
+    """
     if not isinstance(classifier, BaseEstimator):
         raise ValueError(f"Expected a scikit-learn estimator such as LogisticRegression(), got {classifier!r}.")
     settings = classifier.get_params()
     if (described := f"{type(classifier)} {settings}") in _CHECKED:
         return
-    penalty = settings.get("penalty", "deprecated")  # scikit-learn 1.8 began to tell by l1_ratio alone
+    penalty = settings.get("penalty", "deprecated")  # scikit-learn 1.8 deprecates it for l1_ratio
     if (
         penalty in ("l1", "elasticnet")
         or (penalty == "deprecated" and settings.get("l1_ratio"))
-        or not _turns(classifier)
+        or not _is_rotation_equivariant(classifier)
     ):
         raise ValueError(
-            f"Expected a classifier whose answer turns with the axes, that of {classifier} does not. Usual causes: an "
-            "L1 penalty, columns that are scaled, or shrinkage by the number of columns. One with an L2 penalty, or "
-            "none, can be fitted in the span of the examples."
+            f"Expected a rotation-equivariant linear classifier (L2 penalty or none), got {classifier}. Usual causes: "
+            "an L1 penalty, scaled columns, or shrinkage by the number of columns."
         )
     _CHECKED.add(described)
 
 
-def _turns(classifier):
-    """Whether a trial gives the same direction in 24 columns as in the span of 16 examples."""
+def _is_rotation_equivariant(classifier):
+    """Whether it finds the same direction in 24 dimensions as in the span of 16 examples."""
     labels = np.repeat([1, -1], 8)
     x = np.random.default_rng(0).normal(size=(16, 24)) + 0.2 * labels[:, None] + 1
     z, back = gram.coordinates(x @ x.T, x.shape[1])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it did not converge
-        there, here = (_solve(classifier, values, labels, 0)[0] for values in (x, z))
-    here = x.T @ back @ here[: back.shape[1]]
-    return there @ here > 0.999 * np.linalg.norm(there) * np.linalg.norm(here)
+        warnings.simplefilter("ignore")  # of solvers that do not converge
+        full, reduced = (_solve(classifier, values, labels, 0)[0] for values in (x, z))
+    reduced = x.T @ back @ reduced[: back.shape[1]]
+    return full @ reduced > 0.999 * np.linalg.norm(full) * np.linalg.norm(reduced)
 
 
 def _check_rows(known, positive, negative):
     if min(len(positive), len(negative)) < 2:
-        raise ValueError(
-            f"Expected two examples or more of the concept and of the others, got {len(positive)} and {len(negative)}."
-        )
+        raise ValueError(f"Expected two examples or more of either class, got {len(positive)} and {len(negative)}.")
     shared = np.intersect1d(positive, negative)
     if shared.size:
-        raise ValueError(f"Expected no example on both sides, got {shared.size}, the first of them number {shared[0]}.")
+        raise ValueError(f"Expected no example in both classes, got {shared.size}, the first in row {shared[0]}.")
     if np.isnan(known.products[np.ix_(positive, negative)]).any():
-        raise ValueError("Expected examples with the inner products of all these rows. Name them as one of the groups.")
+        raise ValueError("Expected a Gram matrix with all pairs of these rows. Add them as one of the groups.")
 
 
 def split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Places of labels 1 and -1 (n,) to learn from, and a third of each class, at least one example, to hold out."""
-    places = [rng.permutation(np.flatnonzero(labels == label)) for label in (1, -1)]
-    counts = [max(1, round(len(each) * HELD_OUT)) for each in places]
-    learnt = np.concatenate([each[count:] for each, count in zip(places, counts, strict=True)])
-    return np.sort(learnt), np.concatenate([each[:count] for each, count in zip(places, counts, strict=True)])
+    """Indices of labels 1 and -1 (n,) for training, and of a third of each class, at least one example, to hold out.
+
+    >>> [len(part) for part in split(np.repeat([1, -1], [6, 3]), np.random.default_rng(0))]
+    [6, 3]
+    """
+    indices = [rng.permutation(np.flatnonzero(labels == label)) for label in (1, -1)]
+    counts = [max(1, round(len(each) * HELD_OUT)) for each in indices]
+    training = np.concatenate([each[count:] for each, count in zip(indices, counts, strict=True)])
+    return np.sort(training), np.concatenate([each[:count] for each, count in zip(indices, counts, strict=True)])
 
 
 def _solve(classifier, z, labels, seed):
-    """Coefficients (columns,), which point towards the label 1, and the intercept."""
+    """Coefficients (columns,), pointing towards the label 1, and the intercept."""
     model = clone(classifier)
     if "random_state" in model.get_params():
         model.set_params(random_state=seed)
-    with gram.one_thread():
+    with gram.single_threaded_blas():
         model.fit(z, labels)
     found = np.asarray(getattr(model, "coef_", ()), np.float64).ravel()
     if found.size != z.shape[1] or not found.any() or not np.isfinite(found).all():
         raise ValueError(
-            f"Expected a linear classifier, with one `coef_` for each of {z.shape[1]} columns that are not all zero, "
-            f"{classifier} gave {found.size}."
+            f"Expected a linear classifier with a finite, non-zero `coef_` of {z.shape[1]} values, {classifier} gave "
+            f"{found.size}."
         )
     return found, float(np.ravel(model.intercept_)[0])

@@ -1,8 +1,8 @@
-"""Examples of a layer as what they are to a linear classifier: their inner products.
+"""Gram matrices of activations, for fitting linear classifiers in the span of the examples.
 
-A linear classifier with an L2 penalty, or with none, lies in the span of its n examples. In n coordinates that keep all
-inner products it meets the same problem as in the layer's d dimensions, and so finds the same answer, however large d
-is. One matrix of inner products serves all classifiers of a layer.
+A linear classifier with an L2 penalty, or without penalty, lies in the span of its n training examples (representer
+theorem). In n coordinates that preserve all inner products it solves the same problem as in the layer's d dimensions,
+so its solution is the same, however large d is. One Gram matrix serves all classifiers of a layer.
 """
 
 import functools
@@ -16,25 +16,29 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 BYTES = 2**25  # of activations in float64 at once
-TILE = 64  # examples whose inner products are computed together
+TILE = 64  # examples per block of the Gram matrix
 ROUNDING = np.finfo(np.float64).eps
 
 
-class Examples(NamedTuple):
+class Gram(NamedTuple):
     """Activations of one layer in parts (N_i, d), and the inner products (N, N) of all in float64.
 
-    Rows count through all parts. Inner products that no group was said to need are NaN.
+    Rows count through all parts. Inner products that no group required are NaN.
     """
 
     parts: tuple[np.ndarray, ...]
     products: np.ndarray
 
 
-def examples(parts: Sequence[np.ndarray], groups: Iterable[np.ndarray] | None = None) -> Examples:
-    """Inner products of all examples, activations (N_i, d), or only of those that some group of rows has in common.
+def matrix(parts: Sequence[np.ndarray], groups: Iterable[np.ndarray] | None = None) -> Gram:
+    """Gram matrix of activations (N_i, d) in parts; if given, only for pairs of rows within some group.
 
     The products (N, N) take 8 N^2 bytes and a few hundred MB of memory, whatever d is. Raises ValueError for parts of
     different layers, and for NaN or infinity.
+
+    >>> matrix([np.array([[1.0, 2.0]]), np.array([[3.0, 0.0]])]).products
+    array([[5., 3.],
+           [3., 9.]])
     """
     parts = tuple(parts)
     if not parts or parts[0].ndim != 2 or len({part.shape[1:] for part in parts}) != 1:
@@ -43,7 +47,7 @@ def examples(parts: Sequence[np.ndarray], groups: Iterable[np.ndarray] | None = 
     blocks, products = _blocks(n, groups), np.full((n, n), np.nan)
     for rows, columns in blocks:
         products[rows, columns] = 0
-    for (values,) in _columns(parts):
+    for (values,) in _column_chunks(parts):
 
         def add(block, values=values):
             rows, columns = block
@@ -53,40 +57,53 @@ def examples(parts: Sequence[np.ndarray], groups: Iterable[np.ndarray] | None = 
     for rows, columns in blocks:
         _refuse_not_finite(products[rows, columns], rows, columns)
         products[columns, rows] = products[rows, columns].T
-    return Examples(parts, products)
+    return Gram(parts, products)
 
 
-def inner(first: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Inner products (M, N) in float64 of arrays (M, d), gradients for example, with the examples of all parts."""
-    found = np.zeros((len(first), sum(map(len, parts))))
-    for values, others in _columns((first,), parts):
-        found += values @ others.T
-    return found
+def inner_products(vectors: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Inner products (M, N) in float64 of vectors (M, d), gradients for example, with the examples of all parts.
+
+    >>> inner_products(np.array([[1.0, -1.0]]), [np.array([[1.0, 2.0]]), np.array([[3.0, 0.0]])])
+    array([[-1.,  3.]])
+    """
+    products = np.zeros((len(vectors), sum(map(len, parts))))
+    for left, right in _column_chunks((vectors,), parts):
+        products += left @ right.T
+    return products
 
 
-def combined(parts: Sequence[np.ndarray], rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The sum (d,) in float64 of the examples `rows` (n,), times `weights` (n,)."""
-    found, ends = np.zeros(parts[0].shape[1]), np.cumsum([len(part) for part in parts])
+def linear_combination(parts: Sequence[np.ndarray], rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sum (d,) in float64 of the examples `rows` (n,) with `weights` (n,).
+
+    >>> linear_combination([np.array([[1.0, 2.0]]), np.array([[3.0, 0.0]])], np.array([0, 1]), np.array([2.0, 1.0]))
+    array([5., 4.])
+    """
+    total, ends = np.zeros(parts[0].shape[1]), np.cumsum([len(part) for part in parts])
     for row, weight in zip(rows, weights, strict=True):
         number = int(np.searchsorted(ends, row, side="right"))
-        found += weight * parts[number][row - ends[number]]  # a negative place counts from the end of the part
-    return found
+        total += weight * parts[number][row - ends[number]]  # a negative index counts from the end of the part
+    return total
 
 
 def coordinates(products: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (n, columns) with the given inner products (n, n), and the matrix (n, rank) back to the examples.
 
-    It makes weights of the n examples from the first `rank` coefficients. Zeros fill up the columns until they are more
-    than the examples where `d` is, since scikit-learn chooses some solvers by that. Raises ValueError for examples that
-    are all the same.
+    The matrix maps the first `rank` coefficients of a classifier to weights of the n examples. Columns are padded with
+    zeros until they outnumber the examples where `d` does, since scikit-learn chooses some solvers by that. Raises
+    ValueError for examples that are all the same.
+
+    >>> z, _ = coordinates(np.array([[5.0, 3.0], [3.0, 9.0]]), d=2)
+    >>> np.round(z @ z.T, 9)
+    array([[5., 3.],
+           [3., 9.]])
     """
     n, total = len(products), np.trace(products)
     if total - products.sum() / n <= n * ROUNDING * total:
         raise ValueError(
-            "Expected activations that differ, got the same for all examples. Usual causes: a dead layer, or images "
-            "that are all the same."
+            "Expected activations that differ, got the same for all examples. Usual causes: a dead layer, or identical "
+            "images."
         )
-    with one_thread():
+    with single_threaded_blas():
         values, vectors = np.linalg.eigh(products)
     kept = values > values[-1] * n * ROUNDING
     lengths, vectors = np.sqrt(values[kept]), vectors[:, kept]
@@ -96,26 +113,33 @@ def coordinates(products: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_threads(function: Callable, *items: Iterable) -> Iterator:
-    """What `function` gives for each of the items, in their order; as many at a time as there are cores.
+    """Parallel `map` on as many threads as there are cores, in order.
 
-    NumPy's products and scikit-learn's solvers let other threads run meanwhile. Answers are those of one thread.
+    NumPy's products and scikit-learn's solvers release the interpreter lock. Results are those of one thread.
+
+    >>> list(in_threads(abs, [-1, 2]))
+    [1, 2]
     """
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, *items)
 
 
-def one_thread() -> AbstractContextManager:
-    """Keeps BLAS from using threads of its own, which cost more than they gain on problems as small as these."""
+def single_threaded_blas() -> AbstractContextManager:
+    """Limits BLAS to one thread; its own threads cost more than they save on small problems.
+
+    >>> with single_threaded_blas():
+    ...     values, vectors = np.linalg.eigh(np.eye(2))
+    """
     return _libraries().limit(limits=1)
 
 
 @functools.cache
 def _libraries():
-    return ThreadpoolController()  # looking for them takes longer than a fit
+    return ThreadpoolController()  # finding the libraries takes longer than a fit
 
 
-def _columns(*sets):
-    """Some columns after the other of each set's parts, in float64."""
+def _column_chunks(*sets):
+    """Successive columns of each set's parts, concatenated, in float64."""
     d, n = sets[0][0].shape[1], sum(len(part) for parts in sets for part in parts)
     width = max(1, BYTES // (8 * n))
     for start in range(0, d, width):
@@ -124,7 +148,7 @@ def _columns(*sets):
 
 
 def _blocks(n, groups):
-    """Slices of rows and of columns, none below the diagonal, that hold all pairs of the groups."""
+    """Slices of rows and of columns in the upper triangle that cover all pairs of the groups."""
     tiles = -(-n // TILE)
     needed = np.full((tiles, tiles), groups is None)
     for rows in groups or ():
@@ -145,5 +169,5 @@ def _refuse_not_finite(products, rows, columns):
     if not np.isfinite(products).all():
         raise ValueError(
             f"Expected finite activations, got NaN or infinity in an example of {rows.start} to {rows.stop - 1} or "
-            f"{columns.start} to {columns.stop - 1}. Usual causes: wrong weights, or an input range."
+            f"{columns.start} to {columns.stop - 1}. Usual causes: wrong weights, or a wrong input range."
         )

@@ -1,4 +1,7 @@
-"""Which examples are told from which: the runs of TCAV, against random sets or other concepts (Kim et al. 2018)."""
+"""Sampling of positive, negative and control sets for TCAV (Kim et al. 2018, sections 3.5 and 3.6).
+
+Examples are identified by row: the images of all concepts in their order, then the random ones.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,58 +9,88 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Trial(NamedTuple):
-    """Rows of examples: of each concept, of the negatives of each run, and of each set that takes a concept's place."""
+class Sets(NamedTuple):
+    """Rows of the examples of some concepts of one size that share their negatives and controls.
 
-    shown: dict[str, np.ndarray]
+    `positives` (n,) by concept; `negatives` (n,), one set per run; `controls` (n,), sets of random images that are
+    substituted for the concept to form the null distribution.
+    """
+
+    positives: dict[str, np.ndarray]
     negatives: list[np.ndarray]
     controls: list[np.ndarray]
 
 
-def plan(sizes: Mapping[str, int], pool: int, runs: int, controls: int, seed: int = 0) -> list[Trial]:
-    """Concepts of `sizes` images against sets of as many out of `pool` random ones, another set in each run.
+def sample(sizes: Mapping[str, int], random_count: int, runs: int, controls: int, seed: int = 0) -> list[Sets]:
+    """Sets of concepts against random images, resampled in each run.
 
-    Rows count the images of all concepts in their order, then the random ones. Concepts of one size share negatives and
-    controls. No image is in two controls, or in a control and in a negative set. Raises ValueError for too few images.
+    Args:
+      sizes: number of images of each concept, n.
+      random_count: number of random images.
+      runs: number of negative sets, of n random images each.
+      controls: number of control sets. They share no image with each other or with the negative sets.
+      seed: of NumPy's generator.
+
+    Returns:
+      One `Sets` for all concepts of the same size.
+
+    Raises:
+      ValueError: for too few images.
+
+    >>> (sets,) = sample({"stripes": 2, "dots": 2}, random_count=6, runs=3, controls=1)
+    >>> {name: rows.tolist() for name, rows in sets.positives.items()}
+    {'stripes': [0, 1], 'dots': [2, 3]}
+    >>> len(sets.negatives), len(sets.controls)
+    (3, 1)
     """
-    own, random = _rows(sizes, pool, runs, controls)
-    trials = []
+    own, random = _rows(sizes, random_count, runs, controls)
+    sampled = []
     for size in dict.fromkeys(sizes.values()):
-        if pool < (controls + 2) * size:
+        if random_count < (controls + 2) * size:
             raise ValueError(
-                f"Expected {(controls + 2) * size} random images, {controls} times {size} as controls and two times as "
-                f"many to draw negatives from, got {pool}. Fewer controls, or fewer images of the concept, need fewer."
+                f"Expected at least {(controls + 2) * size} random images: {controls} control sets of {size} and "
+                f"{2 * size} to sample negatives from, got {random_count}. Usual remedies: fewer controls, or fewer "
+                "images of the concept."
             )
         rng = np.random.default_rng([seed, size])
-        others, rest = np.split(rng.permutation(random), [controls * size])
-        shown = {name: rows for name, rows in own.items() if len(rows) == size}
-        trials.append(Trial(shown, _draw(rng, rest, size, runs), list(others.reshape(controls, size))))
-    return trials
+        held_out, rest = np.split(rng.permutation(random), [controls * size])
+        positives = {name: rows for name, rows in own.items() if len(rows) == size}
+        sampled.append(Sets(positives, _draw(rng, rest, size, runs), list(held_out.reshape(controls, size))))
+    return sampled
 
 
-def plan_relative(sizes: Mapping[str, int], pool: int, runs: int, controls: int, seed: int = 0) -> list[Trial]:
-    """The same, but each concept against as many images out of the union of the other concepts (section 3.6).
+def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, controls: int, seed: int = 0) -> list[Sets]:
+    """Sets of each concept against images of the other concepts (relative CAVs, section 3.6).
 
-    Random images are for controls only. Raises ValueError for one concept alone, and for too few random images.
+    Args:
+      sizes: number of images of each concept, n; two concepts or more.
+      random_count: number of random images, which serve as controls only.
+      runs: number of negative sets, of up to n images from the union of the other concepts.
+      controls: number of control sets, of n random images each.
+      seed: of NumPy's generator.
+
+    Returns:
+      One `Sets` for each concept.
+
+    Raises:
+      ValueError: for a single concept, and for too few images.
     """
-    own, random = _rows(sizes, pool, runs, controls)
+    own, random = _rows(sizes, random_count, runs, controls)
     if len(sizes) < 2:
-        raise ValueError(f"Expected two concepts or more that CAVs are relative to, got {len(sizes)}.")
-    if pool < controls * max(sizes.values()):
-        raise ValueError(
-            f"Expected {controls * max(sizes.values())} random images for {controls} controls, got {pool}."
-        )
-    trials = []
+        raise ValueError(f"Expected two concepts or more for relative CAVs, got {len(sizes)}.")
+    if random_count < (needed := controls * max(sizes.values())):
+        raise ValueError(f"Expected at least {needed} random images for {controls} controls, got {random_count}.")
+    sampled = []
     for number, (name, rows) in enumerate(own.items()):
         rng, size = np.random.default_rng([seed, number]), len(rows)
         union = np.concatenate([others for other, others in own.items() if other != name])
-        some = rng.permutation(random)[: controls * size]
-        trials.append(Trial({name: rows}, _draw(rng, union, size, runs), list(some.reshape(controls, size))))
-    return trials
+        substitutes = rng.permutation(random)[: controls * size]
+        sampled.append(Sets({name: rows}, _draw(rng, union, size, runs), list(substitutes.reshape(controls, size))))
+    return sampled
 
 
-def _rows(sizes, pool, runs, controls):
-    """Rows of each concept and of the random images, after what can be told from numbers."""
+def _rows(sizes, random_count, runs, controls):
+    """Rows of each concept and of the random images, after checks of the counts."""
     if not sizes or runs < 1 or controls < 0:
         raise ValueError(
             f"Expected a concept or more, a run or more, and 0 controls or more, got {len(sizes)} concepts, {runs} "
@@ -68,7 +101,7 @@ def _rows(sizes, pool, runs, controls):
         raise ValueError(f"Expected two images or more of each concept, got {few}.")
     ends = np.cumsum(list(sizes.values()))
     own = {name: np.arange(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
-    return own, np.arange(ends[-1], ends[-1] + pool)
+    return own, np.arange(ends[-1], ends[-1] + random_count)
 
 
 def _draw(rng, rows, size, runs):

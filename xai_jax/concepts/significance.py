@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from xai_jax.concepts.tcav import STATISTICS, UNDECIDED, Scores
+from xai_jax.concepts.tcav import NEUTRAL, STATISTICS, Scores
 from xai_jax.io.files import write_atomically
 
 LEVEL = 0.05
@@ -161,7 +161,7 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Row]) -> None:
 def _test(scores, number, place, null, level):
     values, controls = scores.values[number][place], scores.controls[number][place]
     if null == "value":
-        return against_value(values, UNDECIDED[number], level)
+        return against_value(values, NEUTRAL[number], level)
     return {"controls": against_controls, "random": against_random}[null](values, controls, level)
 
 

@@ -1,18 +1,19 @@
-"""How much a class depends on a concept: TCAV, for all layers, classes, concepts and random sets at once.
+"""TCAV, testing with concept activation vectors, for all layers, classes, concepts and random sets at once.
 
 Kim et al. 2018, Interpretability beyond feature attribution: quantitative testing with concept activation vectors,
-arXiv 1711.11279, section 3. S(x), the conceptual sensitivity, is the derivative of the class's logit at x along a CAV
-(equation 1); the TCAV score is the share of the class's images for which it is positive (equation 2).
+arXiv 1711.11279, section 3. The conceptual sensitivity S(x) is the derivative of the class's logit at x along a CAV
+(equation 1); the TCAV score is the fraction of the class's images for which it is positive (equation 2).
 
     classes = {"zebra": (targets.logit(340), zebras)}
-    scores = measure(model.net, ["mixed4d"], {"stripes": stripes, "dots": dots}, random_images, classes, folder=cache)
-    rows = concept_tests.table(scores)
+    scores = measure(model.net, ["mixed4d"], {"stripes": stripes, "dots": dots}, random_images, classes, runs=50)
+    rows = significance.table(scores)
 
-A CAV by itself sorts images or is dreamt of, see `xai_jax.concepts.cav`.
+For sorting images by a single CAV and for dreams along one, see `xai_jax.concepts.cav`.
 """
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,24 +22,57 @@ from jax import Array
 from tqdm import tqdm
 
 from xai_jax.concepts import activation_cache, cav, gram, sampling
+from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.cav import CLASSIFIER, Fit
-from xai_jax.concepts.sampling import Trial
+from xai_jax.concepts.sampling import Sets
 from xai_jax.core import targets
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import node
 from xai_jax.core.targets import Target
 
 STATISTICS = ("score", "magnitude", "mean")
-UNDECIDED = (0.5, 0.5, 0.0)  # values of the statistics where a class neither likes nor dislikes a concept
+NEUTRAL = (0.5, 0.5, 0.0)  # values of the statistics for a class that does not depend on the concept
+
+Classes = Mapping[str, tuple[Target, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Settings of a TCAV measurement.
+
+    Args:
+      runs: number of CAVs per concept, each against another random set (the paper: often 500).
+      controls: number of random image sets substituted for the concept to form the null distribution.
+      relative: whether negatives are sampled from the other concepts instead of random images (section 3.6).
+      classifier: linear scikit-learn classifier, see `cav.fit`.
+      seed: of NumPy's generators.
+
+    >>> Plan(runs=2, controls=1).sample({"stripes": 2}, random_count=8)[0].positives
+    {'stripes': array([0, 1])}
+    """
+
+    runs: int = 50
+    controls: int = 20
+    relative: bool = False
+    classifier: Any = CLASSIFIER
+    seed: int = 0
+
+    def __post_init__(self):
+        cav.check_classifier(self.classifier)
+
+    def sample(self, sizes: Mapping[str, int], random_count: int) -> list[Sets]:
+        """Positive, negative and control sets for concepts of these sizes, see `sampling`."""
+        function = sampling.sample_relative if self.relative else sampling.sample
+        return function(sizes, random_count, self.runs, self.controls, self.seed)
 
 
 class Scores(NamedTuple):
-    """What `measure` found for layers (L,), classes (K,) called `labels`, and concepts (C,), in each of J runs.
+    """Result of `measure` for layers (L,), classes (K,) called `labels`, and concepts (C,), in each of J runs.
 
-    `values` (3, L, K, C, J): the statistics of the derivatives S(x) over the class's images, see `statistics`.
-    `controls` (3, L, K, C, M, J): the same of M sets of random images in the concept's place. `accuracy` (L, C, J): of
-    the concept's CAVs on `held_out` (C,) examples, of which the larger class has the share `chance` (C,). `silent`
-    (L, K): the share of the class's images whose gradient is zero in the layer.
+    `values` (3, L, K, C, J): the `statistics` of the sensitivities S(x) over the class's images. `controls`
+    (3, L, K, C, M, J): the same for M sets of random images in place of the concept. `accuracy` (L, C, J): of the
+    concept's CAVs on `held_out` (C,) examples, of which the larger class is a fraction `chance` (C,). `silent` (L, K):
+    fraction of the class's images whose gradient is zero in the layer.
     """
 
     layers: Any
@@ -52,8 +86,8 @@ class Scores(NamedTuple):
     silent: np.ndarray
 
 
-class OfConcept(NamedTuple):
-    """What `of_activations` found for one concept: `values` (3, K, J), `controls` (3, K, M, J), `accuracy` (J,)."""
+class ConceptScores(NamedTuple):
+    """One concept in one layer: `values` (3, K, J), `controls` (3, K, M, J), `accuracy` (J,), see `Scores`."""
 
     values: np.ndarray
     controls: np.ndarray
@@ -64,92 +98,145 @@ class OfConcept(NamedTuple):
 
 def measure(
     net: Network,
-    layers: Sequence[str],
+    layers: Iterable[str],
     concepts: Mapping[str, Array],
     random: Array,
-    classes: Mapping[str, tuple[Target, Array]],
-    classifier: Any = CLASSIFIER,
-    runs: int = 50,
-    controls: int = 20,
-    relative: bool = False,
-    seed: int = 0,
-    folder: str | os.PathLike | None = None,
+    classes: Classes,
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    **plan: Any,
 ) -> Scores:
-    """TCAV of every layer, class and concept, in `runs` runs against different random sets (the paper: often 500).
+    """TCAV of every layer, class and concept: `score` with an `ActivationCache` and a `Plan` made from arguments.
 
-    Images (n, H, W, C) in the network's input range: of each concept; random ones; and of each class, beside a target
-    such as `targets.logit(340)` (see also `code_loss`). The negatives of a run are as many random images as the concept
-    has, drawn anew for each run; with `relative` they are drawn from the other concepts (section 3.6). `controls` are
-    so many sets of other random images, which take the concept's place, for `concept_tests`. Activations and gradients
-    stay in `folder` for later calls, if given. Raises ValueError for what does not fit together: too few images, images
-    on both sides, classes or layers that the network does not have, activations that are not finite or do not differ.
+    Args:
+      net: the network.
+      layers: names of layers.
+      concepts: images (n, H, W, C) of each concept, in the network's input range.
+      random: random images (N, H, W, C).
+      classes: for each class a target, such as `targets.logit(340)`, and images (m, H, W, C).
+      cache_dir: keeps activations and gradients for later calls, if given.
+      **plan: fields of `Plan`: runs, controls, relative, classifier, seed.
+
+    Returns:
+      `Scores`, which `significance.table` tests.
+
+    Raises:
+      ValueError: see `score`.
     """
-    cav.check_classifier(classifier)
-    _refuse_shared(concepts, random, relative)
-    layers, sizes = tuple(layers), {name: len(x) for name, x in concepts.items()}
-    planned = (sampling.plan_relative if relative else sampling.plan)(sizes, len(random), runs, controls, seed)
+    settings, layers = Plan(**plan), tuple(layers)
     if not layers or not classes:
         raise ValueError(f"Expected a layer or more and a class or more, got {len(layers)} and {len(classes)}.")
-    with activation_cache.kept_in(folder) as place:
-        known = [activation_cache.activations(net, layers, x, place) for x in (*concepts.values(), random)]
-        slopes = [activation_cache.gradients(net, layers, x, target, place) for target, x in classes.values()]
-        found = []
-        for layer in layers:
-            parts, gradients = ([each[layer] for each in some] for some in (known, slopes))
-            try:
-                found.append(of_activations(parts, gradients, planned, classifier, seed))
-            except ValueError as error:
-                raise ValueError(f"In layer {layer!r}: {error}") from error
-        silent = np.array([[(~each[layer].any(1)).mean() for each in slopes] for layer in layers])
-    found = _joined([[each[name] for name in concepts] for each in found])
-    return Scores(layers, tuple(classes), tuple(concepts), *found, silent)
+    return score(ActivationCache(net, layers, cache_dir), concepts, random, classes, settings)
 
 
-def of_activations(
+def score(
+    cache: ActivationCache, concepts: Mapping[str, Array], random: Array, classes: Classes, plan: Plan | None = None
+) -> Scores:
+    """TCAV of every layer of a cache, class and concept.
+
+    Args:
+      cache: the network, its layers, and their activations and gradients.
+      concepts: images (n, H, W, C) of each concept, in the network's input range.
+      random: random images (N, H, W, C); negatives of a run are as many as the concept has images.
+      classes: for each class a target, such as `targets.logit(340)` or `code_loss(340)`, and images (m, H, W, C).
+      plan: how many runs and controls, which negatives and which classifier; `Plan()` by default.
+
+    Returns:
+      `Scores`, which `significance.table` tests.
+
+    Raises:
+      ValueError: for too few images, images that are both positive and negative, images of different sizes, unknown
+        classes or layers, and activations that are not finite or all the same.
+    """
+    plan = plan or Plan()
+    if not classes:
+        raise ValueError("Expected a class or more, got 0.")
+    _refuse_shared(concepts, random, plan.relative)
+    sets = plan.sample({name: len(x) for name, x in concepts.items()}, len(random))
+    activations = [cache.activations(x) for x in (*concepts.values(), random)]
+    gradients = [cache.gradients(x, target) for target, x in classes.values()]
+    _refuse_other_sizes(random, classes, activations[-1], gradients)
+    found = []
+    for layer in cache.layers:
+        try:
+            parts = ([each[layer] for each in some] for some in (activations, gradients))
+            found.append(score_layer(*parts, sets, plan.classifier, plan.seed))
+        except ValueError as error:
+            raise ValueError(f"In layer {layer!r}: {error}") from error
+    silent = np.array([[(~each[layer].any(1)).mean() for each in gradients] for layer in cache.layers])
+    stacked = _stacked([[each[name] for name in concepts] for each in found])
+    return Scores(cache.layers, tuple(classes), tuple(concepts), *stacked, silent)
+
+
+def score_layer(
     parts: Sequence[np.ndarray],
     gradients: Sequence[np.ndarray],
-    planned: Sequence[Trial],
+    sets: Sequence[Sets],
     classifier: Any = CLASSIFIER,
     seed: int = 0,
-) -> dict[str, OfConcept]:
-    """The trials of one layer, by concept: activations (N_i, d) in parts, gradients (n, d) of each class's images."""
-    known = gram.examples(parts, (rows for trial in planned for rows in _groups(trial)))
-    products = [gram.inner(each, known.parts) for each in gradients]
-    total = sum(len(trial.negatives) * (len(trial.shown) + len(trial.controls)) for trial in planned)
+) -> dict[str, ConceptScores]:
+    """TCAV in one layer, from arrays.
+
+    Args:
+      parts: activations (N_i, d), of all concepts and random images.
+      gradients: for each class, gradients (m, d) of its target at its images.
+      sets: rows of `parts`, as `sampling.sample` returns them.
+      classifier: linear scikit-learn classifier, see `cav.fit`.
+      seed: of NumPy's generators.
+
+    Returns:
+      `ConceptScores` by concept.
+
+    Raises:
+      ValueError: for activations that are not finite or all the same.
+    """
+    known = gram.matrix(parts, (rows for each in sets for rows in _groups(each)))
+    products = [gram.inner_products(each, known.parts) for each in gradients]
+    total = sum(len(each.negatives) * (len(each.positives) + len(each.controls)) for each in sets)
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
-        def learn(rows, negatives):
-            def of_run(run):
+        def fit_all(rows, negatives):
+            def fit_run(run):
                 return cav.fit(known, rows, negatives[run], classifier, [seed, run])
 
-            for fitted in gram.in_threads(of_run, range(len(negatives))):
+            for fitted in gram.in_threads(fit_run, range(len(negatives))):
                 yield fitted
                 bar.update()
 
-        return {name: found for trial in planned for name, found in _of_trial(trial, products, learn)}
+        return {name: found for each in sets for name, found in _score_sets(each, products, fit_all)}
 
 
-def derivatives(products: np.ndarray, fits: Sequence[Fit]) -> np.ndarray:
-    """S(x) of equation 1 (J, n) along the CAVs of J fits, from products (n, examples) of gradients and activations."""
+def sensitivities(products: np.ndarray, fits: Sequence[Fit]) -> np.ndarray:
+    """S(x) of equation 1 (J, m) along J CAVs, from inner products (m, N) of gradients and activations.
+
+    >>> cav_of_first_example = Fit(np.array([0]), np.array([1.0]), accuracy=1.0, held_out=2, chance=0.5)
+    >>> sensitivities(np.array([[3.0, 0.0], [-2.0, 1.0]]), [cav_of_first_example])
+    array([[ 3., -2.]])
+    """
     return np.stack([products[:, fitted.rows] @ fitted.weights for fitted in fits])
 
 
-def statistics(along: np.ndarray) -> np.ndarray:
-    """Three numbers (3, ...) of derivatives S(x) (..., n) of n images, called `STATISTICS`.
+def statistics(sensitivity: np.ndarray) -> np.ndarray:
+    """The three `STATISTICS` (3, ...) of sensitivities S(x) (..., m) of m images.
 
-    The TCAV score: the share that is positive (equation 2). The magnitude, as captum has it: the positive ones' share
-    of the sum of all sizes. And the mean, which tells a concept that helps a lot from one that helps a little.
+    The TCAV score is the fraction that is positive (equation 2). The magnitude, as in captum, is the sum of the
+    positive ones over the sum of absolute values. The mean distinguishes strong from weak dependence.
+
+    >>> statistics(np.array([1.0, -1.0, 2.0, 0.0]))
+    array([0.5 , 0.75, 0.5 ])
     """
-    sizes, positive = np.abs(along).sum(-1), np.maximum(along, 0).sum(-1)
-    magnitude = np.divide(positive, sizes, out=np.full_like(sizes, UNDECIDED[1]), where=sizes > 0)
-    return np.stack([(along > 0).mean(-1), magnitude, along.mean(-1)])
+    total, positive = np.abs(sensitivity).sum(-1), np.maximum(sensitivity, 0).sum(-1)
+    magnitude = np.divide(positive, total, out=np.full_like(total, NEUTRAL[1]), where=total > 0)
+    return np.stack([(sensitivity > 0).mean(-1), magnitude, sensitivity.mean(-1)])
 
 
 def code_loss(k: int) -> Target:
-    """What the authors' code differentiates: minus the cross-entropy of class k, whose logits are probabilities.
+    """Target of the authors' code: minus the cross-entropy of class k with probabilities in place of logits.
 
-    Its loss takes the softmax of the network's softmax. All logits take part, so that derivatives can have other signs
-    than those of the logit.
+    The softmax is applied twice. All logits contribute, so sensitivities can differ in sign from those of the logit.
+
+    >>> float(code_loss(0)(jax.numpy.zeros((1, 2)), {})[0]) == float(-jax.numpy.log(2))
+    True
     """
     return _CodeLoss(targets.logit(k))
 
@@ -168,42 +255,45 @@ class _CodeLoss(Target):
         self.logit.check(logits, activations)
 
 
-def _of_trial(trial, products, learn):
-    """(name, `OfConcept`) of each concept; the controls are learnt once for all."""
-    others = [_values(products, list(learn(rows, trial.negatives))) for rows in trial.controls]
-    others = np.reshape(others, (len(others), len(STATISTICS), len(products), len(trial.negatives)))
-    for name, rows in trial.shown.items():
-        fits = list(learn(rows, trial.negatives))
+def _score_sets(sets, products, fit_all):
+    """(name, `ConceptScores`) of each concept; the controls are fitted once for all concepts of the sets."""
+    controls = [_values(products, list(fit_all(rows, sets.negatives))) for rows in sets.controls]
+    controls = np.reshape(controls, (len(controls), len(STATISTICS), len(products), len(sets.negatives)))
+    for name, rows in sets.positives.items():
+        fits = list(fit_all(rows, sets.negatives))
         accuracy = np.array([each.accuracy for each in fits])
-        values = _values(products, fits), np.moveaxis(others, 0, 2)
-        yield name, OfConcept(*values, accuracy, fits[0].held_out, fits[0].chance)
+        values = _values(products, fits), np.moveaxis(controls, 0, 2)
+        yield name, ConceptScores(*values, accuracy, fits[0].held_out, fits[0].chance)
 
 
 def _values(products, fits):
-    """Statistics (3, K, J) of the derivatives of each class's images along the CAVs of J fits."""
-    return np.stack([statistics(derivatives(each, fits)) for each in products], 1)
+    """Statistics (3, K, J) of the sensitivities of each class's images along the CAVs of J fits."""
+    return np.stack([statistics(sensitivities(each, fits)) for each in products], 1)
 
 
 def _refuse_shared(concepts, random, relative):
-    """Of each concept's images none may be among its negatives or its controls."""
-    marks, others = (
-        {name: activation_cache.digests(x) for name, x in concepts.items()},
-        activation_cache.digests(random),
-    )
-    for name, own in marks.items():
-        for other, theirs in {**(marks if relative else {}), "random images": others}.items():
+    """No image of a concept may be among its negatives or controls."""
+    own, others = {name: activation_cache.digests(x) for name, x in concepts.items()}, activation_cache.digests(random)
+    for name, mine in own.items():
+        for other, theirs in {**(own if relative else {}), "random images": others}.items():
             if other != name:
-                activation_cache.refuse_shared(name, own, other, theirs)
+                activation_cache.refuse_shared(name, mine, other, theirs)
 
 
-def _groups(trial):
-    """Rows that are told apart in one run."""
-    return [np.r_[rows, some] for rows in (*trial.shown.values(), *trial.controls) for some in trial.negatives]
+def _refuse_other_sizes(random, classes, activations, gradients):
+    for (name, (_, x)), each in zip(classes.items(), gradients, strict=True):
+        if any(each[layer].shape[1] != values.shape[1] for layer, values in activations.items()):
+            raise ValueError(f"Expected images of class {name!r} of shape {random.shape[1:]}, got {x.shape[1:]}.")
 
 
-def _joined(found):
-    """Results (L, C) as one array for each field of `OfConcept`; concepts come after statistics, layers, classes."""
-    axes = OfConcept(2, 2, 0, 0, 0)
+def _groups(sets):
+    """Rows that one classifier is fitted to."""
+    return [np.r_[rows, some] for rows in (*sets.positives.values(), *sets.controls) for some in sets.negatives]
+
+
+def _stacked(found):
+    """Results (L, C) as one array for each field of `ConceptScores`; concepts follow statistics, layers, classes."""
+    axes = ConceptScores(2, 2, 0, 0, 0)
     layers = [
         [np.stack(field, axis) for field, axis in zip(zip(*row, strict=True), axes, strict=True)] for row in found
     ]
