@@ -71,13 +71,13 @@ def command(experiment: Experiment, tier: str, results: str, overwrite: bool) ->
 
 
 def finished(experiments: list[Experiment], tier: str, results: str, root: Path) -> set[str]:
-    """Names of the experiments that would return at once: one process asks for all of them.
+    """Names of the experiments that would return at once: one process checks all of them.
 
     No names where that process fails: each experiment then finds out for itself.
     """
     names = [experiment.name for experiment in experiments]
-    asked = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
-    done = subprocess.run(asked, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    check = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
+    done = subprocess.run(check, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return set(done.stdout.split()) if done.returncode == 0 else set()
 
 
@@ -210,7 +210,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
     if arguments.list:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` reads no further: nothing to tell
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` reads no further: no error
         print_list(experiments, root)
         return 0
     results = results_path(arguments.results, root)

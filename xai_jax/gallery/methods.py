@@ -1,6 +1,6 @@
-"""What the front page says about the reproduced papers, in the order of the lecture.
+"""Descriptions of the reproduced methods on the front page.
 
-The paragraphs say what a method does; whether it does what its paper claims is for the experiments to say.
+The paragraphs describe what a method computes; whether it does what its paper claims, the experiments show.
 """
 
 from typing import NamedTuple
@@ -24,65 +24,62 @@ class Method(NamedTuple):
 METHODS = {
     "zeiler2014": Method(
         "Deconvolution",
-        "What in this image made a unit respond? Keep the unit's activation, set all others of its layer to zero, and "
-        "send the signal back down to the pixels through the same filters, transposed. Max-pooling has forgotten where "
-        "its maximum was, so the places are noted on the way up (the switches) and used on the way down. A ReLU on the "
-        "way down lets only positive signals pass, whatever it did on the way up.",
+        "What in this image activated a unit? Keep the unit's activation, set all others of its layer to zero, and "
+        "project it to pixel space through the same filters, transposed. Max-pooling discards the position of each "
+        "maximum, so positions are recorded in the forward pass (the switches) and used in the backward pass. The "
+        "backward rule of ReLU passes positive signals only, whatever the ReLU did in the forward pass.",
         formulas.DECONVNET,
-        "R is the signal on its way down, at a ReLU between layers l and l + 1; [ ] is 1 where the condition is true, "
-        "else 0.",
+        "R is the backward signal, at a ReLU between layers l and l + 1; [ ] is 1 where the condition is true, else 0.",
         (("features", "relu3_1.png"), ("occlusion", "projections.png")),
     ),
     "mahendran2015": Method(
         "Inversion",
-        "What does a layer still know of an image? Begin with noise and change its pixels until the layer gives the "
-        "same features as for the image. Many images do, and most of them look like noise, so a mild preference for "
-        "smooth images of moderate contrast (the prior) chooses among them. What all these pre-images share, the layer "
-        "has kept; where they differ, it has forgotten.",
+        "Which information about an image does a layer retain? Start from noise and optimise the pixels until the "
+        "layer gives the same features as for the image. Many images do, most of them noise-like, so a weak prior for "
+        "smooth images of moderate contrast regularises the search. What all these pre-images share, the layer has "
+        "retained; where they differ, it has discarded.",
         formulas.INVERSION,
         "Φ gives the features of a layer, x₀ is the image, ℛ the prior, and λ its weight.",
         (("photographs", "preimages.png"), ("layers", "layers.png")),
     ),
     "springenberg2015": Method(
         "Guided backpropagation",
-        "Backpropagation and the deconvnet send a signal down to the pixels in the same way but for the ReLU. "
-        "Backpropagation stops the signal where the ReLU's input was negative, the deconvnet where the signal itself "
-        "is negative. Guided backpropagation stops it in both cases. It needs no switches, so it can also be used in "
-        "networks without max-pooling.",
+        "Backpropagation and the deconvnet differ only in the backward rule of ReLU. Backpropagation zeroes the "
+        "signal where the ReLU's input was negative, the deconvnet where the signal itself is negative, guided "
+        "backpropagation in both cases. It needs no switches, so it also works in networks without max-pooling.",
         formulas.GUIDED,
-        "R is the signal on its way down, f the ReLU's input on the way up; [ ] is 1 where the condition is true, else "
+        "R is the backward signal, f the ReLU's input in the forward pass; [ ] is 1 where the condition is true, else "
         "0.",
         (("comparison", "classes.png"),),
     ),
     "nguyen2016": Method(
         "Generator networks",
-        "Which input does a neuron like best? Searched for among all images, the answer is usually noise. So another "
-        "network is trained first, a generator that turns the features of a layer (a code) back into images. Then the "
-        "search changes the code instead of the pixels, and every image that it can find is one that the generator "
-        "makes.",
+        "Which input maximises the activation of a neuron? Optimised in pixel space, it is usually noise. So a "
+        "generator network is trained first, which maps features of a layer (a code) back to images. Then the code is "
+        "optimised instead of the pixels, and every image that is found is an output of the generator.",
         formulas.GENERATOR,
-        "G is the generator, y the code, Φₕ the activation of neuron h, and λ keeps codes small.",
+        "G is the generator, y the code, Φₕ the activation of neuron h, and λ weighs an L2 penalty on the code.",
         (("classes", "classes.png"),),
     ),
     "nguyen2015": Method(
         "Fooling images",
-        "Without a generator, the same search finds images of another kind. The pixels, or a small program that draws "
-        "the image, are changed until the network is all but certain of a class: by the gradient of the class's "
-        "probability, or by evolution, which needs nothing but the network's answers. Nothing asks the image to look "
-        "natural.",
+        "Without a generator, the same optimisation finds unrecognisable images. The pixels, or a small network that "
+        "draws the image (a CPPN), are changed until the network is almost certain of a class: by the gradient of the "
+        "class's probability, or by evolution, which needs only the network's output. Nothing constrains the image to "
+        "look natural.",
         formulas.FOOLING,
         "pₖ is the network's probability of class k; evolution searches for all classes at once.",
         (("cppn", "images.png"), ("gradient", "images.png")),
     ),
     "kim2018": Method(
         "Concept vectors (TCAV)",
-        "Does a class depend on a concept that people have a word for? Collect images that show the concept, and "
-        "random ones. In the features of a layer, a linear classifier that tells them apart has a direction, the "
-        "concept activation vector. For each image of the class, ask whether a small step in that direction raises "
-        "the score of the class; TCAV is the share of images for which it does. Since any set of images has such a "
-        "direction, the score counts only where it differs from that of random sets.",
+        "Does a class depend on a human concept? Collect images that show the concept, and random ones. A linear "
+        "classifier that separates their features in a layer has a normal vector, the concept activation vector (CAV). "
+        "For each image of the class, compute whether a small step along it raises the logit of the class; TCAV is the "
+        "share of images for which it does. Since any set of images has such a vector, the score is significant only "
+        "where it differs from that of random sets.",
         formulas.TCAV,
-        "fₗ gives the features of layer l, hₗ,ₖ computes from them the logit of class k, v is the vector of concept C, "
+        "fₗ gives the features of layer l, hₗ,ₖ computes from them the logit of class k, v is the CAV of concept C, "
         "and Xₖ are images of the class.",
         (("captions", "captions.png"), ("concepts", "scores.png")),
     ),

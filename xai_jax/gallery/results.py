@@ -169,9 +169,9 @@ def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
 
 
 def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
-    """What changed since the experiment wrote it, one line for each file; results without checksums are taken as told.
+    """What changed since the experiment wrote it, one line for each file; results without checksums are not checked.
 
-    Where the numbers' own checksum differs, those of the other files are nothing to go by.
+    Where the checksum of the numbers differs, those of the other files are not trusted either.
     """
     if not checksums.is_whole(metrics):
         yield _changed(folder / "metrics.json", "its checksum differs")
