@@ -40,7 +40,7 @@ def inverting(case: Case, steps: int) -> Callable[[], optimize.Result]:
     """As many steps of the first paper's inversion of the logits of all images of a case."""
     net, x, _ = build(case)
     form = CVPR(phases=((FACTOR, steps),))
-    represent = inversion.of_layer(net, "fc8", (form.deviation,))
+    represent = inversion.of_layer(net, "fc8", (form.std,))
     wanted, start = forward(net, x), form.initial_noise(jax.random.key(1), x.shape)
     return lambda: inversion.invert(represent, wanted, x.shape[1:], jax.random.key(0), form, start=start)
 

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xai_jax import cppn, fooling, optimize
-from xai_jax.synthesis.cppn import CPPN, INPUTS
+from xai_jax import fooling, optimize
+from xai_jax.synthesis import cppn_mutations, cppn_network
+from xai_jax.synthesis.cppn import CPPN
+from xai_jax.synthesis.cppn_network import INPUTS
 
 KEY = jax.random.key(0)
 COUNT, NODES = 40, 5
@@ -92,7 +94,7 @@ def test_colours_are_hue_lightness_and_saturation():
     images = np.random.default_rng(0).uniform(0, 1, (2, 5, 3, 3)).astype("f")
     images[0, 0] = [[0, 0, 1], [1, 1, 1], [0.5, 0.5, 0]]
     expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, images)
-    np.testing.assert_allclose(cppn.rgb(jnp.asarray(images)), expected, atol=1e-5)
+    np.testing.assert_allclose(cppn_network.rgb(jnp.asarray(images)), expected, atol=1e-5)
     encoding = CPPN((4, 3, 3), hidden=2)
     genes = encoding.sample(KEY, 3)
     hls = np.stack([drawn(links(one(genes, n)), functions(one(genes, n)), encoding.shape) for n in range(3)])
@@ -126,7 +128,7 @@ def test_links_lead_on_between_nodes_that_are_there():
 
 def test_one_more_link():
     before, more = grown(), 0
-    after = changed(cppn._link, before)
+    after = changed(cppn_mutations.add_link, before)
     for n in range(COUNT):
         old, new = links(one(before, n)), links(one(after, n))
         assert old.items() <= new.items() and set(new) - set(old) <= possible(one(before, n))
@@ -136,7 +138,7 @@ def test_one_more_link():
 
 
 def test_one_link_less():
-    before, after = grown(), changed(cppn._unlink, grown())
+    before, after = grown(), changed(cppn_mutations.remove_link, grown())
     for n in range(COUNT):
         old, new = links(one(before, n)), links(one(after, n))
         assert new.items() <= old.items() and len(old) - len(new) == bool(old)
@@ -145,7 +147,7 @@ def test_one_link_less():
 def test_a_node_takes_the_place_of_a_link():
     weights = np.random.default_rng(2).uniform(0, 1, grown().weight.shape).astype("f")  # no two are the same
     before, checked = grown()._replace(weight=weights), 0
-    after = changed(cppn._insert, before)
+    after = changed(cppn_mutations.add_node, before)
     images = jax.jit(GREY.render)(after)
     for n in range(COUNT):
         old, new = one(before, n), one(after, n)
@@ -164,7 +166,7 @@ def test_a_node_takes_the_place_of_a_link():
 
 
 def test_a_node_goes_with_its_links():
-    before, after = grown(), changed(cppn._remove, grown())
+    before, after = grown(), changed(cppn_mutations.remove_node, grown())
     assert before.present.any(1).sum() > 15
     for n in range(COUNT):
         old, new = one(before, n), one(after, n)
@@ -174,7 +176,7 @@ def test_a_node_goes_with_its_links():
 
 
 def test_a_link_moves_one_of_its_ends():
-    before, after, moved = grown(), changed(cppn._move, grown()), []
+    before, after, moved = grown(), changed(cppn_mutations.move_link, grown()), []
     for n in range(COUNT):
         old, new = links(one(before, n)), links(one(after, n))
         assert set(new) <= possible(one(before, n)) and len(new) == len(old)
@@ -191,7 +193,7 @@ def deb(u, eta):
 
 def test_weights_move_as_debs_do():
     genes = one(grown(), 3)
-    found = cppn._disturb(KEY, genes, 0.3, 15.0)
+    found = cppn_mutations.mutate_weights(KEY, genes, 0.3, 15.0)
     picking, moving = jax.random.split(KEY)
     picks, moves = (np.asarray(jax.random.uniform(key, genes.weight.shape)) for key in (picking, moving))
     for at in np.ndindex(*genes.weight.shape):
@@ -202,7 +204,7 @@ def test_weights_move_as_debs_do():
 
 def test_parents_mix_the_weights_of_links_that_both_have():
     genes, other = one(grown(), 3), one(grown(), 4)
-    found = cppn._mix(KEY, genes, other, 10.0)
+    found = cppn_mutations.crossover(KEY, genes, other, 10.0)
     chances = np.asarray(jax.random.uniform(KEY, genes.weight.shape))
     both = genes.linked & other.linked
     assert 0 < both.sum() < genes.linked.sum()

@@ -62,7 +62,7 @@ def deb(u, eta):
 
 
 def test_children_are_debs():
-    encoding, key = Direct(SHAPE, mutation_rate=0.5), jax.random.key(5)
+    encoding, key = Direct(SHAPE, mutation_probability=0.5), jax.random.key(5)
     first, second = RNG.uniform(0, 1, (2, 40, *SHAPE)).astype("f")
     found = np.asarray(encoding.vary(key, jnp.asarray(first), jnp.asarray(second), jnp.int32(1999)))
     mixing, spreading, picking, moving = jax.random.split(key, 4)
@@ -83,7 +83,7 @@ def test_children_are_debs():
 
 def test_a_generation_keeps_the_surest_child_of_each_class():
     encoding, key = Direct(SHAPE), jax.random.key(7)
-    before = fooling._begin(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30)
+    before = fooling._initial_elites(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30)
     np.testing.assert_allclose(before.confidence, probabilities(before.x)[range(3), range(3)], rtol=1e-4)
     after, terms = fooling._generation(encoding, 30, Partial(net), (jnp.float32(0), jnp.float32(1)), before, key)
     drawing, varying = jax.random.split(jax.random.fold_in(key, 0))

@@ -153,7 +153,17 @@ def maximise(
 def of_generator(
     generator: Generate, size: tuple[int, int], std: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)
 ) -> Partial:
-    """A generator of pixels less a mean colour as one of a network's input: (their middle + shift) / std."""
+    """A generator of network inputs, from a generator of mean-subtracted pixels.
+
+    Args:
+      generator: codes (N, ...) -> mean-subtracted pixels (N, H, W, C).
+      size: height and width of the network's input, to which images are cropped.
+      std: divisor of the pixels, one for each channel or for all.
+      shift: added to the pixels before.
+
+    Returns:
+      Codes (N, ...) -> (centre crop + shift) / std, (N, *size, C).
+    """
     arrays = (jnp.asarray(v, jnp.float32) for v in (std, shift))
     return Partial(functools.partial(_cropped, size), as_partial(generator), *arrays)
 
@@ -166,10 +176,9 @@ def _cropped(size, generator, std, shift, codes):
 
 
 def clip_images(generate: Generate, lower: Array, upper: Array) -> Partial:
-    """A generator whose values stay within `lower` and `upper`, the network's input for black and white.
+    """A generator with images clipped to [`lower`, `upper`], the network's input for black and white.
 
-    Both broadcast to images. The papers' code cuts images only when they are saved, by which they may lose what excites
-    the network.
+    Both broadcast to images. The authors' code clips images only when it saves them, after the optimisation.
     """
     return Partial(_clip, as_partial(generate), *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
 
@@ -179,22 +188,31 @@ def _clip(generate, lower, upper, codes):
 
 
 def noise(key: Array, shape: tuple[int, ...]) -> Array:
-    """Codes of this shape to start from: standard normal, as in the papers' code."""
+    """Initial codes of a shape: standard normal, as in the authors' code."""
     return jax.random.normal(key, shape)
 
 
 def upper_bounds(codes: Array, stds: float = 3.0) -> Array:
-    """Mean and three deviations above of each unit, over the codes (M, ...) of images."""
+    """Upper bounds of each unit: mean plus `stds` standard deviations over the codes (M, ...) of images."""
     return codes.mean(0) + stds * codes.std(0)
 
 
 def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[Array, np.ndarray]:
-    """Codes (count, ...) to start from for different facets of what the images with `codes` (M, ...) show.
+    """Initial codes for different facets of a set of images, by k-means.
 
-    Codes are clustered by k-means; of each cluster, the mean code of the `averaged` images nearest to its centre: of
-    one, the code of a real image. Also the numbers of these images, (count, averaged), the nearest first. After Nguyen,
-    Yosinski & Clune 2016, Multifaceted feature visualization, arXiv 1602.03616, who start from mean images. Raises
-    ValueError for fewer codes than asked for.
+    After Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization, who start from mean images.
+
+    Args:
+      codes: codes of the images, (M, ...).
+      count: number of clusters.
+      averaged: number of images per cluster whose codes are averaged, those nearest to its centre.
+      seed: of scikit-learn's `KMeans`.
+
+    Returns:
+      Codes (count, ...), and the indices of the averaged images, (count, averaged), the nearest first.
+
+    Raises:
+      ValueError: for fewer codes than clusters or averaged images.
     """
     points = np.asarray(codes, np.float64).reshape(len(codes), -1)
     if not (1 <= count <= len(points) and 1 <= averaged <= len(points)):
@@ -229,5 +247,5 @@ def _check_bounds(codes, upper):
     if not (np.asarray(upper) >= 0).all():
         raise ValueError(
             f"Expected bounds of zero or more, got {np.min(upper):g}. Usual cause: bounds of a layer before it is "
-            "rectified; codes are what comes behind the ReLU."
+            "rectified; codes are activations after the ReLU."
         )

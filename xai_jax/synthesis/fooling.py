@@ -10,7 +10,7 @@ follows the gradient of a class's probability; `evolve` is gradient-free: MAP-El
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,10 @@ from jax.tree_util import Partial
 from xai_jax.core import network, targets
 from xai_jax.core.network import Network
 from xai_jax.synthesis import optimize
+from xai_jax.synthesis.encodings import Direct, Encoding
 from xai_jax.synthesis.optimize import Result
+
+__all__ = ["Ascent", "Direct", "Elites", "Encoding", "ascend", "evolve"]
 
 
 @jax.tree_util.register_static
@@ -97,65 +100,8 @@ def _adaptive_ascent(form):
     return optax.GradientTransformationExtraArgs(lambda x: optax.EmptyState(), update)
 
 
-class Encoding(Protocol):
-    """How images in [0, 1] are written down, and how descriptions change; static for compiled programs."""
-
-    def sample(self, key: Array, count: int) -> Any:
-        """Random descriptions: arrays (count, ...), or a tree of them."""
-
-    def vary(self, key: Array, first: Any, second: Any, generation: Array) -> Any:
-        """Children of as many pairs of parents."""
-
-    def render(self, described: Any) -> Array:
-        """Images (N, H, W, C)."""
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Direct:
-    """Every value by itself, uniform at first; half of the children mix their parents' values before they mutate.
-
-    `rate`: the share of values that mutate, which halves every `halving` generations. Polynomial mutation and simulated
-    binary crossover as Deb's, with the indexs `mutation` and `crossover`.
-    """
-
-    shape: tuple[int, int, int]
-    mutation_rate: float = 0.1
-    halving: int = 1000
-    mutation_index: float = 15.0
-    crossover_rate: float = 0.5
-    crossover_index: float = 10.0
-
-    def sample(self, key, count):
-        return jax.random.uniform(key, (count, *self.shape))
-
-    def vary(self, key, first, second, generation):
-        mixing, spreading, picking, moving = jax.random.split(key, 4)
-        mix = jax.random.bernoulli(mixing, self.crossover_rate, (len(first), 1, 1, 1))
-        u = jax.random.uniform(spreading, first.shape)
-        child = jnp.where(mix, binary_crossover(u, self.crossover_index, first, second), first)
-        rate = self.mutation_rate * 0.5 ** (generation // self.halving).astype(child.dtype)
-        moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation_index)
-        return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < rate, moved, child), 0, 1)
-
-    def render(self, described):
-        return described
-
-
-def binary_crossover(u: Array, index: float, first: Array, second: Array) -> Array:
-    """Deb's simulated binary crossover: the first of two children, by chances `u` in [0, 1)."""
-    spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (index + 1))
-    return ((1 + spread) * first + (1 - spread) * second) / 2
-
-
-def polynomial_mutation(u: Array, index: float) -> Array:
-    """Deb's polynomial mutation: how far values of [0, 1] move, by chances `u` in [0, 1)."""
-    far = 1 - (2 * jnp.minimum(u, 1 - u)) ** (1 / (index + 1))
-    return jnp.where(u < 0.5, -far, far)
-
-
 class Elites(NamedTuple):
-    """The best description found for each of K classes, `x`, and the network's confidence in it, (K,)."""
+    """The best genome of each of K classes, `x`, the network's confidence in it, (K,), and the generation, `step`."""
 
     x: Any
     confidence: Array
@@ -172,57 +118,67 @@ def evolve(
     upper: Any = 1.0,
     checkpoint: Path | None = None,
 ) -> tuple[Elites, np.ndarray]:
-    """MAP-Elites with a cell for each class: (elites, confidence of each before each generation (generations, K)).
+    """Fooling images of all classes by MAP-Elites: a child replaces the elite of each class it scores higher in.
 
-    A generation is `population` children of elites drawn at random, shown to the network as one batch; a child takes
-    the cell of any class that the network is surer of than of the elite there. Images in [0, 1] become inputs between
-    `lower` and `upper`, one value for each channel or for all. With `saved` a killed run goes on. Raises ValueError for
-    images that the network does not take.
+    Args:
+      net: the network to fool.
+      encoding: genomes of images and their operators: `Direct` or `cppn.CPPN`.
+      generations: number of generations.
+      key: for the initial genomes, the choice of parents and the operators.
+      population: children per generation, classified as one batch.
+      lower: the network's input for black, one value for each channel or for all.
+      upper: the network's input for white, one value for each channel or for all.
+      checkpoint: file from which an interrupted run resumes.
+
+    Returns:
+      The elites, and their confidence before each generation, (generations, K).
+
+    Raises:
+      ValueError: for images that do not fit the network.
     """
     net = network.as_network(net)
     if min(generations, population) < 1:
         raise ValueError(f"Expected generations and a population of at least 1, got {generations} and {population}.")
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
-    beginning, running = jax.random.split(key)
-    some = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), beginning)
-    targets.check(net, some, targets.logit(0))
-    first = _begin(encoding, net, bounds, beginning, population)
+    initial_key, run_key = jax.random.split(key)
+    images = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), initial_key)
+    targets.check(net, images, targets.logit(0))
+    first = _initial_elites(encoding, net, bounds, initial_key, population)
 
     def chunk(state, count):
-        return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, running), state, count)
+        return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, run_key), state, count)
 
     state, history = optimize.advance(chunk, first, ["confidence"], generations, (net, key, bounds, first), checkpoint)
     return state, history["confidence"]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _begin(encoding, net, bounds, key, population):
-    described = encoding.sample(key, population)
-    sure = _confidence(encoding, net, bounds, described)
-    best = sure.argmax(0)
-    elites = jax.tree.map(lambda leaf: leaf[best], described)
-    return Elites(elites, sure.max(0), jnp.zeros((), jnp.int32))
+def _initial_elites(encoding, net, bounds, key, population):
+    genomes = encoding.sample(key, population)
+    confidence = _confidence(encoding, net, bounds, genomes)
+    best = confidence.argmax(0)
+    elites = jax.tree.map(lambda leaf: leaf[best], genomes)
+    return Elites(elites, confidence.max(0), jnp.zeros((), jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _generation(encoding, population, net, bounds, state, key):
-    drawing, varying = jax.random.split(jax.random.fold_in(key, state.step))
-    drawn = jax.random.randint(drawing, (2, population), 0, len(state.confidence))
-    parents = [jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in drawn]
-    children = encoding.vary(varying, *parents, state.step)
-    sure = _confidence(encoding, net, bounds, children)
-    best, value = sure.argmax(0), sure.max(0)
+    parents_key, vary_key = jax.random.split(jax.random.fold_in(key, state.step))
+    rows = jax.random.randint(parents_key, (2, population), 0, len(state.confidence))
+    parents = [jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in rows]
+    children = encoding.vary(vary_key, *parents, state.step)
+    confidence = _confidence(encoding, net, bounds, children)
+    best, value = confidence.argmax(0), confidence.max(0)
     better = value > state.confidence
 
-    def settle(child, elite):
+    def replace(child, elite):
         return jnp.where(better.reshape(-1, *[1] * (elite.ndim - 1)), child[best], elite)
 
-    elites = jax.tree.map(settle, children, state.x)
-    confidence = jnp.maximum(state.confidence, value)
-    return Elites(elites, confidence, state.step + 1), {"confidence": state.confidence}
+    elites = jax.tree.map(replace, children, state.x)
+    return Elites(elites, jnp.maximum(state.confidence, value), state.step + 1), {"confidence": state.confidence}
 
 
-def _confidence(encoding, net, bounds, described):
-    """Probabilities (N, K) of the images described."""
+def _confidence(encoding, net, bounds, genomes):
+    """Probabilities (N, K) of rendered genomes."""
     lower, upper = bounds
-    return jax.nn.softmax(net(lower + (upper - lower) * encoding.render(described)))
+    return jax.nn.softmax(net(lower + (upper - lower) * encoding.render(genomes)))

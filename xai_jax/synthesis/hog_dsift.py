@@ -1,12 +1,12 @@
-"""HOG and dense SIFT as differentiable functions of an image, so that they can be inverted like networks.
+"""Differentiable HOG and dense SIFT, which can be inverted like layers of a network.
 
 Mahendran & Vedaldi 2015, Understanding deep image representations by inverting them, section 4. HOG is the one of
 Felzenszwalb, Girshick, McAllester & Ramanan 2010, Object detection with discriminatively trained part-based models,
 without its four texture channels; borders are treated as in VLFeat's vl_hog.
 
-    found = inversion.invert(shallow.hog, shallow.hog(photograph), (224, 224, 1), key, CVPR(variation=1.0))
+    result = inversion.invert(hog, hog(photograph), (224, 224, 1), key, CVPR(total_variation=1.0))
 
-Images are grey, (N, H, W, 1), in units of [0, 255]; a constant added makes no difference.
+Images are grey, (N, H, W, 1), in units of [0, 255]; descriptors are invariant to an added constant.
 """
 
 import jax
@@ -14,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-CLAMP = 0.2  # of normalised histograms, so that no single strong edge rules
-FLOOR = 1e-4  # added to the squared length that a block is divided by
+CLAMP = 0.2  # greatest value of normalised histograms, which limits the effect of single strong edges
+FLOOR = 1e-4  # added to squared norms of blocks
 
 
 def hog(x: Array, cell: int = 8, soft: bool = False) -> Array:
-    """Histograms of 18 directed and 9 undirected orientations for each cell, (N, H // cell, W // cell, 27).
+    """Histograms of oriented gradients: 18 directed and 9 undirected orientations, (N, H // cell, W // cell, 27).
 
-    Each gradient votes with its length for the nearest orientation, and for the four nearest cells by their distance.
-    A cell is divided by the length of each of the four blocks of 2x2 cells that it is in, clamped and summed. The vote
-    for an orientation has no derivative, as in the paper; its length has. Raises ValueError for images that are not
-    grey, and for those of less than one cell.
+    A gradient contributes its magnitude to the nearest orientation, bilinearly interpolated between the four nearest
+    cells. Histograms are divided by the norms of the four blocks of 2x2 cells that contain them, clamped and summed.
+    As in the paper, the choice of the orientation is not differentiated; with `soft` it is, see `hogb`. Raises
+    ValueError for images that are not grey, and for those smaller than one cell.
     """
     _check(x, cell, cell)
     votes = jnp.pad(_votes(x, 9, soft), ((0, 0), (1, 1), (1, 1), (0, 0)))  # none at the border
@@ -40,24 +40,24 @@ def hog(x: Array, cell: int = 8, soft: bool = False) -> Array:
 
 
 def hogb(x: Array, cell: int = 8) -> Array:
-    """HOG whose gradients vote for the two nearest orientations by their angles, which has derivatives throughout."""
+    """HOG with linear interpolation between the two nearest orientations, differentiable throughout."""
     return hog(x, cell, soft=True)
 
 
 def dsift(x: Array, bin: int = 5) -> Array:
-    """Dense SIFT: 4x4 histograms of 8 orientations each, 3 bins of `bin` pixels apart, (N, h, w, 128).
+    """Dense SIFT: 4x4 histograms of 8 orientations with a stride of three bins of `bin` pixels, (N, h, w, 128).
 
-    Bins are weighted by a Gaussian around the descriptor's centre; a descriptor is divided by its length and clamped.
-    The paper's code has bins of 5 pixels, that of 2016 has 8. Raises ValueError for images that are not grey, and for
-    those smaller than one descriptor, 5 bins and 2 pixels wide.
+    Bins are weighted by a Gaussian around the descriptor's centre; descriptors are divided by their norm and clamped.
+    The code of 2015 has bins of 5 pixels, that of 2016 has 8. Raises ValueError for images that are not grey, and for
+    those smaller than one descriptor, 5 bins and 2 pixels.
     """
     _check(x, 5 * bin + 2, bin)
     centres = [(np.arange((size - 2) // bin - 1) + 1) * bin - 0.5 for size in x.shape[1:3]]
     bins = _pooled(_votes(x, 4, soft=True), centres, bin)
-    places = [range(0, size - 3, 3) for size in bins.shape[1:3]]
+    corners = [range(0, size - 3, 3) for size in bins.shape[1:3]]
     around = np.exp(-0.5 * ((np.arange(4) - 1.5) / 1.5) ** 2)
     window = np.outer(around, around)[..., None].astype(x.dtype)
-    found = [[(bins[:, i : i + 4, j : j + 4] * window).reshape(len(x), 128) for j in places[1]] for i in places[0]]
+    found = [[(bins[:, i : i + 4, j : j + 4] * window).reshape(len(x), 128) for j in corners[1]] for i in corners[0]]
     found = jnp.stack([jnp.stack(row, 1) for row in found], 1)
     return jnp.minimum(found * lax.rsqrt((found**2).sum(-1, keepdims=True) + FLOOR), CLAMP)
 
@@ -77,23 +77,23 @@ def _check(x, least, cell):
 
 
 def _votes(x, orientations, soft):
-    """Length of the gradient of each inner pixel (N, H - 2, W - 2, 2 orientations), in the nearest one or two."""
+    """Gradient magnitudes of inner pixels by orientation, (N, H - 2, W - 2, 2 * orientations)."""
     across, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
-    flat = (across == 0) & (down == 0)  # where neither length nor angle has a derivative
+    flat = (across == 0) & (down == 0)  # where neither magnitude nor angle has a derivative
     across = jnp.where(flat, 1.0, across)
-    length = jnp.where(flat, 0.0, jnp.sqrt(across**2 + down**2))
+    magnitude = jnp.where(flat, 0.0, jnp.sqrt(across**2 + down**2))
     step = np.pi / orientations
     angles = np.arange(2 * orientations) * step  # in float64, so that 80 and 100 degrees are equally near to 90
     if soft:
-        apart = jnp.abs(jnp.arctan2(down, across) - angles.astype(x.dtype))
-        return length * jnp.maximum(0.0, 1 - jnp.minimum(apart, jnp.abs(apart - 2 * np.pi)) / step)
+        difference = jnp.abs(jnp.arctan2(down, across) - angles.astype(x.dtype))
+        return magnitude * jnp.maximum(0.0, 1 - jnp.minimum(difference, jnp.abs(difference - 2 * np.pi)) / step)
     cosines, sines = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
     nearest = (across * cosines + down * sines).argmax(-1)
-    return length * jax.nn.one_hot(nearest, 2 * orientations, dtype=x.dtype)
+    return magnitude * jax.nn.one_hot(nearest, 2 * orientations, dtype=x.dtype)
 
 
 def _pooled(votes, centres, width):
-    """Sums of votes around the centres, with weights that fall to zero over `width` pixels to all sides."""
+    """Sums of votes around the centres, with weights that decrease linearly to zero over `width` pixels."""
     rows, columns = (
         np.maximum(0, 1 - abs(np.arange(size) - at[:, None]) / width).astype(votes.dtype)
         for size, at in zip(votes.shape[1:3], centres, strict=True)

@@ -81,7 +81,7 @@ class IJCV(Form):
       weight: C, the weight of the loss: 1, 20, 100 or 300.
       norm: factor of the norm prior, 1 in the paper.
       alpha: exponent of the norm.
-      total_variation: factor of the total-variation prior, 1 in the paper.
+      total_variation: factor of the total variation prior, 1 in the paper.
       beta: exponent of the total variation.
       std: standard deviation of the colours of natural images (B+).
       max_norm: greatest colour norm (B).

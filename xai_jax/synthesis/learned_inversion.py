@@ -1,8 +1,8 @@
-"""A network that is trained to undo another: images from features in one pass, the expected ones.
+"""Inversion of image representations by a trained network, in one forward pass.
 
-Dosovitskiy & Brox 2016, Inverting visual representations with convolutional networks, arXiv 1506.02753. Where
-`inversion.invert` finds one of the images that have given features, this gives their mean as far as it has learnt it:
-the minimum of the squared distance of images, equation 2.
+Dosovitskiy & Brox 2016, Inverting visual representations with convolutional networks, arXiv 1506.02753. The network
+minimises the squared error of images (equation 2), so that it estimates the mean of all images with the given features,
+where `inversion.invert` finds one of them.
 
     inverse = fit(represent, photographs, upconv.UpConv((28, 28, 1)), steps=2000, key=key)
     images = network.call(inverse, represent(others))

@@ -52,7 +52,7 @@ class Stage:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class MFV(Form):
-    """Normalised-gradient ascent in stages of increasing size, with total-variation denoising after each step.
+    """Normalised-gradient ascent in stages of increasing size, denoised by total variation after each step.
 
     `iterations` are those of the denoising. The authors' code denoises only the current crop, this the whole image.
     """
@@ -87,7 +87,8 @@ class MFV(Form):
         if 2 * stage.margin >= min(size):
             raise ValueError(f"Expected a margin of less than half of {min(size)} pixels, got {stage.margin}.")
         share = np.prod(size) / np.prod(x.shape[1:3])  # of the image that the crop covers
-        rule = updates.normalised_gradient(*(share * rate for rate in stage.learning_rates), stage.steps)
+        first, last = stage.learning_rates
+        rule = updates.normalised_gradient(share * first, share * last, stage.steps)
         objective = Partial(_crop_loss(stage, size), problem)
         project = Partial(MFV._project, self, stage, problem.lower, problem.upper)
         return optimize.minimise(objective, x, rule, stage.steps, key, project, checkpoint)

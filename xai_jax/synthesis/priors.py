@@ -52,9 +52,9 @@ def _sum(x):
     return lax.optimization_barrier(x).sum((1, 2, 3))
 
 
-def decay(x: Array, rate: float) -> Array:
-    """L2 decay: (1 - rate) x (Yosinski et al.)."""
-    return (1 - rate) * x
+def decay(x: Array, amount: float) -> Array:
+    """L2 decay: (1 - amount) x (Yosinski et al.)."""
+    return (1 - amount) * x
 
 
 def blur(x: Array, std: float) -> Array:
@@ -91,7 +91,7 @@ def clip_colour_norm(x: Array, max_norm: float) -> Array:
 
 
 def denoise(x: Array, weight: float | Array, iterations: int = 100) -> Array:
-    """Total-variation denoising of each channel: approximates argmin_u TV(u) + weight / 2 ||u - x||^2.
+    """Denoising of each channel by total variation: approximates argmin_u TV(u) + weight / 2 ||u - x||^2.
 
     Split Bregman (Goldstein & Osher 2009) as in scikit-image's `denoise_tv_bregman`, which Nguyen et al. use: smaller
     weights smooth more, and gradients much smaller than 1 / weight are shrunk less than by the exact minimiser. Unlike

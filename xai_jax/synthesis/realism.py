@@ -1,7 +1,13 @@
-"""How like natural images synthesised ones are, by measures that the network under explanation has no part in.
+"""Realism of synthesised images, measured with features of an independent evaluation network.
 
-Features should be of a network that was trained by itself. Heusel et al. 2017, GANs trained by a two time-scale update
-rule converge to a local Nash equilibrium, equation 6 (Frechet distance).
+Heusel et al. 2017, GANs trained by a two time-scale update rule converge to a local Nash equilibrium, equation 6
+(`frechet`).
+
+>>> features = np.array([[0.0, 0.0], [3.0, 4.0]])
+>>> nearest(features, natural=np.array([[0.0, 0.0], [0.0, 1.0]]))  # distances, indices
+(array([0.        , 4.24264069]), array([0, 1]))
+>>> frechet(features, features)
+0.0
 """
 
 from typing import Any
@@ -14,7 +20,7 @@ from xai_jax.core.network import Network
 
 
 def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
-    """Whether the likeliest class of each image (N, H, W, C) is the one meant, (N,)."""
+    """Whether each image (N, H, W, C) is classified as its target class, (N,)."""
     found = np.asarray(network.call(net, jnp.asarray(x))).argmax(1)
     if found.shape != np.shape(classes):
         raise ValueError(f"Expected {len(found)} classes, one for each image, got {np.shape(classes)}.")
@@ -22,25 +28,25 @@ def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
 
 
 def nearest(features: Any, natural: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of images' features (N, D) to the nearest of natural ones (M, D), and the number of that, (N,) each.
+    """Distance of features (N, D) to their nearest neighbour among natural ones (M, D), and its index, (N,) each.
 
-    Distances are shares of the mean one between a natural image and its nearest neighbour among the others: near 1 for
-    natural images, more for images unlike any. Raises ValueError for fewer than two natural images.
+    Distances are normalised by the mean nearest-neighbour distance among the natural images: about 1 for natural
+    images, more for others. Raises ValueError for fewer than two natural images.
     """
     a, b = _flat(features, natural)
     if len(b) < 2:
         raise ValueError(f"Expected two natural images or more, got {len(b)}.")
-    apart, among = _squares(a, b), _squares(b, b)
-    np.fill_diagonal(among, np.inf)
-    usual = np.sqrt(among.min(1)).mean()
-    return np.sqrt(apart.min(1)) / usual, apart.argmin(1)
+    between, within = _squared_distances(a, b), _squared_distances(b, b)
+    np.fill_diagonal(within, np.inf)
+    scale = np.sqrt(within.min(1)).mean()
+    return np.sqrt(between.min(1)) / scale, between.argmin(1)
 
 
 def frechet(features: Any, natural: Any) -> float:
-    """Frechet distance of two sets of features, (N, D) and (M, D): of the Gaussians of the same means and covariances.
+    """Frechet distance between Gaussians fitted to two sets of features, (N, D) and (M, D).
 
-    With fewer images than features it is biased upwards: compare sets of equal sizes only. Raises ValueError for fewer
-    than two images.
+    It is biased upwards where images are fewer than features: compare sets of equal size only. Raises ValueError for
+    fewer than two images.
     """
     a, b = _flat(features, natural)
     if min(len(a), len(b)) < 2:
@@ -61,6 +67,6 @@ def _flat(features, natural):
     return a, b
 
 
-def _squares(a, b):
-    """Squared distances of all pairs, (N, M)."""
+def _squared_distances(a, b):
+    """Squared distances between all pairs, (N, M)."""
     return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)

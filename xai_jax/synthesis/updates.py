@@ -39,7 +39,7 @@ class _Momentum(NamedTuple):
 def momentum(learning_rate: float, phases: tuple[tuple[float, int], ...]) -> optax.GradientTransformation:
     """Momentum 0.9 that is reset at each phase; `phases` are (learning-rate factor, number of steps)."""
     ends = np.cumsum([count for _, count in phases])
-    rates = jnp.array([learning_rate * factor for factor, _ in phases], jnp.float32)
+    learning_rates = jnp.array([learning_rate * factor for factor, _ in phases], jnp.float32)
 
     def init(x):
         return _Momentum(jnp.zeros_like(x), jnp.zeros((), jnp.int32))
@@ -47,7 +47,7 @@ def momentum(learning_rate: float, phases: tuple[tuple[float, int], ...]) -> opt
     def update(gradient, state, x=None):
         phase = jnp.searchsorted(jnp.array(ends), state.step, side="right")
         kept = jnp.where((state.step == jnp.array(ends)).any(), 0.0, 0.9)
-        velocity = kept * state.velocity - rates[phase] * gradient
+        velocity = kept * state.velocity - learning_rates[phase] * gradient
         return velocity, _Momentum(velocity, state.step + 1)
 
     return optax.GradientTransformation(init, update)
