@@ -192,7 +192,7 @@ def test_fourier_climbs_by_adam_on_frequencies():
 
 @pytest.mark.parametrize("name", [*(n for n in SHORT if n != "mfv"), pytest.param("mfv", marks=pytest.mark.slow)])
 def test_every_form_excites_and_stays_in_range(name):
-    changes = {"octaves": tuple(dataclasses.replace(o, steps=20) for o in STAGES.stages)}
+    changes = {"stages": tuple(dataclasses.replace(o, steps=20) for o in STAGES.stages)}
     changes = changes if name == "mfv" else {"steps": (40, 0) if name == "ijcv" else 40}
     found = maximise(dataclasses.replace(SHORT[name], **changes))
     assert found.x.shape == START.shape
@@ -247,8 +247,8 @@ def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
 
 
 def test_octaves_of_the_paper_are_as_its_code_has_them():
-    assert [octave.steps for octave in MEAN_IMAGE.octaves] == [190, 150, 20, 10]
-    assert [octave.steps for octave in CENTRE_BIAS.octaves] == [190, 150, 150, 30, 10]
+    assert [octave.steps for octave in MEAN_IMAGE.stages] == [190, 150, 20, 10]
+    assert [octave.steps for octave in CENTRE_BIAS.stages] == [190, 150, 150, 30, 10]
 
 
 @pytest.mark.parametrize(

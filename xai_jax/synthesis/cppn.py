@@ -8,6 +8,7 @@ images have symmetries and repeated patterns. `CPPN` is an encoding for `fooling
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,9 @@ class CPPN:
 
     As in the authors' code: inputs, functions, probabilities and order of mutations; colours as hue, lightness and
     saturation. Its parameters include probabilities of moved links and of crossover, which the library that it uses
-    does not apply to such networks. Ours: at most `hidden` nodes, so that all genomes have one size; links lead forward in the order
-    of the nodes, with new nodes right before their target; coordinates in [-1, 1]; pixels are absolute values of
-    outputs; crossover is of weights alone.
+    does not apply to such networks. Ours: at most `hidden` nodes, so that all genomes have one size; links lead forward
+    in the order of the nodes, with new nodes right before their target; coordinates in [-1, 1]; pixels are absolute
+    values of outputs; crossover is of weights alone.
 
     Attributes:
       shape: height, width and channels, 1 or 3.
@@ -74,19 +75,13 @@ class CPPN:
         return jax.vmap(self._child)(jax.random.split(key, len(first.weight)), first, second)
 
     def _child(self, key, first, second):
+        crossover = partial(mutations.crossover, other=second, index=self.crossover_index)
+        common = {"mutation_probability": self.mutation_probability}
         changes = (
-            (
-                self.crossover_probability,
-                lambda key, genome: mutations.crossover(key, genome, second, self.crossover_index),
-            ),
-            (
-                1.0,
-                lambda key, genome: mutations.mutate_weights(
-                    key, genome, self.mutation_probability, self.mutation_index
-                ),
-            ),
+            (self.crossover_probability, crossover),
+            (1.0, partial(mutations.mutate_weights, index=self.mutation_index, **common)),
             (self.move_link, mutations.move_link),
-            (1.0, lambda key, genome: mutations.mutate_functions(key, genome, self.mutation_probability)),
+            (1.0, partial(mutations.mutate_functions, **common)),
             (self.add_link, mutations.add_link),
             (self.remove_link, mutations.remove_link),
             (self.add_node, mutations.add_node),
