@@ -110,7 +110,7 @@ def binomial(successes: ArrayLike, chance: float = 0.5, alternative: str = "grea
         lambda side: stats.binomtest(count, total, chance, alternative=side).pvalue, alternative
     )
     best = chance**total if alternative == "greater" else (1 - chance) ** total
-    text = f"{count} of {total}; binomial test against {chance:.3g}, {_p(p)}"
+    text = f"{count} of {total}; binomial test against {chance:.3g}, {_p(p, opposite_p)}"
     return decide(p, opposite_p, text if best < LEVEL else f"{text}; too few samples to be significant")
 
 
@@ -126,7 +126,7 @@ def wilcoxon(greater: ArrayLike, less: ArrayLike = 0.0) -> Verdict:
         warnings.simplefilter("ignore")  # of the normal approximation in small samples with ties
         p, opposite_p = _both_sides(lambda side: stats.wilcoxon(differences, alternative=side).pvalue)
     few = "" if np.count_nonzero(differences) >= 5 else "; at least 5 pairs needed to be significant"
-    return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(differences)}, {_p(p)}{few}")
+    return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(differences)}, {_p(p, opposite_p)}{few}")
 
 
 def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share: float = 0.0) -> Verdict:
@@ -157,7 +157,7 @@ def mann_whitney(greater: ArrayLike, less: ArrayLike) -> Verdict:
     if not (len(greater) and len(less)) or np.ptp(np.concatenate([greater, less])) == 0:
         return inconclusive(f"n = {len(greater)} and {len(less)} without differences")
     p, opposite_p = _both_sides(lambda side: stats.mannwhitneyu(greater, less, alternative=side).pvalue)
-    text = f"Mann-Whitney test, n = {len(greater)} and {len(less)}, {_p(p)}"
+    text = f"Mann-Whitney test, n = {len(greater)} and {len(less)}, {_p(p, opposite_p)}"
     best = 1 / math.comb(len(greater) + len(less), len(less))
     return decide(p, opposite_p, text if best < LEVEL else f"{text}; too few samples to be significant")
 
@@ -186,7 +186,7 @@ def page_trend(falling: ArrayLike) -> Verdict:
     if len(falling) < 2 or falling.shape[1] < 3:
         return inconclusive("Page's test needs 2 subjects and 3 conditions")
     p, opposite_p = (float(stats.page_trend_test(sign * falling).pvalue) for sign in (-1, 1))
-    return decide(p, opposite_p, f"Page's trend test, n = {len(falling)}, {_p(p)}")
+    return decide(p, opposite_p, f"Page's trend test, n = {len(falling)}, {_p(p, opposite_p)}")
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Verdict:
@@ -290,8 +290,9 @@ def _present(values):
     return values[~np.isnan(values)]
 
 
-def _p(p):
-    return f"p = {p:.2g}"
+def _p(p, opposite_p=None):
+    opposite_p = 1 - p if opposite_p is None else opposite_p
+    return f"p = {p:.2g}" + (f" ({opposite_p:.2g} for the opposite)" if opposite_p < LEVEL else "")
 
 
 def _finite(p):
