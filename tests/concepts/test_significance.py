@@ -78,9 +78,9 @@ def test_corrections_are_those_of_bonferroni_and_holm():
 
 def test_accuracy_is_tested_against_chance():
     expected = stats.binomtest(9, 10, 0.5, alternative="greater").pvalue
-    assert significance.of_accuracy(np.array([0.9, 1.0, 0.8]), 10, 0.5) == pytest.approx(expected)
-    assert significance.of_accuracy(np.array([0.75]), 12, 0.75) > 0.5
-    assert significance.of_accuracy(np.array([0.29] * 3), 100, 0.5) > 0.99
+    assert significance.accuracy_p_value(np.array([0.9, 1.0, 0.8]), 10, 0.5) == pytest.approx(expected)
+    assert significance.accuracy_p_value(np.array([0.75]), 12, 0.75) > 0.5
+    assert significance.accuracy_p_value(np.array([0.29] * 3), 100, 0.5) > 0.99
 
 
 def scores(controls=4, runs=5):
@@ -110,7 +110,7 @@ def test_a_table_has_all_lines_with_their_tests(null, statistic):
         }[null]()
         assert (row.p, row.low, row.high, row.null) == test
         assert row.adjusted == min(1, 12 * test.p) and row.significant == (row.adjusted <= 0.05)
-        assert row.value == values.mean() and row.deviation == values.std(ddof=1) and row.runs == 5
+        assert row.value == values.mean() and row.std == values.std(ddof=1) and row.runs == 5
         assert row.accuracy == pytest.approx(0.9) and row.accuracy_p < 0.01
         assert row.silent == found.silent[place[0], place[1]]
 
@@ -141,9 +141,9 @@ def test_a_table_is_written_with_all_its_columns(tmp_path):
         (lambda: significance.against_random([0.3, 0.4], [0.5]), "two runs of random images"),
         (lambda: significance.against_controls([0.3, 0.4], np.ones((1, 2))), "two controls"),
         (lambda: significance.table(scores(controls=0)), "two controls, .* got 0"),
-        (lambda: significance.table(scores(), "median"), "statistic out of score, magnitude, mean, got 'median'"),
-        (lambda: significance.table(scores(), tested="median"), "statistic out of"),
-        (lambda: significance.table(scores(), null="zero"), "null out of"),
+        (lambda: significance.table(scores(), "median"), "one of score, magnitude, mean as statistic, got 'median'"),
+        (lambda: significance.table(scores(), tested="median"), "as statistic"),
+        (lambda: significance.table(scores(), null="zero"), "as null"),
         (lambda: significance.adjust([0.1], "fdr"), "bonferroni"),
     ],
 )

@@ -8,7 +8,7 @@ from xai_jax.plots import concepts as concept_plots
 
 
 def row(layer, label, concept, value, significant, statistic="score"):
-    rest = {"runs": 5, "deviation": 0.1, "low": value - 0.2, "high": value + 0.2, "null": 0.4, "tested": "mean"}
+    rest = {"runs": 5, "std": 0.1, "low": value - 0.2, "high": value + 0.2, "null": 0.4, "tested": "mean"}
     tests = {"p": 0.01, "adjusted": 0.03, "accuracy": 0.8, "accuracy_p": 0.01, "silent": 0.0}
     return Row(
         layer=layer,

@@ -188,10 +188,10 @@ def similarity(net: Network, known: CAV, x: Array, cache_dir: str | os.PathLike 
 def save(path: str | os.PathLike, cav: CAV) -> None:
     """Atomically writes a safetensors file with a checksum, and the other fields in its header.
 
-    >>> import tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "stripes.safetensors")
-    >>> save(path, CAV(np.ones(1), "net", "conv5", "stripes", "Ridge()", 0.9))
-    >>> load(path, layer="conv5").concept
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save(f"{directory}/stripes", CAV(np.ones(1), "net", "conv5", "stripes", "Ridge()", 0.9))
+    ...     load(f"{directory}/stripes", layer="conv5").concept
     'stripes'
     """
     about = {name: str(value) for name, value in cav._asdict().items() if name != "vector"}

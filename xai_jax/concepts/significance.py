@@ -1,11 +1,13 @@
-"""Whether a TCAV score says anything: tests of scores over many runs, for all layers, classes and concepts together.
+"""Statistical significance of TCAV scores: tests over runs, with corrections for multiple comparisons.
 
-Kim et al. 2018, section 3.5, test the scores of one concept against 0.5 (`against_value`), their code against those of
-random images in the concept's place (`against_random`), with runs as the samples. But all runs share the concept's
-images: n images of anything differ from the rest of the world in some way, and every run finds that difference again.
-At the level 0.05 both tests called 13 to 54 % of all sets of random images a concept in simulations with six to ten
-runs, and more with more runs (see its tests). `against_controls` takes sets of images, not runs,
-as the samples: does the concept stand out among sets of as many random images? It errs as often as its level says.
+Kim et al. 2018, section 3.5, test the scores of one concept against 0.5 (`against_value`); their code tests them
+against the scores of random images substituted for the concept (`against_random`). Both take runs as the samples. But
+all runs share the concept's images: n images of anything differ from the rest of the world in some way, and every run
+finds that difference again. At the level 0.05 both tests called 13 to 54 % of random image sets significant in
+simulations with six to ten runs, and more with more runs (see tests/concepts/test_significance.py).
+
+`against_controls` takes image sets as the samples: is the concept an outlier among sets of as many random images? Its
+type I error rate is at most the level.
 """
 
 import csv
@@ -25,7 +27,7 @@ LEVEL = 0.05
 
 
 class Test(NamedTuple):
-    """p, two-sided, and the interval about the mean that leaves `null` out where p is below the level."""
+    """Two-sided p-value, and the confidence interval of the mean, which excludes `null` where p is below the level."""
 
     p: float
     low: float
@@ -34,11 +36,12 @@ class Test(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of a table: a concept in a layer for a class.
+    """One row of a table: a concept in a layer for a class.
 
-    `value` and `deviation` of `statistic` over runs, with the test's interval and null; `p` of the statistic `tested`,
-    and `adjusted` for all lines together. `accuracy`: of the CAVs on held-out examples, with the p of chance. `silent`:
-    share of the class's images that have no gradient in the layer, and so count as not positive.
+    `value` and `std`, mean and standard deviation of `statistic` over runs, with the test's interval and null value;
+    p-value `p` of the statistic `tested`, and `adjusted` for multiple comparisons. `accuracy` of the CAVs on held-out
+    examples, with the p-value of chance level. `silent`: fraction of the class's images whose gradient in the layer is
+    zero, and which therefore count as not positive.
     """
 
     layer: str
@@ -47,7 +50,7 @@ class Row(NamedTuple):
     statistic: str
     runs: int
     value: float
-    deviation: float
+    std: float
     low: float
     high: float
     null: float
@@ -61,9 +64,13 @@ class Row(NamedTuple):
 
 
 def against_value(values: np.ndarray, null: float = 0.5, level: float = LEVEL) -> Test:
-    """One-sample t-test of the runs' scores (J,), as the paper has it.
+    """One-sample t-test of the runs' scores (J,), as in the paper.
 
-    Where they do not vary, t has no meaning and the sign test's p is given. Raises ValueError for fewer than two runs.
+    For scores without variance, where t is undefined, p is that of the sign test. Raises ValueError for fewer than two
+    runs.
+
+    >>> round(float(against_value(np.array([0.6, 0.7, 0.8])).p), 3)
+    0.074
     """
     _at_least_two(values, "runs")
     mean, error = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
@@ -73,9 +80,12 @@ def against_value(values: np.ndarray, null: float = 0.5, level: float = LEVEL) -
 
 
 def against_random(values: np.ndarray, random: np.ndarray, level: float = LEVEL) -> Test:
-    """Student's t-test of the runs' scores (J,) and those (R,) of random images, as the authors' code has it.
+    """Two-sample t-test of the runs' scores (J,) and those (R,) of random images, as in the authors' code.
 
-    Where neither vary, the rank test's p is given. Raises ValueError for fewer than two runs of either.
+    For scores without variance, p is that of the rank-sum test. Raises ValueError for fewer than two runs of either.
+
+    >>> round(float(against_random(np.array([0.6, 0.7, 0.8]), np.array([0.4, 0.5, 0.6])).p), 3)
+    0.07
     """
     values, random = np.ravel(values), np.ravel(random)
     _at_least_two(values, "runs")
@@ -89,12 +99,15 @@ def against_random(values: np.ndarray, random: np.ndarray, level: float = LEVEL)
 
 
 def against_controls(values: np.ndarray, controls: np.ndarray, level: float = LEVEL) -> Test:
-    """Whether the mean of a concept's runs (J,) stands out among those of M sets of random images (M, J).
+    """Test of the mean of a concept's runs (J,) against the means of M control sets of random images (M, J).
 
-    The t-test of one case against a small sample of controls (Crawford & Howell 1998, Comparing an individual's test
-    score against norms derived from small samples). It is exact for normal means; for scores, which end at 0 and 1, it
-    rather errs on the safe side. Where the controls do not vary, p is that of ranks. Raises ValueError for fewer than
-    two controls.
+    The t-test of a single case against a small sample of controls (Crawford & Howell 1998, Comparing an individual's
+    test score against norms derived from small samples). It is exact for normally distributed means and conservative
+    for scores, which are bounded by 0 and 1. For controls without variance, p is that of ranks. Raises ValueError for
+    fewer than two controls.
+
+    >>> round(float(against_controls(np.array([0.9, 1.0]), np.array([[0.4, 0.5], [0.5, 0.6], [0.5, 0.4]])).p), 3)
+    0.02
     """
     _at_least_two(controls, "controls, sets of random images")
     others, mean = np.mean(controls, 1), np.mean(values)
@@ -105,7 +118,11 @@ def against_controls(values: np.ndarray, controls: np.ndarray, level: float = LE
 
 
 def adjust(p: Sequence[float], correction: str | None = "holm") -> np.ndarray:
-    """p (m,) for all m tests together: "bonferroni" (m p), "holm" (never larger, as safe), or None (as they are)."""
+    """p-values (m,) adjusted for m comparisons: "bonferroni", "holm" (uniformly more powerful), or None.
+
+    >>> adjust([0.01, 0.04], "holm").round(3), adjust([0.01, 0.04], "bonferroni").round(3)
+    (array([0.02, 0.04]), array([0.02, 0.08]))
+    """
     p, m = np.asarray(p, np.float64), len(p)
     if correction not in ("bonferroni", "holm", None):
         raise ValueError(f"Expected the correction 'bonferroni', 'holm' or None, got {correction!r}.")
@@ -117,13 +134,16 @@ def adjust(p: Sequence[float], correction: str | None = "holm") -> np.ndarray:
     return adjusted
 
 
-def of_accuracy(accuracy: np.ndarray, held_out: int, chance: float) -> float:
-    """p of CAVs that tell nothing apart: binomial, for the mean accuracy of the runs (J,) as if it were that of one.
+def accuracy_p_value(accuracy: np.ndarray, held_out: int, chance: float) -> float:
+    """p-value of CAVs' accuracies (J,) on `held_out` examples under the null hypothesis of accuracy `chance`.
 
-    The runs share the concept's images, so they do not count as so many more.
+    Binomial test of the mean accuracy as if from one run, since the runs share the concept's images.
+
+    >>> round(accuracy_p_value(np.array([0.9, 1.0, 0.8]), held_out=10, chance=0.5), 4)
+    0.0107
     """
-    right = math.floor(np.mean(accuracy) * held_out + 1e-9)
-    return float(stats.binomtest(right, held_out, chance, alternative="greater").pvalue)
+    correct = math.floor(np.mean(accuracy) * held_out + 1e-9)
+    return float(stats.binomtest(correct, held_out, chance, alternative="greater").pvalue)
 
 
 def table(
@@ -134,40 +154,63 @@ def table(
     level: float = LEVEL,
     correction: str | None = "holm",
 ) -> list[Row]:
-    """All layers, classes and concepts with their tests; `significant` where p for all together is at most `level`.
+    """One row for each layer, class and concept.
 
-    `statistic`: one of `tcav.STATISTICS`. `null`: "controls", "value" (of no opinion: 0.5, for the mean derivative 0)
-    or "random", see above. `tested`: another statistic whose p decides. Scores cannot be above 1, so that the best of
-    concepts stands out little among controls that reach 0.9; the mean derivative has no such limit. Raises ValueError
-    for other names, and for scores without the controls that a test needs.
+    Args:
+      scores: result of `tcav.measure`.
+      statistic: the statistic to report, one of `tcav.STATISTICS`.
+      null: null distribution: "controls", "value" (0.5; for the mean sensitivity 0) or "random", see the module.
+      tested: another statistic to test. Scores are at most 1 and those of controls reach 0.9, so that the test has
+        little power; the "mean" is not bounded.
+      level: significance level, family-wise after the correction.
+      correction: "holm", "bonferroni" or None, see `adjust`.
+
+    Returns:
+      Rows, `significant` where the adjusted p-value is at most `level`.
+
+    Raises:
+      ValueError: for unknown names, and for scores with fewer controls than the test needs.
+
+    >>> values, controls = np.full((3, 1, 1, 1, 4), 0.9), np.full((3, 1, 1, 1, 20, 4), 0.5)
+    >>> rest = np.ones((1, 1, 4)), np.array([20]), np.array([0.5]), np.zeros((1, 1))
+    >>> (row,) = table(Scores(["relu1"], ["zebra"], ["stripes"], values, controls, *rest))
+    >>> row.value, round(row.p, 4), row.significant
+    (0.9, 0.0476, True)
     """
     shown, decides = (_choice("statistic", name, STATISTICS) for name in (statistic, tested or statistic))
     _choice("null", null, ("controls", "value", "random"))
-    places = list(np.ndindex(scores.values.shape[1:4]))
-    tests = [_test(scores, shown, place, null, level) for place in places]
-    p = [_test(scores, decides, place, null, level).p for place in places]
-    lines = zip(places, tests, p, adjust(p, correction), strict=True)
-    return [_row(scores, shown, place, test, decides, own, of_all, level) for place, test, own, of_all in lines]
+    indices = list(np.ndindex(scores.values.shape[1:4]))
+    tests = [_test(scores, shown, index, null, level) for index in indices]
+    p = [_test(scores, decides, index, null, level).p for index in indices]
+    cells = zip(indices, tests, p, adjust(p, correction), strict=True)
+    return [_row(scores, shown, index, test, decides, own, of_all, level) for index, test, own, of_all in cells]
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Writes a table, whole or not at all."""
+    """Atomically writes a table as CSV with the fields of `Row` as header.
+
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     write_csv(path := pathlib.Path(directory, "scores.csv"), [])
+    ...     path.read_text()[:44]
+    'layer,label,concept,statistic,runs,value,std'
+    """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerows([Row._fields, *rows])
     write_atomically(path, buffer.getvalue().encode())
 
 
-def _test(scores, number, place, null, level):
-    values, controls = scores.values[number][place], scores.controls[number][place]
+def _test(scores, number, index, null, level):
+    values, controls = scores.values[number][index], scores.controls[number][index]
     if null == "value":
         return against_value(values, NEUTRAL[number], level)
     return {"controls": against_controls, "random": against_random}[null](values, controls, level)
 
 
-def _row(scores, shown, place, test, decides, p, adjusted, level):
-    layer, label, concept = place
-    values, accuracy = scores.values[shown][place], scores.accuracy[layer, concept]
+def _row(scores, shown, index, test, decides, p, adjusted, level):
+    layer, label, concept = index
+    values, accuracy = scores.values[shown][index], scores.accuracy[layer, concept]
     return Row(
         layer=str(scores.layers[layer]),
         label=str(scores.labels[label]),
@@ -175,7 +218,7 @@ def _row(scores, shown, place, test, decides, p, adjusted, level):
         statistic=STATISTICS[shown],
         runs=len(values),
         value=float(np.mean(values)),
-        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        std=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
         low=float(test.low),
         high=float(test.high),
         null=float(test.null),
@@ -184,15 +227,15 @@ def _row(scores, shown, place, test, decides, p, adjusted, level):
         adjusted=float(adjusted),
         significant=bool(adjusted <= level),
         accuracy=float(np.mean(accuracy)),
-        accuracy_p=of_accuracy(accuracy, int(scores.held_out[concept]), float(scores.chance[concept])),
+        accuracy_p=accuracy_p_value(accuracy, int(scores.held_out[concept]), float(scores.chance[concept])),
         silent=float(scores.silent[layer, label]),
     )
 
 
 def _choice(what, name, names):
-    """The place of a name among those there are."""
+    """Index of a name among the valid ones."""
     if name not in names:
-        raise ValueError(f"Expected a {what} out of {', '.join(names)}, got {name!r}.")
+        raise ValueError(f"Expected one of {', '.join(names)} as {what}, got {name!r}.")
     return names.index(name)
 
 

@@ -1,4 +1,4 @@
-"""Figures of attributions and of concepts, with matplotlib."""
+"""Matplotlib figures of images, attribution maps and TCAV scores."""
 
 from xai_jax.plots.images import grid, show, signed
 

@@ -1,6 +1,6 @@
-"""TCAV scores as bars and as curves over layers; what is not significant is never drawn as if it were.
+"""TCAV scores as bar charts and as curves over layers.
 
-Scores that are significant are filled; the others are dotted outlines, pale and without a star.
+Significant scores are filled and starred; all others are pale, dotted outlines.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,24 @@ PALE = "0.65"
 
 
 def bars(rows: Sequence[Row], size: float = 2.2) -> tuple[Figure, np.ndarray]:
-    """A panel for each layer and class, a bar for each concept, and a star where it is significant.
+    """Bar charts of concepts, one for each class and layer, with a star where a score is significant.
 
-    Thin lines are the tests' intervals, short thick ones what is expected of no concept. Rows as `concept_tests.table`
-    gives them. Returns the figure and its axes, of shape (classes, layers); `size` in inches.
+    Thin lines are confidence intervals, short thick ones the value under the null hypothesis. `rows` are those of
+    `significance.table`, `size` is the width of a chart in inches. Returns the figure and its axes, of shape (classes,
+    layers).
+
+    >>> test = {"low": 0.7, "high": 1.0, "null": 0.5, "tested": "score", "p": 0.01, "adjusted": 0.01}
+    >>> rest = {"std": 0.1, "significant": True, "accuracy": 0.9, "accuracy_p": 0.01, "silent": 0.0}
+    >>> figure, axes = bars([Row("relu1", "zebra", "stripes", "score", 5, 0.9, **test, **rest)])
+    >>> axes.shape, axes[0, 0].get_title()
+    ((1, 1), 'relu1')
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(layers) + 0.8, 0.8 * size * len(labels) + 0.6), layout="constrained")
     axes = figure.subplots(len(labels), len(layers), squeeze=False, sharey=True)
     for row in rows:
-        place = concepts.index(row.concept)
-        _bar(axes[labels.index(row.label), layers.index(row.layer)], place, row, COLOURS[place % len(COLOURS)])
+        at = concepts.index(row.concept)
+        _bar(axes[labels.index(row.label), layers.index(row.layer)], at, row, COLOURS[at % len(COLOURS)])
     for column, layer in enumerate(layers):
         axes[0, column].set_title(layer, fontsize=9)
         axes[-1, column].set_xticks(range(len(concepts)), concepts, rotation=50, ha="right", fontsize=8)
@@ -43,9 +50,10 @@ def bars(rows: Sequence[Row], size: float = 2.2) -> tuple[Figure, np.ndarray]:
 
 
 def curves(rows: Sequence[Row], size: float = 3.2) -> tuple[Figure, np.ndarray]:
-    """A panel for each class: each concept's score over the layers, in their order, with its interval.
+    """Curves of each concept's score over the layers with confidence intervals, one panel for each class.
 
-    Markers are filled where it is significant. Returns the figure and its axes, of shape (classes,); `size` in inches.
+    Markers of significant scores are filled. `rows` are those of `significance.table`, `size` is the width of a panel
+    in inches. Returns the figure and its axes, of shape (classes,); called as `bars`.
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(labels) + 1.4, 0.9 * size), layout="constrained")
@@ -65,26 +73,26 @@ def curves(rows: Sequence[Row], size: float = 3.2) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def _bar(axis: Axes, place: int, row: Row, colour: str) -> None:
-    looks = {"color": colour} if row.significant else {"facecolor": "none", "edgecolor": PALE, "linestyle": ":"}
-    axis.bar(place, row.value, width=0.7, **looks)
-    axis.plot([place, place], _within(row), color="0.2" if row.significant else PALE, lw=1)
-    axis.plot([place - 0.2, place + 0.2], [row.null, row.null], color="0.2" if row.significant else PALE, lw=2.5)
+def _bar(axis: Axes, at: int, row: Row, colour: str) -> None:
+    style = {"color": colour} if row.significant else {"facecolor": "none", "edgecolor": PALE, "linestyle": ":"}
+    axis.bar(at, row.value, width=0.7, **style)
+    axis.plot([at, at], _interval(row), color="0.2" if row.significant else PALE, lw=1)
+    axis.plot([at - 0.2, at + 0.2], [row.null, row.null], color="0.2" if row.significant else PALE, lw=2.5)
     if row.significant:
-        axis.annotate("*", (place, max(*_within(row), row.null)), ha="center", va="bottom", fontsize=10)
+        axis.annotate("*", (at, max(*_interval(row), row.null)), ha="center", va="bottom", fontsize=10)
 
 
 def _curve(axis, layers, own, shift, colour):
-    """Dotted and hollow, but filled where a layer is significant, and drawn through where the next is, too."""
+    """Dotted with hollow markers; filled where significant, and solid between significant neighbours."""
     pale = matplotlib.colors.to_rgba(colour, 0.35)
-    places, values = [layers.index(row.layer) + shift for row in own], [row.value for row in own]
-    axis.plot(places, values, color=pale, lw=1, ls=":", zorder=1)
-    for number, (place, row) in enumerate(zip(places, own, strict=True)):
+    positions, values = [layers.index(row.layer) + shift for row in own], [row.value for row in own]
+    axis.plot(positions, values, color=pale, lw=1, ls=":", zorder=1)
+    for number, (at, row) in enumerate(zip(positions, own, strict=True)):
         drawn, pair = colour if row.significant else pale, slice(number, number + 2)
-        axis.plot([place, place], _within(row), color=drawn, lw=1, zorder=2)
-        axis.plot(place, row.value, "o", color=drawn, mfc=colour if row.significant else "white", ms=5, zorder=3)
+        axis.plot([at, at], _interval(row), color=drawn, lw=1, zorder=2)
+        axis.plot(at, row.value, "o", color=drawn, mfc=colour if row.significant else "white", ms=5, zorder=3)
         if all(each.significant for each in own[pair]):
-            axis.plot(places[pair], values[pair], color=colour, lw=1.5, zorder=2)
+            axis.plot(positions[pair], values[pair], color=colour, lw=1.5, zorder=2)
 
 
 def _frame(axis, rows):
@@ -95,8 +103,8 @@ def _frame(axis, rows):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _within(row):
-    """The interval, of shares only as far as shares go."""
+def _interval(row):
+    """Confidence interval, clipped to [0, 1] for bounded statistics."""
     low, high = row.low, row.high
     return (low, high) if row.statistic == "mean" else (max(low, 0.0), min(high, 1.0))
 

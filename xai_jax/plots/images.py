@@ -1,4 +1,4 @@
-"""Pictures of images and attributions, laid out as the papers do: rows of small panels under column titles."""
+"""Images and attribution maps as figures: rows of small panels under column titles."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,12 @@ SIGNED = matplotlib.colormaps["RdBu_r"]
 
 
 def signed(attribution: np.ndarray, percentile: float = 99.9) -> np.ndarray:
-    """(H, W, C) signed values -> (H, W, C) in [0, 1] with zero at middle grey and one scale for the whole map.
+    """Scales signed values (H, W, C) to [0, 1], with zero at middle grey.
 
     Values beyond the percentile of the absolute values are clipped; a map of zeros is all grey.
+
+    >>> signed(np.array([[[-2.0], [0.0], [1.0]]]), percentile=100).ravel()
+    array([0.  , 0.5 , 0.75])
     """
     values = np.asarray(attribution, np.float64)
     scale = np.percentile(abs(values), percentile) or abs(values).max() or 1.0
@@ -26,9 +29,20 @@ def grid(
     rows: Sequence[str] = (),
     size: float = 1.6,
 ) -> tuple[Figure, np.ndarray]:
-    """Figure of image panels, (H, W), (H, W, 1) or (H, W, 3) in [0, 1], with column and row titles; None stays empty.
+    """Figure of image panels.
 
-    Returns the figure and its (rows, columns) axes. `size` is the width of a panel in inches.
+    Args:
+      panels: rows of images (H, W), (H, W, 1) or (H, W, 3) in [0, 1]; None leaves a panel empty.
+      columns: titles of the columns.
+      rows: titles of the rows.
+      size: width of a panel in inches.
+
+    Returns:
+      The figure and its axes, (rows, columns).
+
+    >>> figure, axes = grid([[np.zeros((8, 8)), None]], columns=["image", "map"])
+    >>> axes.shape, axes[0, 1].get_title()
+    ((1, 2), 'map')
     """
     shape = len(panels), max(map(len, panels))
     figure = Figure(figsize=(size * shape[1], size * shape[0] * 1.06), layout="compressed")
@@ -45,7 +59,7 @@ def grid(
 
 
 def show(axis: Axes, image: np.ndarray | None) -> None:
-    """One panel: colour (H, W, 3), grey (H, W), or nothing, without ticks."""
+    """Draws an image (H, W), (H, W, 1) or (H, W, 3) in [0, 1], or nothing, without ticks; see `grid`."""
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
