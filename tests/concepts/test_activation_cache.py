@@ -1,4 +1,4 @@
-"""Activations and gradients on disk: right, in batches, read back when nothing changed, and only then."""
+"""Cached activations and gradients: values, batching, invalidation, damaged files and errors."""
 
 import subprocess
 import sys
@@ -18,34 +18,40 @@ NET = oracle.jax_network(LAYERS)
 X = np.random.default_rng(1).normal(size=(7, 17, 17, 3)).astype(np.float32)
 K = np.arange(7) % 5
 NAMES = ("relu1", "pool2", "dense9")
-
-
 WEIGHTS = jnp.asarray(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
 IMAGES = np.random.default_rng(2).normal(size=(5, 2, 2, 3)).astype(np.float32)
 
 
-def tiny(weights=WEIGHTS, scale=1.0, first="hidden"):
+def tiny(weights=WEIGHTS, scale=1.0, backward=1.0):
+    """Two layers; `backward` scales the gradient between them and leaves the forward pass as it is."""
+
+    @jax.custom_vjp
+    def identity(x):
+        return x
+
+    identity.defvjp(lambda x: (x, None), lambda _, g: (backward * g,))
+
     def call(weights, x, relu=jax.nn.relu, tap=network.keep):
-        x = tap(first, relu(x.reshape(len(x), -1) @ weights))
-        return tap("logits", x[:, :4] - scale * x[:, 4:])
+        x = tap("hidden", relu(x.reshape(len(x), -1) @ weights))
+        return tap("logits", identity(x[:, :4]) - scale * x[:, 4:])
 
     return Partial(call, weights)
 
 
 @pytest.fixture
 def computed(monkeypatch):
-    """Layers that were computed, call by call."""
+    """Layers that were computed, one entry per pass over the images."""
     seen, original = [], activation_cache._compute
 
-    def counted(function, net, x, target, made, batch_size):
-        seen.append(tuple(made))
-        return original(function, net, x, target, made, batch_size)
+    def counted(function, net, x, target, files, batch_size):
+        seen.append(tuple(files))
+        return original(function, net, x, target, files, batch_size)
 
     monkeypatch.setattr(activation_cache, "_compute", counted)
     return seen
 
 
-def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
+def test_activations_are_those_of_the_network_at_any_batch_size(tmp_path):
     _, kept = jax.jit(lambda x: network.capture(NET, x, NAMES))(X)
     found = ActivationCache(NET, NAMES, tmp_path, batch_size=3).activations(X)
     for name in NAMES:
@@ -56,41 +62,53 @@ def test_activations_are_those_of_the_network_in_any_batches(tmp_path):
 @pytest.mark.parametrize("target", [targets.logit(K), targets.log_probability(2), targets.neuron("dense9", 3)])
 def test_gradients_are_those_of_the_head(target, tmp_path):
     found = ActivationCache(NET, ("relu1", "conv5"), tmp_path, batch_size=3).gradients(X, target)
-    for name, slopes in found.items():
+    for name, gradients in found.items():
         value, head = network.call(network.features(NET, name), X), network.head(NET, name, X)
         expected = jax.jit(jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum()))(value)
-        np.testing.assert_allclose(slopes, expected.reshape(7, -1), atol=1e-6)
+        np.testing.assert_allclose(gradients, expected.reshape(7, -1), atol=1e-6)
 
 
-def test_gradients_agree_with_differences(tmp_path):
+def test_gradients_agree_with_finite_differences(tmp_path):
     with jax.enable_x64(True):
         x = jnp.asarray(X[:2], jnp.float64)
         double = [tuple(v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in layer) for layer in LAYERS]
         net = oracle.jax_network(double)
-        slopes = ActivationCache(net, "conv3", tmp_path).gradients(x, targets.logit(1))["conv3"]
+        gradients = ActivationCache(net, "conv3", tmp_path).gradients(x, targets.logit(1))["conv3"]
         value, head = network.call(network.features(net, "conv3"), x), jax.jit(network.head(net, "conv3", x))
         step = 1e-6 * np.random.default_rng(4).normal(size=value.shape)
         change = (head(value + step)[:, 1] - head(value - step)[:, 1]) / 2
-        np.testing.assert_allclose((slopes * step.reshape(2, -1)).sum(1), change, rtol=1e-5)
+        np.testing.assert_allclose((gradients * step.reshape(2, -1)).sum(1), change, rtol=1e-5)
 
 
-def test_adapted_networks_work_as_they_are(tmp_path):
+def test_adapted_networks_are_accepted(tmp_path):
     net = adapt.from_function(lambda x: jax.nn.relu(x.reshape(len(x), -1) @ WEIGHTS) @ WEIGHTS[:8])
     name = next(name for name in network.layer_names(net, IMAGES) if name.startswith("relu"))
     found = ActivationCache(net, name, tmp_path).activations(IMAGES)[name]
     np.testing.assert_allclose(found, np.maximum(IMAGES.reshape(5, -1) @ np.asarray(WEIGHTS), 0), atol=1e-5)
 
 
-def test_what_is_there_is_not_computed_again(tmp_path, computed):
+def test_cached_layers_are_not_recomputed(tmp_path, computed):
     for layers in (["relu1"], ["relu1", "dense9"], ["dense9"]):
-        ActivationCache(NET, layers, tmp_path).activations(X)
-        ActivationCache(NET, layers, tmp_path).gradients(X, targets.logit(1))
+        cache = ActivationCache(NET, layers, tmp_path)
+        cache.activations(X)
+        cache.gradients(X, targets.logit(1))
     assert computed == [("relu1",), ("relu1",), ("dense9",), ("dense9",)]
+
+
+def test_a_temporary_cache_is_deleted_with_its_object(computed):
+    cache = ActivationCache(NET, "relu1")
+    for _ in range(2):
+        cache.activations(X)
+    path = cache.cache_dir
+    assert computed == [("relu1",)] and path.exists()
+    del cache
+    assert not path.exists()
 
 
 CHANGES = {
     "weights": (tiny(WEIGHTS + 1e-6), IMAGES, targets.logit(0)),
     "program": (tiny(scale=0.6), IMAGES, targets.logit(0)),
+    "backward rule": (tiny(backward=3.0), IMAGES, targets.logit(0)),
     "images": (tiny(), IMAGES + np.float32(1e-6), targets.logit(0)),
     "order": (tiny(), IMAGES[::-1], targets.logit(0)),
     "class": (tiny(), IMAGES, targets.logit(1)),
@@ -100,16 +118,18 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_nothing_that_changed_finds_an_old_answer(change, tmp_path, computed):
-    ActivationCache(tiny(), "hidden", tmp_path).gradients(IMAGES, targets.logit(0))
+def test_every_change_invalidates_the_cache(change, tmp_path, computed):
+    before = ActivationCache(tiny(), "hidden", tmp_path).gradients(IMAGES, targets.logit(0))["hidden"]
     net, x, target = CHANGES[change]
     found = ActivationCache(net, "hidden", tmp_path).gradients(x, target)["hidden"]
     assert len(computed) == 2
     fresh = ActivationCache(net, "hidden", tmp_path / "elsewhere").gradients(x, target)["hidden"]
     np.testing.assert_array_equal(found, fresh)
+    if change == "backward rule":
+        np.testing.assert_array_equal(found[:, :4], 3 * before[:, :4])
 
 
-def test_a_name_that_moved_finds_no_old_answer(tmp_path):
+def test_a_renamed_layer_invalidates_the_cache(tmp_path):
     """The program is the same, the layer another one."""
 
     def call(first, second, weights, x, relu=jax.nn.relu, tap=network.keep):
@@ -123,37 +143,17 @@ def test_a_name_that_moved_finds_no_old_answer(tmp_path):
     assert (found[0] < 0).any() and (found[1] >= 0).all()
 
 
-def test_weights_that_are_closed_over_count(tmp_path):
+def test_closed_over_weights_are_part_of_the_fingerprint(tmp_path):
     nets = [oracle.jax_network(oracle.random_layers(seed)) for seed in (0, 1)]
     first, second = (ActivationCache(net, "relu1", tmp_path).activations(X)["relu1"] for net in nets)
     assert np.abs(first - second).max() > 0.1
-    marks = [activation_cache.fingerprint(net, X) for net in (*nets, oracle.jax_network(oracle.random_layers(0)))]
-    assert marks[0] == marks[2] != marks[1]
+    prints = [activation_cache.fingerprint(net, X) for net in (*nets, oracle.jax_network(oracle.random_layers(0)))]
+    assert prints[0] == prints[2] != prints[1]
 
 
-def test_the_backward_rule_counts_where_the_forward_pass_is_the_same(tmp_path):
-    @jax.custom_vjp
-    def odd(x):
-        return x
-
-    odd.defvjp(lambda x: (x, None), lambda _, g: (3 * g,))
-
-    def call(last, weights, x, relu=jax.nn.relu, tap=network.keep):
-        return last(tap("hidden", x.reshape(len(x), -1) @ weights)) @ weights[:8]
-
-    nets = [
-        Partial(lambda *given, last=last, **rest: call(last, *given, **rest), WEIGHTS) for last in (odd, lambda x: x)
-    ]
-    first, second = (
-        ActivationCache(net, "hidden", tmp_path).gradients(IMAGES, targets.logit(0))["hidden"] for net in nets
-    )
-    np.testing.assert_allclose(first, 3 * second, rtol=1e-5)
-
-
-def test_the_mark_is_the_same_in_another_process():
+def test_the_fingerprint_is_the_same_in_another_process():
     code = (
-        "import jax; "
-        "jax.config.update('jax_numpy_dtype_promotion', 'strict'); import numpy as np; "
+        "import jax; jax.config.update('jax_numpy_dtype_promotion', 'strict'); import numpy as np; "
         "from tests.helpers import oracle; from xai_jax import activation_cache; "
         "net = oracle.jax_network(oracle.random_layers(3)); "
         "print(activation_cache.fingerprint(net, np.zeros((1, 17, 17, 3), np.float32)))"
@@ -163,29 +163,31 @@ def test_the_mark_is_the_same_in_another_process():
 
 
 @pytest.mark.parametrize("length", [-10, 100, 0])
-def test_a_file_that_was_cut_off_is_computed_again(length, tmp_path, computed, caplog):
-    whole = np.array(ActivationCache(NET, "relu1", tmp_path).activations(X)["relu1"])
+def test_a_truncated_file_is_recomputed(length, tmp_path, computed, caplog):
+    cache = ActivationCache(NET, "relu1", tmp_path)
+    whole = np.array(cache.activations(X)["relu1"])
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:length])
-    np.testing.assert_array_equal(ActivationCache(NET, "relu1", tmp_path).activations(X)["relu1"], whole)
+    np.testing.assert_array_equal(cache.activations(X)["relu1"], whole)
     assert len(computed) == 2 and "damaged" in caplog.text
 
 
-def test_a_killed_run_leaves_no_answer(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     original, calls = activation_cache.targets.check_logits, []
 
-    def killed(logits):
+    def interrupt(logits):
         calls.append(len(logits))
         if len(calls) == 2:
             raise KeyboardInterrupt
         original(logits)
 
-    monkeypatch.setattr(activation_cache.targets, "check_logits", killed)
+    monkeypatch.setattr(activation_cache.targets, "check_logits", interrupt)
+    cache = ActivationCache(NET, "relu1", tmp_path, batch_size=3)
     with pytest.raises(KeyboardInterrupt):
-        ActivationCache(NET, "relu1", tmp_path, batch_size=3).activations(X)
+        cache.activations(X)
     assert not list(tmp_path.iterdir())
-    found = ActivationCache(NET, "relu1", tmp_path, batch_size=3).activations(X)["relu1"]
-    np.testing.assert_allclose(found, network.call(network.features(NET, "relu1"), X).reshape(7, -1), atol=1e-6)
+    expected = network.call(network.features(NET, "relu1"), X).reshape(7, -1)
+    np.testing.assert_allclose(cache.activations(X)["relu1"], expected, atol=1e-6)
 
 
 def softmaxed(x, relu=jax.nn.relu, tap=network.keep):
@@ -193,9 +195,11 @@ def softmaxed(x, relu=jax.nn.relu, tap=network.keep):
 
 
 def broken(x, relu=jax.nn.relu, tap=network.keep):
-    logits = NET(x, relu, tap)
     tap("broken", jnp.where(x.mean((1, 2, 3)) > 100, jnp.inf, 0.0)[:, None])
-    return logits
+    return NET(x, relu, tap)
+
+
+FAR = np.concatenate([X, X[:1] + 200])
 
 
 @pytest.mark.parametrize(
@@ -210,21 +214,17 @@ def broken(x, relu=jax.nn.relu, tap=network.keep):
         (NET, "relu1", X, targets.logit(5), "between 0 and 4"),
         (NET, "relu1", X, targets.logit(np.zeros(3, int)), "one for each of 7"),
         (softmaxed, "relu1", X, targets.logit(0), "probabilities"),
+        (broken, "broken", FAR, None, "layer 'broken', got NaN or infinity for image 7"),
     ],
 )
-def test_what_does_not_fit_is_refused(net, layers, x, target, words, tmp_path):
+def test_invalid_arguments_are_refused(net, layers, x, target, words, tmp_path):
     with pytest.raises(ValueError, match=words):
-        ActivationCache(net, layers, tmp_path).gradients(x, target)
+        cache = ActivationCache(net, layers, tmp_path, batch_size=3)
+        cache.gradients(x, target) if target else cache.activations(x)
     assert not list(tmp_path.iterdir())
 
 
-def test_activations_that_are_not_finite_are_named(tmp_path):
-    x = np.concatenate([X, X[:1] + 200])
-    with pytest.raises(ValueError, match="layer 'broken', got NaN or infinity for image 7"):
-        ActivationCache(broken, "broken", tmp_path, batch_size=3).activations(x)
-
-
-def test_images_on_both_sides_are_found():
+def test_images_in_both_sets_are_refused():
     own, others = activation_cache.digests(X[:3]), activation_cache.digests(X[2:])
     with pytest.raises(ValueError, match="'stripes' among the 'random images'.* got 1, the first at index 2"):
         activation_cache.refuse_shared("stripes", own, "random images", others)

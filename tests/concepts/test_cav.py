@@ -1,4 +1,4 @@
-"""CAVs against scikit-learn in all dimensions, on files, and in use."""
+"""CAVs against scikit-learn in the full dimension; files; similarity and dreams."""
 
 import functools
 
@@ -56,15 +56,15 @@ CLASSIFIERS = [
 ]
 
 
-def in_all_dimensions(x, positive, negative, classifier, seed):
-    """Unit normal and held-out accuracy by scikit-learn's own fit and predictions."""
+def in_full_dimension(x, positive, negative, classifier, seed):
+    """Unit normal and held-out accuracy by scikit-learn's fit and predictions."""
     x, rng = x[np.r_[positive, negative]].astype(np.float64), np.random.default_rng(seed)
     labels = np.repeat([1, -1], [len(positive), len(negative)])
-    learnt, held_out = cav.split(labels, rng)
+    training, held_out = cav.split(labels, rng)
     model, state = clone(classifier), int(rng.integers(2**31))
     if "random_state" in model.get_params():
         model.set_params(random_state=state)
-    model.fit(x[learnt], labels[learnt])
+    model.fit(x[training], labels[training])
     normal = np.ravel(model.coef_)
     if hasattr(model, "predict"):
         predicted = np.where(np.ravel(model.predict(x[held_out])) > 0, 1, -1)
@@ -75,27 +75,27 @@ def in_all_dimensions(x, positive, negative, classifier, seed):
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda c: " ".join(str(c).split()))
 @pytest.mark.parametrize("case", ["wide", "copies", "narrow"])
-def test_the_answer_is_that_of_all_dimensions(classifier, case):
+def test_solutions_are_those_of_the_full_dimension(classifier, case):
     x = {"wide": X, "copies": X[np.r_[SHOWN // 2 * 2, N + SHOWN // 2 * 2]], "narrow": X[:, :20]}[case]
     known = gram.matrix((x[:10], x[10:]))
     found = cav.fit(known, SHOWN, OTHERS[:-5], classifier, seed=[7, 3])
-    normal, accuracy = in_all_dimensions(x, SHOWN, OTHERS[:-5], classifier, [7, 3])
+    normal, accuracy = in_full_dimension(x, SHOWN, OTHERS[:-5], classifier, [7, 3])
     direction = cav.vector(known, found)
     assert direction @ normal >= 0.99999
     np.testing.assert_allclose(np.linalg.norm(direction), 1, rtol=1e-6)
     assert found.accuracy == accuracy and found.held_out == 8 + 7 and found.chance == 8 / 15
 
 
-def test_solvers_that_stop_by_the_axes_come_nearer_the_optimum():
-    """With scikit-learn's default tolerance, L-BFGS in all dimensions is the one that is off."""
-    best, _ = in_all_dimensions(X, SHOWN, OTHERS, LogisticRegression(tol=1e-12, max_iter=10_000), 0)
-    full, _ = in_all_dimensions(X, SHOWN, OTHERS, LogisticRegression(), 0)
+def test_solvers_that_stop_by_gradient_components_come_nearer_the_optimum():
+    """At scikit-learn's default tolerance, L-BFGS in the full dimension is the one farther off."""
+    best, _ = in_full_dimension(X, SHOWN, OTHERS, LogisticRegression(tol=1e-12, max_iter=10_000), 0)
+    full, _ = in_full_dimension(X, SHOWN, OTHERS, LogisticRegression(), 0)
     ours = cav.vector(KNOWN, cav.fit(KNOWN, SHOWN, OTHERS, LogisticRegression(), 0))
     assert 1 - ours @ best <= 1 - full @ best
     assert ours @ full > 0.999
 
 
-def test_it_points_towards_the_concept():
+def test_cavs_point_towards_the_concept():
     for classifier in (cav.CLASSIFIER, Ridge(), MeanDifference()):
         there, back = (
             cav.vector(KNOWN, cav.fit(KNOWN, *sides, classifier)) for sides in ((SHOWN, OTHERS), (OTHERS, SHOWN))
@@ -104,9 +104,9 @@ def test_it_points_towards_the_concept():
         assert there @ towards > 0 > back @ towards
 
 
-def test_the_mean_difference_is_that_of_the_examples_learnt_from():
-    learnt, _ = cav.split(np.repeat([1, -1], N), np.random.default_rng(4))
-    expected = X[learnt[learnt < N]].mean(0, np.float64) - X[learnt[learnt >= N]].mean(0, np.float64)
+def test_the_mean_difference_is_that_of_the_training_examples():
+    training, _ = cav.split(np.repeat([1, -1], N), np.random.default_rng(4))
+    expected = X[training[training < N]].mean(0, np.float64) - X[training[training >= N]].mean(0, np.float64)
     found = cav.vector(KNOWN, cav.fit(KNOWN, SHOWN, OTHERS, MeanDifference(), 4))
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-9)
 
@@ -120,8 +120,8 @@ def test_the_same_seed_gives_the_same_cav():
 @pytest.mark.parametrize("sizes", [(2, 2), (3, 30), (30, 30)])
 def test_a_third_of_each_class_is_held_out(sizes):
     labels = np.repeat([1, -1], sizes)
-    learnt, held_out = cav.split(labels, np.random.default_rng(0))
-    assert sorted([*learnt, *held_out]) == list(range(sum(sizes)))
+    training, held_out = cav.split(labels, np.random.default_rng(0))
+    assert sorted([*training, *held_out]) == list(range(sum(sizes)))
     assert [(labels[held_out] == label).sum() for label in (1, -1)] == [max(1, round(size / 3)) for size in sizes]
 
 
@@ -138,8 +138,8 @@ def test_a_third_of_each_class_is_held_out(sizes):
         ("logistic", "scikit-learn estimator"),
     ],
 )
-def test_classifiers_that_do_not_lie_in_the_span_are_refused(classifier, words):
-    for _ in range(2):  # what is remembered are only those that were fit
+def test_classifiers_outside_the_span_are_refused(classifier, words):
+    for _ in range(2):  # only valid classifiers are remembered
         with pytest.raises(ValueError, match=words):
             cav.fit(KNOWN, SHOWN, OTHERS, classifier)
 
@@ -154,21 +154,21 @@ def test_classifiers_that_do_not_lie_in_the_span_are_refused(classifier, words):
         (gram.matrix((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
     ],
 )
-def test_examples_that_cannot_be_told_apart_are_refused(known, positive, negative, words):
+def test_examples_that_cannot_be_classified_are_refused(known, positive, negative, words):
     with pytest.raises(ValueError, match=words):
         cav.fit(known, positive, negative)
 
 
-def test_a_cav_is_learnt_saved_and_sorts_images(tmp_path):
+def test_a_cav_is_trained_saved_and_sorts_images(tmp_path):
     marked = IMAGES[:12].copy()
     marked[..., 0] += 1.5
-    learnt = cav.learn(
+    known = cav.learn(
         NET, "relu4", "red", marked[:8], IMAGES[12:24], LogisticRegression(), cache_dir=tmp_path / "cache"
     )
-    cav.save(tmp_path / "red.safetensors", learnt)
+    cav.save(tmp_path / "red.safetensors", known)
     found = cav.load(tmp_path / "red.safetensors", activation_cache.fingerprint(NET, IMAGES), "relu4")
-    np.testing.assert_array_equal(found.vector, learnt.vector)
-    assert found[1:] == learnt[1:] and found.concept == "red" and found.classifier == "LogisticRegression()"
+    np.testing.assert_array_equal(found.vector, known.vector)
+    assert found[1:] == known[1:] and found.concept == "red" and found.classifier == "LogisticRegression()"
     assert found.vector.dtype == np.float32 and abs(np.linalg.norm(found.vector) - 1) < 1e-6
     others = np.concatenate([marked[8:], IMAGES[24:]])
     cosines = cav.similarity(NET, found, others)
@@ -177,12 +177,14 @@ def test_a_cav_is_learnt_saved_and_sorts_images(tmp_path):
     assert set(np.argsort(-cosines)[:4]) == {0, 1, 2, 3}
 
 
-def test_cavs_of_other_networks_are_refused(tmp_path):
-    learnt = cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[8:])
+def test_shared_images_and_cavs_of_other_networks_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="among the 'negatives'"):
+        cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[7:])
+    known = cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[8:])
     other = oracle.jax_network(oracle.random_layers(3))
     with pytest.raises(ValueError, match="CAV of this network"):
-        cav.similarity(other, learnt, IMAGES)
-    cav.save(tmp_path / "any.safetensors", learnt)
+        cav.similarity(other, known, IMAGES)
+    cav.save(tmp_path / "any.safetensors", known)
     for given, words in (({"network": "another"}, "of network another"), ({"layer": "relu1"}, "of layer relu1")):
         with pytest.raises(ValueError, match=words):
             cav.load(tmp_path / "any.safetensors", **given)
@@ -199,27 +201,22 @@ def test_damaged_files_are_refused(content, tmp_path):
         cav.load(tmp_path / "none")
 
 
-def test_concepts_among_the_negatives_are_refused():
-    with pytest.raises(ValueError, match="among the 'negatives'"):
-        cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[7:])
-
-
 def test_zeros_have_no_direction():
     def net(x, relu=jax.nn.relu, tap=network.keep):
         x = tap("hidden", relu(x.reshape(len(x), -1)[:, :20]))
         return x[:, :3]
 
-    learnt = cav.learn(net, "hidden", "any", IMAGES[:8], IMAGES[8:])
-    np.testing.assert_array_equal(cav.similarity(net, learnt, -jnp.ones((2, 17, 17, 3))), 0)
+    known = cav.learn(net, "hidden", "any", IMAGES[:8], IMAGES[8:])
+    np.testing.assert_array_equal(cav.similarity(net, known, -jnp.ones((2, 17, 17, 3))), 0)
 
 
 def test_a_dream_along_a_cav_is_activation_maximisation():
-    """As the module's docstring has it: existing parts, with a CAV for the direction."""
-    learnt = cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[8:])
+    """As in the module's docstring."""
+    known = cav.learn(NET, "relu4", "any", IMAGES[:8], IMAGES[8:])
     key = jax.random.key(0)
     noise = parametrisation.fourier_noise(key, (2, 17, 17, 3))
     draw = Partial(functools.partial(parametrisation.from_fourier, width=17))
-    along = targets.direction("relu4", learnt.vector)
+    along = targets.direction("relu4", known.vector)
     found = dgn_am.maximise(draw, NET, along, noise, Montavon(steps=30))
     before, after = (targets.evaluate(NET, draw(codes), along)[0] for codes in (noise, found.x))
     assert (after > before + 1).all()

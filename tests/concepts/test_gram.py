@@ -1,4 +1,4 @@
-"""Inner products in blocks, and coordinates that keep them, against plain NumPy."""
+"""Blocked Gram matrices, and coordinates that preserve them, against NumPy."""
 
 import os
 import time
@@ -14,7 +14,7 @@ WHOLE = np.concatenate(PARTS).astype(np.float64)
 
 
 @pytest.mark.parametrize("size", [2**25, 8 * 161 * 128])
-def test_products_are_those_of_all_examples(size, monkeypatch):
+def test_products_are_those_of_numpy(size, monkeypatch):
     monkeypatch.setattr(gram, "BYTES", size)
     np.testing.assert_allclose(gram.matrix(PARTS).products, WHOLE @ WHOLE.T, rtol=1e-12, atol=1e-10)
     first = RNG.normal(size=(3, 900)).astype(np.float32)
@@ -23,7 +23,7 @@ def test_products_are_those_of_all_examples(size, monkeypatch):
     )
 
 
-def test_only_products_that_a_group_needs_are_there():
+def test_only_products_within_groups_are_computed():
     groups = [np.array([0, 3, 130]), np.arange(64, 70)]
     found = gram.matrix(PARTS, groups).products
     expected = WHOLE @ WHOLE.T
@@ -34,14 +34,14 @@ def test_only_products_that_a_group_needs_are_there():
     np.testing.assert_allclose(found[known], expected[known], rtol=1e-12, atol=1e-10)
 
 
-def test_sums_are_those_of_the_examples():
+def test_linear_combinations_are_those_of_numpy():
     rows, weights = np.array([0, 70, 71, 160, 0]), np.arange(1.0, 6.0)
     np.testing.assert_allclose(gram.linear_combination(PARTS, rows, weights), weights @ WHOLE[rows], rtol=1e-12)
 
 
 @pytest.mark.parametrize("copies", [0, 3])
 @pytest.mark.parametrize("d", [900, 12])
-def test_coordinates_keep_inner_products(d, copies):
+def test_coordinates_preserve_inner_products(d, copies):
     x = RNG.normal(size=(20, d)) + 2
     x[:copies] = x[copies : 2 * copies]
     z, back = gram.coordinates(x @ x.T, d)
@@ -67,12 +67,12 @@ def test_examples_that_are_all_the_same_are_refused(x):
         ([np.where(PARTS[0] > 3.5, np.nan, PARTS[0])], "finite activations.*0 to 63"),
     ],
 )
-def test_what_does_not_fit_is_refused(parts, words):
+def test_invalid_activations_are_refused(parts, words):
     with pytest.raises(ValueError, match=words):
         gram.matrix(parts)
 
 
-def test_threads_answer_in_order_and_pass_errors_on():
+def test_threads_keep_the_order_and_raise_errors():
     def root(number):
         if number < 0:
             raise ValueError("Expected no negative number.")

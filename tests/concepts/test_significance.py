@@ -1,4 +1,4 @@
-"""Tests of scores against SciPy and simulations: how often they err where nothing is the matter."""
+"""Tests of scores against SciPy, and their type I error in simulations."""
 
 import csv
 import itertools
@@ -15,14 +15,14 @@ from xai_jax.concepts.tcav import Scores
 RNG = np.random.default_rng(0)
 
 
-def test_against_a_value_is_the_one_sample_t_test():
+def test_against_value_is_the_one_sample_t_test():
     values = RNG.uniform(0.3, 0.9, 12)
     found, expected = significance.against_value(values), stats.ttest_1samp(values, 0.5)
     np.testing.assert_allclose(found.p, expected.pvalue)
     np.testing.assert_allclose((found.low, found.high), expected.confidence_interval(0.95))
 
 
-def test_against_random_is_the_t_test_of_two_samples():
+def test_against_random_is_the_two_sample_t_test():
     values, random = RNG.uniform(0.3, 0.9, 12), RNG.uniform(0, 1, (5, 9))
     found, expected = significance.against_random(values, random, 0.01), stats.ttest_ind(values, random.ravel())
     np.testing.assert_allclose(found.p, expected.pvalue)
@@ -35,8 +35,8 @@ def test_against_controls_is_crawford_and_howells():
     values, controls = RNG.uniform(0.3, 0.9, 12), RNG.uniform(0, 1, (8, 12))
     means = [sum(row) / 12 for row in controls]
     mean = sum(means) / 8
-    deviation = math.sqrt(sum((each - mean) ** 2 for each in means) / 7)
-    t = (sum(values) / 12 - mean) / (deviation * math.sqrt(9 / 8))
+    std = math.sqrt(sum((each - mean) ** 2 for each in means) / 7)
+    t = (sum(values) / 12 - mean) / (std * math.sqrt(9 / 8))
     found = significance.against_controls(values, controls)
     np.testing.assert_allclose(found.p, 2 * stats.t.cdf(-abs(t), 7))
     assert found.null == pytest.approx(mean) and found.low < np.mean(values) < found.high
@@ -46,15 +46,15 @@ def test_against_controls_is_crawford_and_howells():
     "test",
     [significance.against_value, lambda v, **k: significance.against_controls(v, np.array([[0.2], [0.6]]), **k)],
 )
-def test_the_interval_leaves_the_null_out_exactly_at_the_level(test):
+def test_the_interval_excludes_the_null_value_exactly_at_the_level(test):
     values = RNG.uniform(0.5, 0.9, 6)
     p = test(values).p
-    for level, out in ((p * 1.001, True), (p * 0.999, False)):
+    for level, excluded in ((p * 1.001, True), (p * 0.999, False)):
         found = test(values, level=level)
-        assert (not found.low <= found.null <= found.high) == out
+        assert (not found.low <= found.null <= found.high) == excluded
 
 
-def test_where_nothing_varies_p_is_that_of_signs_or_ranks():
+def test_without_variance_p_is_that_of_signs_or_ranks():
     ones, halves = np.ones(6), np.full(6, 0.5)
     assert significance.against_value(ones).p == 2 / 2**6
     assert significance.against_value(halves).p == 1
@@ -84,7 +84,7 @@ def test_accuracy_is_tested_against_chance():
 
 
 def scores(controls=4, runs=5):
-    """Of two layers, two classes and three concepts, of which the first is planted in all."""
+    """Two layers, two classes and three concepts, the first of which is planted."""
     values = RNG.uniform(0.2, 0.8, (3, 2, 2, 3, runs))
     values[:, :, :, 0] = 0.99
     values[2, :, :, 0] = 20.0
@@ -96,13 +96,13 @@ def scores(controls=4, runs=5):
 
 @pytest.mark.parametrize("null", ["controls", "value", "random"])
 @pytest.mark.parametrize("statistic", tcav.STATISTICS)
-def test_a_table_has_all_lines_with_their_tests(null, statistic):
+def test_a_table_has_a_row_for_each_combination(null, statistic):
     found = scores(controls=9)
     rows = significance.table(found, statistic, null, correction="bonferroni")
     assert [(row.layer, row.label, row.concept) for row in rows] == list(itertools.product(*found[:3]))
     number = tcav.STATISTICS.index(statistic)
-    for row, place in zip(rows, np.ndindex(2, 2, 3), strict=True):
-        values, others = found.values[number][place], found.controls[number][place]
+    for row, index in zip(rows, np.ndindex(2, 2, 3), strict=True):
+        values, others = found.values[number][index], found.controls[number][index]
         test = {
             "controls": lambda v=values, o=others: significance.against_controls(v, o),
             "value": lambda v=values: significance.against_value(v, 0.0 if statistic == "mean" else 0.5),
@@ -112,10 +112,10 @@ def test_a_table_has_all_lines_with_their_tests(null, statistic):
         assert row.adjusted == min(1, 12 * test.p) and row.significant == (row.adjusted <= 0.05)
         assert row.value == values.mean() and row.std == values.std(ddof=1) and row.runs == 5
         assert row.accuracy == pytest.approx(0.9) and row.accuracy_p < 0.01
-        assert row.silent == found.silent[place[0], place[1]]
+        assert row.silent == found.silent[index[:2]]
 
 
-def test_another_statistic_may_decide():
+def test_another_statistic_can_be_tested():
     found = scores()
     rows = significance.table(found, tested="mean")
     means = significance.table(found, "mean")
@@ -125,7 +125,7 @@ def test_another_statistic_may_decide():
         assert row.significant == (row.concept == "stripes") and row.tested == "mean" and row.statistic == "score"
 
 
-def test_a_table_is_written_with_all_its_columns(tmp_path):
+def test_tables_are_written_with_all_columns(tmp_path):
     rows = significance.table(scores())
     significance.write_csv(tmp_path / "table.csv", rows)
     with open(tmp_path / "table.csv", newline="") as file:
@@ -147,25 +147,25 @@ def test_a_table_is_written_with_all_its_columns(tmp_path):
         (lambda: significance.adjust([0.1], "fdr"), "bonferroni"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(call, words):
+def test_invalid_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
 
 
 def null_concepts(classifier, groups, seed, runs=6, size=21):
-    """Statistics (3, groups, size, runs) of sets of ten examples of no concept at all, by the whole computation."""
+    """Statistics (3, groups, size, runs) of sets of ten random examples, by the whole computation."""
     rng, dimensions = np.random.default_rng(seed), 60
     mix = rng.normal(size=(dimensions, dimensions)) / np.sqrt(dimensions)
     x = np.maximum(rng.normal(size=(10 * groups * size + 150, dimensions)) @ mix + 0.2, 0).astype(np.float32)
-    slopes = (rng.normal(size=dimensions) + 2 * rng.normal(size=(40, dimensions))).astype(np.float32)
-    planned = sampling.sample({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
-    found = tcav.score_layer([x], [slopes], planned, classifier, seed)
+    gradients = (rng.normal(size=dimensions) + 2 * rng.normal(size=(40, dimensions))).astype(np.float32)
+    sets = sampling.sample({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
+    found = tcav.score_layer([x], [gradients], sets, classifier, seed)
     values = np.stack([found[str(i)].values[:, 0] for i in range(groups * size)], 1)
     return values.reshape(3, groups, size, runs)
 
 
-def rates(values, nulls, level=0.05):
-    """Share of sets that each of the three tests calls a concept; the other sets of a group are its controls."""
+def type_one_errors(values, nulls, level=0.05):
+    """Fraction of random sets that each of the three tests calls significant; others of a group are the controls."""
     p = []
     for group in values:
         for number, own in enumerate(group):
@@ -175,27 +175,27 @@ def rates(values, nulls, level=0.05):
     return (np.array(p) <= level).mean(0)
 
 
-def check_rates(values):
-    """Within the binomial interval of 99 % for the level; scores, which end at 0 and 1, may err less often."""
+def check_type_one_error(values):
+    """Within the 99 % binomial interval of the level; for bounded statistics it may be lower."""
     count = values[0, :, :, 0].size
     low, high = stats.binom.interval(0.99, count, 0.05)
     for number in range(3):
-        controls, random, value = rates(values[number], tcav.NEUTRAL[number])
+        controls, random, value = type_one_errors(values[number], tcav.NEUTRAL[number])
         assert (low if number == 2 else 0) <= controls * count <= high
-        assert min(random, value) > 0.1  # why the table does not use them unless asked
+        assert min(random, value) > 0.1  # why they are not the default of the table
 
 
-def test_null_concepts_are_called_concepts_as_often_as_the_level_says():
-    check_rates(null_concepts(MeanDifference(), groups=10, seed=0))
+def test_type_one_error_is_the_level():
+    check_type_one_error(null_concepts(MeanDifference(), groups=10, seed=0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_the_same_for_the_default_classifier(seed):
-    check_rates(null_concepts(CLASSIFIER, groups=20, seed=seed))
+def test_type_one_error_of_the_default_classifier(seed):
+    check_type_one_error(null_concepts(CLASSIFIER, groups=20, seed=seed))
 
 
-def test_the_papers_test_keeps_its_level_where_every_run_has_new_images_of_the_concept():
+def test_the_papers_test_is_valid_where_every_run_has_new_images_of_the_concept():
     scores = RNG.binomial(40, RNG.uniform(0.2, 0.8, (2000, 10))) / 40
     wrong = np.mean([significance.against_value(each).p <= 0.05 for each in scores])
     assert 0.035 < wrong < 0.065
