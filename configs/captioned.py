@@ -21,9 +21,9 @@ class Networks:
     widths: tuple[int, ...] = (16, 32, 64)
     hidden: int = 256
     epochs: int = 4
-    batch: int = 64
-    rate: float = 0.01  # falls along half a cosine
-    decay: float = 0.0005
+    batch_size: int = 64
+    learning_rate: float = 0.01  # falls along half a cosine
+    weight_decay: float = 0.0005
 
 
 SMOKE = Networks(
@@ -36,8 +36,8 @@ SMOKE = Networks(
     widths=(8, 8, 16),
     hidden=32,
     epochs=2,
-    batch=32,
-    rate=0.01,
+    batch_size=32,
+    learning_rate=0.01,
 )
 PAPER = Networks(
     data="imagenet2012",
@@ -50,6 +50,6 @@ PAPER = Networks(
     widths=(64, 128, 256, 512, 512),
     hidden=4096,
     epochs=60,
-    batch=64,
-    rate=0.01,
+    batch_size=64,
+    learning_rate=0.01,
 )

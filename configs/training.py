@@ -38,13 +38,5 @@ PAPER = Training(
 )
 
 SMOKE = Training(  # for scikit-learn's digits
-    images=1400,
-    held_out=200,
-    tested=360,
-    side=12,
-    width=0.1,
-    epochs=3,
-    batch_size=20,
-    learning_rates=(0.02,),
-    seeds=2,
+    images=1400, held_out=200, tested=360, side=12, width=0.1, epochs=3, batch_size=20, learning_rates=(0.02,), seeds=2
 )

@@ -9,11 +9,12 @@ with weights of GoogLeNet given as --config.weights=PATH, and ImageNet prepared 
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network):
     network: str = "fashion_maxpool"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
     data: str = "fashion_mnist"  # whose last split has the images
     targets: tuple[str, ...] = ()  # classes that images are made for; none: all
     concepts: tuple[str, ...] = ("stripes", "dots", "zigzags", "meshes")
@@ -27,10 +28,9 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)  # of all images
 
 
-TIERS = {
-    "smoke": Config(
-        network="digits",
-        data="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         targets=("0", "1", "2"),
         concepts=("stripes", "dots"),
         layers=("relu1", "relu2"),
@@ -41,8 +41,8 @@ TIERS = {
         most=100.0,
         seeds=(0, 1),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="googlenet",
         weights="googlenet.pth",
         data="imagenet2012",
@@ -56,11 +56,4 @@ TIERS = {
         steps=1,
         seeds=tuple(range(10)),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

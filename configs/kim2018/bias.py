@@ -8,9 +8,11 @@ has no such experiment, its question is asked of a large network.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.CAVs):
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: tuple[str, ...] = ("Pullover", "Coat", "Dress")  # of it; the first is biased, and looks like the second
     side: int = 32  # pixels
@@ -23,20 +25,19 @@ class Config:
     widths: tuple[int, ...] = (16, 32, 64)
     hidden: int = 64
     epochs: int = 5
-    batch: int = 32
-    rate: float = 0.01  # falls along half a cosine
-    decay: float = 0.0005
+    batch_size: int = 32
+    learning_rate: float = 0.01  # falls along half a cosine
+    weight_decay: float = 0.0005
     layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
     shown: str = "pool3"  # the layer whose scores are compared with the truth: the last that knows of places
     examples: int = 30  # images of each attribute, and of each random set
-    runs: int = 6  # against different random sets (section 3.5: often 500)
     controls: int = 15  # random sets that take an attribute's place, for the test
     explained: int = 100  # test images of each class, whose derivatives count
     seeds: tuple[int, ...] = (0, 1, 2)  # a network of each share for each
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         data="digits",
         classes=("1", "4", "7"),
         side=20,
@@ -53,8 +54,8 @@ TIERS = {
         explained=20,
         seeds=(0,),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         data="imagenet2012",
         classes=("Siberian husky", "malamute", "Eskimo dog"),
         side=224,
@@ -71,11 +72,4 @@ TIERS = {
         controls=20,
         explained=50,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

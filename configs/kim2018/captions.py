@@ -9,32 +9,26 @@ TFDS; the paper is silent about its networks.
 
 import dataclasses
 
+from configs import base
 from configs.captioned import PAPER, SMOKE, Networks
 
 
-@dataclasses.dataclass
-class Config(Networks):
+@dataclasses.dataclass(kw_only=True)
+class Config(Networks, base.CAVs):
     layers: tuple[str, ...] = ("pool1", "pool2", "pool3", "relu6", "relu7")
     shown: str = "pool3"  # the layer whose scores are compared with the truth: the last that knows of places
     examples: int = 30  # images of each concept, and of each random set
-    runs: int = 6  # against different random sets (section 3.5: often 500)
     controls: int = 15  # random sets that take a concept's place, for the test
     explained: int = 100  # test images of each class, whose derivatives count
     seeds: tuple[int, ...] = (0, 1, 2)  # four networks for each
 
 
-TIERS = {
-    "smoke": Config(
-        **dataclasses.asdict(SMOKE),
-        layers=("pool2", "pool3"),
-        examples=6,
-        runs=2,
-        controls=4,
-        explained=20,
-        seeds=(0,),
+get_config = base.tiers(
+    smoke=Config(
+        **dataclasses.asdict(SMOKE), layers=("pool2", "pool3"), examples=6, runs=2, controls=4, explained=20, seeds=(0,)
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         **dataclasses.asdict(PAPER),
         layers=("pool1", "pool2", "pool3", "pool4", "pool5", "relu6", "relu7"),
         shown="pool5",
@@ -43,11 +37,4 @@ TIERS = {
         controls=20,
         explained=50,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -10,13 +10,13 @@ ImageNet prepared by TFDS.
 
 import dataclasses
 
+from configs import base
+
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.CAVs):
     concepts: tuple[str, ...] = ("blue", "yellow", "green", "red", "stripes", "dots", "zigzags", "meshes")
     folder: str = ""  # with a folder of images for each concept; none: they are drawn
     images: str = "photographs"  # at which derivatives are taken: these, of no class, or a data set's of each class
@@ -30,15 +30,12 @@ class Config:
     )
     layers: tuple[str, ...] = ("block5", "block8", "block11", "block15")
     shown: str = "block15"  # in which concepts are compared with each other: the last
-    examples: int = 20  # images of each concept, and of each random set
-    runs: int = 6  # against different random sets (section 3.5: often 500)
-    controls: int = 12  # random sets that take a concept's place, for the test
     explained: int = 40  # images of each class, whose derivatives count
     seeds: tuple[int, ...] = (3, 4, 5)  # of concept images and random sets; 0 to 2 were seen when the test was chosen
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         network="digits",
         concepts=("stripes", "dots", "meshes"),
         images="digits",
@@ -51,8 +48,8 @@ TIERS = {
         explained=10,
         seeds=(0, 1),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="googlenet",
         weights="googlenet.pth",
         concepts=("red", "yellow", "blue", "green", "striped", "dotted", "zigzagged", "siberian husky", "arms"),
@@ -72,11 +69,4 @@ TIERS = {
         controls=20,
         explained=50,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

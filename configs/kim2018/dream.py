@@ -9,13 +9,12 @@ smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, wit
 
 import dataclasses
 
+from configs import base
 from xai_jax.synthesis.activation_maximisation import Fourier
 
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network):
     layer: str = "block8"
     concepts: tuple[str, ...] = ("red", "stripes", "dots", "zigzags", "meshes")
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
@@ -26,8 +25,8 @@ class Config:
     seeds: tuple[int, ...] = (0, 1)  # of concept images and of the noise
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         network="digits",
         layer="relu1",
         concepts=("stripes", "dots"),
@@ -36,8 +35,8 @@ TIERS = {
         examples=8,
         random=8,
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="googlenet",
         weights="googlenet.pth",
         layer="inception4d",
@@ -48,11 +47,4 @@ TIERS = {
         held_out=50,
         seeds=tuple(range(10)),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -11,32 +11,25 @@ that kim2018/captions uses, too. paper: an hour on one A100, with ImageNet prepa
 
 import dataclasses
 
+from configs import base
 from configs.captioned import PAPER, SMOKE, Networks
 
 
-@dataclasses.dataclass
-class Config(Networks):
+@dataclasses.dataclass(kw_only=True)
+class Config(Networks, base.Seeded):
     noises: tuple[float, ...] = (0.0, 1.0)  # of the networks that people are asked about
     explained: int = 10  # images of each class and network: 60 in all, and 120 maps
     steps: int = 32  # of integrated gradients
     samples: int = 16  # of SmoothGrad
-    deviation: float = 0.15  # of its noise, as a share of the image's range
-    seed: int = 0
+    standard_deviation: float = 0.15  # of its noise, as a share of the image's range
 
 
 def _asked(networks: Networks) -> dict:
     return dataclasses.asdict(networks) | {"noises": (0.0, 1.0)}
 
 
-TIERS = {
-    "smoke": Config(**_asked(SMOKE), explained=4, steps=4, samples=3),
-    "default": Config(),
-    "paper": Config(**_asked(PAPER), steps=64, samples=50),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+get_config = base.tiers(
+    smoke=Config(**_asked(SMOKE), explained=4, steps=4, samples=3),
+    default=Config(),
+    paper=Config(**_asked(PAPER), steps=64, samples=50),
+)

@@ -10,9 +10,11 @@ a folder with images of each lesion, in subfolders with their names, as --config
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.CAVs):
     data: str = "drawn"  # or a name of xai_jax.data.datasets with the five levels
     folder: str = ""  # with a folder of images for each lesion; none: they are drawn
     # Lesions of xai_jax.data.retina, the concepts
@@ -29,20 +31,19 @@ class Config:
     widths: tuple[int, ...] = (16, 32, 48, 64)
     hidden: int = 256
     epochs: int = 8
-    batch: int = 32
-    rate: float = 0.01  # falls along half a cosine
-    decay: float = 0.0005
+    batch_size: int = 32
+    learning_rate: float = 0.01  # falls along half a cosine
+    weight_decay: float = 0.0005
     layers: tuple[str, ...] = ("pool4", "relu6")
     shown: str = "relu6"  # the layer of the figures: the first that no longer tells places, as lesions can be anywhere
     examples: int = 60  # images of each lesion, and of each random set
-    runs: int = 6  # against different random sets (section 3.5: often 500)
     controls: int = 20  # random sets that take a lesion's place, for the test
     explained: int = 100  # test images of each level, whose derivatives count
     seeds: tuple[int, ...] = (0, 1)  # two graders for each
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         lesions=("microaneurysms", "haemorrhages", "laser scars"),
         side=48,
         images=100,
@@ -56,8 +57,8 @@ TIERS = {
         explained=10,
         seeds=(0,),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         data="diabetic_retinopathy_detection/btgraham-300",
         folder="lesions",
         wrong=(1, 2, 0.6),
@@ -73,11 +74,4 @@ TIERS = {
         runs=500,
         seeds=(0, 1, 2),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -9,27 +9,20 @@ paper: an hour on one A100, with ImageNet prepared by TFDS.
 
 import dataclasses
 
+from configs import base
 from configs.captioned import PAPER, SMOKE, Networks
 
 
-@dataclasses.dataclass
-class Config(Networks):
+@dataclasses.dataclass(kw_only=True)
+class Config(Networks, base.Seeded):
     explained: int = 20  # test images of each class
     steps: int = 32  # of integrated gradients
     samples: int = 16  # of SmoothGrad
-    deviation: float = 0.15  # of its noise, as a share of the image's range
-    seed: int = 0
+    standard_deviation: float = 0.15  # of its noise, as a share of the image's range
 
 
-TIERS = {
-    "smoke": Config(**dataclasses.asdict(SMOKE), explained=4, steps=4, samples=3),
-    "default": Config(),
-    "paper": Config(**dataclasses.asdict(PAPER), steps=64, samples=50),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+get_config = base.tiers(
+    smoke=Config(**dataclasses.asdict(SMOKE), explained=4, steps=4, samples=3),
+    default=Config(),
+    paper=Config(**dataclasses.asdict(PAPER), steps=64, samples=50),
+)

@@ -9,11 +9,11 @@ smoke: seconds. default: a minute on 2 cores. paper: minutes on one A100, with w
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network):
     layer: str = "block11"
     concepts: tuple[str, ...] = ("blue", "yellow", "green", "red", "stripes", "dots", "zigzags", "meshes")
     images: str = "photographs"  # to sort: these, or those of a data set
@@ -24,8 +24,8 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)  # of concept images and photographs
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         network="digits",
         layer="relu1",
         concepts=("stripes", "dots"),
@@ -35,8 +35,8 @@ TIERS = {
         plain=12,
         seeds=(0, 1),
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="googlenet",
         weights="googlenet.pth",
         layer="inception4d",
@@ -47,11 +47,4 @@ TIERS = {
         plain=1000,
         seeds=tuple(range(10)),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

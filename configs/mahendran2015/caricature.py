@@ -9,50 +9,40 @@ smoke: seconds. default: about three minutes on 2 cores. paper: minutes on one A
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
-    images: str = "photographs"  # a source of xai_jax.data.examples
-    count: int = 5  # images, all that there are of this source
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.Photographs, base.Seeded):
     shown: int = 5  # of them, in the figure
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
     layers: tuple[str, ...] = ("stem", "block6", "block16", "logits")
     strides: tuple[int, ...] = (2, 16, 32, 32)  # of their units in pixels; a quarter of it is the jitter
     weight_of_loss: float = 100.0  # C; the paper's for caricatures is not known, this is one of inversions
-    variation: float = 1.0  # multiplies the paper's penalty
+    total_variation: float = 1.0  # multiplies the paper's penalty
     steps: int = 150  # all with jitter
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
-        "digits",
+get_config = base.tiers(
+    smoke=Config(
+        network="digits",
         images="digits",
         count=4,
         shown=2,
         mean=(77.8,),
         layers=("relu1", "relu2", "logits"),
         strides=(1, 2, 8),
-        variation=0.001,  # images of 8 pixels vary faster
+        total_variation=0.001,  # images of 8 pixels vary faster
         steps=30,
     ),
-    "default": Config(),
-    "paper": Config(
-        "vgg16",
-        "vgg16.pth",
-        "imagenet",
-        20,
+    default=Config(),
+    paper=Config(
+        network="vgg16",
+        weights="vgg16.pth",
+        images="imagenet",
+        count=20,
         layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu6", "fc8"),
         strides=(1, 2, 4, 8, 16, 32, 32),
         steps=300,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -9,54 +9,42 @@ hour on one A100, with weights of VGG16 given as --config.weights=PATH and Image
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "fashion_maxpool"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    split: str = "test"
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.SmallNetwork, base.Seeded):
     count: int = 20  # images inverted, the first of the split (the paper: 100)
     shown: int = 1  # of them, in the figure
     mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off
     layers: tuple[str, ...] = ("relu1_1", "pool1", "pool2", "pool3", "relu6", "fc8")
     strides: tuple[int, ...] = (1, 2, 4, 8, 8, 8)  # of their units in pixels; a quarter of it is the jitter
     weights_of_loss: tuple[float, ...] = (1.0, 20.0, 100.0, 300.0)  # C
-    variation: float = 0.016  # multiplies the paper's penalty: (28 / 224)^2, since smaller images vary faster
+    total_variation: float = 0.016  # multiplies the paper's penalty: (28 / 224)^2, since smaller images vary faster
     steps: tuple[int, int] = (300, 50)  # with jitter and without
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
-        "digits",
-        data="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         count=4,
         mean=(77.8,),
         layers=("relu1", "logits"),
         strides=(1, 8),
         weights_of_loss=(1.0, 100.0),
-        variation=0.001,
+        total_variation=0.001,
         steps=(30, 10),
     ),
-    "default": Config(),
-    "paper": Config(
-        "vgg16",
-        "vgg16.pth",
-        "imagenet2012",
-        "validation",
-        100,
+    default=Config(),
+    paper=Config(
+        **base.IMAGENET,
+        network="vgg16",
+        weights="vgg16.pth",
+        count=100,
         mean=(123.675, 116.28, 103.53),
         layers=("relu1_1", "pool1", "relu2_1", "pool2", "relu3_1", "pool3", "relu4_1", "pool4", "relu5_1", "pool5")
         + ("relu6", "relu7", "fc8"),
         strides=(1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 32, 32),
-        variation=1.0,
+        total_variation=1.0,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -8,32 +8,25 @@ smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A10
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    images: str = "photographs"  # a source of xai_jax.data.examples
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Photographs, base.Seeded):
     count: int = 3  # images inverted (the paper: 100)
     shown: int = 3  # of them, in the figures
     side: int = 224  # pixels that the centre square of an image is brought to
     cell: int = 8  # of HOG, pixels
     bin: int = 5  # of dense SIFT, pixels; 8 in the code of 2016
-    deviation: float = 68.9  # RMS of natural images' values less their mean
-    variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
+    standard_deviation: float = 68.9  # RMS of natural images' values less their mean
+    total_variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
     # factors of the rate, steps
     phases: tuple[tuple[float, int], ...] = ((1.0, 200), (0.1, 200), (0.01, 200), (0.001, 200))
     batch_size: int = 3  # images at once
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(count=3, shown=2, side=48, variations=(0.05, 5.0), phases=((1.0, 30), (0.1, 10)), batch_size=3),
-    "default": Config(),
-    "paper": Config("imagenet", 100, batch_size=25),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+get_config = base.tiers(
+    smoke=Config(count=3, shown=2, side=48, total_variations=(0.05, 5.0), phases=((1.0, 30), (0.1, 10)), batch_size=3),
+    default=Config(),
+    paper=Config(images="imagenet", count=100, batch_size=25),
+)

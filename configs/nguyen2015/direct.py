@@ -10,57 +10,36 @@ judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet 
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "fashion_maxpool"  # a name of xai_jax.models, the network to fool
-    weights: str = "pretrained"  # or the path of a checkpoint
-    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
-    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
-    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     middle: str = "relu5"  # its middle layer, in which they are compared, too
-    data: str = "fashion_mnist"  # natural images to compare with
-    split: str = "test"
-    natural_images: int = 2000  # of them
     population: int = 200  # children in a generation (the code: 200 on MNIST, 200 on ImageNet)
     # the code: 1001 on MNIST, 5010 on ImageNet; the paper, told from memory: 20,000 there
     generations: int = 1000
     seeds: int = 3  # evolutions
     shown: int = 3  # of them, in the figure
-    seed: int = 0  # of the first
 
 
-TIERS = {
-    "smoke": Config(
-        network="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         evaluation_network="digits",
         evaluation_layer="relu2",
         middle="relu1",
-        data="digits",
         natural_images=100,
         population=100,
         generations=60,
         seeds=2,
         shown=2,
     ),
-    "default": Config(),
-    "paper": Config(
-        network="caffenet",
-        weights="bvlc_reference_caffenet.caffemodel",
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        evaluation_layer="inception5b",
+    default=Config(),
+    paper=Config(
+        **base.CAFFENET | base.IMAGENET | base.GOOGLENET_EVALUATION,
         middle="inception4c",
-        data="imagenet2012",
-        split="validation",
         population=200,
         generations=20000,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -8,35 +8,35 @@ smoke: seconds. default: about six minutes on 2 cores. paper: about a day on one
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Pixels, base.Seeded):
     network: str = "fashion_maxpool"  # a name of xai_jax.models, whose architecture is trained
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
     images: int = 12_000  # of the training images, to learn
     checked: int = 2000  # of the validation images, to count errors of
     mean: tuple[float, ...] = (0.0,)  # taken off pixels
-    deviation: tuple[float, ...] = (255.0,)  # that they are then divided by
+    standard_deviation: tuple[float, ...] = (255.0,)  # that they are then divided by
     short: int = 14  # side that images are resized to
     side: int = 14  # of their crops, and of the fooling images
     epochs: float = 3
-    batch: int = 32
-    rate: float = 0.02
-    decay: float = 5e-4
+    batch_size: int = 32
+    learning_rate: float = 0.02
+    weight_decay: float = 5e-4
     rounds: int = 3  # of retraining (the paper, told from memory: 15 on MNIST, 1 on ImageNet)
     chains: int = 3  # networks that begin
     runs: int = 3  # evolutions in each round; every one gives an image for each class
     hidden: int = 16  # nodes that a CPPN may have, at most (ours)
     population: int = 200  # children in a generation (the code: 200 on MNIST, 400 on ImageNet)
     generations: int = 200  # (the code: 1001 on MNIST, 5001 on ImageNet)
-    seed: int = 0  # of the first chain
 
 
-TIERS = {
-    "smoke": Config(
-        network="digits",
-        data="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         images=640,
         checked=320,
         short=8,
@@ -48,30 +48,23 @@ TIERS = {
         population=50,
         generations=20,
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="caffenet",
         data="imagenet2012",
         classes=1000,
         images=1_281_167,
         checked=50_000,
         mean=(122.679, 116.669, 104.007),
-        deviation=(1.0,),
+        standard_deviation=(1.0,),
         short=256,
         side=227,
         epochs=90,
-        batch=128,
-        rate=0.01,
+        batch_size=128,
+        learning_rate=0.01,
         rounds=1,
         runs=9,
         population=400,
         generations=5000,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -9,11 +9,11 @@ and another one that judges. paper: minutes on one A100, with the published gene
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "fashion_maxpool"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     # Names of xai_jax.models.generators, and what their layers are called; conv3 to fc8 in the paper
     generators: tuple[str, ...] = (
         "fashion_pool2_brief",
@@ -26,12 +26,6 @@ class Config:
     files: tuple[str, ...] = ()  # paths of the generators' weights; none means trained on first use
     connected: tuple[str, ...] = ("fc6", "fc7", "fc8")  # of the layers
     best: str = "fc6"  # the paper's answer
-    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
-    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
-    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
-    data: str = "fashion_mnist"  # natural images to compare with
-    split: str = "test"
-    natural_images: int = 2000  # of them
     classes: tuple[int, ...] = ()  # none means all
     starts: int = 20  # codes from noise for each class
     groups: int = 5  # of starts, each measured by itself
@@ -40,48 +34,33 @@ class Config:
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
     batch_size: int = 125  # codes at once
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
-        network="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         generators=("digits_conv2", "digits_logits"),
         layers=("conv2", "logits"),
         connected=("logits",),
         best="logits",
         evaluation_network="digits",
         evaluation_layer="relu2",
-        data="digits",
         natural_images=100,
         starts=4,
         groups=2,
         share=0.68,
         steps=30,
     ),
-    "default": Config(),
-    "paper": Config(
-        network="caffenet",
-        weights="bvlc_reference_caffenet.caffemodel",
+    default=Config(),
+    paper=Config(
+        **base.CAFFENET | base.IMAGENET | base.GOOGLENET_EVALUATION,
         generators=("caffenet_pool5", "caffenet_fc6", "caffenet_fc7"),
         layers=("pool5", "fc6", "fc7"),
         files=("pool5/generator.caffemodel", "fc6/generator.caffemodel", "fc7/generator.caffemodel"),
         connected=("fc6", "fc7"),
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        evaluation_layer="inception5b",
-        data="imagenet2012",
-        split="validation",
         classes=(643, 624, 304, 629, 437),  # units of the paper's script
         starts=10,
         share=0.68,
         batch_size=10,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -10,34 +10,26 @@ judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
-    generator_weights: str = ""  # the path of a file; nothing means trained on first use
-    weights: str = "pretrained"  # of the network, or the path of a checkpoint
-    evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
-    evaluation_weights: str = "pretrained"  # or the path of a checkpoint
-    evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
-    data: str = "fashion_mnist"
-    split: str = "test"  # natural images to compare with
-    natural_images: int = 2000  # of them
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     starts_from: str = "train"  # the split whose images give codes to start from
     classes: tuple[int, ...] = tuple(range(10))
     pool: int = 300  # images of each class, out of which facets are chosen
     facets: int = 5  # of each class
     averaged: int = 15  # images whose mean code is a start
     shown: int = 3  # classes in the figure, the first
-    rate: float = 0.1  # from noise, as in classes.py
+    learning_rate: float = 0.1  # from noise, as in classes.py
     steps: int = 200
     careful_rate: float = 0.0125  # from images: an eighth of the rate from noise, as in the code (1 and 8)
     careful_steps: int = 30  # the code's
     batch_size: int = 100  # codes at once
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         generator="digits_conv2",
         evaluation_network="digits",
         evaluation_layer="relu2",
@@ -46,30 +38,16 @@ TIERS = {
         pool=50,
         facets=3,
         averaged=5,
-        rate=2.0,
+        learning_rate=2.0,
         steps=30,
         careful_rate=0.25,
         careful_steps=10,
     ),
-    "default": Config(),
-    "paper": Config(
-        generator="caffenet_fc6",
-        generator_weights="generator.caffemodel",
-        weights="bvlc_reference_caffenet.caffemodel",
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        evaluation_layer="inception5b",
-        data="imagenet2012",
-        split="validation",
+    default=Config(),
+    paper=Config(
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
         classes=(945, 643, 624, 304, 629, 437),  # of the papers' scripts; the first is the one they start from an image
-        rate=8.0,
+        learning_rate=8.0,
         careful_rate=1.0,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -10,31 +10,27 @@ that judges given as --config.weights=PATH and so on, and ImageNet prepared by T
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators, which says whose codes and what network
-    generator_weights: str = ""  # the path of a file; nothing means trained on first use
-    weights: str = "pretrained"  # of the network, or the path of a checkpoint
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Generator, base.Data, base.Seeded):
     evaluation_network: str = "fashion_allcnn"  # a network that was trained by itself
     evaluation_weights: str = "pretrained"  # or the path of a checkpoint
     evaluation_layer: str = "relu8"  # its layer in which images are compared, by means over positions
-    data: str = "fashion_mnist"  # natural images that are searched
-    split: str = "test"
     images: int = 10_000  # how many there are, for the dry run
     # Before they are rectified, as in the code: else no gradient would reach a unit that is silent at the start
     layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "fc6", "fc7", "fc8")
     k: int = 9  # strongest natural images of a unit
     shown: int = 8  # units of each layer in the figures, chosen at random
-    rate: float = 0.1  # as in classes.py
+    learning_rate: float = 0.1  # as in classes.py
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
     batch_size: int = 256  # codes, or images searched, at once: no layer here has more units
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         generator="digits_conv2",
         evaluation_network="digits",
         evaluation_layer="relu2",
@@ -42,30 +38,16 @@ TIERS = {
         images=360,
         layers=("conv1", "conv2", "logits"),
         shown=4,
-        rate=2.0,
+        learning_rate=2.0,
         steps=30,
         batch_size=32,
     ),
-    "default": Config(),
-    "paper": Config(
-        generator="caffenet_fc6",
-        generator_weights="generator.caffemodel",
-        weights="bvlc_reference_caffenet.caffemodel",
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        evaluation_layer="inception5b",
-        data="imagenet2012",
-        split="validation",
+    default=Config(),
+    paper=Config(
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
         images=50_000,
         layers=("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"),
-        rate=8.0,
+        learning_rate=8.0,
         batch_size=128,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

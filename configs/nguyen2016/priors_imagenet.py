@@ -9,6 +9,7 @@ GoogLeNet that judges, and ImageNet prepared by TFDS.
 
 import dataclasses
 
+from configs import base
 from configs.maximisation_baselines import PAPERS, SMOKE, Baselines
 from xai_jax import activation_maximisation
 from xai_jax.synthesis.activation_maximisation import Simonyan, Yosinski
@@ -37,14 +38,10 @@ BRIEF = Baselines(
 )
 
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.Photographs, base.Seeded):
     evaluation_network: str = "efficientnet_lite1"  # a network that was trained by itself
     evaluation_weights: str = "pretrained"  # or the path of a checkpoint
-    images: str = "photographs"  # a source of xai_jax.data.examples, whose roughness is 1
-    count: int = 5  # of them
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
     classes: tuple[int, ...] = (945, 629, 437, 643, 304)  # bell pepper and units of the papers' script
     starts: int = 1  # for each class
@@ -52,11 +49,10 @@ class Config:
     strong: float = 20.0  # logit, for the form that wants shares of it
     baselines: Baselines = dataclasses.field(default_factory=lambda: BRIEF)
     batch_size: int = 5  # images at once
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         network="digits",
         evaluation_network="digits",
         images="digits",
@@ -64,21 +60,13 @@ TIERS = {
         classes=(0, 1, 2, 3, 4),
         baselines=dataclasses.replace(SMOKE, mean_image=None),
     ),
-    "default": Config(),
-    "paper": Config(
-        network="caffenet",
-        weights="bvlc_reference_caffenet.caffemodel",
+    default=Config(),
+    paper=Config(
+        **base.CAFFENET,
         evaluation_network="googlenet",
         evaluation_weights="googlenet.pth",
         images="imagenet",
         count=100,
         baselines=dataclasses.replace(PAPERS, mean_image=None),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -32,11 +32,7 @@ class Config:
 
 
 get_config = base.tiers(
-    smoke=Config(
-        data="digits",
-        shift=1,
-        all_cnn=dataclasses.replace(SMOKE, epochs=2),
-    ),
+    smoke=Config(data="digits", shift=1, all_cnn=dataclasses.replace(SMOKE, epochs=2)),
     default=Config(),
     paper=Config(
         data="cifar10",

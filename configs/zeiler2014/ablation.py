@@ -9,14 +9,15 @@ table itself, on ImageNet, is that of zeiler2014/imagenet.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Seeded):
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
     images: int = 3000  # of the training images, to learn
     checked: int = 1000  # of the training and of the validation images each, to count errors of
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     short: int = 54  # side that images are resized to, before ten crops
     side: int = 47  # of the crops, the smallest that five convolutions leave something of
     # Of layers; none means all. Without the last of them, of which there is no claim
@@ -25,40 +26,43 @@ class Config:
         *("halved", "doubled", "wider"),
     )
     width: float = 1 / 8  # multiplies channels and hidden units
-    deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
+    initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
     seeds: int = 3  # networks of each row
     epochs: int = 6
-    batch: int = 32
-    rate: float = 0.003
+    batch_size: int = 32
+    learning_rate: float = 0.003
     patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
     renormalise: float = 0.1  # largest RMS of a filter (section 3)
-    seed: int = 0  # of the first network of each row
 
 
-TIERS = {
-    "smoke": Config("digits", 10, 320, 64, (77.8,), changes=("without_3467",), width=1 / 32, seeds=2, epochs=1),
-    "default": Config(),
-    "paper": Config(
-        "cifar10",
-        10,
-        50_000,
-        10_000,
-        (125.3, 123.0, 113.9),
-        72,
-        63,
+get_config = base.tiers(
+    smoke=Config(
+        data="digits",
+        classes=10,
+        images=320,
+        checked=64,
+        mean=(77.8,),
+        changes=("without_3467",),
+        width=1 / 32,
+        seeds=2,
+        epochs=1,
+    ),
+    default=Config(),
+    paper=Config(
+        data="cifar10",
+        classes=10,
+        images=50_000,
+        checked=10_000,
+        mean=(125.3, 123.0, 113.9),
+        short=72,
+        side=63,
         changes=(),
         width=0.5,
         seeds=5,
         epochs=40,
-        batch=128,
-        rate=0.01,
+        batch_size=128,
+        learning_rate=0.01,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -9,35 +9,50 @@ prepared by TFDS.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Seeded):
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
     images: int = 3000  # of the training images, to learn
     checked: int = 1000  # of the validation images, to count errors of and to search
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)
     widths: tuple[int, ...] = (32, 32, 48, 48, 32)  # channels of the five convolutions (paper: 96, 256, 384, 384, 256)
     hidden: int = 256  # units of fc6 and fc7 (paper: 4096)
-    deviation: float = 0.04  # of the weights above layer 1 at the start; narrow networks learn only with more than 0.01
+    initial_std: float = 0.04  # of the initial weights above layer 1; narrow networks learn only with more than 0.01
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
     seeds: int = 3  # networks of each kind
     epochs: int = 6  # section 3: 70
-    batch: int = 32  # section 3: 128
-    rate: float = 0.005  # section 3: 0.01, for batches four times as large
+    batch_size: int = 32  # section 3: 128
+    learning_rate: float = 0.005  # section 3: 0.01, for batches four times as large
     patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
     renormalise: float = 0.04  # largest RMS of a filter (section 3: 0.1, which so short a training does not reach)
     maps: int = 9  # of layer 2 in the figure, chosen at random
     probes: int = 64  # images whose responses are analysed
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config("digits", 10, 320, 64, (77.8,), 54, 47, (8, 8, 8, 8, 8), 32, seeds=2, epochs=1, maps=4, probes=16),
-    "default": Config(),
-    "paper": Config(
+get_config = base.tiers(
+    smoke=Config(
+        data="digits",
+        classes=10,
+        images=320,
+        checked=64,
+        mean=(77.8,),
+        short=54,
+        side=47,
+        widths=(8, 8, 8, 8, 8),
+        hidden=32,
+        seeds=2,
+        epochs=1,
+        maps=4,
+        probes=16,
+    ),
+    default=Config(),
+    paper=Config(
         data="imagenet2012",
         classes=1000,
         images=1_281_167,
@@ -47,20 +62,13 @@ TIERS = {
         side=224,
         widths=(96, 256, 384, 384, 256),
         hidden=4096,
-        deviation=0.01,
+        initial_std=0.01,
         dropout=True,
         renormalise=0.1,
         seeds=1,
         epochs=70,
-        batch=128,
-        rate=0.01,
+        batch_size=128,
+        learning_rate=0.01,
         patience=3,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -10,11 +10,12 @@ part, row, column: an image file, a part's name, and the part's centre in pixels
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.Seeded):
     network: str = "fashion_maxpool"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; its test images lie alike, unlike the paper's dogs
     label: int = 9  # ankle boots
     parts: tuple[tuple[str, float, float], ...] = (  # name and centre, as shares of height and width
@@ -28,25 +29,18 @@ class Config:
     side: float = 0.25  # of the square that hides a part, as a share of the image's shorter side; our choice
     grey: int = 127  # of the square; our choice
     layers: tuple[str, str] = ("relu3_1", "relu7")  # 5 and 7 in the paper
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
-        "digits",
-        data="digits",
+get_config = base.tiers(
+    smoke=Config(
+        **base.DIGITS,
         label=0,
         parts=(("top", 0.2, 0.5), ("bottom", 0.8, 0.5), ("side", 0.5, 0.25)),
         sets=6,
         layers=("relu1", "relu2"),
     ),
-    "default": Config(),
-    "paper": Config("zfnet", "zfnet.safetensors", parts=(), places="parts.csv", sets=20, layers=("relu5", "relu7")),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+    default=Config(),
+    paper=Config(
+        network="zfnet", weights="zfnet.safetensors", parts=(), places="parts.csv", sets=20, layers=("relu5", "relu7")
+    ),
+)

@@ -9,40 +9,29 @@ with weights of a ZFNet given as --config.weights=PATH and ImageNet prepared by 
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "fashion_maxpool"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    split: str = "test"  # the paper searches the validation set
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.SmallNetwork, base.Seeded):
     images: int = 10_000  # how many there are, for the dry run
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     maps: int = 16  # of each layer, chosen at random
     k: int = 9  # strongest activations of a map
-    batch: int = 128  # images searched at once
-    seed: int = 0
+    batch_size: int = 128  # images searched at once
 
 
-TIERS = {
-    "smoke": Config("digits", "pretrained", "digits", "test", 360, ("relu1", "relu2"), 9, 9),
-    "default": Config(),
-    "paper": Config(
-        "zfnet",
-        "zfnet.safetensors",
-        "imagenet2012",
-        "validation",
-        50_000,
-        ("relu1", "relu2", "relu3", "relu4", "relu5"),
-        16,
-        9,
-        256,
+get_config = base.tiers(
+    smoke=Config(**base.DIGITS, weights="pretrained", split="test", images=360, layers=("relu1", "relu2"), maps=9, k=9),
+    default=Config(),
+    paper=Config(
+        **base.IMAGENET,
+        network="zfnet",
+        weights="zfnet.safetensors",
+        images=50_000,
+        layers=("relu1", "relu2", "relu3", "relu4", "relu5"),
+        maps=16,
+        k=9,
+        batch_size=256,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

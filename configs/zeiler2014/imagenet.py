@@ -10,34 +10,48 @@ prepared by TFDS.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Seeded):
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
     classes: int = 10
     images: int = 3000  # of the training images, to learn
     checked: int = 1000  # of the training and of the validation images each, to count errors of
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted (section 3: mean image)
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)
     # Of Table 3; none means all. Removed layers are left to ablation.py, whose networks are smaller still
     rows: tuple[str, ...] = ("replication", "zfnet", "zfnet_doubled", "zfnet_wider")
     width: float = 1 / 8  # multiplies channels and hidden units
-    deviation: float = 0.05  # of the weights at the start; narrow networks learn only with more than the paper's 0.01
+    initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
     seeds: int = 3  # networks of each row; those of "zfnet" make the ensemble (Table 2: 5)
     epochs: int = 6  # section 3: 70
-    batch: int = 32  # section 3: 128
-    rate: float = 0.003  # section 3: 0.01, for batches four times as large
+    batch_size: int = 32  # section 3: 128
+    learning_rate: float = 0.003  # section 3: 0.01, for batches four times as large
     patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
     renormalise: float = 0.1  # largest RMS of a filter (section 3)
-    seed: int = 0  # of the first network of each row
 
 
-TIERS = {
-    "smoke": Config("digits", 10, 320, 64, (77.8,), 54, 47, ("replication", "zfnet"), 1 / 32, 0.1, seeds=2, epochs=1),
-    "default": Config(),
-    "paper": Config(
+get_config = base.tiers(
+    smoke=Config(
+        data="digits",
+        classes=10,
+        images=320,
+        checked=64,
+        mean=(77.8,),
+        short=54,
+        side=47,
+        rows=("replication", "zfnet"),
+        width=1 / 32,
+        initial_std=0.1,
+        seeds=2,
+        epochs=1,
+    ),
+    default=Config(),
+    paper=Config(
         data="imagenet2012",
         classes=1000,
         images=1_281_167,
@@ -47,19 +61,12 @@ TIERS = {
         side=224,
         rows=(),
         width=1,
-        deviation=0.01,
+        initial_std=0.01,
         dropout=True,
         seeds=5,
         epochs=70,
-        batch=128,
-        rate=0.01,
+        batch_size=128,
+        learning_rate=0.01,
         patience=3,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

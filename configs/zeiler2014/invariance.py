@@ -9,30 +9,30 @@ smoke: seconds. default: under a minute on 2 cores. paper: minutes on one GPU, w
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
-    images: str = "photographs"  # a source of xai_jax.data.examples
-    count: int = 5  # images; Fig. 5 has five
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.Photographs, base.Seeded):
     layers: tuple[str, str] = ("stem", "pool")  # the first and the last layer of features (1 and 7 in the paper)
     translation: tuple[float, float] = (-60.0, 60.0)  # pixels; the ranges are the axes of Fig. 5, unverified
     scale: tuple[float, float] = (1.0, 1.8)
     rotation: tuple[float, float] = (0.0, 350.0)  # degrees
     steps: int = 25  # amounts in each range
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config("digits", "pretrained", "digits", 4, ("relu1", "relu2"), (-2.0, 2.0), steps=9),
-    "default": Config(),
-    "paper": Config("zfnet", "zfnet.safetensors", "imagenet", 50, ("relu1", "relu7"), steps=61),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+get_config = base.tiers(
+    smoke=Config(
+        network="digits",
+        weights="pretrained",
+        images="digits",
+        count=4,
+        layers=("relu1", "relu2"),
+        translation=(-2.0, 2.0),
+        steps=9,
+    ),
+    default=Config(),
+    paper=Config(
+        network="zfnet", weights="zfnet.safetensors", images="imagenet", count=50, layers=("relu1", "relu7"), steps=61
+    ),
+)

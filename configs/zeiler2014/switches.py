@@ -9,30 +9,25 @@ with weights of a ZFNet given as --config.weights=PATH and ImageNet prepared by 
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "fashion_maxpool"  # a name of xai_jax.models, of a network with max-pools
-    weights: str = "pretrained"  # or the path of a checkpoint
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    split: str = "test"
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.SmallNetwork, base.Seeded):
     count: int = 200  # images whose activations are projected, each beside another one's switches
     shown: int = 6  # of them, in the figure
     layers: tuple[str, ...] = ("relu2_1", "relu3_1")  # above one pool or more
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config("digits", "pretrained", "digits", "test", 40, 4, ("relu2",)),
-    "default": Config(),
-    "paper": Config(
-        "zfnet", "zfnet.safetensors", "imagenet2012", "validation", 500, 6, ("relu2", "relu3", "relu4", "relu5")
+get_config = base.tiers(
+    smoke=Config(**base.DIGITS, weights="pretrained", split="test", count=40, shown=4, layers=("relu2",)),
+    default=Config(),
+    paper=Config(
+        **base.IMAGENET,
+        network="zfnet",
+        weights="zfnet.safetensors",
+        count=500,
+        shown=6,
+        layers=("relu2", "relu3", "relu4", "relu5"),
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -11,11 +11,11 @@ not have.
 
 import dataclasses
 
+from configs import base
 
-@dataclasses.dataclass
-class Config:
-    network: str = "efficientnet_lite0"  # whose features are used; a name of xai_jax.models
-    weights: str = "pretrained"  # or the path of a checkpoint
+
+@dataclasses.dataclass(kw_only=True)
+class Config(base.Network, base.Pixels, base.Seeded):
     layers: tuple[str, ...] = (
         "stem",
         "block3",
@@ -36,19 +36,18 @@ class Config:
     scene_count: int = 800  # half to learn, half to test
     scratch: str = "fashion_maxpool"  # trained on the same images alone; Tables 4 and 5 take the same network
     steps: int = 200  # of its training; the paper is silent about this and the following
-    batch: int = 30
-    rate: float = 0.01  # falls along half a cosine
-    decay: float = 5e-4
+    batch_size: int = 30
+    learning_rate: float = 0.01  # falls along half a cosine
+    weight_decay: float = 5e-4
     renormalise: float = 0.0  # largest RMS of a filter (section 3), 0: any
     mean: tuple[float, ...] = (0.0,)  # subtracted from its pixels
-    deviation: float = 255.0  # that its pixels are divided by
+    standard_deviation: float = 255.0  # that its pixels are divided by
     short: int = 28  # side that its images are resized to, before one of ten crops (section 3)
     side: int = 28  # of the crops
-    seed: int = 0
 
 
-TIERS = {
-    "smoke": Config(
+get_config = base.tiers(
+    smoke=Config(
         network="digits",
         layers=("pool1", "relu2"),
         data=("digits",),
@@ -60,12 +59,12 @@ TIERS = {
         scene_count=200,
         scratch="digits",
         steps=20,
-        rate=0.05,
+        learning_rate=0.05,
         short=8,
         side=8,
     ),
-    "default": Config(),
-    "paper": Config(
+    default=Config(),
+    paper=Config(
         network="zfnet",
         weights="zfnet.safetensors",
         layers=("pool1", "pool2", "relu3", "relu4", "pool5", "relu7"),
@@ -79,19 +78,12 @@ TIERS = {
         scene_count=11_540,
         scratch="zfnet",
         steps=5000,
-        batch=128,
-        decay=0.0,
+        batch_size=128,
+        weight_decay=0.0,
         renormalise=0.1,
         mean=(122.679, 116.669, 104.007),
-        deviation=1.0,
+        standard_deviation=1.0,
         short=256,
         side=224,
     ),
-}
-
-
-def get_config(tier: str = "default") -> Config:
-    """The configuration of a tier: smoke, default or paper."""
-    if tier not in TIERS:
-        raise ValueError(f"Expected a tier out of {', '.join(TIERS)}, got {tier!r}.")
-    return TIERS[tier]
+)

@@ -19,9 +19,11 @@ def plan(config: Any) -> list[dry_run.Step]:
     steps = []
     for name, layers in unit_panels.networks(config).items():
         module, variables, shape = models.abstract(name)
-        x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
+        x = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
         search = partial(activations, module, layers)
-        steps.append(dry_run.Step(f"{name}: search", search, (variables, x), 2 * -(-config.images // config.batch)))
+        steps.append(
+            dry_run.Step(f"{name}: search", search, (variables, x), 2 * -(-config.images // config.batch_size))
+        )
         for layer in layers:
             steps += of_layer(config, name, layer, variables, x)
     return steps
@@ -41,7 +43,7 @@ def of_layer(config, name, layer, variables, x):
     codes = jax.ShapeDtypeStruct((some, *code), jnp.float32)
     slope = partial(excitement, generator, module, targets.neuron(layer, 0, at), x.shape[1:3])
     return [
-        dry_run.Step(f"{name}/{layer}: projections", down, (variables, x), -(-count * config.k // config.batch)),
+        dry_run.Step(f"{name}/{layer}: projections", down, (variables, x), -(-count * config.k // config.batch_size)),
         *(step._replace(name=f"{name}/{layer}: pre-images") for step in inversions),
         dry_run.Step(f"{name}/{layer}: preferred", slope, (variables, weights, codes), chunks * config.steps),
     ]

@@ -106,7 +106,7 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Any) -> dic
     subject = preimages.from_images(model, (data[int(i)][0] for i in some.images[:, 0]), config.mean)
     represent = Partial(_own, subject.represent(some.layer), jnp.asarray(some.channels))
     wanted = network.call(represent, subject.images)
-    form = IJCV(weight=config.weight_of_loss, total_variation=config.variation, steps=config.inversion)
+    form = IJCV(weight=config.weight_of_loss, total_variation=config.total_variation, steps=config.inversion)
     x = inversion.invert(represent, wanted, subject.images.shape[1:], jax.random.key(config.seed), form).x
     error = inversion.distance(represent, wanted, jnp.ones(()), x)
     return {"preimage": pixels(model, (x + subject.shift) / subject.deviation), "error": error}
@@ -123,7 +123,7 @@ def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, confi
     bounded = generator._replace(generate=dgn_am.clip_images(generator.generate, *generator_codes.input_range(model)))
     starts = generator_codes.initial_codes(generator, len(some.channels), config.seed)
     target = targets.neuron(some.layer, some.channels, some.at)
-    form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
+    form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
     images = generator_codes.maximise(bounded, model, target, starts, form, config.chunk)["images"]
     return {"preferred": pixels(model, images), "activation": targets.evaluate(model.net, images, target)[0]}
 
@@ -147,7 +147,7 @@ def concepts(model: LoadedModel, data: Dataset, config: Any) -> dict[str, np.nda
     """
     strongest, read = Partial(partial(_peaks, config.layers), model.net), partial(features.as_input, model)
     natural, labels = zip(
-        *((network.call(strongest, jnp.asarray(x)), y) for x, y in in_order(data, config.batch, read)), strict=True
+        *((network.call(strongest, jnp.asarray(x)), y) for x, y in in_order(data, config.batch_size, read)), strict=True
     )
     drawn = [network.call(strongest, model.preprocess(images)) for images in drawings(model, config)]
     kinds = [np.full(config.drawn, number) for number in range(len(drawn))]

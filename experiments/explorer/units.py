@@ -69,7 +69,9 @@ def one(model, data, some, top, config):
     """Pictures of each kind for some units, (n, k, h, w, C) or (n, H, W, C), errors and activations reached (n,)."""
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     made = unit_panels.preferred(generator, model, some, config)
-    found = unit_panels.projections(model, data, some, config.batch) | unit_panels.inverted(model, data, some, config)
+    found = unit_panels.projections(model, data, some, config.batch_size) | unit_panels.inverted(
+        model, data, some, config
+    )
     found["preferred"] = made["preferred"]
     pictures = {kind: unit_panels.smaller(found[kind], config.cell) for kind in sprites.KINDS}
     most = top[f"{some.layer} values"][some.channels, 0]

@@ -26,7 +26,7 @@ LEARNT = 0.7  # least accuracy on images such as a network learnt from, for its 
 
 def methods(config: Any) -> dict[str, Any]:
     """The four methods by name."""
-    smooth = {"samples": config.samples, "noise": config.deviation, "key": jax.random.key(config.seed)}
+    smooth = {"samples": config.samples, "noise": config.standard_deviation, "key": jax.random.key(config.seed)}
     return {
         "vanilla gradient": saliency.gradient,
         "guided backprop": saliency.guided_backprop,

@@ -36,7 +36,9 @@ def of_size(config: Any, classes: int) -> VGG:
 
 def recipe(config: Any) -> supervised.Recipe:
     """How it is trained."""
-    return supervised.Recipe(config.epochs, config.batch, config.rate, cosine=True, decay=config.decay)
+    return supervised.Recipe(
+        config.epochs, config.batch_size, config.learning_rate, cosine=True, decay=config.weight_decay
+    )
 
 
 def logits(net: Network, images: np.ndarray) -> Iterator[jax.Array]:

@@ -33,7 +33,7 @@ def run(config: Any, run: runner.Run) -> None:
 
 def forms_of(config: Any) -> dict[str, IJCV]:
     """Settings of each layer, jittered by a quarter of its stride."""
-    common = {"weight": config.weight_of_loss, "total_variation": config.variation, "steps": (config.steps, 0)}
+    common = {"weight": config.weight_of_loss, "total_variation": config.total_variation, "steps": (config.steps, 0)}
     pairs = zip(config.layers, config.strides, strict=True)
     return {layer: IJCV(jitter=max(1, round(stride / 4)), **common) for layer, stride in pairs}
 

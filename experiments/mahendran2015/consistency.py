@@ -31,7 +31,12 @@ def forms_of(config: Any) -> dict[str, list[IJCV]]:
     """Settings of the inversions of each layer: one for each weight, jittered by a quarter of the stride."""
     return {
         layer: [
-            IJCV(weight=weight, total_variation=config.variation, jitter=max(1, round(stride / 4)), steps=config.steps)
+            IJCV(
+                weight=weight,
+                total_variation=config.total_variation,
+                jitter=max(1, round(stride / 4)),
+                steps=config.steps,
+            )
             for weight in config.weights_of_loss
         ]
         for layer, stride in zip(config.layers, config.strides, strict=True)

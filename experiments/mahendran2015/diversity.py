@@ -46,7 +46,7 @@ def chosen(data, classes: int, each: int) -> np.ndarray:
 
 def one(subject, config, seed):
     """A pre-image of each image (N, H, W, C), its error, and whether the network gives it the image's class."""
-    x = preimages.invert(subject, config.layer, recipe(config, config.variation), config.batch_size, seed)
+    x = preimages.invert(subject, config.layer, recipe(config, config.total_variation), config.batch_size, seed)
     represent = subject.represent(config.layer)
     return {
         "images": x,
@@ -158,7 +158,7 @@ def diverse(others, again):
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of the inversion of one batch, for all batches and restarts."""
     batches = -(-config.classes * config.each // config.batch_size)
-    calls = batches * config.restarts * sum(count for _, count in recipe(config, config.variation).phases)
+    calls = batches * config.restarts * sum(count for _, count in recipe(config, config.total_variation).phases)
     return preimages.plan(config.network, (config.layer,), config.batch_size, calls)
 
 

@@ -45,7 +45,7 @@ def run(config: Any, run: runner.Run) -> None:
     """Inverts every layer at every strength, and draws what comes out."""
     subject = preimages.load(config)
     layers = chosen(subject.model.net, subject.images, config)
-    found, jobs = {}, [(layer, strength) for layer in layers for strength in config.variations]
+    found, jobs = {}, [(layer, strength) for layer in layers for strength in config.total_variations]
     for layer, strength in run.progress(jobs, "layers"):
         found[layer, strength] = run.stage(f"{layer}-{strength:g}", partial(one, subject, layer, strength, config))
     run.figure("layers", *figure(subject, found, layers, config))
@@ -61,7 +61,7 @@ def chosen(net, x, config):
 def recipe(config: Any, variation: float) -> CVPR:
     """The paper's schedule, longer or shorter."""
     phases = tuple((factor, max(1, round(count * config.steps))) for factor, count in CVPR.phases)
-    return CVPR(total_variation=variation, std=config.deviation, phases=phases)
+    return CVPR(total_variation=variation, std=config.standard_deviation, phases=phases)
 
 
 def one(subject, layer, strength, config):
@@ -83,7 +83,7 @@ def alike(images: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def strength_of(number: int, config: Any) -> float:
     """The strength that the figure shows a layer at: growing with depth, as in the paper's code."""
-    return config.variations[min(number // config.lower, len(config.variations) - 1)]
+    return config.total_variations[min(number // config.lower, len(config.total_variations) - 1)]
 
 
 def figure(subject, found, layers, config):
@@ -115,10 +115,10 @@ def table(found, layers, config):
     """Errors by layer and strength with their deviations, and the paper's where layers have the same names."""
     figure = Figure(figsize=(max(7, 0.45 * len(layers) + 2), 3.6), layout="constrained")
     axis = figure.subplots()
-    width, places = 0.8 / len(config.variations), np.arange(len(layers))
-    for n, strength in enumerate(config.variations):
+    width, places = 0.8 / len(config.total_variations), np.arange(len(layers))
+    for n, strength in enumerate(config.total_variations):
         errors = np.array([100 * found[layer, strength]["error"] for layer in layers])
-        offset = (n - (len(config.variations) - 1) / 2) * width
+        offset = (n - (len(config.total_variations) - 1) / 2) * width
         label = f"penalty {strength:g}"
         axis.bar(places + offset, errors.mean(1), width, yerr=errors.std(1), label=label, error_kw={"lw": 0.7})
         known = [
@@ -142,13 +142,13 @@ def table(found, layers, config):
 
 def printed(layer: str, config: Any) -> bool:
     """Whether the paper has numbers of this layer of this network."""
-    return config.network == "caffenet" and layer in PAPER and config.variations == (1.0, 10.0, 100.0)
+    return config.network == "caffenet" and layer in PAPER and config.total_variations == (1.0, 10.0, 100.0)
 
 
 def report(run, found, layers, config):
     """Errors and likenesses of every layer, and claims about those of the figure."""
     for layer in layers:
-        for n, strength in enumerate(config.variations):
+        for n, strength in enumerate(config.total_variations):
             number = Number.mean(f"error in {layer}, penalty {strength:g}", 100 * found[layer, strength]["error"])
             paper = {"paper": PAPER[layer][n][0], "paper_tag": "M"} if printed(layer, config) else {}
             run.numbers.append(dataclasses.replace(number, unit="%", **paper))
@@ -189,7 +189,7 @@ def plan(config: Any) -> list[dry_run.Step]:
     module, variables, shape = models.abstract(config.network)
     layers = chosen(Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32), config)
     batches = -(-config.count // config.batch_size)
-    calls = batches * len(layers) * len(config.variations) * sum(count for _, count in recipe(config, 1.0).phases)
+    calls = batches * len(layers) * len(config.total_variations) * sum(count for _, count in recipe(config, 1.0).phases)
     steps = preimages.plan(config.network, layers[-1:], config.batch_size, calls)
     return [step._replace(name="steps, all counted like the last layer's") for step in steps]
 

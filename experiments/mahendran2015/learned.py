@@ -23,7 +23,7 @@ METHODS = {"optimised": "by gradient descent", "learned": "by a trained network"
 def run(config: Any, run: runner.Run) -> None:
     """Inverts every layer both ways, and compares images and features."""
     subject, found = preimages.load(config), {}
-    jobs = list(zip(config.layers, config.variations, strict=True))
+    jobs = list(zip(config.layers, config.total_variations, strict=True))
     for layer, strength in run.progress(jobs, "layers"):
         file = run.workdir / "training" / f"{layer.replace('/', '-')}.npz"
         optimise = partial(optimised, subject, layer, strength, config)
@@ -44,7 +44,7 @@ def learned(subject, layer, file, config):
     represent, module = subject.represent(layer), UpConv(subject.images.shape[1:], config.width)
     data, key = datasets.load(config.data, config.train), jax.random.key(config.seed)
     images = preimages.from_images(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
-    options = {"steps": config.train_steps, "learning_rate": config.rate, "checkpoint": file}
+    options = {"steps": config.train_steps, "learning_rate": config.learning_rate, "checkpoint": file}
     inverse = learned_inversion.fit(represent, images, module, key=key, **options)
     wanted = network.call(represent, subject.images)
     return measured(subject, layer, network.call(inverse, wanted))

@@ -15,7 +15,7 @@ from xai_jax import inversion, network, plots
 def run(config: Any, run: runner.Run) -> None:
     """Inverts every image several times from each layer, and compares what comes out."""
     subject, found = preimages.load(config), {}
-    jobs = list(zip(config.layers, config.variations, strict=True))
+    jobs = list(zip(config.layers, config.total_variations, strict=True))
     for layer, strength in run.progress(jobs, "layers"):
         represent = subject.represent(layer)
         found[layer] = run.stage(layer, lambda r=represent, s=strength: restarts(r, subject.images, s, config))

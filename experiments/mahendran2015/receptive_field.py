@@ -49,7 +49,7 @@ def one(represent, images, config):
     mask = rows[:, None, None] * columns[:, None]
     strength = ((np.asarray(wanted) * mask) ** 2).sum((1, 2, 3))
     kept = np.flatnonzero(strength > FAINT * strength.mean())
-    form = CVPR(total_variation=config.variation, std=config.deviation, phases=config.phases)
+    form = CVPR(total_variation=config.total_variation, std=config.standard_deviation, phases=config.phases)
     key = jax.random.key(config.seed)
     return {"kept": kept, "images": inversion.invert(represent, wanted[kept], images.shape[1:], key, form, mask).x}
 

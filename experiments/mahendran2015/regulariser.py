@@ -18,7 +18,10 @@ def run(config: Any, run: runner.Run) -> None:
     """Inverts two layers with penalties of several powers and strengths."""
     subject, found = preimages.load(config), {}
     jobs = [
-        (layer, beta, s) for layer in (config.lower, config.upper) for beta in config.betas for s in config.variations
+        (layer, beta, s)
+        for layer in (config.lower, config.upper)
+        for beta in config.betas
+        for s in config.total_variations
     ]
     for layer, beta, strength in run.progress(jobs, "penalties"):
         represent = subject.represent(layer)
@@ -60,10 +63,10 @@ def figure(subject, found, layer, config):
     panels, rows = [], []
     for n in range(min(config.shown, config.count)):
         for beta in config.betas:
-            by_strength = [subject.pixels(found[layer, beta, s]["images"][n]) for s in config.variations]
+            by_strength = [subject.pixels(found[layer, beta, s]["images"][n]) for s in config.total_variations]
             panels.append([subject.pixels(subject.images[n]), *by_strength])
             rows.append(f"beta {beta:g}")
-    titles = ["image", *(f"penalty {s:g}" for s in config.variations)]
+    titles = ["image", *(f"penalty {s:g}" for s in config.total_variations)]
     fig, _ = plots.grid(panels, titles, rows, 1.4)
     caption = (
         f"Pre-images of {layer} by the strength of the penalty of variation (columns) and its power beta (rows). The "
@@ -81,9 +84,9 @@ def report(run, found, config):
             Number.mean(f"spikes, {words}", each["spikes"]),
             Number.mean(f"roughness, {words}", each["roughness"]),
         ]
-    low, high, strong = min(config.betas), max(config.betas), max(config.variations)
+    low, high, strong = min(config.betas), max(config.betas), max(config.total_variations)
     sharp, smooth = (found[config.lower, beta, strong]["spikes"] for beta in (low, high))
-    weak, firm = (found[config.upper, high, s]["roughness"] for s in (min(config.variations), strong))
+    weak, firm = (found[config.upper, high, s]["roughness"] for s in (min(config.total_variations), strong))
     run.claims += [
         compare(
             f"A penalty with beta {low:g} leaves spikes, one with beta {high:g} does not.",
@@ -102,7 +105,7 @@ def report(run, found, config):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of both layers' inversion, all images at once."""
-    runs = len(config.betas) * len(config.variations)
+    runs = len(config.betas) * len(config.total_variations)
     calls = runs * sum(count for _, count in recipe(config, 1.0).phases)
     return preimages.plan(config.network, (config.lower, config.upper), config.count, calls)
 

@@ -29,7 +29,7 @@ GLYPH = 13  # pixels a side of the drawing of one cell
 def run(config: Any, run: runner.Run) -> None:
     """Inverts all features, HOG with penalties of several strengths, and draws what comes out."""
     x = photographs(config)
-    weak, *stronger = config.variations
+    weak, *stronger = config.total_variations
     jobs = [(name, weak) for name in PAPER] + [("HOG", strength) for strength in stronger]
     found = {}
     for name, strength in run.progress(jobs, "features"):
@@ -59,7 +59,7 @@ def features(config: Any) -> dict[str, Any]:
 
 def recipe(config: Any, variation: float) -> CVPR:
     """The paper's settings for these features."""
-    return CVPR(total_variation=variation, std=config.deviation, phases=config.phases)
+    return CVPR(total_variation=variation, std=config.standard_deviation, phases=config.phases)
 
 
 def one(describe, x, strength, config):
@@ -81,7 +81,7 @@ def one(describe, x, strength, config):
 
 def pictures(x, found, config):
     """A row for each image: itself, HOG drawn as bars, and the pre-images of all features, as in Fig. 5."""
-    weak = config.variations[0]
+    weak = config.total_variations[0]
     panels = [
         [scaled(x[n]), bars(found["HOG", weak]["features"][n])]
         + [scaled(found[name, weak]["images"][n]) for name in PAPER]
@@ -99,10 +99,10 @@ def pictures(x, found, config):
 def strengths(x, found, config):
     """A row for each image: pre-images of HOG by the strength of the penalty, as in Fig. 4."""
     panels = [
-        [scaled(x[n]), *(scaled(found["HOG", strength]["images"][n]) for strength in config.variations)]
+        [scaled(x[n]), *(scaled(found["HOG", strength]["images"][n]) for strength in config.total_variations)]
         for n in range(min(config.shown, config.count))
     ]
-    fig, _ = plots.grid(panels, ["image", *(f"penalty {s:g}" for s in config.variations)], (), 1.9)
+    fig, _ = plots.grid(panels, ["image", *(f"penalty {s:g}" for s in config.total_variations)], (), 1.9)
     caption = "Pre-images of HOG by the strength of the penalty of variation, each from its darkest to its brightest."
     return fig, caption, "Rows of a photograph and its pre-images, smoother from left to right."
 
@@ -128,7 +128,7 @@ def table(found, config):
     """Errors of the three features beside the paper's."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axis = figure.subplots()
-    errors = 100 * np.array([found[name, config.variations[0]]["error"] for name in PAPER])
+    errors = 100 * np.array([found[name, config.total_variations[0]]["error"] for name in PAPER])
     places, (paper, spread) = np.arange(len(PAPER)), zip(*PAPER.values(), strict=True)
     axis.bar(places - 0.18, errors.mean(1), 0.34, yerr=errors.std(1), error_kw={"lw": 0.8}, label="here")
     axis.bar(places + 0.18, paper, 0.34, yerr=spread, color="0.8", error_kw={"lw": 0.8}, label="paper (unverified)")
@@ -146,16 +146,16 @@ def table(found, config):
 
 def report(run, found, config):
     """Errors, likeness and roughness of all, and the claims of Table 1 and Fig. 4."""
-    weak, strong = min(config.variations), max(config.variations)
+    weak, strong = min(config.total_variations), max(config.total_variations)
     for (name, strength), each in found.items():
         words = f"{name}, penalty {strength:g}"
-        paper = {"paper": PAPER[name][0], "paper_tag": "M"} if strength == config.variations[0] else {}
+        paper = {"paper": PAPER[name][0], "paper_tag": "M"} if strength == config.total_variations[0] else {}
         run.numbers += [
             dataclasses.replace(Number.mean(f"error, {words}", 100 * each["error"]), unit="%", **paper),
             Number.mean(f"correlation of image and pre-image, {words}", each["alike"]),
             Number.mean(f"roughness, {words}", each["roughness"]),
         ]
-    hard, soft = (100 * found[name, config.variations[0]]["error"] for name in ("HOG", "HOGb"))
+    hard, soft = (100 * found[name, config.total_variations[0]]["error"] for name in ("HOG", "HOGb"))
     rough, smooth = (found["HOG", strength]["roughness"] for strength in (weak, strong))
     run.claims += [
         compare(
@@ -183,7 +183,7 @@ def plan(config: Any) -> list[dry_run.Step]:
         def step(x, wanted, describe=describe):
             return jax.value_and_grad(lambda x: inversion.distance(describe, wanted, jnp.ones(()), x).sum())(x)
 
-        repeats = calls * (len(config.variations) if name == "HOG" else 1)
+        repeats = calls * (len(config.total_variations) if name == "HOG" else 1)
         steps.append(dry_run.Step(f"steps from {name}", step, (x, jax.eval_shape(describe, x)), repeats))
     return steps
 

@@ -44,7 +44,7 @@ def one(represent, images, masks, config):
     All masks start from the same noise.
     """
     wanted, found = network.call(represent, images), {}
-    key, form = jax.random.key(config.seed), recipe(config, config.variation)
+    key, form = jax.random.key(config.seed), recipe(config, config.total_variation)
     for mask in masks.reshape(-1, masks.shape[-1]):
         x = inversion.invert(represent, wanted, images.shape[1:], key, form, mask).x
         error = inversion.distance(represent, wanted, mask, x)
@@ -205,7 +205,7 @@ def arbitrary(found, kinds, config):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of each layer's inversion by all masks, all images at once."""
-    calls = 2 * (1 + config.splits) * sum(count for _, count in recipe(config, config.variation).phases)
+    calls = 2 * (1 + config.splits) * sum(count for _, count in recipe(config, config.total_variation).phases)
     return preimages.plan(config.network, config.layers, config.count, calls)
 
 

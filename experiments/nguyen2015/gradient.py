@@ -44,12 +44,12 @@ def mean_image(model: LoadedModel, judge: Judge) -> Array:
 def climbed(model: LoadedModel, mean: Array, classes: np.ndarray, config: Any) -> dict[str, np.ndarray]:
     """Images for `classes` (N,), as `fooling_scores.measured` has them."""
     lower, upper = fooling_scores.bounds(model)
-    form = Ascent(config.steps, config.decay, config.most, config.share)
+    form = Ascent(config.steps, config.weight_decay, config.most, config.share)
     starting, _ = jax.random.split(jax.random.key(config.seed))
     noise = config.noise / 255 * (upper - lower) * jax.random.normal(starting, (len(classes), *mean.shape))
     parts = []
-    for start in range(0, len(classes), config.batch):
-        rows = slice(start, start + config.batch)
+    for start in range(0, len(classes), config.batch_size):
+        rows = slice(start, start + config.batch_size)
         x = fooling.ascend(model.net, classes[rows], mean + noise[rows], form, lower, upper).x
         parts.append(fooling_scores.measured(model, x, classes[rows]))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -73,7 +73,7 @@ def figure(model, judge, found, judged, classes, config):
 def plan(config: Any) -> list[dry_run.Step]:
     """The steps of all images."""
     module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.batch, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
     classes = jax.eval_shape(module.apply, variables, x).shape[1]
     count = config.starts * len(chosen(classes, config))
 
@@ -81,7 +81,7 @@ def plan(config: Any) -> list[dry_run.Step]:
         net, target = Partial(module.apply, variables), targets.probability(0)
         return jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(x)
 
-    return [dry_run.Step("steps of ascent", step, (variables, x), -(-count // config.batch) * config.steps)]
+    return [dry_run.Step("steps of ascent", step, (variables, x), -(-count // config.batch_size) * config.steps)]
 
 
 EXPERIMENT = runner.Experiment(

@@ -29,7 +29,7 @@ PAPER = (88.1, "on ImageNet"), (11.7, "on ImageNet"), (99.99, "on MNIST, after 1
 
 def run(config: Any, run: runner.Run) -> None:
     """Trains, evolves images, adds them to the fooling class, and again; several times from other seeds."""
-    task, nets = training_task.load(config, crops.one_of_ten, config.mean, config.deviation), build(config)
+    task, nets = training_task.load(config, crops.one_of_ten, config.mean, config.standard_deviation), build(config)
     parts = []
     for chain in run.progress(range(config.seed, config.seed + config.chains), "chains"):
         parts.append(rounds(task, nets, chain, config, run))
@@ -96,7 +96,9 @@ def with_fooling(data: Dataset, known: np.ndarray, count: int) -> Dataset:
 
 
 def recipe(config: Any) -> sgd.Recipe:
-    return sgd.Recipe(epochs=config.epochs, batch=config.batch, rate=config.rate, cosine=True, decay=config.decay)
+    return sgd.Recipe(
+        epochs=config.epochs, batch=config.batch_size, rate=config.learning_rate, cosine=True, decay=config.weight_decay
+    )
 
 
 def evolve(net: Any, key: Array, saved: Path, config: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +107,7 @@ def evolve(net: Any, key: Array, saved: Path, config: Any) -> tuple[np.ndarray, 
     The fooling class has a cell, too; it is left out here.
     """
     coded = encoding(config)
-    lower, upper = ((value - np.array(config.mean)) / np.array(config.deviation) for value in (0, 255))
+    lower, upper = ((value - np.array(config.mean)) / np.array(config.standard_deviation) for value in (0, 255))
     elites, history = fooling.evolve(net, coded, config.generations, key, config.population, lower, upper, saved)
     pixels = np.rint(255 * np.asarray(coded.render(elites.x))).astype(np.uint8)
     history = np.concatenate([history, elites.confidence[None]])

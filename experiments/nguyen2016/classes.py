@@ -27,7 +27,7 @@ def run(config: Any, run: runner.Run) -> None:
 def preferred(generator, model, classes, config):
     """Pictures (starts * K, H, W, C) of the last codes, the network's confidence in their classes, and their logits."""
     starts = generator_codes.initial_codes(generator, len(classes), config.seed)
-    form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
+    form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
     found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     confidence, logit = (
         generator_codes.confidence(found["logits"], classes),

@@ -41,7 +41,7 @@ def preferred(generator, model, score, config):
     of = getattr(targets, score)
     both = np.array(config.classes)[np.repeat(pairs(config), config.starts, axis=0)]
     target = of(both[:, 0]) + of(both[:, 1])
-    form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
+    form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
     found = generator_codes.maximise(
         generator,
         model,

@@ -54,7 +54,7 @@ def preferred(generator, model, begun, kind, classes, config):
     """Pictures, confidence, and what the generator makes of the codes at the start."""
     if kind == "noise":
         at = generator_codes.initial_codes(generator, len(classes), config.seed)
-        form = DGN(config.rate, steps=config.steps)
+        form = DGN(config.learning_rate, steps=config.steps)
     else:
         at, form = jnp.asarray(begun[kind]), DGN(config.careful_rate, steps=config.careful_steps)
     found = generator_codes.maximise(generator, model, targets.logit(classes), at, form, config.batch_size)

@@ -47,7 +47,7 @@ def synthesised(generator, model, layer, config):
     """Pictures (C, H, W, channels) for the C units of a layer, and how much each excites all units, (C, C)."""
     count, at = unit(generator.network, layer)
     starts = generator_codes.initial_codes(generator, count, config.seed)
-    form = DGN(learning_rate=config.rate, steps=config.steps, decay_factor=config.keep)
+    form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
     target = targets.neuron(layer, np.arange(count), at)
     images = generator_codes.maximise(generator, model, target, starts, form, config.batch_size)["images"]
     maps = [network.call(network.features(model.net, layer), images[n : n + 1])[0] for n in range(count)]

@@ -70,7 +70,7 @@ def problem(generator, model, name, penalty, mean, classes, config):
     """What each form maximises from where; in pixels, the generator is the identity."""
     start = generator_codes.initial_codes(generator, len(classes), config.seed)
     if name == BOUNDED:
-        return generator, start, targets.logit(classes), DGN(config.rate, steps=config.steps)
+        return generator, start, targets.logit(classes), DGN(config.learning_rate, steps=config.steps)
     form = Montavon(config.pixel_rate if name == PIXELS else config.code_rate, config.steps, penalty)
     if name == PIXELS:
         black, white = generator_codes.input_range(model)

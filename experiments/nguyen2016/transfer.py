@@ -53,7 +53,7 @@ def translated(generator: LoadedGenerator, home: LoadedModel, away: LoadedModel)
 def preferred(generator, model, classes, config):
     """Pictures of the last codes."""
     starts = generator_codes.initial_codes(generator, len(classes), config.seed)
-    form = DGN(config.rate, steps=config.steps, decay_factor=config.keep)
+    form = DGN(config.learning_rate, steps=config.steps, decay_factor=config.keep)
     found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     return prior_comparison.pictured(model, found)
 

@@ -66,7 +66,7 @@ def run(config: Any, run: runner.Run) -> None:
 
 def build(name: str, config: Any) -> nn.Module:
     """The network of a kind, as wide as the configuration says."""
-    return KINDS[name].network(config.widths, config.hidden, config.classes, (), config.deviation, config.dropout)
+    return KINDS[name].network(config.widths, config.hidden, config.classes, (), config.initial_std, config.dropout)
 
 
 def settings(name, config):

@@ -55,7 +55,7 @@ def kept(config, data, workdir):
 
 def one_epoch(model, data, x, final, config):
     """Projections of the strongest activation of each followed map; correlations of all maps with the last epoch's."""
-    top = deconvnet.top_k(model.net, config.layers, data, 1, jnp.asarray, partial(as_input, model), config.batch)
+    top = deconvnet.top_k(model.net, config.layers, data, 1, jnp.asarray, partial(as_input, model), config.batch_size)
     arrays = {}
     for layer, now in maps(model.net, x, config.layers).items():
         chosen = followed(layer, top[layer].values.shape[0], config)
@@ -158,7 +158,7 @@ def report(run, found, config):
 def plan(config: Any) -> list[dry_run.Step]:
     """The search over the whole data set at each epoch, and the projections."""
     epochs = len(config.epochs)
-    return passes(config, epochs * -(-config.images // config.batch), epochs * -(-config.maps // BATCH))
+    return passes(config, epochs * -(-config.images // config.batch_size), epochs * -(-config.maps // BATCH))
 
 
 EXPERIMENT = runner.Experiment(

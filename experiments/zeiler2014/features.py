@@ -39,7 +39,7 @@ def search(model, data, config, run):
             bar.update()
             return as_input(model, image)
 
-        top = deconvnet.top_k(model.net, config.layers, data, config.k, jnp.asarray, read, config.batch)
+        top = deconvnet.top_k(model.net, config.layers, data, config.k, jnp.asarray, read, config.batch_size)
     arrays = {f"{layer} {name}": value for layer, found in top.items() for name, value in found._asdict().items()}
     images = np.unique(np.concatenate([found.images.ravel() for found in top.values()]))
     labels = np.array([data[int(i)][1] for i in images])
@@ -161,13 +161,13 @@ def report(run, purities, data, k):
 
 def plan(config: Any) -> list[dry_run.Step]:
     """The search over the whole data set, and the projections of each layer."""
-    return passes(config, -(-config.images // config.batch), -(-config.maps * config.k // BATCH))
+    return passes(config, -(-config.images // config.batch_size), -(-config.maps * config.k // BATCH))
 
 
 def passes(config: Any, searches: int, projections: int) -> list[dry_run.Step]:
     """That many batches searched, and that many projected from each layer."""
     module, variables, shape = models.abstract(config.network)
-    many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch, BATCH))
+    many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch_size, BATCH))
 
     def activations(variables, x):
         return network.capture(Partial(module.apply, variables), x, config.layers)[1]

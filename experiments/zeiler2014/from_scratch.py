@@ -30,7 +30,7 @@ def accuracy(
     """
     sides = {"side": config.side, "short": config.short}
     cropped, centred = partial(crops.one_of_ten, **sides), partial(training_task.centre, **sides)
-    learnt, tested = _subset(data, known, config.steps * config.batch), _subset(data, new, len(new))
+    learnt, tested = _subset(data, known, config.steps * config.batch_size), _subset(data, new, len(new))
     task = Task(learnt, learnt, tested, inputs(config), cropped, centred)
     net = training_task.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
     return linear_classifiers.per_class(labels[new], predict(net, task))
@@ -43,7 +43,7 @@ def _subset(data, numbers, count):
 
 def inputs(config: Any) -> partial:
     """uint8 images -> the network's input."""
-    return partial(training_task.prepare, mean=config.mean, std=(config.deviation,))
+    return partial(training_task.prepare, mean=config.mean, std=(config.standard_deviation,))
 
 
 def build(config: Any, classes: int) -> nn.Module:
@@ -54,10 +54,10 @@ def recipe(config: Any) -> sgd.Recipe:
     """As many steps for few images as for many: one epoch of images that are repeated."""
     return sgd.Recipe(
         epochs=1,
-        batch=config.batch,
-        rate=config.rate,
+        batch=config.batch_size,
+        rate=config.learning_rate,
         cosine=True,
-        decay=config.decay,
+        decay=config.weight_decay,
         renormalise=config.renormalise or None,
     )
 
@@ -82,8 +82,8 @@ def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[
     setting, prepare = sgd.Setting(module, recipe(config), config.steps), inputs(config)
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     state = jax.eval_shape(partial(sgd.begin, setting), variables)
-    images = jax.ShapeDtypeStruct((config.batch, *shape), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((config.batch,), jnp.int32)
+    images = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32)
     seen = jax.ShapeDtypeStruct((linear_classifiers.BATCH, *shape), jnp.uint8)
 
     def test(variables, images):

@@ -93,14 +93,14 @@ def build(row: Row, config: Any) -> nn.Module:
     """The row's network, of the configuration's width; channels stay even, for the replication's two groups."""
     widths = tuple(2 * max(1, round(channels * config.width / 2)) for channels in row.widths)
     hidden = round(row.hidden * config.width)
-    return row.network(widths, hidden, config.classes, row.without, config.deviation, config.dropout)
+    return row.network(widths, hidden, config.classes, row.without, config.initial_std, config.dropout)
 
 
 def recipe(config: Any) -> sgd.Recipe:
     return sgd.Recipe(
         epochs=config.epochs,
-        batch=config.batch,
-        rate=config.rate,
+        batch=config.batch_size,
+        rate=config.learning_rate,
         cosine=not config.patience,
         patience=config.patience,
         renormalise=config.renormalise,

@@ -113,7 +113,7 @@ def test_ascent_starts_near_the_mean_image_for_classes_out_of_all():
     model, natural = models.load("digits"), RNG.integers(0, 256, (7, 8, 8, 1)) / 255
     mean = ascent.mean_image(model, Judge(model, np.float32(natural), "relu2", 0))
     np.testing.assert_allclose(mean, natural.mean(0), atol=1e-5)
-    config = dataclasses.replace(gradient.get_config("smoke"), steps=1, most=1e-9, batch=2, noise=2.0)
+    config = dataclasses.replace(gradient.get_config("smoke"), steps=1, most=1e-9, batch_size=2, noise=2.0)
     found = ascent.climbed(model, mean, np.arange(5), config)
     apart = found["pixels"][..., 0] / 1.0 - 255 * natural.mean(0)[..., 0]
     assert 1.6 < apart.std() < 2.4 and found["confidence"].shape == (5,)

@@ -49,7 +49,7 @@ def test_likeness_is_a_correlation_for_each_image():
 
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
-    config = dataclasses.replace(get_config("smoke"), batch_size=2, variations=(0.001,))
+    config = dataclasses.replace(get_config("smoke"), batch_size=2, total_variations=(0.001,))
     to_input = models.units(digits, config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
     subject = preimages.Subject(digits, images, *to_input)
@@ -66,7 +66,7 @@ def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
 
 
 def claims(errors, same, alike):
-    config, run = dataclasses.replace(get_config("default"), variations=(1.0,), lower=1), runner.Run(Path(), "")
+    config, run = dataclasses.replace(get_config("default"), total_variations=(1.0,), lower=1), runner.Run(Path(), "")
     found = {
         (name, 1.0): {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, a)}
         for name, e, s, a in zip("abc", errors, same, alike, strict=True)

@@ -108,7 +108,7 @@ def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
 
 def test_pictures_for_units_excite_these_units(monkeypatch):
     monkeypatch.setattr(hidden, "unit", lambda name, layer: (3, None) if layer == "logits" else (1, (2, 1)))
-    config = dataclasses.replace(hidden_config.get_config("smoke"), batch_size=3, rate=0.2, steps=10)
+    config = dataclasses.replace(hidden_config.get_config("smoke"), batch_size=3, learning_rate=0.2, steps=10)
     found = hidden.synthesised(CUT, MODEL, "logits", config)
     np.testing.assert_allclose(found["activations"], net(WEIGHTS, found["images"]), rtol=1e-4)
     assert (np.diag(found["activations"]) == found["activations"].max(0)).all()
@@ -215,7 +215,9 @@ def test_both_classes_are_seen_where_they_are_the_likeliest_two():
 
 
 def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
-    config = dataclasses.replace(combine_config.get_config("smoke"), classes=(2, 0), batch_size=6, rate=0.1, steps=4)
+    config = dataclasses.replace(
+        combine_config.get_config("smoke"), classes=(2, 0), batch_size=6, learning_rate=0.1, steps=4
+    )
     found = combine.preferred(CUT, MODEL, "logit", config)
     assert found["images"].shape == (3, 2, 4, 4, 1)
     starts, form = generator_codes.initial_codes(CUT, 6, config.seed), DGN(learning_rate=0.1, steps=config.steps)

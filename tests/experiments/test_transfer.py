@@ -216,7 +216,7 @@ def test_networks_from_scratch_see_the_fold_alone_and_as_many_steps_for_few_imag
 
     def fit(module, task, recipe, workdir, seed):
         images = [task.training[number] for number in range(len(task.training))]
-        assert len(images) == config.steps * config.batch and recipe.epochs == 1 and module.classes == 10
+        assert len(images) == config.steps * config.batch_size and recipe.epochs == 1 and module.classes == 10
         seen.extend(int(label) for _, label in images)
         known = [data[number][0] for number in (3, 5, 8)]
         assert all(any((image == one).all() for one in known) for image, _ in images)

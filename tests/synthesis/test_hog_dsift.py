@@ -201,7 +201,7 @@ def test_bars_lie_along_edges():
 
 def claims(errors, roughness):
     config, run = get_config("smoke"), runner.Run(Path(), "")
-    weak, strong = config.variations
+    weak, strong = config.total_variations
     spread = np.array([-0.01, 0.0, 0.01])
 
     def each(error, rough):
