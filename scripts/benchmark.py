@@ -211,7 +211,7 @@ def against_forward_over_data(given, case: Case, net: Network, images: np.ndarra
 
 def against_guided_maps(given, case: Case, net: Network, images: np.ndarray, layer: str) -> Result:
     """Projections of the nine strongest activations of each of the layer's first 16 channels."""
-    top = deconvnet.top_k(net, layer, images, k=9, batch=case.batch)[layer]
+    top = deconvnet.top_k(net, layer, images, k=9, batch_size=case.batch)[layer]
     channels, _ = np.indices(top.images[:16].shape)
     found = deconvnet.Top(*(array[:16].ravel() for array in top))
     neurons = targets.neuron(layer, channels.ravel(), (found.rows, found.columns))

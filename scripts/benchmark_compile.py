@@ -51,7 +51,7 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield method, lambda method=method: getattr(saliency, method)(net, x, logit)
     yield "occlusion", lambda: saliency.occlusion(net, x[:1], logit, 7, 7)
     images = np.asarray(x)
-    yield "search for the strongest", lambda: deconvnet.top_k(net, "relu3_1", images, batch=CASE.batch)
+    yield "search for the strongest", lambda: deconvnet.top_k(net, "relu3_1", images, batch_size=CASE.batch)
     yield "projection", lambda: deconvnet.project(net, x, targets.neuron("relu3_1", 0, (2, 2)))
     yield "inversion", inverting(CASE, STEPS)
     yield "dgn", maximising(CASE._replace(batch=CASE.classes), STEPS)

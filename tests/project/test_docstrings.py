@@ -41,7 +41,6 @@ INCOMPLETE = {
     "xai_jax/training/evaluation.py",
     "xai_jax/training/sgd.py",
     "xai_jax/training/supervised.py",
-    "xai_jax/units/deconvnet.py",
 }
 
 

@@ -52,7 +52,7 @@ def brute_force(net, x, layer, k):
 
 @pytest.mark.parametrize("batch", [8, 100])
 def test_top_k_of_all_layers_equals_a_stable_sort(batch):
-    found = deconvnet.top_k(INTEGERS, NAMES, FLOATS, k=9, batch=batch)
+    found = deconvnet.top_k(INTEGERS, NAMES, FLOATS, k=9, batch_size=batch)
     assert list(found) == NAMES
     ties = 0
     for layer in NAMES:
@@ -65,7 +65,7 @@ def test_top_k_of_all_layers_equals_a_stable_sort(batch):
 
 @pytest.mark.parametrize("k", [1, 43])
 def test_top_k_for_any_k(k):
-    found = deconvnet.top_k(INTEGERS, "pool2", FLOATS, k=k, batch=8)["pool2"]
+    found = deconvnet.top_k(INTEGERS, "pool2", FLOATS, k=k, batch_size=8)["pool2"]
     for got, want in zip(found, brute_force(INTEGERS, FLOATS, "pool2", k), strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -107,30 +107,30 @@ def prepared(images):
 
 def test_data_sets_are_read_once_and_memory_does_not_grow():
     stream, before = Stream(640), sum(array.nbytes for array in jax.live_arrays())
-    found = deconvnet.top_k(NET, NAMES, stream, 9, prepared, crop, batch=16)
+    found = deconvnet.top_k(NET, NAMES, stream, 9, prepared, crop, batch_size=16)
     assert sorted(stream.asked) == list(range(640))
     one = network.layer_names(NET, jax.ShapeDtypeStruct((16, 17, 17, 3), jnp.float32))
     maps = sum(4 * math.prod(shape.shape) for shape in one.values())
     assert stream.most - before < 6 * maps  # of forty batches; how many are alive at a time is a matter of timing
     x = np.stack([crop(stream[i][0]) for i in range(640)]).astype(np.float32) / 16
-    expected = deconvnet.top_k(NET, NAMES, x, 9, batch=16)
+    expected = deconvnet.top_k(NET, NAMES, x, 9, batch_size=16)
     for layer in NAMES:
         np.testing.assert_array_equal(found[layer].images, expected[layer].images)
 
 
 def test_uint8_images_become_numbers_from_0_to_1_unless_told_otherwise():
     data = InMemory(IMAGES, np.zeros(43, np.int32), ("one",))
-    found = deconvnet.top_k(NET, "relu1", data, batch=8)["relu1"]
-    expected = deconvnet.top_k(NET, "relu1", FLOATS / 255, batch=8)["relu1"]
+    found = deconvnet.top_k(NET, "relu1", data, batch_size=8)["relu1"]
+    expected = deconvnet.top_k(NET, "relu1", FLOATS / 255, batch_size=8)["relu1"]
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-5)
-    plain = deconvnet.top_k(NET, "relu1", data, prepare=prepared, batch=8)["relu1"]
+    plain = deconvnet.top_k(NET, "relu1", data, prepare=prepared, batch_size=8)["relu1"]
     np.testing.assert_allclose(plain.values, brute_force(NET, FLOATS / 16, "relu1", 9).values, rtol=1e-4)
 
 
 def test_searching_compiles_once_for_all_sizes_of_data_sets():
-    deconvnet.top_k(NET, NAMES, X, k=2, batch=2)
+    deconvnet.top_k(NET, NAMES, X, k=2, batch_size=2)
     before = deconvnet._maps._cache_size(), deconvnet._merge._cache_size()
-    deconvnet.top_k(NET, NAMES, np.tile(X, (3, 1, 1, 1)), k=2, batch=2)
+    deconvnet.top_k(NET, NAMES, np.tile(X, (3, 1, 1, 1)), k=2, batch_size=2)
     assert (deconvnet._maps._cache_size(), deconvnet._merge._cache_size()) == before
 
 
@@ -139,7 +139,7 @@ def test_activations_that_are_not_finite_are_refused(wrong):
     x = FLOATS.copy()
     x[21, 3, 3, 0] = wrong
     with pytest.raises(ValueError, match="finite activations.*images 20 to 29"):
-        deconvnet.top_k(NET, ["conv0", "dense9"], x, k=2, batch=10)
+        deconvnet.top_k(NET, ["conv0", "dense9"], x, k=2, batch_size=10)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_activations_that_are_not_finite_are_refused(wrong):
         (("relu1", X), {"k": 0}, "k from 1"),
         (((), X), {"k": 2}, "one layer or more"),
         (("relu1", X[:0]), {}, "number of images, 0"),
-        (("relu1", X), {"k": 2, "batch": 0}, "images in a batch"),
+        (("relu1", X), {"k": 2, "batch_size": 0}, "images in a batch"),
         ((["relu1", "relu2"], X), {"k": 2}, "Did you mean"),
         (("relu1", X[..., :2]), {"k": 2}, "network can read"),
         (("relu1", X[0]), {"k": 2}, "leading axis|Expected images"),
@@ -364,7 +364,7 @@ def test_everything_lowers_for_accelerators():
     maps = functools.partial(deconvnet._maps, net, Partial(lambda x: x), layers=("relu1", "dense9"))
     lowers(maps, x)
     merge = functools.partial(deconvnet._merge, first=0, count=2)
-    lowers(merge, deconvnet._nothing_yet(16, 2), *jax.eval_shape(maps, x))
+    lowers(merge, deconvnet._empty(16, 2), *jax.eval_shape(maps, x))
     lowers(lambda x: deconvnet.project(NET, x, targets.neuron("relu4", 1)), x)
     lowers(lambda x: deconvnet.project(NET, x, targets.neuron("relu4", 1), "none"), x)
 
@@ -376,7 +376,7 @@ def test_all_layers_over_fashion_mnist():
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     net = Partial(module.apply, variables)
     layers = list(network.layer_names(net, jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)))
-    found = deconvnet.top_k(net, layers, data, batch=250)
+    found = deconvnet.top_k(net, layers, data, batch_size=250)
     run, peaks = jax.jit(network.capture, static_argnums=2), {}
     for start in range(0, 60_000, 250):
         _, kept = run(net, deconvnet.as_input(data.images[start : start + 250]), ("pool3", "relu6", "fc8"))

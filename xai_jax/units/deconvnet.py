@@ -1,12 +1,16 @@
-"""Strongest activations over a data set, and what in the image caused them (Zeiler & Fergus 2014, sections 2.1 and 4).
+"""Strongest activations over a data set and their projections to pixel space (Zeiler & Fergus 2014, sections 2.1, 4).
 
-    found = top_k(net, ["relu5"], images)["relu5"]
-    neurons = targets.neuron("relu5", 7, (found.rows[7], found.columns[7]))
-    maps = project(net, images[found.images[7]], neurons)
-    boxes = receptive_field(net, "relu5", images).boxes(found.rows[7], found.columns[7])
+The paper does not specify how its deconvnet inverts contrast normalisation. Here the signal passes it unchanged:
+activations tapped as norm1, norm2, ... are treated as normalised copies of the activation tapped before them.
 
-The paper does not say how its deconvnet goes back through contrast normalisation. Here the signal passes it unchanged:
-activations tapped as norm1, norm2, ... are taken for normalised copies of the activation tapped before them.
+>>> net = lambda x, relu=jax.nn.relu, tap=network.keep: tap("relu1", relu(x)).sum((1, 2))
+>>> x = jnp.arange(48.0).reshape(4, 2, 2, 3)
+>>> found = top_k(net, "relu1", x, k=3)["relu1"]
+>>> neurons = targets.neuron("relu1", 2, (found.rows[2], found.columns[2]))
+>>> project(net, x[found.images[2]], neurons).shape
+(3, 2, 2, 3)
+>>> receptive_field(net, "relu1", x).boxes(found.rows[2], found.columns[2])[0].tolist()
+[1, 1, 2, 2]
 """
 
 import functools
@@ -33,8 +37,8 @@ __all__ = ["ReceptiveField", "Top", "project", "receptive_field", "top_k"]
 class Top(NamedTuple):
     """The k strongest activations of each channel of a layer, strongest first: arrays (C, k).
 
-    `values` float32; `images`, `rows` and `columns` int32 say which image and where in the map; rows and columns are 0
-    in layers without positions.
+    `values` are float32; `images`, `rows` and `columns` int32 are the index of the image and the position in the map,
+    (0, 0) for layers (N, C).
     """
 
     values: np.ndarray
@@ -44,7 +48,11 @@ class Top(NamedTuple):
 
 
 def as_input(images: Array) -> Array:
-    """uint8 (N, H, W, C) -> float32 in [0, 1]; other images stay as they are."""
+    """uint8 (N, H, W, C) -> float32 in [0, 1]; other images are returned unchanged.
+
+    >>> as_input(jnp.full((1, 1, 1, 1), 255, jnp.uint8)).item()
+    1.0
+    """
     return pixels(images) if images.dtype == jnp.uint8 else images
 
 
@@ -55,33 +63,39 @@ def top_k(
     k: int = 9,
     prepare: Callable[[Array], Array] = as_input,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    batch: int = 128,
+    batch_size: int = 128,
 ) -> dict[str, Top]:
-    """Searches images once for the strongest activations of all channels of some layers (section 4).
+    """The k images that activate each channel most, in one pass over the images (section 4).
 
-    An image counts once for each channel, by the first of its strongest positions; of equally strong images the first
-    comes first. `images`: an array (N, H, W, C), or a data set, which may be of any size: only `batch` images and the k
-    best are kept. `prepare` takes images to the network's input, `transform(image)` brings them to one size while they
-    are read. Raises ValueError for unknown layers, for fewer than k images, and for activations that are not finite.
+    An image counts once for each channel, by the maximum over positions, the first one of ties; of equal images the
+    first comes first. Only one batch and the k best of each channel are in memory.
+
+    >>> top_k(net, "relu1", x, k=2)["relu1"].values.tolist()
+    [[45.0, 33.0], [46.0, 34.0], [47.0, 35.0]]
+
+    Args:
+      net: the network.
+      layers: the name of a layer, or several.
+      images: an array (N, H, W, C) or a data set, `images[i] -> (image, label)`.
+      k: number of images for each channel.
+      prepare: maps a batch of images to the network's input.
+      transform: applied to each image (H, W, C) as it is read, for example to crop it to a common size.
+      batch_size: number of images processed at once.
+
+    Returns:
+      The strongest activations and their positions, by layer.
+
+    Raises:
+      ValueError: a layer is unknown, there are fewer than k images, or activations are not finite.
     """
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
     if not layers:
         raise ValueError("Expected the names of one layer or more, got none.")
-    data = Unlabelled(images) if hasattr(images, "shape") else images
-    if not 1 <= k <= len(data):
-        raise ValueError(f"Expected k from 1 to the number of images, {len(data)}, got {k}.")
-    net, prepare, best, channels = network.as_network(net), as_partial(prepare), None, ()
-    for number, (part, _) in enumerate(in_order(data, batch, transform)):
-        if best is None:
-            size, channels = len(part), _channels(net, layers, prepare, part)
-            best = _nothing_yet(sum(channels), k)
-        whole = part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
-        best, finite = _merge(best, *_maps(net, prepare, whole, layers), number * batch, len(part))
-        if not finite:
-            raise ValueError(
-                f"Expected finite activations, got NaN or infinity in the images {number * batch} to "
-                f"{number * batch + len(part) - 1}. Usual causes: wrong weights, or an input range."
-            )
+    source = Unlabelled(images) if hasattr(images, "shape") else images
+    if not 1 <= k <= len(source):
+        raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {k}.")
+    batches = (images for images, _ in in_order(source, batch_size, transform))
+    best, channels = _search(network.as_network(net), layers, as_partial(prepare), batches, k)
     parts = zip(*(np.split(np.asarray(array), np.cumsum(channels)[:-1]) for array in best), strict=True)
     return {layer: Top(*arrays) for layer, arrays in zip(layers, parts, strict=True)}
 
@@ -89,13 +103,27 @@ def top_k(
 def project(
     net: Network, images: Array, neurons: Target, switches: str | Array = "own", batch_size: int | None = None
 ) -> Array:
-    """Brings one activation of each image down to pixels by a deconvnet (section 2.1): shaped like `images`.
+    """Projects one activation of each image to pixel space by a deconvnet (section 2.1).
 
-    `neurons`: `targets.neuron(layer, channels, (rows, columns))`. The activation's value, with all others of its layer
-    zero, is unpooled to the switches, rectified and filtered by the transposed filters, layer by layer; biases take no
-    part. `switches`: the image's "own"; those of other images, an array like `images`; or "none", where unpooling fills
-    the first place of each window (in networks that tap what they pool). Raises ValueError for what does not fit
-    together, as the methods of `saliency` do.
+    The activation, with all others of its layer set to zero, is unpooled at the switches, rectified and filtered by the
+    transposed filters, layer by layer; biases are ignored.
+
+    >>> project(net, x[:1], targets.neuron("relu1", 2, (1, 1)))[0, 1, 1].tolist()
+    [0.0, 0.0, 11.0]
+
+    Args:
+      net: the network.
+      images: (N, H, W, C) in the network's input range.
+      neurons: units of one layer, such as `targets.neuron(layer, channels, (rows, columns))`.
+      switches: "own" for those of the images; images (N, H, W, C) whose switches are used; or "none" for unpooling to
+        the first position of each window (in networks that tap the input of each pool).
+      batch_size: number of images processed at once; None for 32.
+
+    Returns:
+      Projections (N, H, W, C).
+
+    Raises:
+      ValueError: images, network and neurons do not match, or the network ends in a softmax.
     """
     if not isinstance(neurons, Target) or len(neurons.layers) != 1:
         raise ValueError(f"Expected neurons of one layer, such as targets.neuron('relu5', 3, (0, 0)), got {neurons!r}.")
@@ -110,8 +138,26 @@ def project(
     return chunked(_project, net, images, neurons, batch_size, switches)
 
 
+def _search(net, layers, prepare, batches, k):
+    """The best activations of all channels of all layers, and the number of channels of each layer."""
+    best, channels, seen = None, (), 0
+    for part in batches:
+        if best is None:
+            size, channels = len(part), _channels(net, layers, prepare, part)
+            best = _empty(sum(channels), k)
+        padded = part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
+        best, finite = _merge(best, *_maps(net, prepare, padded, layers), seen, len(part))
+        if not finite:
+            raise ValueError(
+                f"Expected finite activations, got NaN or infinity in the images {seen} to {seen + len(part) - 1}. "
+                "Usual causes: wrong weights, or an input range."
+            )
+        seen += len(part)
+    return best, channels
+
+
 def _channels(net, layers, prepare, images):
-    """The number of channels of each layer; raises ValueError if net, layers and images do not fit."""
+    """The number of channels of each layer; raises ValueError if net, layers and images do not match."""
     x = jax.eval_shape(prepare, jax.ShapeDtypeStruct(images.shape, images.dtype))
     for layer in layers:
         targets.check(net, x, targets.neuron(layer, 0))
@@ -119,15 +165,15 @@ def _channels(net, layers, prepare, images):
     return tuple(shapes[layer].shape[-1] for layer in layers)
 
 
-def _nothing_yet(channels, k):
+def _empty(channels, k):
     return Top(np.full((channels, k), -np.inf, np.float32), *[np.zeros((channels, k), np.int32)] * 3)
 
 
-# The search is two programs: as one it takes twice as long on CPU, whose memory for activations inside of a program,
-# unlike that for its results, comes from the operating system anew at each call.
+# The search consists of two programs: a single one takes twice as long on CPU, where memory for activations inside a
+# program, unlike that for its results, is allocated by the operating system at each call.
 @functools.partial(jax.jit, static_argnames="layers")
 def _maps(net, prepare, images, layers):
-    """Activations of the layers, all as (N, H, W, C), and the largest of each row, (N, H, C), cheapest to find here."""
+    """Activations of the layers, all as (N, H, W, C), and the maximum of each row, (N, H, C)."""
     _, kept = network.capture(net, prepare(images), layers)
     values = [kept[layer] for layer in layers]
     maps = [value.reshape(len(value), *value.shape[1:-1] or (1, 1), value.shape[-1]) for value in values]
@@ -136,27 +182,27 @@ def _maps(net, prepare, images, layers):
 
 @jax.jit
 def _merge(best, maps, by_row, first, count):
-    """The best of those so far and of `count` images from number `first` on, and whether all activations are finite.
+    """Updates `best` by `count` images from index `first`; also whether all activations are finite.
 
-    `best` holds the channels of all layers one after the other.
+    `best` contains the channels of all layers, concatenated.
     """
     k = best.values.shape[1]
     there = (jnp.arange(len(maps[0])) < count)[:, None]
     peaks = jnp.concatenate([rows.max(1).astype(jnp.float32) for rows in by_row], axis=1)
-    peaks = jnp.where(peaks == 0, 0, peaks)  # top_k takes 0 for larger than -0
+    peaks = jnp.where(peaks == 0, 0, peaks)  # top_k orders 0 before -0
     both = jnp.concatenate([best.values, jnp.where(there, peaks, -jnp.inf).T], axis=1)
-    values, place = lax.optimization_barrier(lax.top_k(both, k))  # without the barrier XLA's CPU backend sorts all
-    image = jnp.maximum(place - k, 0)
+    values, position = lax.optimization_barrier(lax.top_k(both, k))  # without the barrier XLA's CPU backend sorts all
+    image = jnp.maximum(position - k, 0)
     ends = np.cumsum([m.shape[-1] for m in maps])[:-1].tolist()
     positions = map(_position, maps, by_row, jnp.split(image, ends), jnp.split(values, ends))
     new = (first + image, *map(jnp.concatenate, zip(*positions, strict=True)))
-    old = [jnp.take_along_axis(array, jnp.minimum(place, k - 1), axis=1) for array in best[1:]]
-    merged = [jnp.where(place < k, o, n) for o, n in zip(old, new, strict=True)]
+    old = [jnp.take_along_axis(array, jnp.minimum(position, k - 1), axis=1) for array in best[1:]]
+    merged = [jnp.where(position < k, o, n) for o, n in zip(old, new, strict=True)]
     return Top(values, *merged), jnp.isfinite(jnp.where(there, peaks, 0)).all()
 
 
 def _position(maps, by_row, image, values):
-    """Row and column where channels (C,) have their maximum `values` (C, k) in `image` (C, k); the first of equals."""
+    """Row and column of the maximum `values` (C, k) of each channel in `image` (C, k); the first one of ties."""
     channel, values = jnp.arange(len(image))[:, None], values[..., None].astype(maps.dtype)
     row = _first(by_row[image, :, channel] == values)
     return row, _first(maps[image, row, :, channel] == values)
@@ -169,23 +215,23 @@ def _first(there):
 
 @functools.partial(jax.jit, static_argnames="flat")
 def _project(net, x, neurons, switches=None, flat=False):
-    """The signal that starts at the neurons of `x` goes down the network as it is for `switches`, else for `x`."""
+    """Backpropagates the signal of the neurons of `x` through the network evaluated at `switches`, or at `x`."""
     (layer,) = neurons.layers
 
     def activation(x):
         logits, kept = network.capture(_Deconvnet(net, flat), x, [layer], relu=rules.deconv_relu)
         return kept[layer], logits
 
-    maps, down, logits = jax.vjp(activation, x if switches is None else switches, has_aux=True)
+    maps, pull, logits = jax.vjp(activation, x if switches is None else switches, has_aux=True)
     if switches is not None or flat:
         maps = network.features(net, layer)(x)
     signal = jax.grad(lambda maps: (neurons(logits, {layer: maps}) ** 2).sum() / 2)(maps)
-    return down(signal)[0], logits
+    return pull(signal)[0], logits
 
 
 @node
 class _Deconvnet:
-    """The network with contrast normalisation that the signal passes unchanged; `flat`: and without maxima to find."""
+    """The network with an identity gradient for contrast normalisation; `flat`: and constant input to each pool."""
 
     net: Network
     flat: bool = static()
@@ -196,15 +242,15 @@ class _Deconvnet:
         def edited(name, value):
             nonlocal below
             if re.fullmatch(r"norm\d+", name) and below is not None and below.shape == value.shape:
-                value = _signal_to(below, value)
+                value = _straight_through(below, value)
             if self.flat:
-                value = _signal_to(value, jnp.zeros_like(value))
+                value = _straight_through(value, jnp.zeros_like(value))
             below = tap(name, value)
             return below
 
         return self.net(x, relu=relu, tap=edited)
 
 
-def _signal_to(below, value):
-    """`value`, whose backward signal goes to `below` unchanged."""
+def _straight_through(below, value):
+    """Forward `value`, with the gradient passed to `below` unchanged."""
     return lax.stop_gradient(value) + (below - lax.stop_gradient(below))

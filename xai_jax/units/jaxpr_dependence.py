@@ -1,7 +1,14 @@
-"""What the positions of each value in a jaxpr depend on: the work behind `xai_jax.units.receptive_field`.
+"""Dependence analysis of jaxprs for `xai_jax.units.receptive_field`.
 
-Equations are followed in order, for one axis of the input at a time: each turns the intervals of pixels that its inputs
-depend on into those of its outputs. Nothing is computed, and numbers do not matter: a filter's zeros count, too.
+Equations are interpreted in order, for one axis of the input at a time: each maps the intervals of pixels on which its
+inputs depend to those of its outputs. The analysis is structural: zeros in a filter count, too.
+
+>>> import jax
+>>> closed = jax.make_jaxpr(lambda x: x[:, 2:5])(np.zeros((1, 9)))
+>>> image = Span(1, np.tile(np.arange(9), (2, 1)), np.tile(np.arange(9), (2, 1)) + 1, 1)
+>>> (sliced,) = follow(closed, [image])
+>>> sliced.start[1].tolist(), sliced.stop[1].tolist()
+([2, 3, 4], [3, 4, 5])
 """
 
 import functools
@@ -26,10 +33,10 @@ _CALLS = frozenset(
 
 
 class Span(NamedTuple):
-    """The pixels, along one axis of the input, that the positions along `axis` of a value depend on.
+    """The pixels, along one axis of the input, on which the n positions along `axis` of a value depend.
 
-    `start` and `stop` (2, n) bound intervals: first as if all maps went on beyond their borders, then as they are.
-    `stride` is the distance between neighbours. With `axis` None all of the value depends on the same, and n is 1.
+    `start` and `stop` (2, n) bound intervals: first for maps extended beyond their borders, then for the maps as they
+    are. `stride` is the distance between neighbours. With `axis` None all positions depend on the same, and n is 1.
     """
 
     axis: int | None
@@ -38,22 +45,34 @@ class Span(NamedTuple):
     stride: int
 
     def whole(self) -> "Span":
-        """Everything the value depends on, for all of its positions."""
+        """The union over all positions.
+
+        >>> image.whole().stop.tolist()
+        [[9], [9]]
+        """
         return Span(None, self.start.min(1, keepdims=True), self.stop.max(1, keepdims=True), 0)
 
     def spread(self, axis: int, n: int) -> "Span":
-        """The same for `n` positions along `axis`; the value has depended on the same everywhere."""
+        """The same interval for `n` positions along `axis`, of a span with `axis` None.
+
+        >>> image.whole().spread(2, 3).stop[0].tolist()
+        [9, 9, 9]
+        """
         return Span(axis, np.repeat(self.start, n, 1), np.repeat(self.stop, n, 1), self.stride)
 
 
 class Unknown(NamedTuple):
-    """What a value depends on cannot be told behind this operation."""
+    """The dependencies of a value are unknown after this operation."""
 
     operation: str
 
 
 def follow(closed: Any, spans: Sequence[Span | Unknown | None]) -> list[Span | Unknown | None]:
-    """What the outputs of a jaxpr depend on, given what its inputs do; None stands for nothing."""
+    """Spans of the outputs of a jaxpr, given those of its inputs; None for no dependence on the image.
+
+    >>> follow(closed, [None])
+    [None]
+    """
     jaxpr = getattr(closed, "jaxpr", closed)  # newer JAX has only one kind
     known = dict(zip(jaxpr.invars, spans, strict=True))
 
@@ -78,14 +97,14 @@ def _outputs(eqn, spans):
     if rule is None and name not in _ELEMENTWISE:
         spans = [Unknown(name)]
     elif rule is not None and not any(isinstance(span, Unknown) for span in spans):
-        first, *rest = spans  # the map, and what goes into all of it, such as filters
+        first, *rest = spans  # the map, and operands on which all of it depends, such as filters
         moved = first if first is None or first.axis is None else rule(eqn, first)
         spans = [moved, *(span and span.whole() for span in rest)]
     return [_union(spans)] * len(eqn.outvars)
 
 
 def _union(spans):
-    """The intervals around those of values that are put together position by position."""
+    """The intervals that enclose those of values combined position by position."""
     spans = [span for span in spans if span is not None]
     unknown = [span for span in spans if isinstance(span, Unknown)]
     if unknown or not spans:
@@ -100,7 +119,7 @@ def _union(spans):
 
 
 def _window(span, axis, n, window=1, stride=1, dilation=1, low=0, base=1):
-    """`n` windows over the span's axis, dilated by `base` and padded by `low` in front; they are along `axis`."""
+    """`n` windows along `axis` over the axis of the span, which is dilated by `base` and padded by `low` in front."""
     at = np.arange(n)[:, None] * stride - low + np.arange(window) * dilation
     filled, at = at % base == 0, at // base
     near = np.clip(at, 0, span.start.shape[1] - 1)
@@ -161,7 +180,7 @@ def _reverse(eqn, span):
 
 
 def _without(eqn, span):
-    """Axes that are reduced or squeezed are no longer there."""
+    """Reductions and squeeze remove axes."""
     gone = next(eqn.params[key] for key in ("axes", "dimensions") if key in eqn.params)
     return _along(span, None if span.axis in gone else span.axis - sum(axis < span.axis for axis in gone))
 
@@ -173,7 +192,7 @@ def _broadcast(eqn, span):
 
 
 def _reshape(eqn, span):
-    """The axis is where as many elements come before it as did; it may have become blocks of several positions."""
+    """The new axis is the one with as many elements before it; it may consist of blocks of several positions."""
     old, new = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
     n = old[span.axis]
     for axis, count in enumerate(new):
@@ -202,7 +221,7 @@ _MAPS = {
 
 
 def _with_axis(move, span):
-    """`move(axis)` where the span has an axis."""
+    """Applies `move` to the axis of a span that has one."""
     return _along(span, move(span.axis)) if isinstance(span, Span) and span.axis is not None else span
 
 
@@ -242,14 +261,14 @@ def _branches(eqn, spans):
 
 
 def _scan(eqn, spans):
-    """Inputs are constants, then the state, then what is scanned; outputs are the state, then what is stacked."""
+    """Inputs are constants, carry, and scanned arrays; outputs are carry and stacked arrays."""
     body = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
     whole, state = (_same_rank(*pair) for pair in ((eqn.invars, body.invars), (eqn.outvars, body.outvars)))
-    held, moving = spans[: whole - state], spans[whole - state : whole]
+    constants, moving = spans[: whole - state], spans[whole - state : whole]
     rows = [_with_axis(lambda a: a - 1 if a else None, span) for span in spans[whole:]]
     stacked = [None] * (len(eqn.outvars) - state)
     for _ in range(eqn.params["length"]):
-        outputs = follow(body, [*held, *moving, *rows])
+        outputs = follow(body, [*constants, *moving, *rows])
         moving = outputs[:state]
         stacked = [_union(pair) for pair in zip(stacked, outputs[state:], strict=True)]
     return [*moving, *(_with_axis(lambda a: a + 1, span) for span in stacked)]

@@ -1,7 +1,12 @@
-"""Receptive fields: which pixels a unit of a layer sees, exactly, in any Network.
+"""Exact receptive fields of the units of any Network, by dependence analysis of its jaxpr.
 
-They are the image patches beside the projections of Zeiler & Fergus 2014 (Fig. 2). The network's jaxpr says what each
-value is made of (see `xai_jax.units.jaxpr_dependence`), so nothing has to be computed and weights do not matter.
+They are the image patches beside the projections of Zeiler & Fergus 2014 (Fig. 2). Nothing is computed, and the result
+does not depend on the weights (see `xai_jax.units.jaxpr_dependence`).
+
+>>> from xai_jax.core.pooling import max_pool
+>>> def net(x, relu=jax.nn.relu, tap=network.keep):
+...     return tap("pool1", max_pool(tap("relu1", relu(x)), 3, 2)).sum((1, 2))
+>>> x = jnp.zeros((1, 9, 7, 3))
 """
 
 import functools
@@ -19,12 +24,12 @@ from xai_jax.units.jaxpr_dependence import Span, Unknown, follow
 
 
 class ReceptiveField(NamedTuple):
-    """The pixels that the units of a layer see; pairs are (vertical, horizontal), in pixels.
+    """Receptive fields of the units of a layer; pairs are (vertical, horizontal), in pixels.
 
-    The unit in row r and column c sees `size` pixels from `offset + stride * (r, c)` on, partly outside the image where
-    the network pads. `rows` (h, 2) and `columns` (w, 2) hold what is inside it: first pixel, and the one behind the
-    last, for each row and column of units. Both are one long for layers (N, C). Where units differ in size, behind
-    reflecting padding for example, `size` is the largest, and `offset` belongs to the middle of the layer.
+    That of the unit in row r and column c consists of `size` pixels from `offset + stride * (r, c)`, partly outside the
+    image where the network pads. `rows` (h, 2) and `columns` (w, 2) are the intervals [start, stop) inside the image,
+    for each row and column of units; both have length 1 for layers (N, C). Where units differ in size, as after reflect
+    padding, `size` is the maximum, and `offset` belongs to the middle of the layer.
     """
 
     size: Pair
@@ -34,17 +39,24 @@ class ReceptiveField(NamedTuple):
     columns: np.ndarray
 
     def boxes(self, rows: Any, columns: Any) -> np.ndarray:
-        """Fields of units at `rows` and `columns` (n,), clipped to the image: (n, 4) top, left, bottom, right."""
+        """Receptive fields of units (n,), clipped to the image: (n, 4) top, left, bottom, right.
+
+        >>> receptive_field(net, "pool1", x).boxes([0, 1], [2, 0]).tolist()
+        [[0, 4, 3, 7], [2, 0, 5, 3]]
+        """
         (top, bottom), (left, right) = self.rows[rows].T, self.columns[columns].T
         return np.stack([top, left, bottom, right], axis=-1)
 
 
 def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -> ReceptiveField:
-    """Size, stride, offset and borders of the receptive fields of `layer`, (N, h, w, C) or (N, C).
+    """Size, stride, offset and extent of the receptive fields of `layer`, (N, h, w, C) or (N, C).
 
-    `x` is shaped like the network's input; its values are not used. Units that every pixel reaches, behind an average
-    over positions or a fully connected layer, have stride 0. Raises ValueError for an unknown layer, and
-    NotImplementedError, naming the operation, for layers behind one whose dependencies are not known here.
+    `x` is shaped like the network's input; its values are not used. Units that depend on every pixel, as after global
+    average pooling or a fully connected layer, have stride 0. Raises ValueError for an unknown layer, and
+    NotImplementedError, with the name of the operation, for layers after one with unknown dependencies.
+
+    >>> receptive_field(net, "pool1", x)[:3]
+    ((3, 3), (2, 2), (0, 0))
     """
     targets.check(net, x, targets.neuron(layer, 0))
     leaves, tree = jax.tree.flatten(network.as_network(net))
@@ -53,7 +65,7 @@ def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -
     for span in spans:
         if isinstance(span, Unknown):
             raise NotImplementedError(
-                f"Expected operations whose dependencies are known before layer {layer!r}, got {span.operation!r}."
+                f"Expected operations with known dependencies before layer {layer!r}, got {span.operation!r}."
             )
     size, stride, offset, inside = zip(*map(_geometry, spans, (1, 2), (*shape[1:-1], 1, 1)[:2]), strict=True)
     return ReceptiveField(size, stride, offset, *inside)
@@ -61,7 +73,7 @@ def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -
 
 @functools.lru_cache(maxsize=64)
 def _layers(tree, leaves, x):
-    """{layer: (its shape, (span over the image's rows, over its columns))}"""
+    """{layer: (shape, (span along the rows of the image, along its columns))}"""
     names = []
 
     def activations(net, x):
