@@ -15,7 +15,7 @@ from xai_jax.core.network import Network
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.io.files import cache
+from xai_jax.io.files import cache_dir
 
 
 class Pictures(NamedTuple):
@@ -56,7 +56,7 @@ def folder(config: Any) -> Path:
     """Where networks of this configuration are trained and kept, beside those of `xai_jax.models`."""
     shown = config.data, config.classes, config.words, config.canvas, config.images
     described = repr((*map(str, shown), module(config), small_networks.recipe(config)))
-    return cache(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
+    return cache_dir(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
 
 
 def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) -> InMemory:

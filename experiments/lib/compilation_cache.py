@@ -2,7 +2,7 @@
 
 import jax
 
-from xai_jax.io.files import cache
+from xai_jax.io.files import cache_dir
 
 LEAST_SECONDS = 0.1  # of compiling, for a program to be kept
 
@@ -14,5 +14,5 @@ def keep() -> None:
     damaged. A folder that was chosen before, by JAX_COMPILATION_CACHE_DIR, stays.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache("programs")))
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

@@ -295,7 +295,7 @@ def _finish(experiment, config, report, work, results, tier):
         "claims": [_plain(claim.record()) for claim in report.claims],
         "files": results.checksums,
     }
-    text = json.dumps(checksums.seal(metrics), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(checksums.with_checksum(metrics), indent=2, allow_nan=False) + "\n"
     write_atomically(results.workdir / "metrics.json", text.encode())
 
 

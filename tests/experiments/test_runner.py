@@ -68,9 +68,9 @@ def test_writes_the_contract(tmp_path):
         "config.json",
         "curve.png",
         "pages/a.html",
-    ] and checksums.is_whole(metrics)
+    ] and checksums.is_intact(metrics)
     assert metrics["files"]["curve.png"] == checksums.sha256((workdir / "curve.png").read_bytes())
-    assert not checksums.is_whole(metrics | {"title": "Another"})
+    assert not checksums.is_intact(metrics | {"title": "Another"})
     assert not list(workdir.rglob("*.part"))
 
 

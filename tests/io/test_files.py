@@ -27,7 +27,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_what_killed_writes_left_is_cleared_by_the_next_run(tmp_path):
     folder = tmp_path / "epochs"
     folder.mkdir()
-    dies = "import os, sys; from xai_jax import files; os.replace = lambda *_: os._exit(9); "
+    dies = "import os, sys; from xai_jax.io import files; os.replace = lambda *_: os._exit(9); "
     command = [sys.executable, "-c", dies + "files.write_atomically(sys.argv[1], b'new')", folder / "0001.safetensors"]
     assert subprocess.run(command).returncode == 9
     (left,) = folder.iterdir()

@@ -46,7 +46,7 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
     x = model.preprocess([np.zeros((40, 30, 3), np.uint8), np.full((28, 28), 255, np.uint8)])
     assert x.shape == (2, 28, 28, 1) and x[0].max() == 0 and x[1].min() == 1
     assert list(network.layer_names(model.net, x)) == LAYERS[name].split()
-    kept = files.cache(name) / "weights.safetensors"
+    kept = files.cache_dir(name) / "weights.safetensors"
     assert kept.is_relative_to(cache)
     written = kept.stat().st_mtime_ns
     models._trained.cache_clear()
@@ -65,5 +65,5 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
 def test_is_right_often_enough_on_the_test_set(name, most):
     model = models.load(name)
     assert evaluation.errors(model.net, datasets.load("fashion_mnist", "test")).top1 <= most
-    lines = [line for line in supervised.metrics(files.cache(name)) if "top1" in line]
+    lines = [line for line in supervised.metrics(files.cache_dir(name)) if "top1" in line]
     assert len(lines) == len(fashion.epochs(name)) and lines[-1]["top1"] < lines[0]["top1"]

@@ -15,7 +15,7 @@ def digits(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         generators.load.cache_clear()
-        yield generators.load("digits_conv2"), files.cache("digits_conv2")
+        yield generators.load("digits_conv2"), files.cache_dir("digits_conv2")
     generators.load.cache_clear()
 
 

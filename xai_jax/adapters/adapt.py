@@ -1,12 +1,17 @@
-"""Turns models of any JAX library into Networks, without editing them.
+"""Adapts unmodified models of any JAX library to the Network protocol.
 
-The model is traced to a jaxpr. Its equations are then evaluated in order, with the rule in place of each ReLU
-(`jax.nn.relu`, `jax.nn.relu6`) and the fast switch-keeping pool in place of each max-pooling. Convolutions, ReLUs,
-pools and dense layers get names by kind and order (`conv1`, `relu1`, ...) behind the module path where JAX knows it;
-`jax.ad_checkpoint.checkpoint_name` adds names of the user's own. `jit` and `remat` are opened up; inside `scan`,
-`while` and `cond` rules apply but nothing is tapped, for those values exist only inside the loop.
+The model is traced to a jaxpr. Its equations are then evaluated in order, with the backward rule substituted for each
+ReLU (`jax.nn.relu`, `jax.nn.relu6`) and the fast switch-keeping pool for each max-pooling. Convolutions, ReLUs, pools
+and dense layers are named by kind and order (`conv1`, `relu1`, ...), prefixed by the module path where JAX records it;
+`jax.ad_checkpoint.checkpoint_name` adds names. `jit` and `remat` are inlined; inside `scan`, `while` and `cond` rules
+apply but nothing is tapped, since those values exist only inside the loop.
 
-A model changed after it was adapted keeps its old answers: JAX caches traces. Adapt it again.
+JAX caches traces: adapt a model again after changing it.
+
+>>> def f(weights, x):
+...     return jax.nn.relu(x).mean((1, 2)) @ weights
+>>> net = from_function(f, jnp.ones((3, 10)))
+>>> x = jnp.ones((2, 8, 8, 3))
 """
 
 import inspect
@@ -32,15 +37,29 @@ def from_function(
     per_image: bool = False,
     channel_axis: int = -1,
 ) -> Network:
-    """Network of a pure function `f(*bound, x) -> logits (N, K)`; `bound`, its weights, may be any pytrees.
+    """Network of a pure function.
 
-    `relu_patterns=("max",)` also takes a bare `maximum(x, 0)` for a ReLU (it need not be one: normalisation layers
-    clip variances so). `per_image`: f takes one image without N and gives (K,); prefer it to a `vmap` of your own,
-    which leaves the batch at any axis, so that activations would not be tapped. `channel_axis`: where the model keeps
-    channels in batched maps; taps always see (N, H, W, C).
+    Called with a rule other than `jax.nn.relu`, the network raises ValueError if there is no ReLU, and
+    NotImplementedError for a ReLU inside a function with a custom derivative.
 
-    When a rule other than `jax.nn.relu` is asked for, the call raises ValueError if there is no ReLU, and
-    NotImplementedError for a ReLU out of reach, inside a function with a derivative of its own.
+    >>> net(x, relu=jax.nn.relu).shape
+    (2, 10)
+
+    Args:
+      f: `f(*bound, x) -> logits`, images (N, H, W, C) to (N, K).
+      *bound: pytrees of weights.
+      relu_patterns: ("max",) also treats a bare `maximum(x, 0)` as a ReLU. Normalisation layers clip variances in the
+        same way, so this is not the default.
+      per_image: whether f maps one image (H, W, C) to (K,). Prefer it to your own `vmap`, which may move the batch
+        axis, so that activations would not be tapped.
+      channel_axis: axis of the channels in batched maps of the model; taps always receive (N, H, W, C).
+
+    Returns:
+      The network, a pytree whose leaves are `bound`.
+
+    Raises:
+      ValueError: a pattern is unknown.
+      TypeError: f is not callable.
     """
     unknown = [p for p in relu_patterns if p not in _PATTERNS]
     if unknown:
@@ -51,12 +70,38 @@ def from_function(
 
 
 def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] = (), **kwargs: Any) -> Network:
-    """Network of a Flax Linen module; `kwargs` go to its `__call__` (`train=False`)."""
+    """Network of a Flax Linen module.
+
+    >>> import flax.linen as nn
+    >>> module = nn.Sequential([nn.Conv(4, (3, 3)), nn.relu, lambda x: x.mean((1, 2))])
+    >>> net = from_linen(module, module.init(jax.random.key(0), x))
+    >>> from xai_jax.core import network
+    >>> list(network.layer_names(net, x))
+    ['Sequential/layers_0/conv1', 'Sequential/relu1']
+
+    Args:
+      module: the module.
+      variables: its variables.
+      relu_patterns: as in `from_function`.
+      **kwargs: arguments of the module's `__call__`, such as `train=False`.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: a pattern is unknown.
+    """
     return from_function(lambda v, x: module.apply(v, x, **kwargs), variables, relu_patterns=relu_patterns)
 
 
 def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
-    """Network of a Flax NNX model as it is now; call `model.eval()` first if it has dropout or batch norm."""
+    """Network of a Flax NNX model in its current state; call `model.eval()` first if it has dropout or batch norm.
+
+    >>> from flax import nnx
+    >>> model = nnx.Sequential(nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)), nnx.relu, lambda x: x.mean((1, 2)))
+    >>> from_nnx(model)(x).shape
+    (2, 4)
+    """
     from flax import nnx
 
     graph, state = nnx.split(model)
@@ -64,7 +109,10 @@ def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
 
 
 def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] = ()) -> Network:
-    """Network of an Equinox model of one image (C, H, W), in inference mode; `state` if it has batch norm."""
+    """Network of an Equinox model of one image (C, H, W), in inference mode; `state` if it has batch norm.
+
+    Example: `adapt.from_equinox(*eqx.nn.make_with_state(Model)(key))`.
+    """
     import equinox
 
     arrays, rest = equinox.partition(equinox.nn.inference_mode(model), equinox.is_array)
@@ -79,7 +127,21 @@ def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] =
 def from_haiku(
     transformed: Any, params: Mapping, state: Any = None, relu_patterns: tuple[str, ...] = (), **kwargs: Any
 ) -> Network:
-    """Network of a Haiku transform; `state` for `transform_with_state`; `kwargs` go to its `apply`."""
+    """Network of a Haiku transform, for example `adapt.from_haiku(hk.transform(forward), params, is_training=False)`.
+
+    Args:
+      transformed: result of `hk.transform` or `hk.transform_with_state`.
+      params: its parameters.
+      state: its state, for `hk.transform_with_state`.
+      relu_patterns: as in `from_function`.
+      **kwargs: further arguments of its `apply`.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: a pattern is unknown.
+    """
     rng = (None,) if "rng" in inspect.signature(transformed.apply).parameters else ()
     if state is None:
         return from_function(lambda p, x: transformed.apply(p, *rng, x, **kwargs), params, relu_patterns=relu_patterns)
@@ -91,7 +153,10 @@ def from_haiku(
 
 
 def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
-    """Network of a built Keras 3 model on the JAX backend that ends in logits, without a softmax."""
+    """Network of a built Keras 3 model on the JAX backend, whose outputs must be logits.
+
+    Example: `adapt.from_keras(keras.applications.VGG16(classifier_activation=None))`.
+    """
     import keras
 
     if keras.backend.backend() != "jax":
@@ -106,7 +171,11 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
 
 
 def sites(net: Network, x: Any) -> dict[str, int]:
-    """How many places of an adapted network were rewritten: `{"relu": ..., "pool": ...}`; computes nothing."""
+    """Number of rewritten equations of an adapted network by kind, by abstract evaluation.
+
+    >>> sites(from_function(f, jnp.ones((3, 10))), x)
+    {'relu': 1, 'pool': 0}
+    """
     if not isinstance(net, _Adapted):
         raise TypeError(f"Expected a network made by xai_jax.adapters.adapt, got {type(net).__name__}.")
     counts = {}
@@ -132,8 +201,8 @@ class _Adapted:
         logits, run = self.run(x, relu, tap)
         if run.has_rule and not run.sites["relu"]:
             raise ValueError(
-                "Expected a model with ReLUs to give a backward rule to, found none. Usual causes: another activation "
-                "function, or ReLUs written as a bare maximum(x, 0); for those pass relu_patterns=('max',)."
+                "Expected a model with ReLUs, to which the backward rule applies, found none. Usual causes: another "
+                "activation function, or ReLUs written as a bare maximum(x, 0); for those pass relu_patterns=('max',)."
             )
         return logits
 

@@ -1,8 +1,14 @@
-"""Evaluating a model's jaxpr with its ReLUs and max-pools replaced: the work behind `xai_jax.adapters.adapt`.
+"""Evaluation of jaxprs with substituted ReLUs and max-pools, for `xai_jax.adapters.adapt`.
 
-Equations are rewritten, never bound again by hand: one that is not replaced is evaluated as a jaxpr of its own, which
-JAX knows how to run in every version. Inside loops and branches a replaced equation becomes the one equation of a
-`jit` call of its replacement.
+Equations are rewritten, and primitives never bound directly: an equation that is not replaced is evaluated as a jaxpr
+of its own, which every version of JAX can run. Inside loops and branches an equation is replaced by the single equation
+of a `jit` call of its substitute.
+
+>>> closed = jax.make_jaxpr(lambda x: jax.nn.relu(x))(np.ones((2, 3)))
+>>> run = Pass(rules.guided_relu, lambda name, value: value, 2, (), False, -1)
+>>> _ = run.evaluate(closed, [np.ones((2, 3))], [True])
+>>> run.sites["relu"]
+1
 """
 
 import re
@@ -24,9 +30,9 @@ _OPAQUE = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
 
 class Pass:
-    """One pass over the equations of a model of `n` images; options as in `adapt.from_function`.
+    """One pass over the equations of a model for `n` images; options as in `adapt.from_function`.
 
-    `sites` counts the equations rewritten.
+    `sites` counts the rewritten equations by kind.
     """
 
     def __init__(self, relu: Relu, tap: Tap, n: int, patterns: tuple[str, ...], per_image: bool, channel_axis: int):
@@ -36,7 +42,20 @@ class Pass:
         self.sites, self.names = Counter(), Counter()
 
     def evaluate(self, closed: Any, values: list, depends: list[bool], path: str = "") -> tuple[list, list[bool]]:
-        """Evaluates a jaxpr; `depends` says which values depend on the image, for inputs and for outputs."""
+        """Evaluates a jaxpr.
+
+        Args:
+          closed: the jaxpr.
+          values: its inputs.
+          depends: whether each input depends on the images.
+          path: path of the module that contains it.
+
+        Returns:
+          The outputs, and whether each depends on the images.
+
+        Raises:
+          NotImplementedError: a ReLU is inside a function with a custom derivative.
+        """
         jaxpr, consts = _open(closed)
         env = dict(zip(jaxpr.constvars, [(c, False) for c in consts], strict=True))
         env.update(zip(jaxpr.invars, zip(values, depends, strict=True), strict=True))
@@ -66,7 +85,7 @@ class Pass:
         return [value for value, _ in outs], [reach for _, reach in outs]
 
     def apply(self, eqn, inputs, dependent):
-        """Evaluates one equation. With `per_image` it is batched alone, so that N stays the first axis everywhere."""
+        """Evaluates one equation. With `per_image` each is batched on its own, so that N is always the first axis."""
         substitute = self.substitute(eqn)
         if self.per_image and any(dependent):
             axes = [0 if d else None for d in dependent]
@@ -83,7 +102,7 @@ class Pass:
         return jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))(*values.values())
 
     def rewrite(self, eqn):
-        """The equation with every ReLU and max-pool inside its loops and branches replaced by a call of the rule."""
+        """The equation with every ReLU and max-pool inside its loops and branches substituted."""
         self.refuse(eqn)
         if eqn.primitive.name in _OPAQUE or _is_gate(eqn):
             return eqn
@@ -111,7 +130,7 @@ class Pass:
         return call.replace(invars=eqn.invars, outvars=eqn.outvars)
 
     def substitute(self, eqn) -> Callable | None:
-        """The function to call in place of an equation, if it is a ReLU or a max-pool."""
+        """The substitute of an equation that is a ReLU or a max-pool, else None."""
         kind = self.rectifier(eqn)
         pool = None if kind else _pool(eqn)
         if kind is None and pool is None:
@@ -129,11 +148,11 @@ class Pass:
     def refuse(self, eqn):
         name = eqn.primitive.name
         if name.startswith("call_hi_primitive"):
-            raise NotImplementedError(f"Expected equations JAX lets us look into, got {name!r}, which hides its body.")
+            raise NotImplementedError(f"Expected equations with accessible bodies, got {name!r}, which hides its body.")
         if self.has_rule and name in _OPAQUE and any(_rectifier(e) for e in _all_equations(eqn)):
             raise NotImplementedError(
-                "Expected every ReLU within reach, found one inside a function with custom_jvp or custom_vjp: a rule "
-                "there would be undone by that function's own derivative. Take the decorator off."
+                "Expected accessible ReLUs only, found one inside a function with custom_jvp or custom_vjp, whose "
+                "derivative would override the backward rule. Remove the decorator."
             )
 
     def kind(self, eqn):
@@ -152,7 +171,7 @@ class Pass:
         return "/".join(filter(None, [path, f"{kind}{self.names[kind]}"]))
 
     def tapped(self, name, value, channel_axis):
-        """What the tap makes of a value, as (N, H, W, C); a value without N in front is not an activation."""
+        """Passes a value to the tap as (N, H, W, C); a value without leading N is not an activation."""
         if not np.ndim(value) or value.shape[0] != self.n:
             return value
         shape = value.shape
@@ -170,7 +189,7 @@ def _is_jaxpr(value):
 
 
 def _open(jaxpr):
-    """Jaxpr and constants of an open or closed jaxpr; newer JAX has only one kind."""
+    """Jaxpr and constants of an open or closed jaxpr; recent versions of JAX have only one kind."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
@@ -189,7 +208,7 @@ def _all_equations(eqn):
 
 
 def _rectifier(eqn: JaxprEqn) -> str | None:
-    """ "relu" or "relu6" for `jax.nn.relu` and `jax.nn.relu6`, which have a derivative of their own."""
+    """ "relu" or "relu6" for `jax.nn.relu` and `jax.nn.relu6`, which have custom derivatives."""
     if eqn.primitive.name != "custom_jvp_call":
         return None
     inner = _open(eqn.params["call_jaxpr"])[0].eqns
@@ -198,7 +217,7 @@ def _rectifier(eqn: JaxprEqn) -> str | None:
 
 
 def _is_gate(eqn):
-    """`hard_sigmoid`, and `hard_swish` built on it, use ReLU6 as a gate between 0 and 1, not to rectify."""
+    """`hard_sigmoid`, and `hard_swish` based on it, use ReLU6 as a gate between 0 and 1, not as a rectifier."""
     return eqn.params.get("name") == "hard_sigmoid"
 
 
@@ -246,7 +265,7 @@ def _pool_channels(eqn):
 def _biased(jaxpr, env):
     """Maps a layer's output to the sum with its bias, where that is its only use: the layer includes its bias.
 
-    The way there may lead over a change of shape.
+    The output may be reshaped before the addition.
     """
     uses = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if not isinstance(v, Literal))
     uses.update(v for v in jaxpr.outvars if not isinstance(v, Literal))

@@ -173,9 +173,9 @@ def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
 
     Where the checksum of the numbers differs, those of the other files are not trusted either.
     """
-    if not checksums.is_whole(metrics):
+    if not checksums.is_intact(metrics):
         yield _changed(folder / "metrics.json", "its checksum differs")
-    elif checksums.SEAL in metrics:
+    elif checksums.CHECKSUM in metrics:
         for name, mark in metrics["files"].items():
             try:
                 if checksums.sha256((folder / name).read_bytes()) != mark:

@@ -1,4 +1,4 @@
-"""Files with a checksum, so that a byte that changed on disk is noticed and no figure is made of it."""
+"""Files with checksums, so that corruption on disk is detected before results are computed from it."""
 
 import hashlib
 import json
@@ -10,44 +10,59 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-SEAL = "sha256"  # the checksum's name in the header
+CHECKSUM = "sha256"  # name of the checksum in headers and JSON objects
 
 
-def pack(arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> bytes:
-    """A safetensors file of arrays, with text about them and a checksum of both in its header.
+def pack(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of arrays and text metadata, with a checksum of both in its header.
 
-    Raises ValueError for dtypes that it cannot hold.
+    Raises ValueError for dtypes that safetensors does not support.
+
+    >>> b'"layer":"conv1"' in pack({"vector": np.ones(3)}, {"layer": "conv1"})
+    True
     """
     try:
-        return safetensors.numpy.save(dict(arrays), {**about, SEAL: checksum(arrays, about)})
+        return safetensors.numpy.save(dict(arrays), {**metadata, CHECKSUM: checksum(arrays, metadata)})
     except (safetensors.SafetensorError, KeyError) as error:
         raise ValueError(f"Expected arrays of numbers that safetensors can hold: {error}") from error
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the text of a safetensors file; others' files have no checksum and are taken as they are.
+    """Arrays and metadata of a safetensors file; files of other programs, without a checksum, are accepted.
 
     Raises FileNotFoundError, and ValueError for damaged files.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "cav.safetensors")
+    ...     _ = path.write_bytes(pack({"vector": np.ones(3)}, {"layer": "conv1"}))
+    ...     read(path)
+    ({'vector': array([1., 1., 1.])}, {'layer': 'conv1'})
     """
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
+            metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
     except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
         raise ValueError(f"{path}: damaged safetensors file ({error}).") from error
-    seal = about.pop(SEAL, None)
-    if seal is not None and seal != checksum(arrays, about):
+    expected = metadata.pop(CHECKSUM, None)
+    if expected is not None and expected != checksum(arrays, metadata):
         raise ValueError(
             f"{path}: damaged file: expected content with the checksum in its header, got other content. Usual causes: "
             "a failing disk, or a file that was edited. Remove it to have it made again."
         )
-    return arrays, about
+    return arrays, metadata
 
 
-def checksum(arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> str:
-    """SHA-256 of the names, shapes, dtypes and values of arrays, and of the text about them, in any order."""
+def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the names, shapes, dtypes and values of arrays and of their metadata, independent of their order.
+
+    >>> a, b = np.zeros(2), np.ones(3)
+    >>> checksum({"a": a, "b": b}, {}) == checksum({"b": b, "a": a}, {})
+    True
+    """
     found = hashlib.sha256()
-    for name, text in sorted(about.items()):
+    for name, text in sorted(metadata.items()):
         found.update(f"{name!r}: {text!r}\n".encode())
     for name, array in sorted(arrays.items()):
         found.update(f"{name!r}: {array.shape} {array.dtype}\n".encode())
@@ -56,18 +71,31 @@ def checksum(arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """SHA-256 in hexadecimal digits.
+
+    >>> sha256(b"")[:8]
+    'e3b0c442'
+    """
     return hashlib.sha256(content).hexdigest()
 
 
-def seal(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with a checksum of all that it holds."""
-    return {**record, SEAL: _of_json(record)}
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of its content.
+
+    >>> list(with_checksum({"title": "Curve"}))
+    ['title', 'sha256']
+    """
+    return {**record, CHECKSUM: _of_json(record)}
 
 
-def is_whole(record: Mapping[str, Any]) -> bool:
-    """Whether a JSON object, read back, holds what it was sealed with; one that was never sealed is taken as it is."""
-    return SEAL not in record or record[SEAL] == _of_json({key: record[key] for key in record if key != SEAL})
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a JSON object agrees with its checksum; True for objects without one.
+
+    >>> is_intact(with_checksum({"title": "Curve"})), is_intact(with_checksum({"title": "Curve"}) | {"title": "Other"})
+    (True, False)
+    """
+    content = {key: value for key, value in record.items() if key != CHECKSUM}
+    return CHECKSUM not in record or record[CHECKSUM] == _of_json(content)
 
 
 def _of_json(record):

@@ -10,5 +10,9 @@ class TrainingError(RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's message, at most 300 characters; the exception's type where there is none."""
+    """First line of an exception's message, at most 300 characters; the exception's type where there is none.
+
+    >>> first_line(ValueError("Expected 3 classes.\\nGot 4."))
+    'Expected 3 classes.'
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,16 +1,29 @@
-"""Where files go, and how they are written so that nobody ever finds half of one."""
+"""Cache directories and atomic writes."""
 
 import os
 from pathlib import Path
 
 
-def cache(name: str) -> Path:
-    """Where what is made once for all runs is kept: under $XDG_CACHE_HOME, usually ~/.cache."""
+def cache_dir(name: str) -> Path:
+    """Directory for results that are computed once for all runs, under $XDG_CACHE_HOME or ~/.cache.
+
+    >>> cache_dir("compiled").parts[-2:]
+    ('xai_jax', 'compiled')
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai_jax" / name
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes beside `path`, then renames: a kill or full disk leaves the old file or none. OSError names the file."""
+    """Writes a temporary file beside `path`, then renames it; after a kill the old file is intact.
+
+    An OSError names the file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder, "a.txt"), b"text")
+    ...     Path(folder, "a.txt").read_text()
+    'text'
+    """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -28,6 +41,14 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def clear_partial(folder: str | os.PathLike) -> None:
-    """Removes what writes that were killed left anywhere below `folder`, which nobody else may be writing to."""
+    """Removes the temporary files of killed writers anywhere below `folder`, to which nobody may be writing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, ".a.txt.123.part").touch()
+    ...     clear_partial(folder)
+    ...     os.listdir(folder)
+    []
+    """
     for partial in Path(folder).rglob(".*.part"):
         partial.unlink(missing_ok=True)

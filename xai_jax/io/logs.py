@@ -1,4 +1,4 @@
-"""What other libraries log by absl."""
+"""Control of log messages that other libraries write through absl."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,11 @@ from absl import logging
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """For calls that log what they also raise, or what is no fault at all."""
+    """Suppresses log messages, for calls that also raise what they log, or that log what is not an error.
+
+    >>> with quiet():
+    ...     logging.error("suppressed")
+    """
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:

@@ -11,7 +11,7 @@ import flax.linen as nn
 
 from xai_jax.architectures.allcnn import AllCNN
 from xai_jax.architectures.vgg import VGG
-from xai_jax.io.files import cache
+from xai_jax.io.files import cache_dir
 
 SEED = 0
 NAMES = ("fashion_maxpool", "fashion_allcnn", "fashion_judge")
@@ -43,7 +43,7 @@ def train(name: str, module: nn.Module) -> dict:
     from xai_jax.training import supervised as training  # it writes weights, so it imports this package
 
     images, check = (datasets.load("fashion_mnist", split) for split in ("train", "test"))
-    return training.fit(module, images, recipe(name), cache(name), seed=SEED, check=check, keep_epochs=True)
+    return training.fit(module, images, recipe(name), cache_dir(name), seed=SEED, check=check, keep_epochs=True)
 
 
 def epochs(name: str) -> dict[int, Path]:
@@ -51,4 +51,4 @@ def epochs(name: str) -> dict[int, Path]:
     from xai_jax.training import supervised as training
 
     train(name, build(name))
-    return training.epoch_weights(cache(name))
+    return training.epoch_weights(cache_dir(name))

@@ -24,7 +24,7 @@ from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.core import network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
-from xai_jax.io.files import cache
+from xai_jax.io.files import cache_dir
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training.deepsim import Recipe, fit
 
@@ -143,7 +143,7 @@ def _trained(name, entry, model, data):
     encode, compare = (inversion.of_layer(model.net, layer, *models.units(model, entry.mean)) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
     players, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    return fit(*players, encode, compare, data, entry.recipe, cache(name), seed=SEED, **how)
+    return fit(*players, encode, compare, data, entry.recipe, cache_dir(name), seed=SEED, **how)
 
 
 def _entry(name):
