@@ -1,4 +1,4 @@
-"""Preferred inputs in pixels against loops in NumPy written from the papers' codes, resuming, and what is refused."""
+"""Activation maximisation in pixels against NumPy loops written from the papers' code; checkpoints and errors."""
 
 import dataclasses
 from functools import partial
@@ -48,16 +48,16 @@ denoise = jax.jit(partial(priors.denoise, iterations=5))
 
 
 @jax.jit
-def slope_of(x, k):
+def jitted_gradient(x, k):
     return jax.grad(lambda x: NET(x[None])[0, k])(x)
 
 
-def slope(x, k):
+def gradient(x, k):
     """The gradient of one image's logit."""
-    return np.asarray(slope_of(jnp.asarray(x, jnp.float32), k), np.float64)
+    return np.asarray(jitted_gradient(jnp.asarray(x, jnp.float32), k), np.float64)
 
 
-def test_networks_of_pixels_are_those_of_the_input_they_stand_for():
+def test_networks_of_pixels_scale_their_input():
     inputs = (START + [3, -2, 1]) / [50, 60, 55]
     x = jnp.asarray(inputs, jnp.float32)
     np.testing.assert_allclose(NET(START), MODEL(x), rtol=1e-4, atol=1e-4)
@@ -68,11 +68,11 @@ def test_networks_of_pixels_are_those_of_the_input_they_stand_for():
     np.testing.assert_allclose(maps, theirs, rtol=1e-3, atol=1e-6)
 
 
-def test_simonyans_steps_climb_the_logit_less_the_penalty():
+def test_simonyans_steps_follow_the_penalised_logit():
     form, rows = SHORT["simonyan"], []
     for x, k in zip(START.astype(float), CLASSES, strict=True):
         for i in range(4):
-            g = slope(x, k) - 2e-5 * x
+            g = gradient(x, k) - 2e-5 * x
             x = np.clip(x + (3 - 2.5 * i / 4) * g / abs(g).mean(), LOWER, UPPER)
         rows.append(x)
     found = maximise(form)
@@ -85,13 +85,13 @@ def test_simonyans_steps_climb_the_logit_less_the_penalty():
 @pytest.mark.parametrize(
     "changes", [{}, {"increase": 0.5}, {"blur_std": 0.0, "norm_percentile": 0.0}, {"contribution_percentile": 0.0}]
 )
-def test_yosinskis_steps_are_their_codes(changes):
+def test_yosinskis_steps_are_those_of_the_code(changes):
     form, rows = dataclasses.replace(SHORT["yosinski"], **changes), []
     for x, k in zip(START.astype(float), CLASSES, strict=True):
         for i in range(4):
-            g = slope(x, k)
-            rate = min(form.max_learning_rate, 0.5 / (g**2).sum()) if form.increase else form.max_learning_rate
-            x = (x + rate * g) * (1 - form.decay)
+            g = gradient(x, k)
+            learning_rate = min(form.max_learning_rate, 0.5 / (g**2).sum()) if form.increase else form.max_learning_rate
+            x = (x + learning_rate * g) * (1 - form.decay)
             if form.blur_std and i % form.blur_every == 0:
                 x = ndimage.gaussian_filter(x, (form.blur_std, form.blur_std, 0), mode="nearest")
             for percent, amount in (
@@ -105,7 +105,7 @@ def test_yosinskis_steps_are_their_codes(changes):
         rows.append(x)
     found = np.asarray(maximise(form).x)
     apart = abs(found - np.array(rows))
-    assert np.median(apart) < 1e-3 and (apart > 0.1).mean() < 0.02  # pixels at a percentile may fall to either side
+    assert np.median(apart) < 1e-3 and (apart > 0.1).mean() < 0.02  # pixels at a percentile may be clipped or not
     assert abs(found - START).mean() > 0.5
 
 
@@ -123,12 +123,12 @@ def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
 
         return jax.grad(loss)(x)
 
-    x, squares, speed = wide, 0.0, 0.0
+    x, squares, velocity = wide, 0.0, 0.0
     for i in range(steps):
         g = np.asarray(gradient(jnp.asarray(x, jnp.float32), jnp.int32(i)), np.float64)
         squares = 0.9 * squares + g**2
-        speed = 0.9 * speed - g / (1 / (0.05 * 80**2 / 6 * 19 * 19) + np.sqrt(squares))
-        x = x + speed
+        velocity = 0.9 * velocity - g / (1 / (0.05 * 80**2 / 6 * 19 * 19) + np.sqrt(squares))
+        x = x + velocity
         length = np.sqrt((x**2).sum(-1, keepdims=True))
         x = np.clip(x * np.minimum(1, 160 / length), LOWER, UPPER)
     found = maximise(form)
@@ -136,24 +136,23 @@ def test_mahendrans_steps_maximise_jittered_images_under_their_priors():
     assert set(found.history) == {"activation", "norm", "total_variation"}
 
 
-def test_octaves_enlarge_and_denoise_as_their_code_does():
+def test_stages_enlarge_and_denoise_as_the_code_does():
     x = np.clip(START, LOWER, UPPER)
-    for number, octave in enumerate(STAGES.stages):
-        side, (first, last) = round(x.shape[1] * octave.scale), octave.denoising
+    for number, stage in enumerate(STAGES.stages):
+        side = round(x.shape[1] * stage.scale)
         x = np.clip(np.asarray(jax.image.resize(x, (3, side, side, 3), "cubic")), LOWER, UPPER).astype(float)
         key, room = jax.random.fold_in(KEY, number), side - 17
-        for i in range(octave.steps):
+        for i in range(stage.steps):
             normal = np.asarray(jax.random.normal(jax.random.fold_in(key, i), (3, 2)))
             for n, k in enumerate(CLASSES):
-                top, left = np.clip(room / 2 + octave.spread * room * normal[n], 0, room).astype(int)
-                window, m = x[n, top : top + 17, left : left + 17], octave.margin
+                top, left = np.clip(room / 2 + stage.spread * room * normal[n], 0, room).astype(int)
+                window, m = x[n, top : top + 17, left : left + 17], stage.margin
                 g = np.zeros((17, 17, 3))
-                g[m : 17 - m, m : 17 - m] = slope(window, k)[m : 17 - m, m : 17 - m]
-                rate = (
-                    octave.learning_rates[0] + (octave.learning_rates[1] - octave.learning_rates[0]) * i / octave.steps
-                )
-                window += rate * g / abs(g).mean()
-            weight = first + (last - first) * i / octave.steps
+                g[m : 17 - m, m : 17 - m] = gradient(window, k)[m : 17 - m, m : 17 - m]
+                first, last = stage.learning_rates
+                window += (first + (last - first) * i / stage.steps) * g / abs(g).mean()
+            first, last = stage.denoising
+            weight = first + (last - first) * i / stage.steps
             x = np.asarray(denoise(jnp.asarray(np.clip(x, LOWER, UPPER), jnp.float32), weight)).astype(float)
     found = maximise(STAGES)
     assert x.shape[1] == 22
@@ -161,7 +160,7 @@ def test_octaves_enlarge_and_denoise_as_their_code_does():
     assert found.history["activation"].shape == (7, 3)
 
 
-def test_fourier_climbs_by_adam_on_frequencies():
+def test_fourier_takes_adam_steps_on_coefficients():
     start = np.clip(RNG.normal(10, 60, START.shape), LOWER + 3, UPPER - 3).astype("f")
     still = activation_maximisation.maximise(NET, targets.logit(CLASSES), start, KEY, Fourier(1e-9, 1, 1), LOWER, UPPER)
     np.testing.assert_allclose(still.x, start, atol=0.05)
@@ -191,7 +190,7 @@ def test_fourier_climbs_by_adam_on_frequencies():
 
 
 @pytest.mark.parametrize("name", [*(n for n in SHORT if n != "mfv"), pytest.param("mfv", marks=pytest.mark.slow)])
-def test_every_form_excites_and_stays_in_range(name):
+def test_every_form_increases_the_activation_within_the_range(name):
     changes = {"stages": tuple(dataclasses.replace(o, steps=20) for o in STAGES.stages)}
     changes = changes if name == "mfv" else {"steps": (40, 0) if name == "ijcv" else 40}
     found = maximise(dataclasses.replace(SHORT[name], **changes))
@@ -202,18 +201,18 @@ def test_every_form_excites_and_stays_in_range(name):
 
 
 @pytest.mark.parametrize("name", ["simonyan", "yosinski", "ijcv", pytest.param("mfv", marks=pytest.mark.slow)])
-def test_images_are_found_together_as_if_alone(name):
+def test_images_of_a_batch_are_independent(name):
     still = {
         "ijcv": IJCV(jitter=1, steps=(4, 0)),
         "mfv": MFV(STAGES.stages[:1], 5),
-    }  # places are drawn for all at once
+    }  # jitter is drawn for the whole batch
     form = still.get(name, SHORT[name])
     together = maximise(form).x
     alone = activation_maximisation.maximise(NET, targets.logit(2), START[2:], KEY, form, LOWER, UPPER).x
     np.testing.assert_allclose(together[2:], alone, atol=0.05)
 
 
-def test_units_without_a_gradient_leave_the_image_to_the_prior():
+def test_without_a_gradient_only_the_prior_acts():
     def blind(x, relu=None, tap=None):
         return 0.0 * x.sum((1, 2))
 
@@ -224,31 +223,20 @@ def test_units_without_a_gradient_leave_the_image_to_the_prior():
 
 
 @pytest.mark.parametrize("name", ["yosinski", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mfv", "fourier"))])
-def test_a_killed_run_goes_on_to_the_same_images(name, tmp_path, monkeypatch):
-    octaves = tuple(dataclasses.replace(octave, steps=30) for octave in STAGES.stages)
-    form = MFV(octaves, 2) if name == "mfv" else dataclasses.replace(SHORT[name], steps=60)
-    whole, original, seen = maximise(form), optimize._check_finite, []
-
-    def killed(terms, start):
-        seen.append(start)
-        if len(seen) == 4:
-            raise KeyboardInterrupt
-        original(terms, start)
-
+def test_an_interrupted_run_resumes_with_the_same_images(name, resumed, monkeypatch):
+    stages = tuple(dataclasses.replace(stage, steps=30) for stage in STAGES.stages)
+    form = MFV(stages, 2) if name == "mfv" else dataclasses.replace(SHORT[name], steps=60)
+    whole = maximise(form)
     monkeypatch.setattr(optimize, "CHUNK", 15)
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_check_finite", killed)
-    with pytest.raises(KeyboardInterrupt):
-        maximise(form, checkpoint=tmp_path / "images.npz")
-    again = maximise(form, checkpoint=tmp_path / "images.npz")
-    assert seen == ([0, 15, 0, 15, 15] if name == "mfv" else [0, 15, 30, 45, 45])
-    np.testing.assert_array_equal(again.x, whole.x)
-    np.testing.assert_array_equal(again.history["activation"], whole.history["activation"])
+    found, ends = resumed(partial(maximise, form), 4)
+    assert ends == ([0, 15, 0, 15, 15] if name == "mfv" else [0, 15, 30, 45, 45])
+    np.testing.assert_array_equal(found.x, whole.x)
+    np.testing.assert_array_equal(found.history["activation"], whole.history["activation"])
 
 
-def test_octaves_of_the_paper_are_as_its_code_has_them():
-    assert [octave.steps for octave in MEAN_IMAGE.stages] == [190, 150, 20, 10]
-    assert [octave.steps for octave in CENTRE_BIAS.stages] == [190, 150, 150, 30, 10]
+def test_stages_of_the_paper_are_those_of_the_code():
+    assert [stage.steps for stage in MEAN_IMAGE.stages] == [190, 150, 20, 10]
+    assert [stage.steps for stage in CENTRE_BIAS.stages] == [190, 150, 150, 30, 10]
 
 
 @pytest.mark.parametrize(
@@ -264,12 +252,12 @@ def test_octaves_of_the_paper_are_as_its_code_has_them():
         ({"form": MFV((Stage(1, (1.0, 1.0), (1.0, 1.0), margin=9),))}, ValueError, "less than half of 17 pixels"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, kind, words):
+def test_invalid_arguments_are_refused(changes, kind, words):
     given = {"net": NET, "target": targets.logit(CLASSES), "start": START, "key": KEY, "form": Simonyan(steps=1)}
     with pytest.raises(kind, match=words):
         activation_maximisation.maximise(**(given | {"lower": LOWER, "upper": UPPER} | changes))
 
 
-def test_steps_that_are_not_finite_are_named():
+def test_divergence_names_the_term():
     with pytest.raises(optimize.DivergedError, match="activation"):
         activation_maximisation.maximise(lambda x, **_: NET(x) / 0.0, targets.logit(0), START, KEY, Simonyan(steps=2))

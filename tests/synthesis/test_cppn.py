@@ -1,4 +1,4 @@
-"""CPPNs: what they draw and how they change, against loops in NumPy; evolution with them, resuming, and errors."""
+"""CPPNs: images and mutations against NumPy loops; evolution, checkpoints and errors."""
 
 import colorsys
 import functools
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xai_jax import fooling, optimize
+from xai_jax import fooling
 from xai_jax.synthesis import cppn_mutations, cppn_network
 from xai_jax.synthesis.cppn import CPPN
 from xai_jax.synthesis.cppn_network import INPUTS
@@ -31,10 +31,10 @@ TRACED = []
 @functools.cache
 def grown(generations=8):
     """Networks after some generations of mutation without selection."""
-    genes, vary = GREY.sample(KEY, COUNT), _vary()
+    genome, vary = GREY.sample(KEY, COUNT), _vary()
     for n in range(generations):
-        genes = vary(jax.random.key(n), genes, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), genes))
-    return jax.tree.map(np.asarray, genes)
+        genome = vary(jax.random.key(n), genome, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), genome))
+    return jax.tree.map(np.asarray, genome)
 
 
 @functools.cache
@@ -42,27 +42,27 @@ def _vary():
     return jax.jit(lambda key, first, second: GREY.vary(key, first, second, jnp.int32(0)))
 
 
-def changed(change, genes):
+def changed(change, genome):
     """Each of the networks after one mutation."""
     keys = jax.random.split(jax.random.key(9), COUNT)
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(change))(keys, genes))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(change))(keys, genome))
 
 
-def one(genes, n):
-    return jax.tree.map(lambda leaf: leaf[n], genes)
+def one(genome, n):
+    return jax.tree.map(lambda leaf: leaf[n], genome)
 
 
-def links(genes):
+def links(genome):
     """{(source, target): weight} with hidden nodes and outputs by name."""
-    hidden = len(genes.present)
+    hidden = len(genome.present)
     sources = [f"in{s}" for s in range(INPUTS)] + [f"h{h}" for h in range(hidden)]
-    targets = [f"h{h}" for h in range(hidden)] + [f"out{o}" for o in range(len(genes.function) - hidden)]
-    return {(sources[s], targets[t]): genes.weight[t, s] for t, s in np.argwhere(genes.linked)}
+    targets = [f"h{h}" for h in range(hidden)] + [f"out{o}" for o in range(len(genome.function) - hidden)]
+    return {(sources[s], targets[t]): genome.weight[t, s] for t, s in np.argwhere(genome.linked)}
 
 
-def functions(genes):
-    hidden = len(genes.present)
-    return {f"h{n}" if n < hidden else f"out{n - hidden}": kind for n, kind in enumerate(genes.function)}
+def functions(genome):
+    hidden = len(genome.present)
+    return {f"h{n}" if n < hidden else f"out{n - hidden}": kind for n, kind in enumerate(genome.function)}
 
 
 def drawn(edges, kinds, shape):
@@ -81,12 +81,12 @@ def drawn(edges, kinds, shape):
     return np.stack([abs(value(f"out{o}")) for o in range(shape[2])], -1)
 
 
-def test_images_are_what_the_networks_give_at_each_pixel():
-    genes = grown()
-    assert genes.present.sum() > COUNT
-    images = jax.jit(GREY.render)(genes)
+def test_images_are_outputs_at_each_pixel():
+    genome = grown()
+    assert genome.present.sum() > COUNT
+    images = jax.jit(GREY.render)(genome)
     for n in range(COUNT):
-        expected = drawn(links(one(genes, n)), functions(one(genes, n)), GREY.shape)
+        expected = drawn(links(one(genome, n)), functions(one(genome, n)), GREY.shape)
         np.testing.assert_allclose(images[n], expected, atol=1e-3)
 
 
@@ -96,37 +96,37 @@ def test_colours_are_hue_lightness_and_saturation():
     expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, images)
     np.testing.assert_allclose(cppn_network.rgb(jnp.asarray(images)), expected, atol=1e-5)
     encoding = CPPN((4, 3, 3), hidden=2)
-    genes = encoding.sample(KEY, 3)
-    hls = np.stack([drawn(links(one(genes, n)), functions(one(genes, n)), encoding.shape) for n in range(3)])
+    genome = encoding.sample(KEY, 3)
+    hls = np.stack([drawn(links(one(genome, n)), functions(one(genome, n)), encoding.shape) for n in range(3)])
     expected = np.apply_along_axis(lambda hls: colorsys.hls_to_rgb(*hls), -1, hls)
-    np.testing.assert_allclose(encoding.render(genes), expected, atol=1e-3)
+    np.testing.assert_allclose(encoding.render(genome), expected, atol=1e-3)
 
 
 def test_networks_start_without_hidden_nodes():
-    genes = jax.tree.map(np.asarray, CPPN((4, 4, 3), hidden=7).sample(KEY, 50))
-    assert not genes.present.any()
+    genome = jax.tree.map(np.asarray, CPPN((4, 4, 3), hidden=7).sample(KEY, 50))
+    assert not genome.present.any()
     expected = {(f"in{s}", f"out{o}") for s in range(INPUTS) for o in range(3)}
-    assert all(set(links(one(genes, n))) == expected for n in range(50))
-    assert set(np.unique(genes.function)) == {0, 1, 2, 3}
-    assert 0.45 < genes.weight.mean() < 0.55 and 0 <= genes.weight.min() and genes.weight.max() <= 1
+    assert all(set(links(one(genome, n))) == expected for n in range(50))
+    assert set(np.unique(genome.function)) == {0, 1, 2, 3}
+    assert 0.45 < genome.weight.mean() < 0.55 and 0 <= genome.weight.min() and genome.weight.max() <= 1
 
 
-def possible(genes):
-    """Ends of all links that there could be."""
-    there = [f"h{h}" for h in np.flatnonzero(genes.present)]
+def possible(genome):
+    """Ends of all possible links."""
+    there = [f"h{h}" for h in np.flatnonzero(genome.present)]
     before = [f"in{s}" for s in range(INPUTS)]
     inner = {(s, t) for n, t in enumerate(there) for s in before + there[:n]}
     return inner | {(s, "out0") for s in before + there}
 
 
-def test_links_lead_on_between_nodes_that_are_there():
-    genes = grown(20)
-    assert genes.present.all(1).any() and genes.linked.sum((1, 2)).max() > 10
+def test_links_lead_forward_between_present_nodes():
+    genome = grown(20)
+    assert genome.present.all(1).any() and genome.linked.sum((1, 2)).max() > 10
     for n in range(COUNT):
-        assert set(links(one(genes, n))) <= possible(one(genes, n))
+        assert set(links(one(genome, n))) <= possible(one(genome, n))
 
 
-def test_one_more_link():
+def test_a_link_is_added_where_possible():
     before, more = grown(), 0
     after = changed(cppn_mutations.add_link, before)
     for n in range(COUNT):
@@ -137,14 +137,14 @@ def test_one_more_link():
     assert more > 20
 
 
-def test_one_link_less():
+def test_a_link_is_removed():
     before, after = grown(), changed(cppn_mutations.remove_link, grown())
     for n in range(COUNT):
         old, new = links(one(before, n)), links(one(after, n))
         assert new.items() <= old.items() and len(old) - len(new) == bool(old)
 
 
-def test_a_node_takes_the_place_of_a_link():
+def test_a_new_node_splits_a_link():
     weights = np.random.default_rng(2).uniform(0, 1, grown().weight.shape).astype("f")  # no two are the same
     before, checked = grown()._replace(weight=weights), 0
     after = changed(cppn_mutations.add_node, before)
@@ -165,7 +165,7 @@ def test_a_node_takes_the_place_of_a_link():
     assert checked > 15
 
 
-def test_a_node_goes_with_its_links():
+def test_a_node_is_removed_with_its_links():
     before, after = grown(), changed(cppn_mutations.remove_node, grown())
     assert before.present.any(1).sum() > 15
     for n in range(COUNT):
@@ -191,66 +191,54 @@ def deb(u, eta):
     return (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (eta + 1))
 
 
-def test_weights_move_as_debs_do():
-    genes = one(grown(), 3)
-    found = cppn_mutations.mutate_weights(KEY, genes, 0.3, 15.0)
+def test_weights_mutate_as_debs_do():
+    genome = one(grown(), 3)
+    found = cppn_mutations.mutate_weights(KEY, genome, 0.3, 15.0)
     picking, moving = jax.random.split(KEY)
-    picks, moves = (np.asarray(jax.random.uniform(key, genes.weight.shape)) for key in (picking, moving))
-    for at in np.ndindex(*genes.weight.shape):
-        expected = genes.weight[at] + deb(moves[at], 15) * (picks[at] < 0.3)
+    picks, moves = (np.asarray(jax.random.uniform(key, genome.weight.shape)) for key in (picking, moving))
+    for at in np.ndindex(*genome.weight.shape):
+        expected = genome.weight[at] + deb(moves[at], 15) * (picks[at] < 0.3)
         assert found.weight[at] == pytest.approx(min(max(expected, 0), 1), abs=1e-5)
-    np.testing.assert_array_equal(found.linked, genes.linked)
+    np.testing.assert_array_equal(found.linked, genome.linked)
 
 
-def test_parents_mix_the_weights_of_links_that_both_have():
-    genes, other = one(grown(), 3), one(grown(), 4)
-    found = cppn_mutations.crossover(KEY, genes, other, 10.0)
-    chances = np.asarray(jax.random.uniform(KEY, genes.weight.shape))
-    both = genes.linked & other.linked
-    assert 0 < both.sum() < genes.linked.sum()
+def test_crossover_mixes_the_weights_of_shared_links():
+    genome, other = one(grown(), 3), one(grown(), 4)
+    found = cppn_mutations.crossover(KEY, genome, other, 10.0)
+    numbers = np.asarray(jax.random.uniform(KEY, genome.weight.shape))
+    both = genome.linked & other.linked
+    assert 0 < both.sum() < genome.linked.sum()
     for at in np.ndindex(*both.shape):
-        u = chances[at]
+        u = numbers[at]
         beta = (2 * u if u <= 0.5 else 1 / (2 * (1 - u))) ** (1 / 11)
-        mixed = 0.5 * ((1 + beta) * genes.weight[at] + (1 - beta) * other.weight[at])
-        expected = min(max(mixed, 0), 1) if both[at] else genes.weight[at]
+        mixed = 0.5 * ((1 + beta) * genome.weight[at] + (1 - beta) * other.weight[at])
+        expected = min(max(mixed, 0), 1) if both[at] else genome.weight[at]
         assert found.weight[at] == pytest.approx(expected, abs=1e-5)
 
 
-def test_mutations_come_as_often_as_asked():
-    genes = jax.tree.map(lambda leaf: np.repeat(leaf[:1], COUNT, 0), grown())
-    runs = [_vary()(jax.random.key(n), genes, genes) for n in range(50)]
+def test_mutations_have_the_given_probabilities():
+    genome = jax.tree.map(lambda leaf: np.repeat(leaf[:1], COUNT, 0), grown())
+    runs = [_vary()(jax.random.key(n), genome, genome) for n in range(50)]
     after = jax.tree.map(lambda *leaves: np.concatenate(leaves), *runs)
-    nodes = after.present.sum(1) - genes.present[0].sum()
-    assert 1 < genes.present[0].sum() < NODES
+    nodes = after.present.sum(1) - genome.present[0].sum()
+    assert 1 < genome.present[0].sum() < NODES
     assert (nodes > 0).mean() == pytest.approx(0.5 * 0.8, abs=0.04)  # 0.8: nor is one removed
     assert (nodes < 0).mean() == pytest.approx(0.2 * 0.5, abs=0.03)
-    outputs = after.function[:, NODES] != genes.function[0, NODES]
+    outputs = after.function[:, NODES] != genome.function[0, NODES]
     assert outputs.mean() == pytest.approx(0.1 * 0.75, abs=0.02)  # a quarter draw the same function
 
 
-def test_evolution_is_one_compiled_program_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+def test_evolution_compiles_once_and_resumes_with_the_same_elites(resumed):
     run = functools.partial(fooling.evolve, net, GREY, 60, KEY, 20)
     TRACED.clear()
     whole, history = run()
-    assert TRACED == [(20, 4, 6, 1)] * 3  # checked, begun, and one program for a generation
+    assert TRACED == [(20, 4, 6, 1)] * 3  # the check, the initial elites, and one program for all generations
     assert (np.diff(history, axis=0) >= 0).all() and (np.asarray(whole.confidence) > history[0]).any()
     shown = np.asarray(jax.nn.softmax(net(GREY.render(whole.x))))[range(3), range(3)]
     np.testing.assert_allclose(whole.confidence, shown, rtol=1e-4)
-    original, seen = optimize._check_finite, []
-
-    def killed(terms, start):
-        seen.append(start)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        original(terms, start)
-
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_check_finite", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(checkpoint=tmp_path / "elites.npz")
-    again, found = run(checkpoint=tmp_path / "elites.npz")
-    assert seen == [0, 25, 25, 50]
-    jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
+    again, ends = resumed(run)
+    assert ends == [0, 25, 25, 50]
+    jax.tree.map(np.testing.assert_array_equal, (whole, history), again)
 
 
 @pytest.mark.parametrize("arguments", [((4, 4, 2),), ((4, 4, 1), 0)])

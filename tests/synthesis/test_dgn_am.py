@@ -1,4 +1,4 @@
-"""Preferred inputs through a generator against loops in NumPy written from the papers' code, and what is refused."""
+"""Activation maximisation over codes against NumPy loops written from the papers' code; checkpoints and errors."""
 
 from functools import partial
 
@@ -27,12 +27,12 @@ def mix(basis, codes):
 GENERATE = dgn_am.of_generator(Partial(mix, BASIS), (17, 17), (2.0,), (0.5,))
 
 
-def test_a_generator_gives_the_middle_in_the_networks_units():
+def test_generated_images_are_cropped_and_scaled():
     images = np.asarray(mix(BASIS, CODES))
     np.testing.assert_allclose(GENERATE(CODES), (images[:, 1:18] + 0.5) / 2, rtol=1e-5)
 
 
-def test_values_stay_within_those_of_pictures():
+def test_generated_images_are_clipped():
     images, lower, upper = np.asarray(GENERATE(CODES)), np.float32([-0.5, 0, -1]), np.float32([0.5, 1, 0.2])
     found = dgn_am.clip_images(GENERATE, lower, upper)(CODES)
     np.testing.assert_array_equal(found, np.minimum(np.maximum(images, lower), upper))
@@ -43,12 +43,12 @@ def gradient(code, k):
 
 
 @pytest.mark.parametrize("upper", [None, np.linspace(0.1, 2, 6).astype("f")], ids=["free", "bounded"])
-def test_steps_are_those_of_the_papers_code(upper):
+def test_steps_are_those_of_the_code(upper):
     form, rows = DGN(learning_rate=0.8, final_learning_rate=0.1, steps=5, decay_factor=0.9), []
     for code, k in zip(np.asarray(CODES, np.float64), CLASSES, strict=True):
         for i in range(form.steps):
-            slope = gradient(code, k)
-            code = code + (0.8 + (0.1 - 0.8) * i / 5) * slope / abs(slope).mean()
+            g = gradient(code, k)
+            code = code + (0.8 + (0.1 - 0.8) * i / 5) * g / abs(g).mean()
             code = 0.9 * (code if upper is None else np.minimum(np.maximum(code, 0), upper))
         rows.append(code)
     found = dgn_am.maximise(GENERATE, NET, targets.logit(CLASSES), CODES, form, upper)
@@ -57,18 +57,18 @@ def test_steps_are_those_of_the_papers_code(upper):
     np.testing.assert_allclose(found.history["activation"][0], -logits[np.arange(4), CLASSES], rtol=1e-4)
 
 
-def test_the_papers_penalty_is_the_codes_length():
+def test_penalties_are_the_norm_and_its_square():
     problem = dgn_am.Problem(GENERATE, NET, targets.logit(CLASSES))
-    with_length, with_square = (partial(form.terms, problem) for form in (DGN(penalty=0.3), Montavon(penalty=0.3)))
-    lengths = np.linalg.norm(CODES, axis=1)
-    np.testing.assert_allclose(with_length(CODES)["penalty"], 0.3 * lengths, rtol=1e-5)
-    np.testing.assert_allclose(with_square(CODES)["penalty"], 0.3 * lengths**2, rtol=1e-5)
-    slope = jax.grad(lambda codes: with_length(codes)["penalty"].sum())
-    np.testing.assert_allclose(slope(CODES), 0.3 * CODES / lengths[:, None], rtol=1e-4)
-    assert not np.asarray(slope(jnp.zeros_like(CODES))).any()
+    norm, square = (partial(form.terms, problem) for form in (DGN(penalty=0.3), Montavon(penalty=0.3)))
+    norms = np.linalg.norm(CODES, axis=1)
+    np.testing.assert_allclose(norm(CODES)["penalty"], 0.3 * norms, rtol=1e-5)
+    np.testing.assert_allclose(square(CODES)["penalty"], 0.3 * norms**2, rtol=1e-5)
+    gradient = jax.grad(lambda codes: norm(codes)["penalty"].sum())
+    np.testing.assert_allclose(gradient(CODES), 0.3 * CODES / norms[:, None], rtol=1e-4)
+    assert not np.asarray(gradient(jnp.zeros_like(CODES))).any()
 
 
-def test_montavons_form_finds_a_likely_code_near_zero():
+def test_montavons_penalty_keeps_codes_near_zero():
     target = targets.log_probability(CLASSES)
     free = dgn_am.maximise(GENERATE, NET, target, CODES, Montavon(penalty=0.0))
     near = dgn_am.maximise(GENERATE, NET, target, CODES, Montavon(penalty=0.1))
@@ -76,7 +76,7 @@ def test_montavons_form_finds_a_likely_code_near_zero():
     assert (np.linalg.norm(near.x, axis=1) < np.linalg.norm(free.x, axis=1)).all()
 
 
-def test_units_of_a_layer_are_maximised_together_as_if_alone():
+def test_units_of_a_batch_are_independent():
     name = next(iter(network.layer_names(NET, GENERATE(CODES))))
     form = DGN(learning_rate=0.5, final_learning_rate=0.01, steps=8, decay_factor=1.0)
     channels = np.arange(4)
@@ -87,7 +87,7 @@ def test_units_of_a_layer_are_maximised_together_as_if_alone():
     assert (together.history["activation"][-1] <= together.history["activation"][0]).all()
 
 
-def test_a_unit_without_a_gradient_stays():
+def test_codes_without_a_gradient_do_not_change():
     def blind(codes):
         return 0.0 * mix(BASIS, codes)[:, 1:18]
 
@@ -95,24 +95,24 @@ def test_a_unit_without_a_gradient_stays():
     np.testing.assert_array_equal(found.x, CODES)
 
 
-def test_bounds_are_three_deviations_above_the_mean():
+def test_bounds_are_three_standard_deviations_above_the_mean():
     codes = RNG.normal(size=(50, 6))
     np.testing.assert_allclose(dgn_am.upper_bounds(jnp.asarray(codes)), codes.mean(0) + 3 * codes.std(0), rtol=1e-4)
 
 
-def test_facets_are_means_of_the_images_nearest_to_the_centres_of_clusters():
-    middles = 10 * np.eye(4, 6)[:3]
+def test_facets_are_means_of_the_codes_nearest_to_cluster_centres():
+    centres = 10 * np.eye(4, 6)[:3]
     kind = RNG.permutation(np.repeat(np.arange(3), 20))
-    codes = (middles[kind] + RNG.normal(size=(60, 6))).astype("f").reshape(60, 2, 3)
+    codes = (centres[kind] + RNG.normal(size=(60, 6))).astype("f").reshape(60, 2, 3)
     starts, members = dgn_am.facets(jnp.asarray(codes), 3, 5, seed=1)
     assert members.shape == (3, 5) and starts.shape == (3, 2, 3)
     assert sorted(kind[members][:, 0]) == [0, 1, 2] and (kind[members] == kind[members][:, :1]).all()
     np.testing.assert_allclose(starts, codes[members].mean(1), rtol=1e-5)
     for row in members:
         cluster = codes[kind == kind[row[0]]].reshape(20, 6)
-        away = np.linalg.norm(cluster - cluster.mean(0), axis=1)
+        distances = np.linalg.norm(cluster - cluster.mean(0), axis=1)
         chosen = np.linalg.norm(codes[row].reshape(5, 6) - cluster.mean(0), axis=1)
-        np.testing.assert_allclose(chosen, np.sort(away)[:5], rtol=1e-5)
+        np.testing.assert_allclose(chosen, np.sort(distances)[:5], rtol=1e-5)
     alone, members = dgn_am.facets(jnp.asarray(codes), 3, seed=1)
     np.testing.assert_array_equal(alone, codes[members[:, 0]])
     again = dgn_am.facets(jnp.asarray(codes), 3, seed=1)
@@ -130,24 +130,12 @@ def test_noise_is_standard_normal():
     assert abs(codes.mean()) < 0.05 and abs(codes.std() - 1) < 0.05
 
 
-def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
-    form = DGN(learning_rate=0.5, steps=60)
-    run = partial(dgn_am.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, form)
-    whole, original, seen = run(), optimize._check_finite, []
-
-    def killed(terms, start):
-        seen.append(start)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        original(terms, start)
-
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_check_finite", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(checkpoint=tmp_path / "codes.npz")
-    again = run(checkpoint=tmp_path / "codes.npz")
-    np.testing.assert_array_equal(again.x, whole.x)
-    assert seen == [0, 25, 25, 50]
+def test_an_interrupted_run_resumes_with_the_same_codes(resumed):
+    run = partial(dgn_am.maximise, GENERATE, NET, targets.logit(CLASSES), CODES, DGN(learning_rate=0.5, steps=60))
+    whole = run()
+    found, ends = resumed(run)
+    np.testing.assert_array_equal(found.x, whole.x)
+    assert ends == [0, 25, 25, 50]
 
 
 @pytest.mark.parametrize(
@@ -164,13 +152,13 @@ def test_a_killed_run_goes_on_to_the_same_codes(tmp_path, monkeypatch):
         ({"generate": dgn_am.of_generator(Partial(mix, BASIS), (20, 20))}, "images of at least \\(20, 20\\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, words):
+def test_invalid_arguments_are_refused(changes, words):
     given = {"generate": GENERATE, "net": NET, "target": targets.logit(CLASSES), "codes": CODES} | changes
     with pytest.raises(ValueError, match=words):
         dgn_am.maximise(**given)
 
 
-def test_steps_that_are_not_finite_are_named():
+def test_divergence_names_the_term():
     def broken(codes):
         return mix(BASIS, codes)[:, 1:18] / 0.0
 

@@ -1,4 +1,4 @@
-"""Fooling images: ascent and evolution against loops in NumPy, resuming, and what is refused."""
+"""Fooling images: ascent and evolution against NumPy loops; checkpoints and errors."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from xai_jax import fooling, optimize
+from xai_jax import fooling
 from xai_jax.synthesis.fooling import Ascent, Direct
 
 RNG = np.random.default_rng(0)
@@ -29,27 +29,28 @@ def probabilities(x):
 @pytest.mark.parametrize(
     "form", [Ascent(steps=6), Ascent(steps=6, decay=0.0, max_increase=0.02, max_learning_rate=0.05)]
 )
-def test_ascent_takes_the_codes_steps(form):
+def test_ascent_takes_the_steps_of_the_code(form):
     start, classes = RNG.uniform(0, 1, (3, *SHAPE)).astype("f"), np.array([0, 1, 1])
     expected = []
     for x, k in zip(start, classes, strict=True):
         for _ in range(form.steps):
             p = probabilities(x[None])[0, k]
             g = np.asarray(jax.grad(lambda x, k=k: jax.nn.softmax(net(x[None]))[0, k])(jnp.asarray(x, jnp.float32)))
-            rate = min(min(form.max_increase, form.relative_increase * (1 - p)) / (g**2).sum(), form.max_learning_rate)
-            x = np.clip((x + rate * g) * (1 - form.decay), 0.1, 0.9)
+            increase = min(form.max_increase, form.relative_increase * (1 - p))
+            learning_rate = min(increase / (g**2).sum(), form.max_learning_rate)
+            x = np.clip((x + learning_rate * g) * (1 - form.decay), 0.1, 0.9)
         expected.append(x)
     found = fooling.ascend(net, classes, start, form, 0.1, 0.9)
     np.testing.assert_allclose(found.x, expected, atol=1e-4)
     np.testing.assert_allclose(found.history["probability"][0], -probabilities(start)[range(3), classes], rtol=1e-4)
 
 
-def test_without_a_gradient_ascent_stays():
-    dark = np.zeros((2, *SHAPE), np.float32)  # all rectified away
+def test_ascent_without_a_gradient_changes_nothing():
+    dark = np.zeros((2, *SHAPE), np.float32)  # no ReLU is active
     np.testing.assert_array_equal(fooling.ascend(net, [0, 1], dark, Ascent(steps=3)).x, dark)
 
 
-def test_ascent_makes_networks_sure_without_leaving_the_range():
+def test_ascent_increases_the_confidence_within_the_range():
     start = 0.5 + 0.01 * RNG.normal(size=(3, *SHAPE)).astype("f")
     found = fooling.ascend(net, [0, 1, 2], start, Ascent(decay=0.0))
     assert (-found.history["probability"][-1] > -found.history["probability"][0] + 0.2).all()
@@ -57,11 +58,11 @@ def test_ascent_makes_networks_sure_without_leaving_the_range():
 
 
 def deb(u, eta):
-    """How far polynomial mutation moves a value of [0, 1]."""
+    """The change of a gene in [0, 1] by polynomial mutation."""
     return (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (eta + 1))
 
 
-def test_children_are_debs():
+def test_children_follow_debs_operators():
     encoding, key = Direct(SHAPE, mutation_probability=0.5), jax.random.key(5)
     first, second = RNG.uniform(0, 1, (2, 40, *SHAPE)).astype("f")
     found = np.asarray(encoding.vary(key, jnp.asarray(first), jnp.asarray(second), jnp.int32(1999)))
@@ -81,7 +82,7 @@ def test_children_are_debs():
     assert 5 < mixes.sum() < 35
 
 
-def test_a_generation_keeps_the_surest_child_of_each_class():
+def test_a_generation_keeps_the_best_child_of_each_class():
     encoding, key = Direct(SHAPE), jax.random.key(7)
     before = fooling._initial_elites(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30)
     np.testing.assert_allclose(before.confidence, probabilities(before.x)[range(3), range(3)], rtol=1e-4)
@@ -90,17 +91,17 @@ def test_a_generation_keeps_the_surest_child_of_each_class():
     rows = np.asarray(jax.random.randint(drawing, (2, 30), 0, 3))
     elites = np.asarray(before.x)
     children = np.asarray(encoding.vary(varying, *(jnp.asarray(elites[row]) for row in rows), jnp.int32(0)))
-    sure = probabilities(children)
+    confidence = probabilities(children)
     for k in range(3):
-        best = int(sure[:, k].argmax())
-        wins = sure[best, k] > float(before.confidence[k])
-        np.testing.assert_allclose(after.x[k], children[best] if wins else elites[k], atol=1e-5)
-        assert float(after.confidence[k]) == pytest.approx(max(sure[best, k], float(before.confidence[k])), rel=1e-4)
+        best = int(confidence[:, k].argmax())
+        new, old = confidence[best, k], float(before.confidence[k])
+        np.testing.assert_allclose(after.x[k], children[best] if new > old else elites[k], atol=1e-5)
+        assert float(after.confidence[k]) == pytest.approx(max(new, old), rel=1e-4)
     np.testing.assert_array_equal(terms["confidence"], before.confidence)
     assert int(after.step) == 1
 
 
-def test_evolution_makes_networks_sure_and_never_less_so():
+def test_confidence_never_decreases_in_evolution():
     elites, history = fooling.evolve(net, Direct(SHAPE), 60, KEY, population=50)
     assert history.shape == (60, 3) and (np.diff(history, axis=0) >= 0).all()
     assert (np.asarray(elites.confidence) > history[0]).all()
@@ -111,32 +112,20 @@ def test_evolution_makes_networks_sure_and_never_less_so():
     assert not np.array_equal(other.x, elites.x)
 
 
-def test_images_are_shown_in_the_networks_range():
+def test_images_are_scaled_to_the_networks_range():
     elites, _ = fooling.evolve(net, Direct(SHAPE), 5, KEY, population=20, lower=[-1.0, 0.0], upper=[1.0, 3.0])
     shown = np.asarray(elites.x) * [2, 3] + [-1, 0]
     np.testing.assert_allclose(elites.confidence, probabilities(shown)[range(3), range(3)], rtol=1e-4)
 
 
-def test_a_killed_evolution_goes_on_to_the_same_elites(tmp_path, monkeypatch):
+def test_an_interrupted_evolution_resumes_with_the_same_elites(resumed, tmp_path):
     run = partial(fooling.evolve, net, Direct(SHAPE), 60, KEY, 20)
-    whole, history = run()
-    original, seen = optimize._check_finite, []
-
-    def killed(terms, start):
-        seen.append(start)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        original(terms, start)
-
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_check_finite", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(checkpoint=tmp_path / "elites.npz")
-    again, found = run(checkpoint=tmp_path / "elites.npz")
-    assert seen == [0, 25, 25, 50]
-    jax.tree.map(np.testing.assert_array_equal, (whole, history), (again, found))
+    whole = run()
+    found, ends = resumed(run)
+    assert ends == [0, 25, 25, 50]
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
     with pytest.raises(ValueError, match="checkpoint of this problem"):
-        fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), 20, checkpoint=tmp_path / "elites.npz")
+        fooling.evolve(net, Direct(SHAPE), 60, jax.random.key(1), 20, checkpoint=tmp_path / "new" / "run.npz")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +138,6 @@ def test_a_killed_evolution_goes_on_to_the_same_elites(tmp_path, monkeypatch):
         (partial(fooling.evolve, net, Direct(SHAPE), 3, KEY, 0), "generations and a population of at least 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(call, words):
+def test_invalid_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -1,4 +1,4 @@
-"""Trained inverses: shapes, what they learn, resuming, and the comparison with optimised pre-images."""
+"""Trained inversion: shapes, loss, checkpoints, and the comparison with optimised pre-images."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def fit(represent=lambda x: x, steps=60, checkpoint=None, seed=0, learning_rate=
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (33, 20, 3), (6, 6, 2)])
 @pytest.mark.parametrize("features", [(7,), (3, 3, 5), (6, 6, 2)])
-def test_images_have_the_shape_asked_for(shape, features):
+def test_images_have_the_given_shape(shape, features):
     module = UpConv(shape, 2)
     variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((2, *features)))
     assert jax.eval_shape(module.apply, variables, jnp.zeros((2, *features))).shape == (2, *shape)
@@ -52,19 +52,19 @@ def test_channels_grow_towards_small_maps():
     assert [(k[2], k[3]) for k in kernels] == [(9, 16), (16, 16), (16, 8), (8, 4), (4, 2), (2, 3)]
 
 
-def test_an_inverse_is_learnt_where_there_is_one():
+def test_an_inverse_is_learned_where_there_is_one():
     found = network.call(fit(steps=200), IMAGES)
     assert ((found - IMAGES) ** 2).mean() < 0.02 * (IMAGES**2).mean()
 
 
-def test_what_cannot_be_known_is_averaged():
-    """Both signs have the same features: the best answer is their mean (equation 2)."""
+def test_ambiguous_features_give_the_mean_image():
+    """Both signs have the same features: the minimiser is their mean (equation 2)."""
     found = network.call(fit(both_signs, 150), both_signs(IMAGES))
     mean = IMAGES.mean(0)
     assert ((found - mean) ** 2).mean() < 0.05 * (IMAGES**2).mean()
 
 
-def test_the_loss_is_the_squared_distance_of_images_in_their_deviation():
+def test_the_loss_is_the_mean_squared_error_of_scaled_images():
     module, key, scale = UpConv((4, 4, 1), 4), jax.random.key(3), jnp.float32(5.0)
     one = jax.tree.map(lambda leaf: leaf[None], module.init(jax.random.key(0), IMAGES[:1]))
     arguments = module, Represent(), IMAGES, jnp.float32(2.0), scale
@@ -80,28 +80,14 @@ class Represent:
         return both_signs(x)
 
 
-def test_a_killed_run_ends_with_the_same_network(tmp_path, monkeypatch):
-    whole = fit()
-    seen, original = [], optimize._check_finite
-
-    def killed(terms, start):
-        seen.append(start)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        original(terms, start)
-
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(optimize, "_check_finite", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(checkpoint=tmp_path / "inverse.npz")
-    again = fit(checkpoint=tmp_path / "inverse.npz")
-    assert seen == [0, 25, 25, 50]
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, again.args)))
-    other = fit(seed=1)
-    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, other.args)))
+def test_an_interrupted_training_resumes_with_the_same_network(resumed):
+    whole, (found, ends) = fit(), resumed(fit)
+    assert ends == [0, 25, 25, 50]
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, found.args)))
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, whole.args, fit(seed=1).args)))
 
 
-def test_another_problem_in_the_file_is_refused(tmp_path):
+def test_checkpoints_of_other_problems_are_refused(tmp_path):
     fit(steps=2, checkpoint=tmp_path / "inverse.npz")
     with pytest.raises(ValueError, match="checkpoint of this problem"):
         fit(steps=2, checkpoint=tmp_path / "inverse.npz", seed=1)
@@ -115,20 +101,20 @@ def test_a_module_for_other_images_is_refused():
         learned_inversion.fit(lambda x: x, IMAGES, flat, steps=1, key=jax.random.key(0))
 
 
-def test_steps_too_large_are_named():
+def test_divergence_names_the_term():
     with pytest.raises(optimize.DivergedError, match="distance"):
         fit(learning_rate=1e25)
 
 
 def test_inverses_of_a_trained_network(tmp_path):
-    """Both methods on digits: shapes, and errors that are shares of the distance between images."""
+    """Both methods on digits: shapes, and errors normalised by the distance between images."""
     config = get_config("smoke")
     subject = learned.preimages.load(config)
     found = learned.learned(subject, "relu2", tmp_path / "inverse.npz", config)
     assert found["images"].shape == subject.images.shape and (tmp_path / "inverse.npz").exists()
     flat = np.asarray(subject.images).reshape(6, -1)
-    apart = np.mean([[((a - b) ** 2).sum() for a in flat] for b in flat])
-    expected = [((np.asarray(x).ravel() - y) ** 2).sum() / apart for x, y in zip(found["images"], flat, strict=True)]
+    between = np.mean([[((a - b) ** 2).sum() for a in flat] for b in flat])
+    expected = [((np.asarray(x).ravel() - y) ** 2).sum() / between for x, y in zip(found["images"], flat, strict=True)]
     np.testing.assert_allclose(found["pixels"], expected, rtol=1e-4)
     classes = np.asarray(models.load("digits").net(jnp.asarray(subject.images + 77.8) / 255)).argmax(1)
     np.testing.assert_array_equal(found["same"], classes == subject.classes(found["images"]))

@@ -1,4 +1,6 @@
-"""The loop: against NumPy's steps, in batches, by chunks, resumed after a stop, and where it diverges."""
+"""The optimisation loop against NumPy: batches, chunks, checkpoints and divergence."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,25 +19,25 @@ MOMENTUM = optax.sgd(0.02, momentum=0.9)
 
 
 def terms(matrices, goals, x):
-    missed = jnp.einsum("nij,nj->ni", matrices, x) - goals
-    return {"distance": (missed**2).sum(1), "size": 0.1 * (x**2).sum(1)}
+    residual = jnp.einsum("nij,nj->ni", matrices, x) - goals
+    return {"distance": (residual**2).sum(1), "size": 0.1 * (x**2).sum(1)}
 
 
 QUADRATIC = Partial(terms, MATRICES, GOALS)
 
 
 def by_numpy(matrix, goal, x, steps, limit=np.inf):
-    x, speed, history = x.astype(float), np.zeros(5), []
+    x, velocity, history = x.astype(float), np.zeros(5), []
     for _ in range(steps):
-        missed = matrix.astype(float) @ x - goal
-        history.append([(missed**2).sum(), 0.1 * (x**2).sum()])
-        speed = 0.9 * speed + 2 * matrix.T @ missed + 0.2 * x
-        x = np.clip(x - 0.02 * speed, -limit, limit)
+        residual = matrix.astype(float) @ x - goal
+        history.append([(residual**2).sum(), 0.1 * (x**2).sum()])
+        velocity = 0.9 * velocity + 2 * matrix.T @ residual + 0.2 * x
+        x = np.clip(x - 0.02 * velocity, -limit, limit)
     return x, np.array(history)
 
 
 @pytest.mark.parametrize("limit", [np.inf, 0.4])
-def test_every_problem_of_a_batch_is_solved_as_if_alone(limit):
+def test_problems_of_a_batch_are_independent(limit):
     found = optimize.minimise(QUADRATIC, START, MOMENTUM, 40, project=lambda x, step: jnp.clip(x, -limit, limit))
     for n in range(3):
         x, history = by_numpy(MATRICES[n], GOALS[n], START[n], 40, limit)
@@ -46,7 +48,7 @@ def test_every_problem_of_a_batch_is_solved_as_if_alone(limit):
     np.testing.assert_array_equal(START, COPY)
 
 
-def test_a_scan_takes_the_same_steps_as_a_program_for_each(monkeypatch):
+def test_a_scan_equals_single_steps(monkeypatch):
     expected = optimize.minimise(QUADRATIC, START, MOMENTUM, 30)
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     found = optimize.minimise(QUADRATIC, START, MOMENTUM, 30)
@@ -58,48 +60,33 @@ def noisy(key, x):
     return {"noise": ((x["a"] - jax.random.normal(key, x["a"].shape)) ** 2).sum(1) + x["b"] ** 2}
 
 
-def test_trees_are_optimised_with_another_key_at_each_step():
+def test_trees_are_optimised_with_a_fresh_key_at_each_step():
     x = {"a": np.zeros((2, 3), "f"), "b": np.ones(2, "f")}
     found = optimize.minimise(noisy, x, optax.sgd(0.5), 3, KEY)
-    last = jax.random.normal(jax.random.fold_in(KEY, 2), (2, 3))  # a rate of 1/2 jumps to each step's draw
+    last = jax.random.normal(jax.random.fold_in(KEY, 2), (2, 3))  # a learning rate of 1/2 jumps to each step's draw
     np.testing.assert_allclose(found.x["a"], last, rtol=1e-5)
     np.testing.assert_allclose(found.x["b"], 0, atol=1e-6)
     assert len(np.unique(found.history["noise"])) == 6
 
 
-def test_schedules_of_optax_count_the_steps():
-    rates = optax.piecewise_constant_schedule(0.5, {1: 0.0})
-    found = optimize.minimise(QUADRATIC, START, optax.sgd(rates), 4)
+def test_learning_rate_schedules_count_the_steps():
+    schedule = optax.piecewise_constant_schedule(0.5, {1: 0.0})
+    found = optimize.minimise(QUADRATIC, START, optax.sgd(schedule), 4)
     assert (found.history["size"][1] != found.history["size"][0]).all()
     np.testing.assert_array_equal(found.history["size"][2:], found.history["size"][[1, 1]])
 
 
 @pytest.mark.parametrize("optimiser", [MOMENTUM, optax.adam(0.1)])
-def test_a_run_that_was_stopped_goes_on_to_the_same_arrays(optimiser, tmp_path, monkeypatch):
-    whole = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY)
-    monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
-    chunk, calls = optimize._chunk, []
-
-    def stopped(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return chunk(*arguments)
-
-    path = tmp_path / "new" / "state.npz"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(optimize, "_chunk", stopped)
-        optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
-    started = []
-    monkeypatch.setattr(optimize, "_chunk", lambda *a: started.append(int(a[3].step)) or chunk(*a))
-    found = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
-    assert started == [50, 75, 100]
-    again = optimize.minimise(noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY, checkpoint=path)
-    for result in (found, again):
+def test_an_interrupted_run_resumes_with_the_same_result(optimiser, resumed, tmp_path):
+    run = functools.partial(optimize.minimise, noisy, {"a": START, "b": START[:, 0]}, optimiser, 110, KEY)
+    whole = run()
+    found, ends = resumed(run, 3)
+    assert ends == [0, 25, 50, 50, 75, 100]
+    for result in (found, run(checkpoint=tmp_path / "new" / "run.npz")):
         jax.tree.map(np.testing.assert_array_equal, result, whole)
 
 
-def test_a_file_of_other_arrays_is_refused_and_a_damaged_one_forgotten(tmp_path, caplog):
+def test_checkpoints_of_other_problems_are_refused_and_damaged_ones_ignored(tmp_path, caplog):
     path = tmp_path / "state.npz"
     first = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, checkpoint=path)
     for objective, x in ((QUADRATIC, START + 1), (Partial(terms, MATRICES, GOALS + 1), START)):
@@ -131,6 +118,6 @@ def test_divergence_names_step_term_and_problem():
         (lambda x: {}, START, 1, "Expected terms"),
     ],
 )
-def test_what_does_not_fit_is_refused(objective, x, steps, words):
+def test_invalid_arguments_are_refused(objective, x, steps, words):
     with pytest.raises(ValueError, match=words):
         optimize.minimise(objective, x, MOMENTUM, steps)

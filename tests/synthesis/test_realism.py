@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(9, 2, 3)), RNG.normal(1, 2, size=(12, 2, 3))
 
 
-def test_agreement_is_of_the_likeliest_class():
+def test_agreement_is_of_the_predicted_class():
     logits = RNG.normal(size=(6, 4)).astype("f")
     found = realism.agreement(lambda x: x, logits, [0, 1, 2, 3, 0, 1])
     assert list(found) == [int(np.argmax(row)) == k for row, k in zip(logits, [0, 1, 2, 3, 0, 1], strict=True)]
@@ -19,12 +19,12 @@ def test_agreement_is_of_the_likeliest_class():
         realism.agreement(lambda x: x, jnp.asarray(logits), [0, 1])
 
 
-def test_nearest_is_a_share_of_what_natural_images_are_apart():
-    usual = np.mean([min(np.linalg.norm(b - c) for j, c in enumerate(B) if j != i) for i, b in enumerate(B)])
-    distances, places = realism.nearest(A, B)
-    for a, distance, place in zip(A, distances, places, strict=True):
-        apart = [np.linalg.norm(a - b) for b in B]
-        assert distance == pytest.approx(min(apart) / usual) and place == np.argmin(apart)
+def test_nearest_distances_are_normalised_by_natural_ones():
+    scale = np.mean([min(np.linalg.norm(b - c) for j, c in enumerate(B) if j != i) for i, b in enumerate(B)])
+    distances, indices = realism.nearest(A, B)
+    for a, distance, index in zip(A, distances, indices, strict=True):
+        between = [np.linalg.norm(a - b) for b in B]
+        assert distance == pytest.approx(min(between) / scale) and index == np.argmin(between)
     np.testing.assert_allclose(realism.nearest(B, B)[0], 0, atol=1e-6)
 
 
