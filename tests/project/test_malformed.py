@@ -60,7 +60,7 @@ def write_stage(folder):
     runner._write_stage(folder / "file", {"_fingerprint": np.array("f"), "_seconds": np.float64(1), "a": np.arange(9)})
 
 
-def write_response(folder):
+def write_activations(folder):
     with activation_cache._new(folder / "file", (3, 4), np.float32) as array:
         array[:] = np.arange(12).reshape(3, 4)
 
@@ -147,7 +147,7 @@ READERS = {
     ),
     "CAV": Reader(write_cav, lambda folder: cav.load(folder / "file")),
     "stage": Reader(write_stage, lambda folder: runner._read_stage(folder / "file", "f"), ()),
-    "response": Reader(write_response, lambda folder: activation_cache._read(folder / "file", (3, 4)), ()),
+    "activations": Reader(write_activations, lambda folder: activation_cache._read(folder / "file", (3, 4)), ()),
     "idx": Reader(array_file("file", gzip.compress(IDX)), read_idx),
     "PNG": Reader(array_file("file", picture("PNG")), lambda folder: decode(folder)),
     "JPEG": Reader(array_file("file", picture("JPEG")), lambda folder: decode(folder)),
