@@ -20,7 +20,8 @@ from benchmark_optimising import inverting, units
 from benchmark_tcav import Layer, activations
 from timing import Goal, Result, loop, take_turns
 
-from xai_jax import deconvnet, saliency, sampling, targets, tcav
+from xai_jax import deconvnet, saliency, sampling, targets
+from xai_jax.concepts.layer_scores import score_layer
 
 SIZES = (1, 2, 4, 8)
 LINEAR = Goal("<=", 1.1, " (exponent)")
@@ -92,7 +93,7 @@ def concepts(size: int) -> Callable[[], Any]:
 def runs(size: int) -> Callable[[], Any]:
     parts, slopes, _ = activations(Layer(1, 10, dimensions=4096))
     sets = sampling.sample({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
-    return lambda: tcav.score_layer(parts, [slopes], sets)
+    return lambda: score_layer(parts, [slopes], sets)
 
 
 def devices(size: int) -> Callable[[], Any]:

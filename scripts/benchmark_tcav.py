@@ -18,7 +18,8 @@ import numpy as np
 from sklearn.base import clone
 from timing import Goal, Result, ask_seconds, captum_process, cores, loop, take_turns
 
-from xai_jax import cav, sampling, tcav
+from xai_jax import cav, sampling
+from xai_jax.concepts.layer_scores import score_layer
 from xai_jax.concepts.sampling import Sets
 
 TOLERANCE = 1e-4
@@ -50,7 +51,7 @@ class Made(NamedTuple):
     sets: Sets
 
     def tcav(self) -> dict:
-        return tcav.score_layer(self.parts, [self.slopes], [self.sets])
+        return score_layer(self.parts, [self.slopes], [self.sets])
 
 
 def of_tcav(given, torch_versions: dict, layer: Layer = PAPER) -> Iterator[Result]:
@@ -83,7 +84,7 @@ def many_runs(given, layer: Layer) -> Result:
     """One concept against `runs` sets drawn from 1000 random images, without controls."""
     parts, slopes, _ = activations(layer._replace(concepts=1, sets=10))
     sets = sampling.sample({"concept": layer.images}, 10 * layer.images, layer.runs, 0)
-    sides = [loop(lambda: tcav.score_layer(parts, [slopes], sets))]
+    sides = [loop(lambda: score_layer(parts, [slopes], sets))]
     (ours,), busy = take_turns(sides, min(3, given.repeats))
     name = f"tcav {layer.runs} runs of one concept"
     return Result(name, Goal("<=", 60, " s"), ours, [], "", busy, layer._asdict())
@@ -141,7 +142,7 @@ def in_all_dimensions(layer: Layer, made: Made, concept: int, run: int, dtype=np
 def agreement(layer: Layer, made: Made) -> float:
     """Relative difference of the mean derivatives in float64; ValueError where it is above TOLERANCE."""
     first = made.sets._replace(positives={"0": made.sets.positives["0"]}, negatives=made.sets.negatives[:1])
-    ours = float(tcav.score_layer(made.parts, [made.slopes], [first])["0"].values[2, 0, 0])
+    ours = float(score_layer(made.parts, [made.slopes], [first])["0"].values[2, 0, 0])
     theirs = float(in_all_dimensions(layer, made, 0, 0, np.float64).mean())
     if not abs(ours - theirs) <= TOLERANCE * abs(theirs):
         raise ValueError(f"tcav: expected mean derivatives that agree to {TOLERANCE:g}, got {ours} and {theirs}.")

@@ -23,7 +23,8 @@ from sklearn.svm import SVC, LinearSVC
 
 from tests.helpers import oracle
 from xai_jax import activation_cache, cav, dgn_am, gram, network, parametrisation, targets
-from xai_jax.concepts.cav import CAV, MeanDifference
+from xai_jax.concepts.cav import CAV
+from xai_jax.concepts.classifiers import MeanDifference
 from xai_jax.synthesis.dgn_am import Montavon
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from xai_jax import sampling, significance, tcav
-from xai_jax.concepts.cav import CLASSIFIER, MeanDifference
+from xai_jax.concepts.classifiers import CLASSIFIER, MeanDifference
+from xai_jax.concepts.layer_scores import NEUTRAL, score_layer
 from xai_jax.concepts.tcav import Scores
 
 RNG = np.random.default_rng(0)
@@ -159,7 +160,7 @@ def null_concepts(classifier, groups, seed, runs=6, size=21):
     x = np.maximum(rng.normal(size=(10 * groups * size + 150, dimensions)) @ mix + 0.2, 0).astype(np.float32)
     gradients = (rng.normal(size=dimensions) + 2 * rng.normal(size=(40, dimensions))).astype(np.float32)
     sets = sampling.sample({str(i): 10 for i in range(groups * size)}, 150, runs, 0, seed)
-    found = tcav.score_layer([x], [gradients], sets, classifier, seed)
+    found = score_layer([x], [gradients], sets, classifier, seed)
     values = np.stack([found[str(i)].values[:, 0] for i in range(groups * size)], 1)
     return values.reshape(3, groups, size, runs)
 
@@ -180,7 +181,7 @@ def check_type_one_error(values):
     count = values[0, :, :, 0].size
     low, high = stats.binom.interval(0.99, count, 0.05)
     for number in range(3):
-        controls, random, value = type_one_errors(values[number], tcav.NEUTRAL[number])
+        controls, random, value = type_one_errors(values[number], NEUTRAL[number])
         assert (low if number == 2 else 0) <= controls * count <= high
         assert min(random, value) > 0.1  # why they are not the default of the table
 

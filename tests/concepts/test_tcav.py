@@ -12,8 +12,9 @@ from sklearn.svm import LinearSVC
 
 from tests.helpers import oracle
 from xai_jax import activation_cache, cav, network, sampling, significance, targets, tcav
+from xai_jax.concepts import layer_scores
 from xai_jax.concepts.activation_cache import ActivationCache
-from xai_jax.concepts.cav import MeanDifference
+from xai_jax.concepts.classifiers import MeanDifference
 
 LAYERS = oracle.random_layers(4)
 NET = oracle.jax_network(LAYERS)
@@ -107,7 +108,7 @@ def test_cached_scores_need_no_forward_or_backward_pass(tmp_path, monkeypatch):
 
 def test_statistics():
     s = np.array([[1.0, -2.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
-    np.testing.assert_allclose(tcav.statistics(s), [[0.5, 0.0], [4 / 6, 0.5], [0.5, 0.0]])
+    np.testing.assert_allclose(layer_scores.statistics(s), [[0.5, 0.0], [4 / 6, 0.5], [0.5, 0.0]])
 
 
 def test_the_loss_of_the_code_is_the_cross_entropy_of_probabilities():
@@ -242,7 +243,7 @@ def test_five_hundred_runs_take_under_a_minute_and_four_gigabytes():
     gradients = rng.standard_normal((50, d), np.float32)
     tracemalloc.start()
     started = time.process_time()
-    found = tcav.score_layer(parts, [gradients], sampling.sample({"any": 100}, 1000, 500, 0))
+    found = layer_scores.score_layer(parts, [gradients], sampling.sample({"any": 100}, 1000, 500, 0))
     assert time.process_time() - started < 120  # CPU seconds of all cores: one minute on two
     assert found["any"].values.shape == (3, 1, 500)
     arrays = sum(each.nbytes for each in (*parts, gradients))

@@ -15,24 +15,20 @@ into images by `parametrisation.from_fourier`:
 """
 
 import os
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array
-from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import SGDClassifier
 
-from xai_jax.concepts import activation_cache, gram
+from xai_jax.concepts import activation_cache, classifiers, gram
 from xai_jax.concepts.activation_cache import ActivationCache
+from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.gram import Gram
 from xai_jax.core.network import Network
 from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
 
-CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # of the authors' code: hinge loss, L2 penalty
 HELD_OUT = 1 / 3
-_CHECKED: set[str] = set()  # classifiers that passed `check_classifier`, by their settings
 
 
 class Fit(NamedTuple):
@@ -62,21 +58,6 @@ class CAV(NamedTuple):
     accuracy: float
 
 
-class MeanDifference(BaseEstimator):
-    """Difference of class means, with the decision boundary half-way between them.
-
-    >>> MeanDifference().fit(np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([-1, 1])).coef_
-    array([[2., 0.]])
-    """
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> "MeanDifference":
-        """Sets `coef_` (1, d) and `intercept_` (1,) from examples (n, d) of two classes with labels (n,)."""
-        first, second = (x[y == label].mean(0) for label in np.unique(y))
-        self.coef_ = (second - first)[None]
-        self.intercept_ = -self.coef_ @ (first + second) / 2
-        return self
-
-
 def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0) -> Fit:
     """Fits a classifier of concept examples against negatives in the span of the examples.
 
@@ -103,13 +84,13 @@ def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any
     >>> bool(vector(known, fitted)[0] > 0.9), fitted.accuracy
     (True, 1.0)
     """
-    check_classifier(classifier)
+    classifiers.check(classifier)
     _check_rows(known, positive, negative)
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
     z, back = gram.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
     rng = np.random.default_rng(seed)
     training, held_out = split(labels, rng)
-    coefficients, intercept = _solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
+    coefficients, intercept = classifiers.solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
     correct = (z[held_out] @ coefficients + intercept > 0) == (labels[held_out] > 0)
     weights = back @ coefficients[: back.shape[1]] / np.linalg.norm(coefficients)
     positives = (labels[held_out] > 0).mean()
@@ -216,44 +197,6 @@ def load(path: str | os.PathLike, network: str | None = None, layer: str | None 
     return cav
 
 
-def check_classifier(classifier: Any) -> None:
-    """Raises ValueError for classifiers that are not linear or not rotation-equivariant.
-
-    >>> check_classifier(SGDClassifier(penalty="l1"))
-    Traceback (most recent call last):
-    ...
-    ValueError: Expected a rotation-equivariant linear classifier (L2 penalty or none)...
-    """
-    if not isinstance(classifier, BaseEstimator):
-        raise ValueError(f"Expected a scikit-learn estimator such as LogisticRegression(), got {classifier!r}.")
-    settings = classifier.get_params()
-    if (described := f"{type(classifier)} {settings}") in _CHECKED:
-        return
-    penalty = settings.get("penalty", "deprecated")  # scikit-learn 1.8 deprecates it for l1_ratio
-    if (
-        penalty in ("l1", "elasticnet")
-        or (penalty == "deprecated" and settings.get("l1_ratio"))
-        or not _is_rotation_equivariant(classifier)
-    ):
-        raise ValueError(
-            f"Expected a rotation-equivariant linear classifier (L2 penalty or none), got {classifier}. Usual causes: "
-            "an L1 penalty, scaled columns, or shrinkage by the number of columns."
-        )
-    _CHECKED.add(described)
-
-
-def _is_rotation_equivariant(classifier):
-    """Whether it finds the same direction in 24 dimensions as in the span of 16 examples."""
-    labels = np.repeat([1, -1], 8)
-    x = np.random.default_rng(0).normal(size=(16, 24)) + 0.2 * labels[:, None] + 1
-    z, back = gram.coordinates(x @ x.T, x.shape[1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of solvers that do not converge
-        full, reduced = (_solve(classifier, values, labels, 0)[0] for values in (x, z))
-    reduced = x.T @ back @ reduced[: back.shape[1]]
-    return full @ reduced > 0.999 * np.linalg.norm(full) * np.linalg.norm(reduced)
-
-
 def _check_rows(known, positive, negative):
     if min(len(positive), len(negative)) < 2:
         raise ValueError(f"Expected two examples or more of either class, got {len(positive)} and {len(negative)}.")
@@ -274,19 +217,3 @@ def split(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     counts = [max(1, round(len(each) * HELD_OUT)) for each in indices]
     training = np.concatenate([each[count:] for each, count in zip(indices, counts, strict=True)])
     return np.sort(training), np.concatenate([each[:count] for each, count in zip(indices, counts, strict=True)])
-
-
-def _solve(classifier, z, labels, seed):
-    """Coefficients (columns,), pointing towards the label 1, and the intercept."""
-    model = clone(classifier)
-    if "random_state" in model.get_params():
-        model.set_params(random_state=seed)
-    with gram.single_threaded_blas():
-        model.fit(z, labels)
-    found = np.asarray(getattr(model, "coef_", ()), np.float64).ravel()
-    if found.size != z.shape[1] or not found.any() or not np.isfinite(found).all():
-        raise ValueError(
-            f"Expected a linear classifier with a finite, non-zero `coef_` of {z.shape[1]} values, {classifier} gave "
-            f"{found.size}."
-        )
-    return found, float(np.ravel(model.intercept_)[0])

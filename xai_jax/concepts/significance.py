@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from xai_jax.concepts.tcav import NEUTRAL, STATISTICS, Scores
+from xai_jax.concepts.layer_scores import NEUTRAL, STATISTICS
+from xai_jax.concepts.tcav import Scores
 from xai_jax.io.files import write_atomically
 
 LEVEL = 0.05
