@@ -55,6 +55,28 @@ class Data:
 
 
 @dataclasses.dataclass(kw_only=True)
+class PhotographInversion(Network, Photographs, Seeded):
+    """Inversion of an ImageNet network with jitter (Mahendran & Vedaldi 2016)."""
+
+    shown: int = 5  # of the images, in the figure
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, subtracted
+    layers: tuple[str, ...] = ("stem", "block6", "block16", "logits")
+    strides: tuple[int, ...] = (2, 16, 32, 32)  # of their units in pixels; the jitter is a quarter of it
+    total_variation: float = 1.0  # multiplies the paper's penalty
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainingImages(Seeded):
+    """Training of networks on small copies of ImageNet's data."""
+
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
+    classes: int = 10
+    images: int = 3000  # of the training images
+    checked: int = 1000  # of the training and of the validation images each, whose errors are measured
+    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
+
+
+@dataclasses.dataclass(kw_only=True)
 class Pixels:
     """Statistics of the pixels that a network was trained on."""
 
@@ -100,12 +122,7 @@ class CAVs:
 # Fields of the tiers, to be combined with `|` and passed as keywords.
 DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
 DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
-DIGITS_EVALUATION = {
-    "evaluation_network": "digits",
-    "evaluation_layer": "relu2",
-    "data": "digits",
-    "natural_images": 100,
-}
+DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}
 CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
 IMAGENET = {"data": "imagenet2012", "split": "validation"}
 IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}

@@ -39,28 +39,14 @@ class Config(base.Generator, base.Data, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        layers=("digits/conv1", "digits/conv2", "digits/logits"),
-        generator="digits_conv2",
-        data="digits",
-        images=360,
-        mean=(77.8,),
-        total_variation=0.001,
-        inversion=(30, 10),
-        learning_rate=2.0,
-        steps=20,
-        drawn=30,
-        chunk=16,
+        layers=("digits/conv1", "digits/conv2", "digits/logits"), generator="digits_conv2", data="digits", images=360,
+        mean=(77.8,), total_variation=0.001, inversion=(30, 10), learning_rate=2.0, steps=20, drawn=30, chunk=16
     ),
     default=Config(),
     paper=Config(
         **base.IMAGENET | base.CAFFENET_GENERATOR,
         layers=tuple(f"caffenet/{layer}" for layer in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc8")),
-        images=50_000,
-        mean=(122.679, 116.669, 104.007),
-        total_variation=1.0,
-        inversion=(300, 50),
-        learning_rate=8.0,
-        steps=200,
-        textures=("stripes", "dots", "zigzags", "meshes", "red", "yellow", "green", "blue"),
+        images=50_000, mean=(122.679, 116.669, 104.007), total_variation=1.0, inversion=(300, 50), learning_rate=8.0,
+        steps=200, textures=("stripes", "dots", "zigzags", "meshes", "red", "yellow", "green", "blue")
     ),
-)
+)  # fmt: skip

@@ -30,30 +30,14 @@ class Config(base.Network):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        targets=("0", "1", "2"),
-        concepts=("stripes", "dots"),
-        layers=("relu1", "relu2"),
-        shown="relu2",
-        examples=6,
-        random=8,
-        images=8,
-        most=100.0,
-        seeds=(0, 1),
+        **base.DIGITS, targets=("0", "1", "2"), concepts=("stripes", "dots"), layers=("relu1", "relu2"),
+        shown="relu2", examples=6, random=8, images=8, most=100.0, seeds=(0, 1)
     ),
     default=Config(),
     paper=Config(
-        network="googlenet",
-        weights="googlenet.pth",
-        data="imagenet2012",
+        network="googlenet", weights="googlenet.pth", data="imagenet2012",
         targets=("zebra", "fire engine", "dalmatian", "dumbbell", "apron", "dogsled", "school bus", "ping-pong ball"),
-        layers=("inception4a", "inception4d", "inception5a"),
-        shown="inception4d",
-        examples=50,
-        random=100,
-        images=25,
-        most=8.0,
-        steps=1,
-        seeds=tuple(range(10)),
+        layers=("inception4a", "inception4d", "inception5a"), shown="inception4d", examples=50, random=100, images=25,
+        most=8.0, steps=1, seeds=tuple(range(10))
     ),
-)
+)  # fmt: skip

@@ -38,38 +38,14 @@ class Config(base.CAVs):
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits",
-        classes=("1", "4", "7"),
-        side=20,
-        shares=(1 / 3, 0.9),
-        images=300,
-        checked=100,
-        widths=(8, 8, 16),
-        hidden=32,
-        epochs=2,
-        layers=("pool2", "pool3"),
-        examples=6,
-        runs=2,
-        controls=4,
-        explained=20,
-        seeds=(0,),
+        data="digits", classes=("1", "4", "7"), side=20, shares=(1 / 3, 0.9), images=300, checked=100,
+        widths=(8, 8, 16), hidden=32, epochs=2, layers=("pool2", "pool3"), examples=6, runs=2, controls=4,
+        explained=20, seeds=(0,)
     ),
     default=Config(),
     paper=Config(
-        data="imagenet2012",
-        classes=("Siberian husky", "malamute", "Eskimo dog"),
-        side=224,
-        images=3900,
-        checked=150,
-        stages=(1, 1, 2, 2, 2),
-        widths=(64, 128, 256, 512, 512),
-        hidden=4096,
-        epochs=60,
-        layers=("pool3", "pool4", "pool5", "relu6"),
-        shown="pool5",
-        examples=50,
-        runs=500,
-        controls=20,
-        explained=50,
+        data="imagenet2012", classes=("Siberian husky", "malamute", "Eskimo dog"), side=224, images=3900, checked=150,
+        stages=(1, 1, 2, 2, 2), widths=(64, 128, 256, 512, 512), hidden=4096, epochs=60,
+        layers=("pool3", "pool4", "pool5", "relu6"), shown="pool5", examples=50, runs=500, controls=20, explained=50
     ),
-)
+)  # fmt: skip

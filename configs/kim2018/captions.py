@@ -25,16 +25,12 @@ class Config(Networks, base.CAVs):
 
 get_config = base.tiers(
     smoke=Config(
-        **dataclasses.asdict(SMOKE), layers=("pool2", "pool3"), examples=6, runs=2, controls=4, explained=20, seeds=(0,)
+        **dataclasses.asdict(SMOKE), layers=("pool2", "pool3"), examples=6, runs=2, controls=4, explained=20,
+        seeds=(0,)
     ),
     default=Config(),
     paper=Config(
-        **dataclasses.asdict(PAPER),
-        layers=("pool1", "pool2", "pool3", "pool4", "pool5", "relu6", "relu7"),
-        shown="pool5",
-        examples=50,
-        runs=500,
-        controls=20,
-        explained=50,
+        **dataclasses.asdict(PAPER), layers=("pool1", "pool2", "pool3", "pool4", "pool5", "relu6", "relu7"),
+        shown="pool5", examples=50, runs=500, controls=20, explained=50
     ),
-)
+)  # fmt: skip

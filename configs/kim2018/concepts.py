@@ -36,37 +36,18 @@ class Config(base.Network, base.CAVs):
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits",
-        concepts=("stripes", "dots", "meshes"),
-        images="digits",
-        pairs=(("stripes", "1"), ("dots", "0")),
-        layers=("relu1", "relu2"),
-        shown="relu2",
-        examples=6,
-        runs=2,
-        controls=4,
-        explained=10,
-        seeds=(0, 1),
+        network="digits", concepts=("stripes", "dots", "meshes"), images="digits",
+        pairs=(("stripes", "1"), ("dots", "0")), layers=("relu1", "relu2"), shown="relu2", examples=6, runs=2,
+        controls=4, explained=10, seeds=(0, 1)
     ),
     default=Config(),
     paper=Config(
-        network="googlenet",
-        weights="googlenet.pth",
+        network="googlenet", weights="googlenet.pth",
         concepts=("red", "yellow", "blue", "green", "striped", "dotted", "zigzagged", "siberian husky", "arms"),
-        folder="concepts",
-        images="imagenet2012",
-        pairs=(
-            ("red", "fire engine"),
-            ("striped", "zebra"),
-            ("dotted", "dalmatian"),
-            ("siberian husky", "dogsled"),
-            ("arms", "dumbbell"),
-        ),
+        folder="concepts", images="imagenet2012",
+        pairs=(("red", "fire engine"), ("striped", "zebra"), ("dotted", "dalmatian"),
+               ("siberian husky", "dogsled"), ("arms", "dumbbell")),
         layers=tuple(f"inception{name}" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")),
-        shown="inception5b",
-        examples=50,
-        runs=500,
-        controls=20,
-        explained=50,
+        shown="inception5b", examples=50, runs=500, controls=20, explained=50
     ),
-)
+)  # fmt: skip

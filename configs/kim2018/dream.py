@@ -27,24 +27,13 @@ class Config(base.Network):
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits",
-        layer="relu1",
-        concepts=("stripes", "dots"),
-        mean=(77.8,),
-        form=Fourier(0.05, 20, 2),
-        examples=8,
-        random=8,
+        network="digits", layer="relu1", concepts=("stripes", "dots"), mean=(77.8,), form=Fourier(0.05, 20, 2),
+        examples=8, random=8
     ),
     default=Config(),
     paper=Config(
-        network="googlenet",
-        weights="googlenet.pth",
-        layer="inception4d",
-        concepts=("red", "yellow", "green", "blue", "stripes", "dots", "zigzags", "meshes"),
-        form=Fourier(),
-        examples=50,
-        random=100,
-        held_out=50,
-        seeds=tuple(range(10)),
+        network="googlenet", weights="googlenet.pth", layer="inception4d",
+        concepts=("red", "yellow", "green", "blue", "stripes", "dots", "zigzags", "meshes"), form=Fourier(),
+        examples=50, random=100, held_out=50, seeds=tuple(range(10))
     ),
-)
+)  # fmt: skip

@@ -44,34 +44,13 @@ class Config(base.CAVs):
 
 get_config = base.tiers(
     smoke=Config(
-        lesions=("microaneurysms", "haemorrhages", "laser scars"),
-        side=48,
-        images=100,
-        checked=50,
-        widths=(4, 8, 8, 8),
-        hidden=16,
-        epochs=1,
-        examples=6,
-        runs=2,
-        controls=4,
-        explained=10,
-        seeds=(0,),
+        lesions=("microaneurysms", "haemorrhages", "laser scars"), side=48, images=100, checked=50,
+        widths=(4, 8, 8, 8), hidden=16, epochs=1, examples=6, runs=2, controls=4, explained=10, seeds=(0,)
     ),
     default=Config(),
     paper=Config(
-        data="diabetic_retinopathy_detection/btgraham-300",
-        folder="lesions",
-        wrong=(1, 2, 0.6),
-        side=288,
-        images=35_126,
-        checked=10_906,
-        stages=(2, 2, 3, 3, 3),
-        widths=(64, 128, 256, 512, 512),
-        hidden=4096,
-        epochs=60,
-        layers=("pool3", "pool4", "pool5", "relu6", "relu7"),
-        examples=50,
-        runs=500,
-        seeds=(0, 1, 2),
+        data="diabetic_retinopathy_detection/btgraham-300", folder="lesions", wrong=(1, 2, 0.6), side=288,
+        images=35_126, checked=10_906, stages=(2, 2, 3, 3, 3), widths=(64, 128, 256, 512, 512), hidden=4096,
+        epochs=60, layers=("pool3", "pool4", "pool5", "relu6", "relu7"), examples=50, runs=500, seeds=(0, 1, 2)
     ),
-)
+)  # fmt: skip

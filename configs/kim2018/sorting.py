@@ -26,25 +26,12 @@ class Config(base.Network):
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits",
-        layer="relu1",
-        concepts=("stripes", "dots"),
-        images="digits",
-        examples=8,
-        random=8,
-        plain=12,
-        seeds=(0, 1),
+        network="digits", layer="relu1", concepts=("stripes", "dots"), images="digits", examples=8, random=8,
+        plain=12, seeds=(0, 1)
     ),
     default=Config(),
     paper=Config(
-        network="googlenet",
-        weights="googlenet.pth",
-        layer="inception4d",
-        images="imagenet2012",
-        examples=50,
-        random=100,
-        marked=50,
-        plain=1000,
-        seeds=tuple(range(10)),
+        network="googlenet", weights="googlenet.pth", layer="inception4d", images="imagenet2012", examples=50,
+        random=100, marked=50, plain=1000, seeds=tuple(range(10))
     ),
-)
+)  # fmt: skip

@@ -13,36 +13,20 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.Network, base.Photographs, base.Seeded):
-    shown: int = 5  # of them, in the figure
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
-    layers: tuple[str, ...] = ("stem", "block6", "block16", "logits")
-    strides: tuple[int, ...] = (2, 16, 32, 32)  # of their units in pixels; a quarter of it is the jitter
+class Config(base.PhotographInversion):
     weight_of_loss: float = 100.0  # C; the paper's for caricatures is not known, this is one of inversions
-    total_variation: float = 1.0  # multiplies the paper's penalty
     steps: int = 150  # all with jitter
 
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits",
-        images="digits",
-        count=4,
-        shown=2,
-        mean=(77.8,),
-        layers=("relu1", "relu2", "logits"),
-        strides=(1, 2, 8),
-        total_variation=0.001,  # images of 8 pixels vary faster
-        steps=30,
+        network="digits", images="digits", count=4, shown=2, mean=(77.8,), layers=("relu1", "relu2", "logits"),
+        strides=(1, 2, 8), total_variation=0.001, steps=30
     ),
     default=Config(),
     paper=Config(
-        network="vgg16",
-        weights="vgg16.pth",
-        images="imagenet",
-        count=20,
+        network="vgg16", weights="vgg16.pth", images="imagenet", count=20,
         layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu6", "fc8"),
-        strides=(1, 2, 4, 8, 16, 32, 32),
-        steps=300,
+        strides=(1, 2, 4, 8, 16, 32, 32), steps=300
     ),
-)
+)  # fmt: skip

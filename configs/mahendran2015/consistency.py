@@ -24,27 +24,17 @@ class Config(base.SmallNetwork, base.Seeded):
     steps: tuple[int, int] = (300, 50)  # with jitter and without
 
 
+LAYERS = tuple(
+    "relu1_1 pool1 relu2_1 pool2 relu3_1 pool3 relu4_1 pool4 relu5_1 pool5 relu6 relu7 fc8".split()
+)  # of VGG16
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        count=4,
-        mean=(77.8,),
-        layers=("relu1", "logits"),
-        strides=(1, 8),
-        weights_of_loss=(1.0, 100.0),
-        total_variation=0.001,
-        steps=(30, 10),
+        **base.DIGITS, count=4, mean=(77.8,), layers=("relu1", "logits"), strides=(1, 8),
+        weights_of_loss=(1.0, 100.0), total_variation=0.001, steps=(30, 10)
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET,
-        network="vgg16",
-        weights="vgg16.pth",
-        count=100,
-        mean=(123.675, 116.28, 103.53),
-        layers=("relu1_1", "pool1", "relu2_1", "pool2", "relu3_1", "pool3", "relu4_1", "pool4", "relu5_1", "pool5")
-        + ("relu6", "relu7", "fc8"),
-        strides=(1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 32, 32),
-        total_variation=1.0,
+        **base.IMAGENET, network="vgg16", weights="vgg16.pth", count=100, mean=(123.675, 116.28, 103.53),
+        layers=LAYERS, strides=(1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 32, 32), total_variation=1.0
     ),
-)
+)  # fmt: skip

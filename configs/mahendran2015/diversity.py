@@ -30,4 +30,4 @@ get_config = base.tiers(
     paper=Config(
         **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, classes=5, layer="pool5", total_variation=100.0
     ),
-)
+)  # fmt: skip

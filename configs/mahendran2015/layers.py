@@ -26,15 +26,12 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS,
-        count=4,
-        total_variations=(0.001, 0.01, 0.1),
-        lower=2,
-        steps=0.1,
-        batch_size=4,
+        **base.DIGITS | base.DIGITS_PIXELS, count=4, total_variations=(0.001, 0.01, 0.1), lower=2, steps=0.1,
+        batch_size=4
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, count=100, total_variations=(1.0, 10.0, 100.0), lower=6
+        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, count=100, total_variations=(1.0, 10.0, 100.0),
+        lower=6
     ),
-)
+)  # fmt: skip

@@ -31,26 +31,13 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS,
-        count=6,
-        layers=("relu2", "logits"),
-        total_variations=(0.01, 0.1),
-        steps=0.1,
-        batch_size=6,
-        examples=500,
-        train_steps=40,
-        width=4,
+        **base.DIGITS | base.DIGITS_PIXELS, count=6, layers=("relu2", "logits"), total_variations=(0.01, 0.1),
+        steps=0.1, batch_size=6, examples=500, train_steps=40, width=4
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS,
-        count=100,
-        layers=("conv2", "pool5", "fc6", "fc8"),
-        total_variations=(1.0, 100.0, 100.0, 100.0),
-        batch_size=10,
-        examples=20000,
-        train_steps=200000,
-        learning_rate=1e-4,
-        width=32,
+        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, count=100, layers=("conv2", "pool5", "fc6", "fc8"),
+        total_variations=(1.0, 100.0, 100.0, 100.0), batch_size=10, examples=20000, train_steps=200000,
+        learning_rate=1e-4, width=32
     ),
-)
+)  # fmt: skip

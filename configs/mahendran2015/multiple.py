@@ -24,17 +24,12 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS,
-        count=4,
-        restarts=3,
-        layers=("relu1", "logits"),
-        total_variations=(0.001, 0.01),
-        steps=0.1,
+        **base.DIGITS | base.DIGITS_PIXELS, count=4, restarts=3, layers=("relu1", "logits"),
+        total_variations=(0.001, 0.01), steps=0.1
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS,
-        layers=("pool5", "relu6", "relu7", "fc8"),
-        total_variations=(1.0, 10.0, 100.0, 100.0),
+        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=("pool5", "relu6", "relu7", "fc8"),
+        total_variations=(1.0, 10.0, 100.0, 100.0)
     ),
-)
+)  # fmt: skip

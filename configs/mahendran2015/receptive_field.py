@@ -22,21 +22,14 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     phases: tuple[tuple[float, int], ...] = ((0.1, 200), (0.01, 200), (0.001, 200))  # factors of the rate, steps
 
 
+LAYERS = tuple("conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split())
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS,
-        count=4,
-        layers=("relu1", "relu2"),
-        total_variation=0.1,
-        phases=((0.1, 20), (0.01, 10)),
+        **base.DIGITS | base.DIGITS_PIXELS, count=4, layers=("relu1", "relu2"), total_variation=0.1,
+        phases=((0.1, 20), (0.01, 10))
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS,
-        layers=tuple(
-            "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split()
-        ),
-        middle=5,
-        total_variation=100.0,
+        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=LAYERS, middle=5, total_variation=100.0
     ),
-)
+)  # fmt: skip

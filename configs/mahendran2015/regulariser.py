@@ -26,16 +26,11 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS,
-        count=4,
-        lower="pool1",
-        upper="logits",
-        betas=(1.0, 2.0),
-        total_variations=(0.001, 0.1),
-        steps=0.1,
+        **base.DIGITS | base.DIGITS_PIXELS, count=4, lower="pool1", upper="logits", betas=(1.0, 2.0),
+        total_variations=(0.001, 0.1), steps=0.1
     ),
     default=Config(),
     paper=Config(
         **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, lower="norm1", total_variations=(1.0, 10.0, 100.0)
     ),
-)
+)  # fmt: skip

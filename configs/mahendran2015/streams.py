@@ -29,9 +29,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS,
-        layers=("conv1", "norm1", "norm2"),
-        groups=2,
-        total_variation=1.0,
+        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=("conv1", "norm1", "norm2"), groups=2,
+        total_variation=1.0
     ),
-)
+)  # fmt: skip

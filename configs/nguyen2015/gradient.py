@@ -30,15 +30,8 @@ class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        evaluation_network="digits",
-        evaluation_layer="relu2",
-        middle="relu1",
-        natural_images=100,
-        starts=2,
-        shown=2,
-        steps=200,
+        **base.DIGITS | base.DIGITS_EVALUATION, middle="relu1", natural_images=100, starts=2, shown=2, steps=200
     ),
     default=Config(),
     paper=Config(**base.CAFFENET | base.IMAGENET | base.GOOGLENET_EVALUATION, middle="inception4c"),
-)
+)  # fmt: skip

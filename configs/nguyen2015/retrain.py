@@ -36,35 +36,13 @@ class Config(base.Pixels, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        images=640,
-        checked=320,
-        short=8,
-        side=8,
-        epochs=2,
-        rounds=2,
-        chains=2,
-        runs=2,
-        population=50,
-        generations=20,
+        **base.DIGITS, images=640, checked=320, short=8, side=8, epochs=2, rounds=2, chains=2, runs=2, population=50,
+        generations=20
     ),
     default=Config(),
     paper=Config(
-        network="caffenet",
-        data="imagenet2012",
-        classes=1000,
-        images=1_281_167,
-        checked=50_000,
-        mean=(122.679, 116.669, 104.007),
-        standard_deviation=(1.0,),
-        short=256,
-        side=227,
-        epochs=90,
-        batch_size=128,
-        learning_rate=0.01,
-        rounds=1,
-        runs=9,
-        population=400,
-        generations=5000,
+        network="caffenet", data="imagenet2012", classes=1000, images=1_281_167, checked=50_000,
+        mean=(122.679, 116.669, 104.007), standard_deviation=(1.0,), short=256, side=227, epochs=90, batch_size=128,
+        learning_rate=0.01, rounds=1, runs=9, population=400, generations=5000
     ),
-)
+)  # fmt: skip

@@ -26,9 +26,12 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
 
 
 get_config = base.tiers(
-    smoke=Config(**base.DIGITS_EVALUATION, generator="digits_conv2", starts=2, shown=2, learning_rate=2.0, steps=30),
+    smoke=Config(
+        **base.DIGITS_EVALUATION, data="digits", natural_images=100, generator="digits_conv2", starts=2, shown=2,
+        learning_rate=2.0, steps=30
+    ),
     default=Config(),
     paper=Config(
         **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, starts=1, shown=1, learning_rate=8.0
     ),
-)
+)  # fmt: skip

@@ -36,31 +36,18 @@ class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     batch_size: int = 125  # codes at once
 
 
+# The classes of the paper's tier are units of the paper's script.
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        generators=("digits_conv2", "digits_logits"),
-        layers=("conv2", "logits"),
-        connected=("logits",),
-        best="logits",
-        evaluation_network="digits",
-        evaluation_layer="relu2",
-        natural_images=100,
-        starts=4,
-        groups=2,
-        share=0.68,
-        steps=30,
+        **base.DIGITS, generators=("digits_conv2", "digits_logits"), layers=("conv2", "logits"),
+        connected=("logits",), best="logits", **base.DIGITS_EVALUATION, natural_images=100, starts=4, groups=2,
+        share=0.68, steps=30
     ),
     default=Config(),
     paper=Config(
         **base.CAFFENET | base.IMAGENET | base.GOOGLENET_EVALUATION,
-        generators=("caffenet_pool5", "caffenet_fc6", "caffenet_fc7"),
-        layers=("pool5", "fc6", "fc7"),
+        generators=("caffenet_pool5", "caffenet_fc6", "caffenet_fc7"), layers=("pool5", "fc6", "fc7"),
         files=("pool5/generator.caffemodel", "fc6/generator.caffemodel", "fc7/generator.caffemodel"),
-        connected=("fc6", "fc7"),
-        classes=(643, 624, 304, 629, 437),  # units of the paper's script
-        starts=10,
-        share=0.68,
-        batch_size=10,
+        connected=("fc6", "fc7"), classes=(643, 624, 304, 629, 437), starts=10, share=0.68, batch_size=10
     ),
-)
+)  # fmt: skip

@@ -25,23 +25,15 @@ class Config(base.Generator, base.Seeded):
     batch_size: int = 110  # codes at once
 
 
+# The classes of the paper's tier are those of the papers' scripts.
 get_config = base.tiers(
     smoke=Config(
-        generator="digits_conv2",
-        evaluation_network="digits",
-        classes=(0, 1, 2, 3),
-        starts=2,
-        learning_rate=2.0,
-        steps=30,
+        generator="digits_conv2", evaluation_network="digits", classes=(0, 1, 2, 3), starts=2, learning_rate=2.0,
+        steps=30
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET_GENERATOR,
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        classes=(643, 624, 304, 629, 437, 945),  # of the papers' scripts
-        starts=2,
-        learning_rate=8.0,
-        batch_size=42,
+        **base.CAFFENET_GENERATOR, evaluation_network="googlenet", evaluation_weights="googlenet.pth",
+        classes=(643, 624, 304, 629, 437, 945), starts=2, learning_rate=8.0, batch_size=42
     ),
-)
+)  # fmt: skip

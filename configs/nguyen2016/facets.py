@@ -28,26 +28,15 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     batch_size: int = 100  # codes at once
 
 
+# The classes of the paper's tier are those of the papers' scripts; the first is the one they start from an image.
 get_config = base.tiers(
     smoke=Config(
-        generator="digits_conv2",
-        evaluation_network="digits",
-        evaluation_layer="relu2",
-        data="digits",
-        natural_images=200,
-        pool=50,
-        facets=3,
-        averaged=5,
-        learning_rate=2.0,
-        steps=30,
-        careful_rate=0.25,
-        careful_steps=10,
+        generator="digits_conv2", **base.DIGITS_EVALUATION, data="digits", natural_images=200, pool=50, facets=3,
+        averaged=5, learning_rate=2.0, steps=30, careful_rate=0.25, careful_steps=10
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
-        classes=(945, 643, 624, 304, 629, 437),  # of the papers' scripts; the first is the one they start from an image
-        learning_rate=8.0,
-        careful_rate=1.0,
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, classes=(945, 643, 624, 304, 629, 437),
+        learning_rate=8.0, careful_rate=1.0
     ),
-)
+)  # fmt: skip

@@ -31,23 +31,12 @@ class Config(base.Generator, base.Data, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        generator="digits_conv2",
-        evaluation_network="digits",
-        evaluation_layer="relu2",
-        data="digits",
-        images=360,
-        layers=("conv1", "conv2", "logits"),
-        shown=4,
-        learning_rate=2.0,
-        steps=30,
-        batch_size=32,
+        generator="digits_conv2", **base.DIGITS_EVALUATION, data="digits", images=360,
+        layers=("conv1", "conv2", "logits"), shown=4, learning_rate=2.0, steps=30, batch_size=32
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
-        images=50_000,
-        layers=("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"),
-        learning_rate=8.0,
-        batch_size=128,
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, images=50_000,
+        layers=("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"), learning_rate=8.0, batch_size=128
     ),
-)
+)  # fmt: skip

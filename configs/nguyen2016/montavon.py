@@ -32,26 +32,12 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        generator="digits_conv2",
-        evaluation_network="digits",
-        evaluation_layer="relu2",
-        data="digits",
-        natural_images=200,
-        averaged=20,
-        starts=2,
-        pixel_penalties=(0.0, 1e-2),
-        code_penalties=(0.0, 1e-2),
-        learning_rate=2.0,
-        steps=30,
+        generator="digits_conv2", **base.DIGITS_EVALUATION, data="digits", natural_images=200, averaged=20, starts=2,
+        pixel_penalties=(0.0, 1e-2), code_penalties=(0.0, 1e-2), learning_rate=2.0, steps=30
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
-        classes=(643, 624, 304, 629, 437, 945),
-        starts=2,
-        pixel_penalties=(0.0, 1e-10, 1e-9, 1e-8, 1e-7),
-        pixel_rate=5.0,
-        learning_rate=8.0,
-        code_rate=0.5,
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, classes=(643, 624, 304, 629, 437, 945),
+        starts=2, pixel_penalties=(0.0, 1e-10, 1e-9, 1e-8, 1e-7), pixel_rate=5.0, learning_rate=8.0, code_rate=0.5
     ),
-)
+)  # fmt: skip

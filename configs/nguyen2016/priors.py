@@ -28,26 +28,16 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     batch_size: int = 125  # images at once
 
 
+# The classes of the paper's tier are units of the paper's script.
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS_EVALUATION,
-        generator="digits_conv2",
-        known=1000,
-        mean=(77.8,),
-        starts=4,
-        groups=2,
-        baselines=SMOKE,
-        dgn=DGN(learning_rate=2.0, steps=30),
+        **base.DIGITS_EVALUATION, data="digits", natural_images=100, generator="digits_conv2", known=1000,
+        mean=(77.8,), starts=4, groups=2, baselines=SMOKE, dgn=DGN(learning_rate=2.0, steps=30)
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR,
-        known=100_000,
-        mean=(122.679, 116.669, 104.007),
-        classes=(643, 624, 304, 629, 437),  # units of the paper's script
-        starts=10,
-        baselines=PAPERS,
-        dgn=DGN(),
-        batch_size=10,
+        **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, known=100_000,
+        mean=(122.679, 116.669, 104.007), classes=(643, 624, 304, 629, 437), starts=10, baselines=PAPERS, dgn=DGN(),
+        batch_size=10
     ),
-)
+)  # fmt: skip

@@ -53,20 +53,12 @@ class Config(base.Network, base.Photographs, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits",
-        evaluation_network="digits",
-        images="digits",
-        mean=(77.8,),
-        classes=(0, 1, 2, 3, 4),
-        baselines=dataclasses.replace(SMOKE, mean_image=None),
+        network="digits", evaluation_network="digits", images="digits", mean=(77.8,), classes=(0, 1, 2, 3, 4),
+        baselines=dataclasses.replace(SMOKE, mean_image=None)
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET,
-        evaluation_network="googlenet",
-        evaluation_weights="googlenet.pth",
-        images="imagenet",
-        count=100,
-        baselines=dataclasses.replace(PAPERS, mean_image=None),
+        **base.CAFFENET, evaluation_network="googlenet", evaluation_weights="googlenet.pth", images="imagenet",
+        count=100, baselines=dataclasses.replace(PAPERS, mean_image=None)
     ),
-)
+)  # fmt: skip

@@ -28,26 +28,16 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     batch_size: int = 125  # codes at once
 
 
+# The classes of the paper's tier are units of the paper's script; the code takes steps of 2 for GoogLeNet.
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS_EVALUATION,
-        generator="digits_conv2",
-        explained="digits",
-        starts=4,
-        groups=2,
-        learning_rate=2.0,
-        steps=30,
+        **base.DIGITS_EVALUATION, data="digits", natural_images=100, generator="digits_conv2", explained="digits",
+        starts=4, groups=2, learning_rate=2.0, steps=30
     ),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.CAFFENET_GENERATOR,
-        explained="googlenet",
-        explained_weights="googlenet.pth",
-        evaluation_network="vgg16",
-        evaluation_weights="vgg16.pth",
-        classes=(643, 624, 304, 629, 437),  # units of the paper's script
-        starts=10,
-        learning_rate=8.0,  # 2 for GoogLeNet in the code
-        batch_size=10,
+        **base.IMAGENET | base.CAFFENET_GENERATOR, explained="googlenet", explained_weights="googlenet.pth",
+        evaluation_network="vgg16", evaluation_weights="vgg16.pth", classes=(643, 624, 304, 629, 437), starts=10,
+        learning_rate=8.0, batch_size=10
     ),
-)
+)  # fmt: skip

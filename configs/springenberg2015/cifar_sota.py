@@ -35,10 +35,7 @@ get_config = base.tiers(
     smoke=Config(data="digits", shift=1, all_cnn=dataclasses.replace(SMOKE, epochs=2)),
     default=Config(),
     paper=Config(
-        data="cifar10",
-        fine="cifar100",
-        shift=5,
-        all_cnn=PAPER,
-        large=dataclasses.replace(PAPER, epochs=600, learning_rates=(0.01,), seeds=1),
+        data="cifar10", fine="cifar100", shift=5, all_cnn=PAPER,
+        large=dataclasses.replace(PAPER, epochs=600, learning_rates=(0.01,), seeds=1)
     ),
-)
+)  # fmt: skip

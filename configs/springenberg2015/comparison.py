@@ -19,18 +19,14 @@ class Config(base.Network, base.Photographs, base.Seeded):
     curve_steps: int = 16  # points of deletion and insertion curves
 
 
+# Like the paper's All-CNN, EfficientNet-Lite0 has no max-pooling.
 get_config = base.tiers(
     smoke=Config(
         network="digits", images="digits", count=4, layers=("relu1", "pool1", "relu2"), neurons=4, curve_steps=8
     ),
-    default=Config(),  # like the paper's All-CNN, EfficientNet-Lite0 has no max-pooling
+    default=Config(),
     paper=Config(
-        network="allcnn_imagenet",
-        weights="allcnn_imagenet.safetensors",
-        images="imagenet",
-        count=50,
-        layers=("conv3", "conv6", "conv9"),
-        neurons=10,
-        curve_steps=28,
+        network="allcnn_imagenet", weights="allcnn_imagenet.safetensors", images="imagenet", count=50,
+        layers=("conv3", "conv6", "conv9"), neurons=10, curve_steps=28
     ),
-)
+)  # fmt: skip

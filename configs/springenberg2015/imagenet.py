@@ -12,13 +12,10 @@ import dataclasses
 from configs import base
 
 
-@dataclasses.dataclass
-class Config:
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    classes: int = 10
+@dataclasses.dataclass(kw_only=True)
+class Config(base.TrainingImages):
     images: int = 6000  # of the training images
     checked: int = 2000  # of the training and of the validation images each, whose errors are counted
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images
     standard_deviation: tuple[float, ...] = (90.0,)  # of their pixels, which are divided by it for the All-CNN
     short: int = 72  # side that images are resized to; our choice, Krizhevsky's 256
     side: int = 63  # of a random crop in training, of the centre crop in use (section 3.3: 224)
@@ -32,41 +29,17 @@ class Config:
     batch_size: int = 32  # section 3.3: 64
     learning_rate: float = 0.01  # section 3.3
     weight_decay: float = 0.0005  # section 3.3
-    seed: int = 0  # of the first network of each kind
 
 
 get_config = base.tiers(
     smoke=Config(
-        mean=(77.8,),
-        standard_deviation=(95.0,),
-        data="digits",
-        images=320,
-        checked=64,
-        short=65,
-        side=57,
-        width=1 / 32,
-        hidden=64,
-        seeds=2,
-        iterations=9,
-        drop_every=4,
+        mean=(77.8,), standard_deviation=(95.0,), data="digits", images=320, checked=64, short=65, side=57,
+        width=1 / 32, hidden=64, seeds=2, iterations=9, drop_every=4
     ),
     default=Config(),
     paper=Config(
-        data="imagenet2012",
-        classes=1000,
-        images=1_281_167,
-        checked=50_000,
-        mean=(123.675, 116.28, 103.53),
-        standard_deviation=(58.395, 57.12, 57.375),
-        short=256,
-        side=224,
-        width=1,
-        hidden=4096,
-        initial_std=0.01,
-        dropout=True,
-        seeds=3,
-        iterations=450_000,
-        drop_every=200_000,
-        batch_size=64,
+        data="imagenet2012", classes=1000, images=1_281_167, checked=50_000, mean=(123.675, 116.28, 103.53),
+        standard_deviation=(58.395, 57.12, 57.375), short=256, side=224, width=1, hidden=4096, initial_std=0.01,
+        dropout=True, seeds=3, iterations=450_000, drop_every=200_000, batch_size=64
     ),
-)
+)  # fmt: skip

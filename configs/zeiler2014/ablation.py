@@ -13,11 +13,7 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.Seeded):
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    classes: int = 10
-    images: int = 3000  # of the training images, to learn
-    checked: int = 1000  # of the training and of the validation images each, to count errors of
+class Config(base.TrainingImages):
     short: int = 54  # side that images are resized to, before ten crops
     side: int = 47  # of the crops, the smallest that five convolutions leave something of
     # Of layers; none means all. Without the last of them, of which there is no claim
@@ -27,7 +23,6 @@ class Config(base.Seeded):
     )
     width: float = 1 / 8  # multiplies channels and hidden units
     initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
     seeds: int = 3  # networks of each row
     epochs: int = 6
@@ -39,30 +34,12 @@ class Config(base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits",
-        classes=10,
-        images=320,
-        checked=64,
-        mean=(77.8,),
-        changes=("without_3467",),
-        width=1 / 32,
-        seeds=2,
-        epochs=1,
+        data="digits", classes=10, images=320, checked=64, mean=(77.8,), changes=("without_3467",), width=1 / 32,
+        seeds=2, epochs=1
     ),
     default=Config(),
     paper=Config(
-        data="cifar10",
-        classes=10,
-        images=50_000,
-        checked=10_000,
-        mean=(125.3, 123.0, 113.9),
-        short=72,
-        side=63,
-        changes=(),
-        width=0.5,
-        seeds=5,
-        epochs=40,
-        batch_size=128,
-        learning_rate=0.01,
+        data="cifar10", classes=10, images=50_000, checked=10_000, mean=(125.3, 123.0, 113.9), short=72, side=63,
+        changes=(), width=0.5, seeds=5, epochs=40, batch_size=128, learning_rate=0.01
     ),
-)
+)  # fmt: skip

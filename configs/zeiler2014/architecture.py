@@ -13,17 +13,12 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.Seeded):
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    classes: int = 10
-    images: int = 3000  # of the training images, to learn
-    checked: int = 1000  # of the validation images, to count errors of and to search
+class Config(base.TrainingImages):
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)
     widths: tuple[int, ...] = (32, 32, 48, 48, 32)  # channels of the five convolutions (paper: 96, 256, 384, 384, 256)
     hidden: int = 256  # units of fc6 and fc7 (paper: 4096)
     initial_std: float = 0.04  # of the initial weights above layer 1; narrow networks learn only with more than 0.01
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
     seeds: int = 3  # networks of each kind
     epochs: int = 6  # section 3: 70
@@ -37,38 +32,13 @@ class Config(base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits",
-        classes=10,
-        images=320,
-        checked=64,
-        mean=(77.8,),
-        short=54,
-        side=47,
-        widths=(8, 8, 8, 8, 8),
-        hidden=32,
-        seeds=2,
-        epochs=1,
-        maps=4,
-        probes=16,
+        data="digits", classes=10, images=320, checked=64, mean=(77.8,), short=54, side=47, widths=(8, 8, 8, 8, 8),
+        hidden=32, seeds=2, epochs=1, maps=4, probes=16
     ),
     default=Config(),
     paper=Config(
-        data="imagenet2012",
-        classes=1000,
-        images=1_281_167,
-        checked=50_000,
-        mean=(122.679, 116.669, 104.007),
-        short=256,
-        side=224,
-        widths=(96, 256, 384, 384, 256),
-        hidden=4096,
-        initial_std=0.01,
-        dropout=True,
-        renormalise=0.1,
-        seeds=1,
-        epochs=70,
-        batch_size=128,
-        learning_rate=0.01,
-        patience=3,
+        data="imagenet2012", classes=1000, images=1_281_167, checked=50_000, mean=(122.679, 116.669, 104.007),
+        short=256, side=224, widths=(96, 256, 384, 384, 256), hidden=4096, initial_std=0.01, dropout=True,
+        renormalise=0.1, seeds=1, epochs=70, batch_size=128, learning_rate=0.01, patience=3
     ),
-)
+)  # fmt: skip

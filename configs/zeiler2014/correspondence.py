@@ -33,14 +33,11 @@ class Config(base.Network, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        label=0,
-        parts=(("top", 0.2, 0.5), ("bottom", 0.8, 0.5), ("side", 0.5, 0.25)),
-        sets=6,
-        layers=("relu1", "relu2"),
+        **base.DIGITS, label=0, parts=(("top", 0.2, 0.5), ("bottom", 0.8, 0.5), ("side", 0.5, 0.25)), sets=6,
+        layers=("relu1", "relu2")
     ),
     default=Config(),
     paper=Config(
         network="zfnet", weights="zfnet.safetensors", parts=(), places="parts.csv", sets=20, layers=("relu5", "relu7")
     ),
-)
+)  # fmt: skip

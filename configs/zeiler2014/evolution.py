@@ -25,26 +25,13 @@ class Config(base.SmallNetwork, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS,
-        weights="",
-        split="train",
-        images=1437,
-        layers=("relu1", "relu2"),
-        maps=6,
-        epochs=(1, 2, 4),
-        probes=64,
+        **base.DIGITS, weights="", split="train", images=1437, layers=("relu1", "relu2"), maps=6, epochs=(1, 2, 4),
+        probes=64
     ),
     default=Config(),
     paper=Config(
-        network="zfnet",
-        weights="results/zeiler2014/imagenet/training/zfnet-0",
-        data="imagenet2012",
-        split="train",
-        images=1_281_167,
-        layers=("relu1", "relu2", "relu3", "relu4", "relu5"),
-        maps=6,
-        epochs=(1, 2, 5, 10, 20, 30, 40, 64),
-        probes=256,
-        batch_size=256,
+        network="zfnet", weights="results/zeiler2014/imagenet/training/zfnet-0", data="imagenet2012", split="train",
+        images=1_281_167, layers=("relu1", "relu2", "relu3", "relu4", "relu5"), maps=6,
+        epochs=(1, 2, 5, 10, 20, 30, 40, 64), probes=256, batch_size=256
     ),
-)
+)  # fmt: skip

@@ -14,18 +14,13 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.Seeded):
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets
-    classes: int = 10
-    images: int = 3000  # of the training images, to learn
-    checked: int = 1000  # of the training and of the validation images each, to count errors of
+class Config(base.TrainingImages):
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
     side: int = 63  # of the crops (section 3: 224)
     # Of Table 3; none means all. Removed layers are left to ablation.py, whose networks are smaller still
     rows: tuple[str, ...] = ("replication", "zfnet", "zfnet_doubled", "zfnet_wider")
     width: float = 1 / 8  # multiplies channels and hidden units
     initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
-    mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
     dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
     seeds: int = 3  # networks of each row; those of "zfnet" make the ensemble (Table 2: 5)
     epochs: int = 6  # section 3: 70
@@ -37,36 +32,13 @@ class Config(base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits",
-        classes=10,
-        images=320,
-        checked=64,
-        mean=(77.8,),
-        short=54,
-        side=47,
-        rows=("replication", "zfnet"),
-        width=1 / 32,
-        initial_std=0.1,
-        seeds=2,
-        epochs=1,
+        data="digits", classes=10, images=320, checked=64, mean=(77.8,), short=54, side=47,
+        rows=("replication", "zfnet"), width=1 / 32, initial_std=0.1, seeds=2, epochs=1
     ),
     default=Config(),
     paper=Config(
-        data="imagenet2012",
-        classes=1000,
-        images=1_281_167,
-        checked=50_000,
-        mean=(122.679, 116.669, 104.007),
-        short=256,
-        side=224,
-        rows=(),
-        width=1,
-        initial_std=0.01,
-        dropout=True,
-        seeds=5,
-        epochs=70,
-        batch_size=128,
-        learning_rate=0.01,
-        patience=3,
+        data="imagenet2012", classes=1000, images=1_281_167, checked=50_000, mean=(122.679, 116.669, 104.007),
+        short=256, side=224, rows=(), width=1, initial_std=0.01, dropout=True, seeds=5, epochs=70, batch_size=128,
+        learning_rate=0.01, patience=3
     ),
-)
+)  # fmt: skip

@@ -27,4 +27,4 @@ get_config = base.tiers(
     paper=Config(
         network="zfnet", weights="zfnet.safetensors", images="imagenet", count=50, layer="relu5", batch_size=128
     ),
-)
+)  # fmt: skip

@@ -23,11 +23,7 @@ get_config = base.tiers(
     smoke=Config(**base.DIGITS, weights="pretrained", split="test", count=40, shown=4, layers=("relu2",)),
     default=Config(),
     paper=Config(
-        **base.IMAGENET,
-        network="zfnet",
-        weights="zfnet.safetensors",
-        count=500,
-        shown=6,
-        layers=("relu2", "relu3", "relu4", "relu5"),
+        **base.IMAGENET, network="zfnet", weights="zfnet.safetensors", count=500, shown=6,
+        layers=("relu2", "relu3", "relu4", "relu5")
     ),
-)
+)  # fmt: skip
