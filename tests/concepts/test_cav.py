@@ -23,7 +23,6 @@ from sklearn.svm import SVC, LinearSVC
 
 from tests.helpers import oracle
 from xai_jax import activation_cache, cav, dgn_am, gram, network, parametrisation, targets
-from xai_jax.concepts.cav import CAV
 from xai_jax.concepts.classifiers import MeanDifference
 from xai_jax.synthesis.dgn_am import Montavon
 
@@ -189,17 +188,6 @@ def test_shared_images_and_cavs_of_other_networks_are_refused(tmp_path):
     for given, words in (({"network": "another"}, "of network another"), ({"layer": "relu1"}, "of layer relu1")):
         with pytest.raises(ValueError, match=words):
             cav.load(tmp_path / "any.safetensors", **given)
-
-
-@pytest.mark.parametrize("content", [b"", b"nothing", None])
-def test_damaged_files_are_refused(content, tmp_path):
-    path = tmp_path / "cav.safetensors"
-    cav.save(path, CAV(np.ones(3, np.float32), "net", "layer", "concept", "how", 0.5))
-    path.write_bytes(path.read_bytes()[:-4] if content is None else content)
-    with pytest.raises(ValueError, match="expected a CAV"):
-        cav.load(path)
-    with pytest.raises(FileNotFoundError):
-        cav.load(tmp_path / "none")
 
 
 def test_zeros_have_no_direction():

@@ -111,10 +111,7 @@ def measure(
     Raises:
       ValueError: see `score`.
     """
-    settings, layers = Plan(**plan), tuple(layers)
-    if not layers or not classes:
-        raise ValueError(f"Expected a layer or more and a class or more, got {len(layers)} and {len(classes)}.")
-    return score(ActivationCache(net, layers, cache_dir), concepts, random, classes, settings)
+    return score(ActivationCache(net, layers, cache_dir), concepts, random, classes, Plan(**plan))
 
 
 def score(

@@ -38,7 +38,11 @@ def grid(
       size: width of a panel in inches.
 
     Returns:
-      The figure and its axes, (rows, columns).
+      The figure and its axes, of shape (rows, columns).
+
+    Raises:
+      ValueError: for no rows.
+      TypeError: for arrays that are not images.
 
     >>> figure, axes = grid([[np.zeros((8, 8)), None]], columns=["image", "map"])
     >>> axes.shape, axes[0, 1].get_title()
