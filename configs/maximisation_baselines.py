@@ -12,8 +12,8 @@ from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Stage
 class Baselines:
     """The defaults are for images of 28x28 pixels.
 
-    Of a few settings of each, from the papers' on, those were taken that made images of other starts most natural, by
-    the mean rank in all three measures of `experiments.nguyen2016.priors`, and left the network at least 99 % sure.
+    Of a few settings of each form, the papers' included, the one whose images from other starts had the best mean rank
+    in the three measures of realism of `experiments.nguyen2016.priors` at a confidence of at least 99 %.
     """
 
     no_prior: Simonyan = Simonyan(penalty=0.0)
@@ -33,9 +33,8 @@ class Baselines:
         ),
         30,
     )
-    Fourier: activation_maximisation.Fourier = activation_maximisation.Fourier(
-        0.01, 200, jitter=5
-    )  # rates of 0.005 to 0.05, jitter of 3 to 7
+    # learning rates of 0.005 to 0.05, jitter of 3 to 7
+    Fourier: activation_maximisation.Fourier = activation_maximisation.Fourier(0.01, 200, jitter=5)
 
 
 SMOKE = Baselines(

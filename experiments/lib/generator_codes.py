@@ -1,4 +1,4 @@
-"""What the experiments with codes share: preferred inputs of any targets, as pictures, and a dry run's steps."""
+"""Activation maximisation over generator codes, for several experiments: images, logits, and steps of a dry run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ HIGH = 0.99  # confidence that claims require
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
-    """The generator and the explained network that `config` names: `generator`, `generator_weights`, `weights`.
+    """The generator, with images clipped to the range of pixels, and the explained network.
 
-    The generator's images are cut to what pictures can show while codes are found.
+    `config` has `generator`, `generator_weights` and `weights`.
     """
     generator = generators.load(config.generator, config.generator_weights or None, config.weights)
     model = models.load(generator.network, config.weights)
@@ -38,15 +38,24 @@ def input_range(model: LoadedModel) -> tuple[Array, Array]:
 
 
 def maximise(
-    generator: LoadedGenerator, model: LoadedModel, target: Target, starts: Array, form: DGN | Montavon, batch: int
+    generator: LoadedGenerator, model: LoadedModel, target: Target, starts: Array, form: DGN | Montavon, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Pictures (N, H, W, C) of the last codes, from `starts` (N, ...) on, and the network's logits of these (N, K).
+    """Images that maximise a target, with pixels rounded to integers, and their logits.
 
-    So many codes are optimised at once as `batch` says; DGN's stay within the generator's bounds.
+    Args:
+      generator: the generator, whose bounds hold for `DGN`.
+      model: the network to explain.
+      target: one target for all codes, or one row for each.
+      starts: initial codes (N, ...).
+      form: optimiser and regularisation.
+      batch_size: codes that are optimised at once.
+
+    Returns:
+      "images" (N, H, W, C) in the network's input range, and "logits" (N, K).
     """
-    upper, parts = generator.upper if isinstance(form, DGN) else None, []
-    for start in range(0, len(starts), batch):
-        rows = slice(start, start + batch)
+    upper, parts = generator.upper if form.bounded else None, []
+    for start in range(0, len(starts), batch_size):
+        rows = slice(start, start + batch_size)
         found = dgn_am.maximise(generator.generate, model.net, target.rows(rows), starts[rows], form, upper).x
         images = quantised(model, network.call(generator.generate, found))
         parts.append((images, network.call(model.net, images)))
@@ -66,22 +75,22 @@ def as_pixels(model: LoadedModel, found: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def initial_codes(generator: LoadedGenerator, count: int, seed: int) -> Array:
-    """Codes (count, ...) to start from."""
+    """Random initial codes (count, ...)."""
     return dgn_am.noise(jax.random.key(seed), (count, *generator.upper.shape))
 
 
 def of_own_class(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Of logits or probabilities (N, K) those of each row's class, (N,)."""
+    """Logits or probabilities (N, K) of each row's class, (N,)."""
     return np.asarray(values)[np.arange(len(classes)), classes]
 
 
 def confidence(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Probability of each row's class, (N,)."""
+    """Probability of each row's class, (N,), from logits (N, K)."""
     return of_own_class(jax.nn.softmax(logits), classes)
 
 
 def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The median of values (N,) over the rows of each class that there is."""
+    """The median of values (N,) over the rows of each class present, in the order of the classes."""
     return np.array([np.median(values[classes == k]) for k in np.unique(classes)])
 
 
@@ -97,7 +106,7 @@ def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
 
 
 def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
-    """Numbers of the first images of each class. Raises UserError where there are too few."""
+    """Indices of the first `count` images of each class. Raises UserError for a class with fewer."""
     found = {k: [] for k in classes}
     for i in range(len(data)):
         label = data[i][1]
@@ -110,27 +119,38 @@ def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> li
 
 
 def is_independent(config: Any) -> bool:
-    """Whether the judge is another network than the explained one, which it is not in smoke runs."""
+    """Whether the evaluation network differs from the explained one; in smoke runs it does not."""
     return config.evaluation_network != generators.network_of(config.generator)
 
 
 def code_steps(config: Any, name: str, target: Target, count: int, steps: int) -> dry_run.Step:
-    """So many steps of `count` codes for a target; `config` has `generator` and `batch`."""
+    """The gradient steps of a dry run.
+
+    Args:
+      config: has `generator` and `batch_size`.
+      name: of the step in the report.
+      target: target of the gradient.
+      count: number of codes.
+      steps: steps for each batch of codes.
+
+    Returns:
+      A step of the plan.
+    """
     module, variables, code = generators.abstract(config.generator)
     net, weights, shape = models.abstract(generators.network_of(config.generator))
     codes = jax.ShapeDtypeStruct((min(count, config.batch_size), *code), jnp.float32)
 
-    def slope(weights, variables, codes):
-        def excitement(codes):
+    def gradient(weights, variables, codes):
+        def activation(codes):
             images = dgn_am.of_generator(Partial(module.apply, variables), shape[:2])(codes)
             return targets.evaluate(Partial(net.apply, weights), images, target)[0].sum()
 
-        return jax.grad(excitement)(codes)
+        return jax.grad(activation)(codes)
 
-    return dry_run.Step(name, slope, (weights, variables, codes), -(-count // config.batch_size) * steps)
+    return dry_run.Step(name, gradient, (weights, variables, codes), dry_run.calls(count, config.batch_size) * steps)
 
 
 def class_count(generator: str) -> int:
-    """How many classes the network of a generator knows, without its weights."""
+    """Number of classes of a generator's network, without loading its weights."""
     net, weights, shape = models.abstract(generators.network_of(generator))
     return jax.eval_shape(net.apply, weights, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1]

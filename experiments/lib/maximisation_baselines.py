@@ -20,13 +20,24 @@ BATCH_SIZE = 100  # images whose features are computed at once
 
 
 def find(
-    model: LoadedModel, classes: np.ndarray, form: Form, config: Any, begin: Array | None = None
+    model: LoadedModel, classes: np.ndarray, form: Form, config: Any, start: Array | None = None
 ) -> dict[str, np.ndarray]:
-    """Pixels of what a form finds for the classes' logits, from `begin` or else from noise, and all logits of it."""
+    """Images that maximise the logits of classes.
+
+    Args:
+      model: the network to explain.
+      classes: the class of each image, (N,).
+      form: parametrisation, priors and optimiser.
+      config: has `mean`, `strong`, `batch_size` and `seed`.
+      start: initial images, mean-subtracted pixels (N, H, W, C); noise by default.
+
+    Returns:
+      "pixels", uint8 (N, H, W, 3), and "logits" (N, K).
+    """
     shape = model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1:]
-    begin = initial_images(form, config.mean, (len(classes), *shape), config.seed) if begin is None else begin
+    start = initial_images(form, config.mean, (len(classes), *shape), config.seed) if start is None else start
     target = class_target(classes, form, config.strong)
-    found = maximise(model, config.mean, target, begin, form, config.batch_size, config.seed)
+    found = maximise(model, config.mean, target, start, form, config.batch_size, config.seed)
     return generator_codes.as_pixels(model, found)
 
 
@@ -39,9 +50,19 @@ def maximise(
     batch_size: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Pictures (N, H, W, C) from `starts`, pixels less the mean, and the network's logits of them, (N, K).
+    """Images that maximise a target, with pixels rounded to integers, and their logits.
 
-    So many images are optimised at once as `batch_size` says.
+    Args:
+      model: the network to explain.
+      mean: the colour that is subtracted from pixels.
+      target: one target for all images, or one row for each.
+      starts: initial images, mean-subtracted pixels (N, H, W, C).
+      form: parametrisation, priors and optimiser.
+      batch_size: images that are optimised at once.
+      seed: of jitter and random crops.
+
+    Returns:
+      "images" (N, H, W, C) in the network's input range, and "logits" (N, K).
     """
     (deviation, shift), parts = models.units(model, mean), []
     net, black = activation_maximisation.of_pixels(model.net, deviation, shift), -np.asarray(mean, np.float32)
@@ -55,15 +76,23 @@ def maximise(
 
 
 def initial_images(form: Form, mean: tuple[float, ...], shape: tuple[int, ...], seed: int) -> Array:
-    """Images (N, H, W, C), pixels less the mean, for the form to start from: noise."""
+    """Random initial images of a form, mean-subtracted pixels (N, H, W, C)."""
     return form.noise(jax.random.key(seed), shape, -np.asarray(mean, np.float32))
 
 
 def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> Array:
-    """Mean images (starts * K, H, W, C) of clusters of each class's images, pixels less the mean, to start from.
+    """Initial images for multifaceted feature visualization: means of clusters of each class's images.
 
-    Of the first `config.known` images of the data those of a class are clustered by their features, as `dgn_am.facets`
-    does; in the paper by these after t-SNE. The first clusters of all classes come first.
+    The first `config.known` images are clustered by their features with `dgn_am.facets`; in the paper after t-SNE.
+
+    Args:
+      model: the network to explain.
+      layer: layer of the features.
+      data: images and labels.
+      config: has `mean`, `known`, `classes`, `starts`, `groups` and `seed`.
+
+    Returns:
+      Mean-subtracted pixels (starts * K, H, W, C), the first clusters of all classes first.
     """
     represent, (deviation, shift) = network.features(model.net, layer), models.units(model, config.mean)
     own = {k: [] for k in repeated_classes(model, config)}
@@ -89,21 +118,26 @@ def repeated_classes(model: LoadedModel, config: Any) -> np.ndarray:
 
 
 def class_target(classes: np.ndarray, form: Form, strong: float) -> Target:
-    """The classes' logits, divided by a typical one, `strong`, where the form presupposes relative activations."""
+    """The logits of classes, divided by a typical one, `strong`, if the form presupposes relative activations."""
     return targets.logit(classes) * (1 / strong) if form.relative_activation else targets.logit(classes)
 
 
 def plan(name: str, forms: Mapping[str, Form], images: int, batch_size: int) -> list[dry_run.Step]:
-    """The gradients that all forms need for so many images of the network `name`."""
-    module, variables, shape = models.abstract(name)
-    x, calls = jax.ShapeDtypeStruct((min(batch_size, images), *shape), jnp.float32), -(-images // batch_size)
+    """The gradient steps of a dry run.
 
-    def gradient(variables, x):
-        return jax.grad(lambda x: module.apply(variables, x)[:, 0].sum())(x)
+    Args:
+      name: a registered network.
+      forms: forms of activation maximisation by name.
+      images: number of images for each form.
+      batch_size: images that are optimised at once.
 
+    Returns:
+      One step of the plan for each form.
+    """
+    calls, target = dry_run.calls(images, batch_size), targets.logit(0)
     return [
-        dry_run.Step(f"steps, {name}", gradient, (variables, x), calls * form.step_count)
-        for name, form in forms.items()
+        dry_run.gradient(name, min(batch_size, images), calls * form.step_count, target, f"steps, {label}")
+        for label, form in forms.items()
     ]
 
 

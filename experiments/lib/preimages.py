@@ -1,4 +1,4 @@
-"""What the experiments that invert networks share: images without their mean, layers of them, and a dry run's steps."""
+"""Inversion of networks, for several experiments: mean-subtracted images, their layers, and steps of a dry run."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -52,26 +52,47 @@ def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[fl
     return Subject(model, x * deviation - shift, deviation, shift)
 
 
-def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch: int, seed: int) -> Array:
-    """Pre-images of a layer of all images, so many at once."""
+def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch_size: int, seed: int) -> Array:
+    """Pre-images of one layer of all images.
+
+    Args:
+      subject: network and images.
+      layer: name of the layer.
+      form: objective, regularisers and optimiser.
+      batch_size: images that are inverted at once.
+      seed: of the initial noise and the jitter.
+
+    Returns:
+      Mean-subtracted pixels (N, H, W, C).
+    """
     represent, found = subject.represent(layer), []
-    wanted, shape = network.call(represent, subject.images), subject.images.shape[1:]
-    for start in range(0, len(wanted), batch):
+    target, shape = network.call(represent, subject.images), subject.images.shape[1:]
+    for start in range(0, len(target), batch_size):
         key = jax.random.fold_in(jax.random.key(seed), start)
-        found.append(inversion.invert(represent, wanted[start : start + batch], shape, key, form).x)
+        found.append(inversion.invert(represent, target[start : start + batch_size], shape, key, form).x)
     return jnp.concatenate(found)
 
 
 def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_run.Step]:
-    """Steps of the inversion of layers of the network `name`, of so many images at once; `calls` of each layer."""
+    """The gradient steps of a dry run.
+
+    Args:
+      name: a registered network.
+      layers: layers to invert.
+      images: images that are inverted at once.
+      calls: steps for each layer.
+
+    Returns:
+      One step of the plan for each layer.
+    """
     module, variables, shape = models.abstract(name)
     x = jax.ShapeDtypeStruct((images, *shape), jnp.float32)
     shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
     for layer in layers:
 
-        def step(variables, x, wanted, layer=layer):
-            represent = inversion.of_layer(Partial(module.apply, variables), layer)
-            return jax.value_and_grad(lambda x: inversion.distance(represent, wanted, jnp.ones(()), x).sum())(x)
+        def step(net, x, target, layer=layer):
+            represent = network.features(net, layer)
+            return jax.value_and_grad(lambda x: inversion.distance(represent, target, jnp.ones(()), x).sum())(x)
 
-        steps.append(dry_run.Step(f"steps from {layer}", step, (variables, x, shapes[layer]), calls))
+        steps.append(dry_run.forward(name, images, calls, step, shapes[layer], name=f"steps from {layer}"))
     return steps

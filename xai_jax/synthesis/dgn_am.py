@@ -14,7 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,7 @@ class DGN:
     steps: int = 200
     decay_factor: float = 0.99
     penalty: float = 0.0
+    bounded: ClassVar[bool] = True
 
     def maximise(self, problem: Problem, codes: Array, checkpoint: Path | None = None) -> Result:
         """Codes (N, ...) from `codes` on, each unit within [0, upper], that maximise the target of a problem."""
@@ -94,6 +95,7 @@ class Montavon:
     learning_rate: float = 0.05
     steps: int = 200
     penalty: float = 0.01
+    bounded: ClassVar[bool] = False
 
     def maximise(self, problem: Problem, codes: Array, checkpoint: Path | None = None) -> Result:
         """Unbounded codes (N, ...) from `codes` on that maximise the target of a problem.

@@ -3,8 +3,13 @@
 Nguyen, Yosinski & Clune 2015, Deep neural networks are easily fooled, arXiv 1412.1897, and its authors' code. `ascend`
 follows the gradient of a class's probability; `evolve` is gradient-free: MAP-Elites keeps the best image of each class.
 
-    elites, history = evolve(model.net, Direct((28, 28, 1)), generations=200, key=jax.random.key(0))
-    images, confidence = Direct((28, 28, 1)).render(elites.x), elites.confidence
+>>> net = Partial(lambda x, relu=None, tap=None: x.reshape(len(x), -1))  # four pixels are four logits
+>>> result = ascend(net, [0, 1], jnp.full((2, 2, 2, 1), 0.5), Ascent(steps=10))
+>>> bool((result.history["probability"][-1] < result.history["probability"][0]).all())
+True
+>>> elites, history = evolve(net, Direct((2, 2, 1)), generations=5, key=jax.random.key(0), population=10)
+>>> Direct((2, 2, 1)).render(elites.x).shape, elites.confidence.shape, history.shape
+((4, 2, 2, 1), (4,), (5, 4))
 """
 
 import dataclasses

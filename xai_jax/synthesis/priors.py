@@ -3,6 +3,16 @@
 Mahendran & Vedaldi 2015 (CVPR) and 2016 (IJCV); Yosinski et al. 2015, Understanding neural networks through deep
 visualization (decay, blur, clipping); Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization (denoising).
 Penalties map images (N, H, W, C) to (N,), operators to images of the same shape.
+
+>>> edge = jnp.array([[0.0, 0.0, 2.0, 2.0]]).reshape(1, 1, 4, 1)
+>>> float(total_variation(edge)[0]), float(alpha_norm(edge, alpha=2.0)[0])
+(4.0, 8.0)
+>>> bool(total_variation(blur(edge, std=0.5))[0] < 4.0)
+True
+>>> clip_colour_norm(edge, max_norm=1.0).ravel().tolist()
+[0.0, 0.0, 1.0, 1.0]
+>>> bool(total_variation(denoise(edge, weight=0.5))[0] < 4.0)
+True
 """
 
 import jax.numpy as jnp

@@ -6,8 +6,8 @@ Heusel et al. 2017, GANs trained by a two time-scale update rule converge to a l
 >>> features = np.array([[0.0, 0.0], [3.0, 4.0]])
 >>> nearest(features, natural=np.array([[0.0, 0.0], [0.0, 1.0]]))  # distances, indices
 (array([0.        , 4.24264069]), array([0, 1]))
->>> frechet(features, features)
-0.0
+>>> round(frechet(features, features + 1.0), 6)  # the squared distance of the means
+2.0
 """
 
 from typing import Any

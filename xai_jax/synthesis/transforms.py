@@ -1,4 +1,11 @@
-"""Random transforms of images that optimisation sees instead of the images, and crops. Images are (N, H, W, C)."""
+"""Random transforms of images that optimisation sees instead of the images, and crops. Images are (N, H, W, C).
+
+>>> padded = pad_for_jitter(jnp.ones((2, 8, 8, 3)), extent=5)
+>>> padded.shape, jitter(jax.random.key(0), padded, extent=5).shape, undo_padding(padded, extent=5).shape
+((2, 12, 12, 3), (2, 8, 8, 3), (2, 8, 8, 3))
+>>> random_central_crop(jax.random.key(0), padded, (8, 8), std=0.3).shape
+(2, 8, 8, 3)
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,11 @@
-"""Update rules of the papers as optax transformations, cached: equal settings give one object, compiled once."""
+"""Update rules of the papers as optax transformations, cached: equal settings give one object, compiled once.
+
+>>> rule = normalised_gradient(8.0, 0.0, steps=2)
+>>> gradient = jnp.array([[3.0, -1.0]])
+>>> update, state = rule.update(gradient, rule.init(gradient))
+>>> update.tolist(), rule.update(gradient, state)[0].tolist()
+([[-12.0, 4.0]], [[-6.0, 2.0]])
+"""
 
 import functools
 from typing import NamedTuple
