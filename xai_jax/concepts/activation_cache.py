@@ -2,10 +2,6 @@
 
 A file is named after a hash of everything that its content depends on: the network's program as JAX lowers it, its
 weights, the images, the layer and the target. A change of any of them changes the name, so no file is ever stale.
-
-    cache = ActivationCache(net, ("conv4", "conv5"), "cache")
-    activations = cache.activations(x)["conv4"]  # f_l(x), computed once, memory-mapped afterwards
-    gradients = cache.gradients(x, targets.logit(3))["conv4"]
 """
 
 import contextlib
@@ -46,6 +42,12 @@ class ActivationCache:
       batch_size: number of images per forward or backward pass.
 
     The arrays returned are read-only, memory-mapped and float32 or wider.
+
+    >>> def net(x, relu=jax.nn.relu, tap=network.keep):
+    ...     return 3 * tap("pooled", x.mean((1, 2)))
+    >>> cache, x = ActivationCache(net, "pooled"), np.ones((2, 8, 8, 3), np.float32)
+    >>> cache.activations(x)["pooled"].shape, cache.gradients(x, targets.logit(2))["pooled"][0].tolist()
+    ((2, 3), [0.0, 0.0, 3.0])
     """
 
     def __init__(
@@ -103,7 +105,12 @@ class ActivationCache:
 
 
 def fingerprint(net: Network, x: Array) -> str:
-    """Identifies a network: hash of its program and weights, for images of the size of `x` (N, H, W, C)."""
+    """Hash of a network's program and weights, for images of the size of `x` (N, H, W, C).
+
+    >>> x = np.ones((2, 8, 8, 3), np.float32)
+    >>> fingerprint(lambda x, relu, tap: x.sum((1, 2)), x) == fingerprint(lambda x, relu, tap: x.mean((1, 2)), x)
+    False
+    """
     return _hash_program(_activations, network.as_network(net), _abstract_image(x), None)
 
 

@@ -58,14 +58,14 @@ class CAV(NamedTuple):
     accuracy: float
 
 
-def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0) -> Fit:
+def fit(examples: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0) -> Fit:
     """Fits a classifier of concept examples against negatives in the span of the examples.
 
     A third of either class is held out. Solvers that stop by the largest component of the gradient (lbfgs, newton-cg)
     stop later than in d dimensions, nearer to the optimum; with a small `tol` both reach it.
 
     Args:
-      known: activations and their Gram matrix.
+      examples: activations and their Gram matrix.
       positive: rows (n,) of the concept's examples.
       negative: rows (m,) of the negatives.
       classifier: a scikit-learn classifier or regressor with one row of `coef_` whose solution is rotation-equivariant
@@ -79,15 +79,15 @@ def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any
       ValueError: for fewer than two examples of a class, examples in both, identical activations, and classifiers that
         are not linear or not rotation-equivariant.
 
-    >>> known = gram.matrix([np.array([[1.0, 0.1], [1.0, 0.0], [1.1, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.1, 0.1]])])
-    >>> fitted = fit(known, np.arange(3), np.arange(3, 6))
-    >>> bool(vector(known, fitted)[0] > 0.9), fitted.accuracy
+    >>> examples = gram.matrix([np.array([[1.0, 0.1], [1.0, 0.0], [1.1, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.1, 0.1]])])
+    >>> fitted = fit(examples, np.arange(3), np.arange(3, 6))
+    >>> bool(vector(examples, fitted)[0] > 0.9), fitted.accuracy
     (True, 1.0)
     """
     classifiers.check(classifier)
-    _check_rows(known, positive, negative)
+    _check_rows(examples, positive, negative)
     rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
-    z, back = gram.coordinates(known.products[np.ix_(rows, rows)], known.parts[0].shape[1])
+    z, back = gram.coordinates(examples.products[np.ix_(rows, rows)], examples.parts[0].shape[1])
     rng = np.random.default_rng(seed)
     training, held_out = split(labels, rng)
     coefficients, intercept = classifiers.solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
@@ -97,9 +97,9 @@ def fit(known: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any
     return Fit(rows, weights, float(correct.mean()), len(held_out), float(max(positives, 1 - positives)))
 
 
-def vector(known: Gram, fitted: Fit) -> np.ndarray:
+def vector(examples: Gram, fitted: Fit) -> np.ndarray:
     """The CAV of a fit as a unit vector (d,), float64; see `fit` for an example."""
-    return gram.linear_combination(known.parts, fitted.rows, fitted.weights)
+    return gram.linear_combination(examples.parts, fitted.rows, fitted.weights)
 
 
 def learn(
@@ -133,20 +133,20 @@ def learn(
     own, others = (activation_cache.digests(x) for x in (images, negatives))
     activation_cache.refuse_shared(concept, own, "negatives", others)
     cache = ActivationCache(net, layer, cache_dir)
-    known = gram.matrix([cache.activations(x)[layer] for x in (images, negatives)])
-    rows = np.split(np.arange(len(known.products)), [len(images)])
-    fitted = fit(known, *rows, classifier, seed)
-    direction = vector(known, fitted).astype(known.parts[0].dtype)
+    examples = gram.matrix([cache.activations(x)[layer] for x in (images, negatives)])
+    rows = np.split(np.arange(len(examples.products)), [len(images)])
+    fitted = fit(examples, *rows, classifier, seed)
+    direction = vector(examples, fitted).astype(examples.parts[0].dtype)
     network, described = activation_cache.fingerprint(net, images), " ".join(str(classifier).split())
     return CAV(direction, network, layer, concept, described, fitted.accuracy)
 
 
-def similarity(net: Network, known: CAV, x: Array, cache_dir: str | os.PathLike | None = None) -> np.ndarray:
+def similarity(net: Network, direction: CAV, x: Array, cache_dir: str | os.PathLike | None = None) -> np.ndarray:
     """Cosine similarity (N,) of images' activations and a CAV; see the module for an example.
 
     Args:
       net: the network of the CAV.
-      known: the CAV.
+      direction: the CAV.
       x: images (N, H, W, C), other than those that the CAV was trained on.
       cache_dir: keeps activations for later calls, if given.
 
@@ -156,12 +156,12 @@ def similarity(net: Network, known: CAV, x: Array, cache_dir: str | os.PathLike 
     Raises:
       ValueError: for a CAV of another network, or of this one for images of another size.
     """
-    if (network := activation_cache.fingerprint(net, x)) != known.network:
+    if (network := activation_cache.fingerprint(net, x)) != direction.network:
         raise ValueError(
-            f"Expected a CAV of this network, {network}, got one of {known.network}. Usual cause: new weights."
+            f"Expected a CAV of this network, {network}, got one of {direction.network}. Usual cause: new weights."
         )
-    activations = ActivationCache(net, known.layer, cache_dir).activations(x)[known.layer]
-    along = gram.inner_products(known.vector[None], [activations])[0]
+    activations = ActivationCache(net, direction.layer, cache_dir).activations(x)[direction.layer]
+    along = gram.inner_products(direction.vector[None], [activations])[0]
     lengths = np.array([np.linalg.norm(row.astype(np.float64)) for row in activations])
     return np.divide(along, lengths, out=np.zeros_like(along), where=lengths > 0)
 
@@ -197,13 +197,13 @@ def load(path: str | os.PathLike, network: str | None = None, layer: str | None 
     return cav
 
 
-def _check_rows(known, positive, negative):
+def _check_rows(examples, positive, negative):
     if min(len(positive), len(negative)) < 2:
         raise ValueError(f"Expected two examples or more of either class, got {len(positive)} and {len(negative)}.")
     shared = np.intersect1d(positive, negative)
     if shared.size:
         raise ValueError(f"Expected no example in both classes, got {shared.size}, the first in row {shared[0]}.")
-    if np.isnan(known.products[np.ix_(positive, negative)]).any():
+    if np.isnan(examples.products[np.ix_(positive, negative)]).any():
         raise ValueError("Expected a Gram matrix with all pairs of these rows. Add them as one of the groups.")
 
 

@@ -50,14 +50,14 @@ def score_layer(
     Raises:
       ValueError: for activations that are not finite or all the same.
     """
-    known = gram.matrix(parts, (rows for each in sets for rows in _groups(each)))
-    products = [gram.inner_products(each, known.parts) for each in gradients]
+    examples = gram.matrix(parts, (rows for each in sets for rows in _groups(each)))
+    products = [gram.inner_products(each, examples.parts) for each in gradients]
     total = sum(len(each.negatives) * (len(each.positives) + len(each.controls)) for each in sets)
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
         def fit_all(rows, negatives):
             def fit_run(run):
-                return cav.fit(known, rows, negatives[run], classifier, [seed, run])
+                return cav.fit(examples, rows, negatives[run], classifier, [seed, run])
 
             for fitted in gram.in_threads(fit_run, range(len(negatives))):
                 yield fitted

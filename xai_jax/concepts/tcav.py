@@ -110,6 +110,14 @@ def measure(
 
     Raises:
       ValueError: see `score`.
+
+    >>> def net(x, relu=jax.nn.relu, tap=lambda name, value: value):
+    ...     return tap("pooled", x.mean((1, 2)))
+    >>> random = np.random.default_rng(0).normal(size=(60, 8, 8, 3)).astype(np.float32)
+    >>> red, classes = random[:10] + np.float32([1, 0, 0]), {"first": (targets.logit(0), random[:5])}
+    >>> scores = measure(net, ["pooled"], {"red": red}, random, classes, runs=2, controls=2)
+    >>> scores.values.shape, float(scores.values[0].mean())
+    ((3, 1, 1, 1, 2), 1.0)
     """
     return score(ActivationCache(net, layers, cache_dir), concepts, random, classes, Plan(**plan))
 
