@@ -28,7 +28,7 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     batch_size: int = 125  # codes at once
 
 
-# The classes of the paper's tier are units of the paper's script; the code takes steps of 2 for GoogLeNet.
+# The classes of the paper's tier are units of the paper's script; the code has a learning rate of 2 for GoogLeNet.
 get_config = base.tiers(
     smoke=Config(
         **base.DIGITS_EVALUATION, data="digits", natural_images=100, generator="digits_conv2", explained="digits",

@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 
 from experiments.explorer import unit_panels
 from experiments.lib import dry_run, preimages
-from experiments.nguyen2016 import hidden
+from experiments.lib.top_activations import unit
 from xai_jax import deconvnet, dgn_am, models, network, saliency, targets
 from xai_jax.models import generators
 
@@ -35,7 +35,7 @@ def activations(module, layers, variables, x):
 
 def of_layer(config, name, layer, variables, x):
     """Steps for all units of one layer."""
-    module, (count, at) = models.module(name), hidden.unit(name, layer)
+    module, (count, at) = models.module(name), unit(name, layer)
     chunks, some = -(-count // config.chunk), min(count, config.chunk)
     down = partial(projections, module, targets.neuron(layer, 0, at))
     inversions = preimages.plan(name, [layer], some, chunks * sum(config.inversion))

@@ -14,7 +14,7 @@ from scipy import stats
 
 from experiments.lib import generator_codes, preimages
 from experiments.lib.runner import LEVEL
-from experiments.zeiler2014 import features
+from experiments.lib.top_activations import as_input, tile
 from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
 from xai_jax.data import textures
 from xai_jax.data.batches import in_order
@@ -56,7 +56,7 @@ def networks(config: Any) -> dict[str, tuple[str, ...]]:
 
 
 def units(model: LoadedModel, found: dict[str, np.ndarray], layer: str, channels: np.ndarray) -> Units:
-    """Units of a layer, from what `features.search` found."""
+    """Units of a layer, from what `search` found."""
     x = jax.ShapeDtypeStruct(model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape, jnp.float32)
     shape = network.layer_names(model.net, x)[layer].shape
     at = (shape[1] // 2, shape[2] // 2) if len(shape) == 4 else None
@@ -83,7 +83,7 @@ def projections(model: LoadedModel, data: Dataset, some: Units, batch: int) -> d
 def seen(images: Array, some: Units, fill: float) -> list[np.ndarray]:
     """What the units see of images (n * k, H, W, C); beyond the border it is `fill`."""
     places = zip(np.asarray(images), some.rows.ravel(), some.columns.ravel(), strict=True)
-    return [features.tile(image, some.field, row, column, fill) for image, row, column in places]
+    return [tile(image, some.field, row, column, fill) for image, row, column in places]
 
 
 def inputs(model: LoadedModel, data: Dataset, numbers: Iterable[int]) -> Array:
@@ -145,7 +145,7 @@ def concepts(model: LoadedModel, data: Dataset, config: Any) -> dict[str, np.nda
     Each class of the data is told from all others, then each texture from the other textures. "sizes" (concepts, 2):
     how many images of the concept there are, and how many others.
     """
-    strongest, read = Partial(partial(_peaks, config.layers), model.net), partial(features.as_input, model)
+    strongest, read = Partial(partial(_peaks, config.layers), model.net), partial(as_input, model)
     natural, labels = zip(
         *((network.call(strongest, jnp.asarray(x)), y) for x, y in in_order(data, config.batch_size, read)), strict=True
     )

@@ -12,8 +12,7 @@ from experiments.explorer import sprites, unit_panels
 from experiments.explorer.plans import plan
 from experiments.lib import runner
 from experiments.lib.runner import Claim, Number
-from experiments.nguyen2016 import hidden
-from experiments.zeiler2014 import features
+from experiments.lib.top_activations import search, unit
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import generators
@@ -26,11 +25,11 @@ ROWS = 2  # units of each layer there
 def run(config: Any, run: runner.Run) -> None:
     """Looks at all units, layer by layer, writes their sheets and then the index, and draws some of them."""
     data, found, entries = datasets.load(config.data, config.split), {}, []
-    total = sum(hidden.unit(*place.split("/", 1))[0] for place in config.layers)
+    total = sum(unit(*place.split("/", 1))[0] for place in config.layers)
     for name, layers in unit_panels.networks(config).items():
         model = models.load(name, config.weights)
         own = dataclasses.replace(config, layers=layers)
-        top = run.stage(f"{name}-search", partial(features.search, model, data, own, run))
+        top = run.stage(f"{name}-search", partial(search, model, data, own, run))
         areas = run.stage(f"{name}-concepts", partial(unit_panels.concepts, model, data, own))
         limits = unit_panels.bounds(areas["sizes"], total * len(areas["sizes"]))  # the same for all networks
         for layer in run.progress(layers, name):

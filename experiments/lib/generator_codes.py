@@ -105,6 +105,13 @@ def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
     return runner.told(up, down), f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
 
 
+def mostly(yes: np.ndarray) -> tuple[bool | None, str]:
+    """Whether it is so for most images, by a binomial test over those seen, (N,); None where so few cannot tell."""
+    more, less = (stats.binomtest(int(np.sum(yes)), len(yes), alternative=side).pvalue for side in ("greater", "less"))
+    words = f"{np.sum(yes)} of {len(yes)}; binomial test against a half: p = {min(more, less):.2g}"
+    return runner.told(more, less), words
+
+
 def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
     """Indices of the first `count` images of each class. Raises UserError for a class with fewer."""
     found = {k: [] for k in classes}

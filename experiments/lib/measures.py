@@ -14,10 +14,29 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     return float(stats.spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else np.nan
 
 
-def correlations(first: ArrayLike, second: ArrayLike) -> np.ndarray:
-    """Pearson's correlations (N,) of two stacks of arrays (N, ...); NaN where one of a pair is constant."""
-    first, second = (np.reshape(a, (len(a), -1)).astype(np.float64) for a in (first, second))
-    return cosine(*(a - a.mean(1, keepdims=True) for a in (first, second)))
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's correlation of all values of two arrays; NaN where one is constant or has fewer than two values."""
+    first, second = np.ravel(first), np.ravel(second)
+    return np.corrcoef(first, second)[0, 1] if len(first) > 1 and np.ptp(first) and np.ptp(second) else np.nan
+
+
+def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlations (N,) of two stacks of arrays (N, ...)."""
+    return np.array([correlation(a, b) for a, b in zip(first, second, strict=True)])
+
+
+def relative_distances(groups: np.ndarray, different: np.ndarray) -> np.ndarray:
+    """Mean distances (N,) of pairs within groups (N, M, D), as shares of that of the pairs of `different` (K, D)."""
+    distances = np.linalg.norm(groups[:, :, None] - groups[:, None], axis=-1)
+    between = np.linalg.norm(different[:, None] - different, axis=-1)
+    pairs, others = (~np.eye(len(d), dtype=bool) for d in (distances[0], between))
+    return distances[:, pairs].mean(1) / between[others].mean()
+
+
+def roughness(image: np.ndarray) -> float:
+    """RMS difference of neighbouring pixels of an image (H, W, C), as a share of its standard deviation."""
+    steps = np.concatenate([np.diff(image, axis=axis).ravel() for axis in (0, 1)])
+    return float(np.sqrt((steps**2).mean()) / image.std())
 
 
 def pairwise_rank_correlations(maps: np.ndarray) -> np.ndarray:

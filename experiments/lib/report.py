@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.lib.statistics import Threshold, Verdict
+from experiments.lib.statistics import Threshold, Verdict, t_test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Claim:
             "opposite_p": getattr(self.verdict, "opposite_p", None),
             "measured": "; ".join(filter(None, [self.measured, self.verdict.text])),
         }
+
+
+def paired_claim(text: str, source: str, greater: tuple[np.ndarray, str], less: tuple[np.ndarray, str]) -> Claim:
+    """A claim that one measure (N,) is above another over the same images; each with a description of what it is."""
+    return Claim(text, source, t_test(greater[0], less[0]), f"{greater[1]}, {less[1]}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.lib import dry_run, runner
+from experiments.lib import dry_run, generator_codes, runner
+from experiments.lib.measures import correlations
 from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015 import photographs
-from experiments.mahendran2015.layers import alike
 from experiments.mahendran2015.photographs import SURER
 from experiments.mahendran2015.streams import frequency
 from xai_jax import inversion, models, network, plots
@@ -50,7 +50,7 @@ def one(subject, layer, form, seed):
     return {
         "images": x,
         "product": inversion.inner_product(represent, jax.nn.relu(network.call(represent, images)), x),
-        "alike": alike(np.asarray(images), np.asarray(x)),
+        "alike": correlations(np.asarray(images), np.asarray(x)),
         "frequency": np.array([frequency(each, each) for each in strokes]),
     } | photographs.answers(subject, x)
 
@@ -115,7 +115,7 @@ def report(run, seen, found, config):
         ]
     product, fineness, last = gathered(found, "product"), gathered(found, "frequency"), config.layers[-1]
     coarser, test = photographs.falls(fineness)
-    surer, count = photographs.mostly(found[last]["probability"] > seen["probability"])
+    surer, count = generator_codes.mostly(found[last]["probability"] > seen["probability"])
     run.claims += [
         Claim(
             "What a layer sees in a photograph becomes stronger in its caricature.",

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import relative_distances
 from experiments.lib.runner import Claim, Number, told
 from experiments.mahendran2015.layers import recipe
-from experiments.mahendran2015.multiple import apart
 from xai_jax import inversion, models, network, plots
 from xai_jax.data import datasets
 
@@ -112,15 +112,16 @@ def report(run, images, found, likeness, config):
     among, within = identified(likeness, len(likeness)), identified(likeness, config.each)
     flat, classes = images.reshape(len(images), -1), (config.classes, config.each)
     pictures = found["images"].reshape(*found["images"].shape[:2], -1)
-    again = apart(pictures, flat).reshape(classes).mean(1)
-    others = np.mean([apart(x.reshape(*classes, -1), flat) for x in pictures.swapaxes(0, 1)], 0)
+    again = relative_distances(pictures, flat).reshape(classes).mean(1)
+    others = np.mean([relative_distances(x.reshape(*classes, -1), flat) for x in pictures.swapaxes(0, 1)], 0)
     run.numbers += [
         Number.mean("error of features", found["error"].mean(1)),
         Number.mean("pre-images that the network takes for the image's class", found["same"].mean(1)),
         Number.mean("pre-images that resemble their image most of all images", among.mean(1)),
         Number.mean("pre-images that resemble their image most of its class", within.mean(1)),
         Number.mean(
-            "distance of images of one class, as a share of that of all", apart(flat.reshape(*classes, -1), flat)
+            "distance of images of one class, as a share of that of all",
+            relative_distances(flat.reshape(*classes, -1), flat),
         ),
         Number.mean("distance of pre-images of different images of one class, as such a share", others),
         Number.mean("distance of pre-images of one image, as such a share", again),

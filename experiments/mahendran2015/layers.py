@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import correlations
 from experiments.lib.runner import Claim, Number
 from xai_jax import inversion, models, network, plots
 from xai_jax.synthesis.inversion import CVPR
@@ -72,13 +73,8 @@ def one(subject, layer, strength, config):
         "images": x,
         "error": inversion.error(represent, x, network.call(represent, subject.images)),
         "same": subject.classes(subject.images) == subject.classes(x),
-        "alike": alike(np.asarray(subject.images), np.asarray(x)),
+        "alike": correlations(np.asarray(subject.images), np.asarray(x)),
     }
-
-
-def alike(images: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Correlation of the values of each image with those of its pre-image, (N,)."""
-    return np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(images, found, strict=True)])
 
 
 def strength_of(number: int, config: Any) -> float:

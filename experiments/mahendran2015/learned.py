@@ -9,10 +9,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import roughness
+from experiments.lib.report import paired_claim
 from experiments.lib.runner import Number
 from experiments.mahendran2015.layers import recipe
-from experiments.mahendran2015.regulariser import roughness
-from experiments.zeiler2014.switches import compare
 from xai_jax import inversion, learned_inversion, models, network, plots
 from xai_jax.architectures.upconv import UpConv
 from xai_jax.data import datasets
@@ -98,13 +98,13 @@ def report(run, found, config):
         return means[method, key], f"{names[key]} {means[method, key].mean():.3f} {METHODS[method]}"
 
     run.claims += [
-        compare(
+        paired_claim(
             "A trained inverse gives images closer to the original than gradient descent does.",
             "Dosovitskiy and Brox 2016",
             measure("optimised", "pixels"),
             measure("learned", "pixels"),
         ),
-        compare(
+        paired_claim(
             "Gradient descent comes closer to the wanted features.",
             "Dosovitskiy and Brox 2016",
             measure("learned", "features"),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import relative_distances
 from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015.layers import recipe
 from xai_jax import inversion, network, plots
@@ -36,18 +37,10 @@ def restarts(represent, images, strength, config):
     features = np.asarray(network.call(represent, x))
     return {
         "images": x.reshape(*groups, *images.shape[1:]),
-        "pixels": apart(np.asarray(x).reshape(*groups, -1), np.asarray(images).reshape(config.count, -1)),
-        "features": apart(features.reshape(*groups, -1), np.asarray(wanted).reshape(config.count, -1)),
+        "pixels": relative_distances(np.asarray(x).reshape(*groups, -1), np.asarray(images).reshape(config.count, -1)),
+        "features": relative_distances(features.reshape(*groups, -1), np.asarray(wanted).reshape(config.count, -1)),
         "error": np.asarray(inversion.error(represent, x, many, wanted)).reshape(groups),
     }
-
-
-def apart(found: np.ndarray, different: np.ndarray) -> np.ndarray:
-    """Mean distance of the pairs in each group (N, restarts, D), as a share of that of the pairs of `different`."""
-    distances = np.linalg.norm(found[:, :, None] - found[:, None], axis=-1)
-    between = np.linalg.norm(different[:, None] - different, axis=-1)
-    pairs, others = (~np.eye(len(d), dtype=bool) for d in (distances[0], between))
-    return distances[:, pairs].mean(1) / between[others].mean()
 
 
 def figure(subject, found, config):

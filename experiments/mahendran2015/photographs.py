@@ -11,11 +11,11 @@ from jax import Array
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.lib import dry_run, preimages, runner
+from experiments.lib import dry_run, generator_codes, preimages, runner
+from experiments.lib.measures import correlations
 from experiments.lib.preimages import Subject
 from experiments.lib.runner import Claim, Number
 from experiments.mahendran2015 import consistency
-from experiments.mahendran2015.layers import alike
 from xai_jax import models, network, plots
 from xai_jax.data import examples
 from xai_jax.data.examples import Examples
@@ -58,7 +58,7 @@ def answers(subject: Subject, x: Array) -> dict[str, np.ndarray]:
 def one(subject, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, likeness to the photographs, and what the network sees."""
     found = consistency.one(subject, layer, form, seed)
-    likeness = alike(np.asarray(subject.images), np.asarray(found["images"]))
+    likeness = correlations(np.asarray(subject.images), np.asarray(found["images"]))
     return found | answers(subject, found["images"]) | {"alike": likeness}
 
 
@@ -135,13 +135,6 @@ def falls(values: np.ndarray) -> tuple[bool | None, str]:
     return runner.told(down, up), f"Page's test: p = {down:.2g} for a fall, {up:.2g} for a rise"
 
 
-def mostly(yes: np.ndarray) -> tuple[bool | None, str]:
-    """Whether it is so for most images, by a binomial test over those seen, (N,); None where so few cannot tell."""
-    more, less = (stats.binomtest(int(np.sum(yes)), len(yes), alternative=side).pvalue for side in ("greater", "less"))
-    words = f"{np.sum(yes)} of {len(yes)}; binomial test against a half: p = {min(more, less):.2g}"
-    return runner.told(more, less), words
-
-
 def report(run, found, weight, config):
     """Measures of every layer, and claims about the first and the last ones."""
     for layer in config.layers:
@@ -154,7 +147,7 @@ def report(run, found, weight, config):
         ]
     kept, (first, last) = gathered(found, "alike", weight, config), (config.layers[0], config.layers[-1])
     vaguer, test = falls(kept)
-    same, count = mostly(found[last, weight]["same"])
+    same, count = generator_codes.mostly(found[last, weight]["same"])
     run.claims += [
         Claim(
             f"Images are photographic when inverted from the first layer, and grow vaguer with depth (C = {weight:g}).",

@@ -8,8 +8,8 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import correlation
 from experiments.lib.runner import Claim, Number, told
-from experiments.zeiler2014.switches import correlation
 from xai_jax import deconvnet, inversion, network, plots
 from xai_jax.synthesis.inversion import CVPR
 

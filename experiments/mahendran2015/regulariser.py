@@ -8,9 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from experiments.lib import dry_run, preimages, runner
+from experiments.lib.measures import roughness
+from experiments.lib.report import paired_claim
 from experiments.lib.runner import Number
 from experiments.mahendran2015.layers import recipe
-from experiments.zeiler2014.switches import compare
 from xai_jax import inversion, network, plots
 
 
@@ -52,12 +53,6 @@ def spikes(image: np.ndarray) -> float:
     return float(np.sqrt((rest**2).mean()) / image.std())
 
 
-def roughness(image: np.ndarray) -> float:
-    """RMS difference of neighbouring pixels as a share of the image's deviation."""
-    steps = np.concatenate([np.diff(image, axis=axis).ravel() for axis in (0, 1)])
-    return float(np.sqrt((steps**2).mean()) / image.std())
-
-
 def figure(subject, found, layer, config):
     """A block of rows for each image, a row for each power, a column for each strength."""
     panels, rows = [], []
@@ -88,13 +83,13 @@ def report(run, found, config):
     sharp, smooth = (found[config.lower, beta, strong]["spikes"] for beta in (low, high))
     weak, firm = (found[config.upper, high, s]["roughness"] for s in (min(config.total_variations), strong))
     run.claims += [
-        compare(
+        paired_claim(
             f"A penalty with beta {low:g} leaves spikes, one with beta {high:g} does not.",
             "Fig. 2",
             (sharp, f"share of pre-images of {config.lower} that a median filter takes off: {sharp.mean():.2f}"),
             (smooth, f"{smooth.mean():.2f} with beta {high:g}, at the same strength"),
         ),
-        compare(
+        paired_claim(
             "The stronger the penalty, the smoother the pre-images of the last layer.",
             "Fig. 8",
             (weak, f"RMS difference of neighbours over the deviation: {weak.mean():.2f} at the weakest"),

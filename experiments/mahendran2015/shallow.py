@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, runner
+from experiments.lib.measures import correlations, roughness
+from experiments.lib.report import paired_claim
 from experiments.lib.runner import Number
-from experiments.mahendran2015.layers import alike
-from experiments.mahendran2015.regulariser import roughness
-from experiments.zeiler2014.switches import compare
 from xai_jax import hog_dsift, inversion, network, plots
 from xai_jax.core.pytrees import as_partial
 from xai_jax.data import examples
@@ -74,7 +73,7 @@ def one(describe, x, strength, config):
         "images": found,
         "features": wanted[: config.shown],
         "error": np.asarray(inversion.error(describe, found, wanted)),
-        "alike": alike(np.asarray(x), np.asarray(found)),
+        "alike": correlations(np.asarray(x), np.asarray(found)),
         "roughness": np.array([roughness(image) for image in np.asarray(found)]),
     }
 
@@ -158,13 +157,13 @@ def report(run, found, config):
     hard, soft = (100 * found[name, config.total_variations[0]]["error"] for name in ("HOG", "HOGb"))
     rough, smooth = (found["HOG", strength]["roughness"] for strength in (weak, strong))
     run.claims += [
-        compare(
+        paired_claim(
             "HOG is harder to invert than HOG with two votes for an orientation, whose votes have derivatives.",
             "Table 1",
             (hard, f"error of HOG {hard.mean():.1f} %"),
             (soft, f"of HOGb {soft.mean():.1f} %"),
         ),
-        compare(
+        paired_claim(
             "The stronger the penalty, the smoother the pre-images of HOG.",
             "Fig. 4",
             (rough, f"RMS difference of neighbours over the deviation: {rough.mean():.3f} at the weakest"),

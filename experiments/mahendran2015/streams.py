@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import fft, stats
 
-from experiments.lib import dry_run, preimages, runner
+from experiments.lib import dry_run, generator_codes, preimages, runner
+from experiments.lib.measures import correlations
 from experiments.lib.runner import LEVEL, Claim, Number
-from experiments.mahendran2015.layers import alike, recipe
-from experiments.mahendran2015.photographs import mostly
+from experiments.mahendran2015.layers import recipe
 from xai_jax import inversion, network, plots
 
 HALVES = "first half", "second half"
@@ -62,7 +62,7 @@ def measure(images, found):
         "images": found,
         "frequency": np.array([frequency(*pair) for pair in pairs]),
         "colour": np.array([colour(*pair) for pair in pairs]),
-        "alike": alike(images, found),
+        "alike": correlations(images, found),
     }
 
 
@@ -184,7 +184,7 @@ def specialised(found, kinds, config):
 def arbitrary(found, kinds, config):
     """A claim of ours: without groups, halves are no streams."""
     apart = {kind: gaps(found, kind) for kind in kinds}
-    judged = {kind: mostly(as_far(each)[1:]) for kind, each in apart.items()}
+    judged = {kind: generator_codes.mostly(as_far(each)[1:]) for kind, each in apart.items()}
     verdicts = [held for held, _ in judged.values()]
     tests = np.stack([paired(found, kind) for kind in kinds]) < LEVEL
     shares = [

@@ -10,10 +10,9 @@ from jax import Array
 from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.lib import evaluation_networks, runner
+from experiments.lib import evaluation_networks, generator_codes, runner
 from experiments.lib.evaluation_networks import Judge
 from experiments.lib.runner import Claim, Number
-from experiments.mahendran2015.photographs import mostly
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
@@ -157,7 +156,7 @@ def unseen(judged: Mapping[str, np.ndarray], classes: int) -> tuple[bool | None,
 def far(judged: Mapping[str, np.ndarray]) -> tuple[bool | None, str]:
     """Whether most images are farther from the nearest natural one than nearly all other natural images are."""
     limit = np.quantile(judged["natural distance"], BEYOND)
-    held, words = mostly(judged["distance"] > limit)
+    held, words = generator_codes.mostly(judged["distance"] > limit)
     return held, f"farther from the nearest natural image than {100 * BEYOND:g} % of natural ones: {words}"
 
 

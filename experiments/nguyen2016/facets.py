@@ -8,11 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.measures import correlations, relative_distances
 from experiments.lib.runner import Claim, Number
-from experiments.mahendran2015.layers import alike
-from experiments.mahendran2015.multiple import apart
-from experiments.mahendran2015.photographs import mostly
-from experiments.zeiler2014.features import as_input
+from experiments.lib.top_activations import as_input
 from xai_jax import dgn_am, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.synthesis.dgn_am import DGN
@@ -79,9 +77,9 @@ def compared(judge, model, begun, found, classes):
         evaluation_networks.features(represent, judge.model.preprocess(list(model.to_pixels(x))))
         for x in (found["images"], found["before"], begun["shown"])
     )
-    measured = {"alike": alike(begun["shown"], found["images"])}
+    measured = {"alike": correlations(begun["shown"], found["images"])}
     for when, each in (("", made), (" before", before)):
-        measured[f"spread{when}"] = np.concatenate([apart(each[g][None], real[g]) for g in groups])
+        measured[f"spread{when}"] = np.concatenate([relative_distances(each[g][None], real[g]) for g in groups])
         nearest = [np.linalg.norm(each[g][:, None] - real[g], axis=-1).argmin(1) for g in groups]
         measured[f"kept{when}"] = np.concatenate([row == np.arange(len(row)) for row in nearest])
     return evaluation_networks.judgements(judge, model.to_pixels(found["images"]), classes) | measured
@@ -148,7 +146,7 @@ def report(run, found, judged, classes, config):
             *evaluation_networks.numbers(each, f", from {name}"),
         ]
     wider, test = generator_codes.more(judged["image"]["spread"], judged["noise"]["spread"])
-    kept, count = mostly(judged["image"]["kept"])
+    kept, count = generator_codes.mostly(judged["image"]["kept"])
     sure, agree = (
         generator_codes.medians(v, classes) for v in (found["image"]["confidence"], judged["image"]["agrees"])
     )

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
 from experiments.lib.runner import Claim, Number
-from experiments.mahendran2015.photographs import mostly
-from experiments.zeiler2014 import features
+from experiments.lib.top_activations import as_input, search, tile, unit
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import generators
@@ -22,7 +21,7 @@ from xai_jax.synthesis.dgn_am import DGN
 def run(config: Any, run: runner.Run) -> None:
     """Searches the data set for all units, then finds codes for all units of one layer after the other."""
     (generator, model), data = generator_codes.load(config), datasets.load(config.data, config.split)
-    natural = run.stage("natural", lambda: features.search(model, data, config, run))
+    natural = run.stage("natural", lambda: search(model, data, config, run))
     found = {}
     for layer in run.progress(config.layers, "layers"):
         made = run.stage(layer, partial(synthesised, generator, model, layer, config))
@@ -33,14 +32,6 @@ def run(config: Any, run: runner.Run) -> None:
     kin = run.stage("kin", partial(kinship, model, data, natural, run.arrays, whole, config))
     run.figure("measures", *summary(found, kin))
     report(run, found, kin, config)
-
-
-def unit(name: str, layer: str) -> tuple[int, tuple[int, int] | None]:
-    """How many channels a layer of the network `name` has, and where the unit that stands for each is: the middle."""
-    module, variables, shape = models.abstract(name)
-    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    *_, channels = size = network.layer_names(Partial(module.apply, variables), x)[layer].shape
-    return channels, (size[1] // 2, size[2] // 2) if len(size) == 4 else None
 
 
 def synthesised(generator, model, layer, config):
@@ -73,7 +64,7 @@ def panels(model, data, layer, made, natural, config):
     middle = [len(field.rows) // 2, len(field.columns) // 2]
     patches = [
         [
-            features.tile(model.to_pixels(features.as_input(model, data[int(i)][0])[None])[0] / 255, field, r, c, 1.0)
+            tile(model.to_pixels(as_input(model, data[int(i)][0])[None])[0] / 255, field, r, c, 1.0)
             for i, r, c in zip(*(natural[f"{layer} {name}"][n] for name in ("images", "rows", "columns")), strict=True)
         ]
         for n in chosen
@@ -82,7 +73,7 @@ def panels(model, data, layer, made, natural, config):
     return {
         "channels": chosen,
         "images": pixels.astype(np.float32),
-        "seen": np.stack([features.tile(image, field, *middle, 1.0) for image in pixels]).astype(np.float32),
+        "seen": np.stack([tile(image, field, *middle, 1.0) for image in pixels]).astype(np.float32),
         "patches": np.stack(patches).astype(np.float32),
         "reached": made["activations"][chosen, chosen] / most[chosen],
     }
@@ -120,7 +111,7 @@ def kinship(model, data, natural, arrays, layers, config):
         alive = natural[f"{layer} values"][:, 0] > 0
         rows = natural[f"{layer} images"][alive]
         top = evaluation_networks.features(
-            represent, np.stack([features.as_input(judge, data[int(i)][0]) for i in rows.ravel()])
+            represent, np.stack([as_input(judge, data[int(i)][0]) for i in rows.ravel()])
         )
         pixels = list(model.to_pixels(arrays[f"{layer}/images"][alive]))
         found[layer] = closer(
@@ -173,7 +164,7 @@ def report(run, found, kin, config):
     run.numbers += [Number.mean(f"likeness to the unit's own top images, {layer}", kin[layer]) for layer in kin]
     stronger = {layer: float((each["reached"] > 1).mean()) for layer, each in found.items()}
     selective = {layer: float(each["selective"].mean()) for layer, each in found.items()}
-    held, count = mostly(np.concatenate([kin[layer] > 0.5 for layer in kin]))
+    held, count = generator_codes.mostly(np.concatenate([kin[layer] > 0.5 for layer in kin]))
     run.claims += [
         most_units("Most units of every layer are excited more than by any natural image.", stronger),
         most_units("Most pictures excite no unit of the layer more than the one they were made for.", selective),

@@ -10,9 +10,9 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib.measures import correlations
 from experiments.lib.runner import Claim, Number
-from experiments.mahendran2015.layers import alike
-from experiments.zeiler2014.features import as_input
+from experiments.lib.top_activations import as_input
 from xai_jax import dgn_am, models, network, optimize, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import generators
@@ -89,7 +89,9 @@ def around(generate, mean, z):
 
 def compared(judge, model, images, means, classes):
     """What the judge sees in pictures, and their correlation with the mean images of their classes."""
-    return evaluation_networks.judgements(judge, model.to_pixels(images), classes) | {"alike": alike(means, images)}
+    return evaluation_networks.judgements(judge, model.to_pixels(images), classes) | {
+        "alike": correlations(means, images)
+    }
 
 
 def label(name: str, penalty: float) -> str:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from experiments.lib import dry_run, runner
 from experiments.lib.runner import Claim, Number, told
+from experiments.lib.top_activations import as_input, search, tile
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.weights import safetensors_file
@@ -29,26 +30,6 @@ def run(config: Any, run: runner.Run) -> None:
         shown = run.stage(layer, lambda layer=layer: projections(model, data, found, layer, config))
         run.figure(layer, *figure(shown, layer, config.k))
     report(run, {layer: purity(found[f"{layer} labels"]) for layer in config.layers}, data, config.k)
-
-
-def search(model, data, config, run):
-    """Images, positions, values and labels of the k strongest activations of all channels, layer by layer."""
-    with run.bar(len(data), "searching for the strongest activations") as bar:
-
-        def read(image):
-            bar.update()
-            return as_input(model, image)
-
-        top = deconvnet.top_k(model.net, config.layers, data, config.k, jnp.asarray, read, config.batch_size)
-    arrays = {f"{layer} {name}": value for layer, found in top.items() for name, value in found._asdict().items()}
-    images = np.unique(np.concatenate([found.images.ravel() for found in top.values()]))
-    labels = np.array([data[int(i)][1] for i in images])
-    return arrays | {f"{layer} labels": labels[np.searchsorted(images, top[layer].images)] for layer in config.layers}
-
-
-def as_input(model, image):
-    """An image (H, W, 1 or 3) of a data set as the network reads it."""
-    return np.asarray(model.preprocess([image[..., 0] if image.shape[-1] == 1 else image])[0])
 
 
 def projections(model, data, found, layer, config):
@@ -74,21 +55,6 @@ def brought_down(net, layer, x, channels, rows, columns):
     maps = deconvnet.project(net, x, targets.neuron(layer, channels, (rows, columns)), batch_size=BATCH)
     field = deconvnet.receptive_field(net, layer, x)
     return [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)], field
-
-
-def tile(image, field, row, column, fill=0.0):
-    """What the unit sees of an image (H, W, C), (h, w, C): beyond the border `fill`, and never more than the image."""
-    cut = image
-    for axis, (at, bounds) in enumerate(((row, field.rows), (column, field.columns))):
-        length, size = image.shape[axis], field.size[axis]
-        if size >= length:
-            continue
-        first, last = bounds[at]
-        before = first - (field.offset[axis] + field.stride[axis] * at)
-        cut = np.take(cut, range(first, last), axis)
-        pads = [(before, size - before - (last - first)) if a == axis else (0, 0) for a in range(3)]
-        cut = np.pad(cut, pads, constant_values=fill)
-    return cut
 
 
 def figure(shown, layer, k):

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number, told
-from experiments.zeiler2014.features import as_input
+from experiments.lib.measures import correlation
+from experiments.lib.report import paired_claim
+from experiments.lib.runner import Number
+from experiments.lib.top_activations import as_input
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 
@@ -73,10 +75,6 @@ def edges(image):
     return ndimage.gaussian_gradient_magnitude(image.mean(-1), 0.7)
 
 
-def correlation(a, b):
-    return np.corrcoef(a, b)[0, 1] if min(a.size, b.size) > 1 and np.ptp(a) and np.ptp(b) else np.nan
-
-
 def figure(pictures, found, layer, shown):
     """A row for each image: it, its projections, and the image that lends its switches."""
     panels = [
@@ -110,27 +108,19 @@ def claims(measured, layer):
     own, none = measured["own edges"], measured["none edges"]
     lent, kept = measured["other other's edges"], measured["own other's edges"]
     return [
-        compare(
+        paired_claim(
             f"Switches keep the image's structure: without them projections from {layer} follow its edges less.",
             "section 2.1",
             (own, f"correlation with the image's edges {np.nanmean(own):.2f} by its switches"),
             (none, f"{np.nanmean(none):.2f} without"),
         ),
-        compare(
+        paired_claim(
             f"Another image's switches bring that image's structure into projections from {layer}.",
             "section 2.1",
             (lent, f"correlation with the other's edges {np.nanmean(lent):.2f} by the other's switches"),
             (kept, f"{np.nanmean(kept):.2f} by the image's own"),
         ),
     ]
-
-
-def compare(words, source, greater, less):
-    """A claim that one measure is above another over the same images."""
-    known = ~np.isnan(greater[0]) & ~np.isnan(less[0])
-    p = stats.ttest_rel(greater[0][known], less[0][known], alternative="greater").pvalue if known.sum() > 2 else np.nan
-    measured = f"{greater[1]}, {less[1]} (paired one-sided t-test over {known.sum()} images, p = {p:.2g})"
-    return Claim(words, source, told(p), measured)
 
 
 def plan(config: Any) -> list[dry_run.Step]:

@@ -17,8 +17,8 @@ from scipy import stats
 
 from experiments.lib import dry_run, runner, training_task
 from experiments.lib.runner import Claim, Number
+from experiments.lib.top_activations import as_input
 from experiments.zeiler2014 import from_scratch, linear_classifiers, transfer_data, transfer_tables
-from experiments.zeiler2014.features import as_input
 from experiments.zeiler2014.transfer_data import Fold
 from xai_jax import models
 

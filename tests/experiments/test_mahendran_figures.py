@@ -12,7 +12,8 @@ from configs.mahendran2015 import consistency as consistency_config
 from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
-from experiments.lib import preimages, runner
+from experiments.lib import measures, preimages, runner
+from experiments.lib.report import paired_claim
 from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
 
@@ -45,7 +46,7 @@ def test_strengths_grow_with_depth_and_stay():
 def test_likeness_is_a_correlation_for_each_image():
     a, b = RNG.normal(size=(2, 3, 4, 4, 2))
     expected = [np.corrcoef(a[n].ravel(), b[n].ravel())[0, 1] for n in range(3)]
-    np.testing.assert_allclose(layers.alike(a, b), expected)
+    np.testing.assert_allclose(measures.correlations(a, b), expected)
 
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
@@ -62,7 +63,7 @@ def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
     deviation, shift = to_input
     classes = [np.asarray(digits.net((x + shift) / deviation)).argmax(1) for x in (images, found["images"])]
     np.testing.assert_array_equal(found["same"], classes[0] == classes[1])
-    np.testing.assert_allclose(found["alike"], layers.alike(np.asarray(images), np.asarray(found["images"])))
+    np.testing.assert_allclose(found["alike"], measures.correlations(np.asarray(images), np.asarray(found["images"])))
 
 
 def claims(errors, same, alike):
@@ -91,7 +92,7 @@ def test_the_papers_numbers_stand_beside_its_network_alone():
 def test_distances_of_restarts_are_shares_of_those_between_images():
     found, different = RNG.normal(size=(2, 3, 5)), RNG.normal(size=(4, 5))
     between = np.mean([np.linalg.norm(a - b) for i, a in enumerate(different) for b in different[:i]])
-    for group, share in zip(found, multiple.apart(found, different), strict=True):
+    for group, share in zip(found, measures.relative_distances(found, different), strict=True):
         pairs = [np.linalg.norm(group[i] - group[j]) for i in range(3) for j in range(i)]
         assert share == pytest.approx(np.mean(pairs) / between)
 
@@ -104,10 +105,10 @@ def test_restarts_stay_with_their_image(digits):
     found = multiple.restarts(represent, images, 0.0, config)
     assert found["images"].shape == (2, 3, 8, 8, 1) and found["error"].shape == (2, 3)
     own = np.array(
-        [[layers.alike(np.asarray(images[n : n + 1]), x[None]) for x in found["images"][n]] for n in range(2)]
+        [[measures.correlations(np.asarray(images[n : n + 1]), x[None]) for x in found["images"][n]] for n in range(2)]
     )
     other = np.array(
-        [[layers.alike(np.asarray(images[1 - n])[None], x[None]) for x in found["images"][n]] for n in (0, 1)]
+        [[measures.correlations(np.asarray(images[1 - n])[None], x[None]) for x in found["images"][n]] for n in (0, 1)]
     )
     assert (own > other).all() and (found["pixels"] > 0.01).all()
 
@@ -135,14 +136,14 @@ def test_roughness_counts_both_directions():
     image = RNG.normal(size=(3, 4, 2))
     steps = [image[i + 1, j, c] - image[i, j, c] for i in range(2) for j in range(4) for c in range(2)]
     steps += [image[i, j + 1, c] - image[i, j, c] for i in range(3) for j in range(3) for c in range(2)]
-    assert regulariser.roughness(image) == pytest.approx(np.sqrt(np.mean(np.square(steps))) / image.std())
+    assert measures.roughness(image) == pytest.approx(np.sqrt(np.mean(np.square(steps))) / image.std())
 
 
 def test_claims_about_penalties_compare_the_same_images():
     more, less = (RNG.normal(2, 0.1, 10), "a"), (RNG.normal(1, 0.1, 10), "b")
-    assert regulariser.compare("words", "Fig. 2", more, less).held is True
-    assert regulariser.compare("words", "Fig. 2", less, more).held is False
-    assert regulariser.compare("words", "Fig. 2", (more[0][:2], "a"), (less[0][:2], "b")).held is None
+    assert paired_claim("words", "Fig. 2", more, less).verdict.decision == "supported"
+    assert paired_claim("words", "Fig. 2", less, more).verdict.decision == "not supported"
+    assert paired_claim("words", "Fig. 2", (more[0][:2], "a"), (less[0][:2], "b")).verdict.decision == "inconclusive"
 
 
 def test_the_middle_is_in_the_middle():

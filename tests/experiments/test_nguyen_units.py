@@ -13,8 +13,7 @@ from configs.nguyen2016 import combine as combine_config
 from configs.nguyen2016 import facets as facets_config
 from configs.nguyen2016 import hidden as hidden_config
 from configs.nguyen2016 import montavon as montavon_config
-from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
-from experiments.mahendran2015.multiple import apart
+from experiments.lib import dry_run, evaluation_networks, generator_codes, measures, runner, top_activations
 from experiments.nguyen2016 import combine, facets, hidden, montavon
 from xai_jax import dgn_am, network, targets
 from xai_jax.data.datasets import InMemory
@@ -103,7 +102,10 @@ def test_activations_are_shares_of_natural_maxima_of_living_units():
 
 
 def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
-    assert hidden.unit("digits", "pool1") == (16, (2, 2)) and hidden.unit("digits", "logits") == (10, None)
+    assert top_activations.unit("digits", "pool1") == (16, (2, 2)) and top_activations.unit("digits", "logits") == (
+        10,
+        None,
+    )
 
 
 def test_pictures_for_units_excite_these_units(monkeypatch):
@@ -162,8 +164,10 @@ def test_pictures_are_compared_with_images_of_their_class():
     judge = evaluation_networks.Judge(MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0)
     found = facets.compared(judge, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
     a, b = images.reshape(6, -1), real.reshape(6, -1)
-    apart_first = apart(a[None, :3], b[:3])
-    np.testing.assert_allclose(found["spread"], [apart_first[0], apart(a[None, 3:], b[3:])[0]], rtol=1e-4)
+    apart_first = measures.relative_distances(a[None, :3], b[:3])
+    np.testing.assert_allclose(
+        found["spread"], [apart_first[0], measures.relative_distances(a[None, 3:], b[3:])[0]], rtol=1e-4
+    )
     nearest = [np.argmin([np.sum((a[i] - b[j]) ** 2) for j in range(i // 3 * 3, i // 3 * 3 + 3)]) for i in range(6)]
     np.testing.assert_array_equal(found["kept"], nearest == np.tile(np.arange(3), 2))
     np.testing.assert_array_equal(found["kept before"], [False, False, True, True, True, True])

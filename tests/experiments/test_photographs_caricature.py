@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from configs.mahendran2015 import caricature as caricature_config
 from configs.mahendran2015 import photographs as photographs_config
-from experiments.lib import preimages, runner
-from experiments.mahendran2015 import caricature, layers, photographs, streams
+from experiments.lib import generator_codes, measures, preimages, runner
+from experiments.mahendran2015 import caricature, photographs, streams
 from xai_jax import inversion, models, network
 from xai_jax.units.receptive_field import receptive_field
 
@@ -67,7 +67,7 @@ def test_a_layer_is_inverted_and_measured(subject):
     wanted, here = np.asarray(represent(subject.images)), np.asarray(represent(found["images"]))
     expected = np.sqrt(((here - wanted) ** 2).sum((1, 2, 3)) / (wanted**2).sum((1, 2, 3)))
     np.testing.assert_allclose(found["error"], expected, rtol=1e-3)
-    np.testing.assert_allclose(found["alike"], layers.alike(np.asarray(subject.images), found["images"]))
+    np.testing.assert_allclose(found["alike"], measures.correlations(np.asarray(subject.images), found["images"]))
     np.testing.assert_array_equal(found["answer"], probabilities(subject, found["images"]).argmax(1))
 
 
@@ -90,7 +90,7 @@ def test_a_fall_is_judged_by_all_orders_that_the_layers_could_have():
 
 @pytest.mark.parametrize("yes, count, held", [(5, 5, True), (4, 5, None), (0, 5, False), (4, 4, None), (15, 20, True)])
 def test_most_are_told_by_a_binomial_test(yes, count, held):
-    found, words = photographs.mostly(np.arange(count) < yes)
+    found, words = generator_codes.mostly(np.arange(count) < yes)
     assert found is held and words.startswith(f"{yes} of {count};")
 
 
@@ -155,7 +155,7 @@ def test_a_layer_is_exaggerated_and_measured(subject, monkeypatch):
     assert (expected > 1.05).all()
     strokes = [caricature.added(*pair) for pair in zip(images, np.asarray(found["images"]), strict=True)]
     np.testing.assert_allclose(found["frequency"], [streams.frequency(s, s) for s in strokes])
-    np.testing.assert_allclose(found["alike"], layers.alike(images, np.asarray(found["images"])))
+    np.testing.assert_allclose(found["alike"], measures.correlations(images, np.asarray(found["images"])))
     assert found["probability"].shape == (3,)
 
 

@@ -11,7 +11,8 @@ from scipy import stats
 from configs.mahendran2015 import diversity as diversity_config
 from configs.mahendran2015 import streams as streams_config
 from experiments.lib import preimages, runner
-from experiments.mahendran2015 import diversity, layers, streams
+from experiments.lib.measures import correlations
+from experiments.mahendran2015 import diversity, streams
 from xai_jax import inversion, models
 from xai_jax.data.datasets import InMemory
 
@@ -94,7 +95,7 @@ def test_each_half_is_inverted_by_its_mask(digits):
         np.testing.assert_allclose(
             found["error"][split, side], off.sum((1, 2, 3)) / ((wanted * mask) ** 2).sum((1, 2, 3)), rtol=1e-3
         )
-        np.testing.assert_allclose(found["alike"][split, side], layers.alike(np.asarray(images), x))
+        np.testing.assert_allclose(found["alike"][split, side], correlations(np.asarray(images), x))
         expected = [streams.frequency(*pair) for pair in zip(np.asarray(images), x, strict=True)]
         np.testing.assert_allclose(found["frequency"][split, side], expected)
     errors = [((np.asarray(represent(x)) - wanted) ** 2 * masks[0, 0]).sum() for x in found["images"][0]]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from configs.zeiler2014 import correspondence as correspondence_config
-from experiments.lib import runner
+from experiments.lib import runner, top_activations
+from experiments.lib.report import paired_claim
 from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
 from xai_jax import deconvnet, models, network, targets
 
@@ -34,13 +35,13 @@ def test_a_tile_is_the_receptive_field_with_its_unit_in_the_same_place():
     for row in range(5):
         for column in range(10):
             expected = padded[2 * row : 2 * row + 5, column : column + 3]
-            np.testing.assert_array_equal(features.tile(image, field, row, column), expected)
+            np.testing.assert_array_equal(top_activations.tile(image, field, row, column), expected)
 
 
 def test_tiles_are_never_larger_than_the_image(digits):
     x = np.ones((1, 8, 8, 1), np.float32)
     field = deconvnet.receptive_field(digits.net, "relu2", x)
-    assert features.tile(x[0], field, 0, 3).shape == (8, 8, 1)
+    assert top_activations.tile(x[0], field, 0, 3).shape == (8, 8, 1)
 
 
 def test_mosaic_lays_out_row_by_row():
@@ -128,10 +129,10 @@ def test_projections_follow_edges_where_they_lie_on_them():
 
 def test_claims_of_comparisons_need_three_values():
     more, less = (np.array([1.0, 2, 3, np.nan]), "a"), (np.array([0.0, 1.1, 1.9, 4]), "b")
-    assert switches.compare("words", "Fig. 1", more, less).held is True
-    assert switches.compare("words", "Fig. 1", less, more).held is False
+    assert paired_claim("words", "Fig. 1", more, less).verdict.decision == "supported"
+    assert paired_claim("words", "Fig. 1", less, more).verdict.decision == "not supported"
     few = (np.array([1.0, 2, np.nan, np.nan]), "a")
-    assert switches.compare("words", "Fig. 1", few, less).held is None
+    assert paired_claim("words", "Fig. 1", few, less).verdict.decision == "inconclusive"
 
 
 def test_sign_distances_are_the_papers_sum_over_pairs():
