@@ -41,7 +41,7 @@ def test_curves_equal_a_slow_loop(removing):
     np.testing.assert_allclose(curve.area, area, rtol=1e-5)
 
 
-def test_gradients_beat_random_maps():
+def test_curves_prefer_input_x_gradient_to_random_attributions():
     rng = np.random.default_rng(0)
     random = rng.normal(size=MAPS.shape).astype(np.float32)
     for measure, sign in ((metrics.deletion, -1), (metrics.insertion, 1)):
@@ -54,7 +54,7 @@ def linear(weights, x, relu=jax.nn.relu, tap=network.keep):
 
 
 def test_infidelity_of_a_linear_network():
-    """0 for its gradient; for a map off by e it is E[(I.e)^2] = noise^2 |e|^2."""
+    """0 for its gradient; for an error e of the attribution it is E[(I.e)^2] = noise^2 |e|^2."""
     net = Partial(linear, jax.random.normal(jax.random.key(0), (27, 2)))
     x = X[:, :3, :3]
     maps = saliency.gradient(net, x, targets.logit(1))
@@ -64,7 +64,7 @@ def test_infidelity_of_a_linear_network():
     np.testing.assert_allclose(got, 0.09 * (error**2).sum((1, 2, 3)), rtol=0.1)
 
 
-def test_infidelity_is_seeded():
+def test_infidelity_is_a_function_of_the_key():
     a, b, c = (metrics.infidelity(NET, X, MAPS, TARGET, samples=4, key=jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0
@@ -88,7 +88,7 @@ def test_similarity():
 
 
 class Bound:
-    """A small network whose weights are leaves, applied in an order that its pytree's own order does not follow."""
+    """A small network whose layers are applied in another order than that of its pytree."""
 
     @staticmethod
     def apply(weights, x, relu=jax.nn.relu, tap=network.keep):
@@ -108,7 +108,7 @@ class Bound:
         }
 
 
-def test_randomisation_goes_from_the_top_down_and_permutes():
+def test_randomisation_permutes_weights_from_the_top_down():
     weights = Bound.weights()
     networks = metrics.randomise(Partial(Bound.apply, weights), X)
     assert list(networks) == ["mid", "alpha", "zeta"]
@@ -122,18 +122,17 @@ def test_randomisation_goes_from_the_top_down_and_permutes():
             )
 
 
-def test_checks_tell_a_map_of_the_image_from_a_map_of_the_network():
+def test_sanity_checks_distinguish_an_edge_detector_from_the_gradient():
     net = Partial(Bound.apply, Bound.weights())
 
     def edges(net, x, target, batch_size=None):
-        """An edge detector, which no network has a part in."""
         return jnp.abs(x - jnp.roll(x, 1, axis=1))
 
-    blind = metrics.cascading_randomisation(edges, net, X, targets.logit(0))
-    seeing = metrics.cascading_randomisation(saliency.gradient, net, X, targets.logit(0))
-    assert list(blind) == list(seeing) == ["mid", "alpha", "zeta"]
-    assert all((s.spearman == 1).all() for s in blind.values())
-    assert np.abs(seeing["zeta"].spearman).mean() < 0.5
+    edge_detector = metrics.cascading_randomisation(edges, net, X, targets.logit(0))
+    sensitive = metrics.cascading_randomisation(saliency.gradient, net, X, targets.logit(0))
+    assert list(edge_detector) == list(sensitive) == ["mid", "alpha", "zeta"]
+    assert all((s.spearman == 1).all() for s in edge_detector.values())
+    assert np.abs(sensitive["zeta"].spearman).mean() < 0.5
     assert (metrics.random_logit(edges, net, X, [0, 1, 2]).spearman == 1).all()
     assert np.nanmax(metrics.random_logit(saliency.gradient, net, X, [0, 1, 2]).spearman) < 0.9
 
@@ -150,6 +149,6 @@ def test_checks_tell_a_map_of_the_image_from_a_map_of_the_network():
         (lambda: metrics.random_logit(saliency.gradient, Partial(linear, jnp.ones((867, 1))), X, 0), "two classes"),
     ],
 )
-def test_bad_input_is_refused(call, words):
+def test_invalid_input_raises(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -1,4 +1,4 @@
-"""Attribution methods against slow versions of their definitions, captum, and each other; chunks; bad input."""
+"""Attribution methods against slow versions of their definitions and captum; chunks, compilation, and errors."""
 
 import functools
 
@@ -35,45 +35,45 @@ def logits(x):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_shaped_like_x_and_independent_of_chunks(name):
+def test_attributions_are_shaped_like_x_and_independent_of_chunks(name):
     whole = EVERY[name](NET, X, TARGET)
     assert whole.shape == X.shape and np.abs(whole).max() > 0
     np.testing.assert_allclose(EVERY[name](NET, X, TARGET, batch_size=2), whole, atol=1e-5)
     alone = EVERY[name](NET, X[3:4], targets.logit(2))
-    if name not in ("smoothgrad", "vargrad"):  # their noise depends on the place in the batch
+    if name not in ("smoothgrad", "vargrad"):  # their noise depends on the position in the batch
         np.testing.assert_allclose(alone, whole[3:4], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_takes_hidden_neurons_and_combinations(name):
+def test_targets_may_be_combinations_of_hidden_neurons(name):
     target = targets.neuron("relu1", 2) - 2 * targets.neuron("conv3", np.arange(5), "mean") + targets.logit(1)
     assert np.abs(EVERY[name](NET, X, target)).max() > 0
 
 
 @pytest.mark.parametrize("name", ["gradient", "deconvnet", "guided_backprop"])
-def test_hidden_neuron_equals_the_oracle_cut_off_above_it(name):
+def test_hidden_neurons_equal_the_truncated_oracle(name):
     """A projection of one activation: everything else in its layer is zero (Zeiler & Fergus 2014, section 2.1)."""
-    below, place = LAYERS[:5], 4
+    below = LAYERS[:5]
     maps, inputs = oracle.numpy_forward(below, X.astype(np.float64))
     signal = np.zeros_like(maps)
     for n, channel in enumerate(maps):
         i, j = np.unravel_index(channel[..., 3].argmax(), channel.shape[:2])
         signal[n, i, j, 3] = 1
     expected = oracle.numpy_backward(below, inputs, signal, oracle.RULES[name])
-    got = EVERY[name](NET, X, targets.neuron(f"relu{place}", 3))
+    got = EVERY[name](NET, X, targets.neuron("relu4", 3))
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_gradient_equals_finite_differences():
     x, step = X[:1].astype(np.float64), 1e-5
-    slope = np.asarray(saliency.gradient(NET, X[:1], targets.logit(3)))[0]
+    gradients = np.asarray(saliency.gradient(NET, X[:1], targets.logit(3)))[0]
     rng = np.random.default_rng(0)
     for _ in range(20):
         at = (0, *(rng.integers(n) for n in x.shape[1:]))
         up, down = x.copy(), x.copy()
         up[at] += step
         down[at] -= step
-        np.testing.assert_allclose(slope[at[1:]], (logits(up)[0, 3] - logits(down)[0, 3]) / (2 * step), atol=1e-4)
+        np.testing.assert_allclose(gradients[at[1:]], (logits(up)[0, 3] - logits(down)[0, 3]) / (2 * step), atol=1e-4)
 
 
 def test_integrated_gradients_equal_the_mean_gradient_and_are_complete():
@@ -89,12 +89,12 @@ def test_integrated_gradients_equal_the_mean_gradient_and_are_complete():
 
 
 @pytest.mark.parametrize("baseline", [0.5, np.array([0.1, 0.2, 0.3]), X[::-1]])
-def test_integrated_gradients_take_baselines_that_broadcast(baseline):
+def test_baselines_of_integrated_gradients_broadcast(baseline):
     _, delta = saliency.integrated_gradients(NET, X, TARGET, baseline, return_delta=True, batch_size=2)
     assert delta.shape == (5,) and np.abs(delta).max() < 0.2
 
 
-def test_integrated_gradients_are_the_same_in_one_program():
+def test_integrated_gradients_are_the_same_under_jit():
     explain = functools.partial(saliency.integrated_gradients, NET, target=TARGET, steps=8)
     np.testing.assert_allclose(jax.jit(lambda x: explain(x))(X), explain(X), rtol=1e-4, atol=1e-6)
 
@@ -102,8 +102,8 @@ def test_integrated_gradients_are_the_same_in_one_program():
 def test_grad_cam_equals_its_equations():
     maps = np.asarray(network.capture(NET, X)[1]["relu6"])
     head = network.head(NET, "relu6", X)
-    slope = np.asarray(jax.grad(lambda a: head(a)[jnp.arange(5), K].sum())(jnp.asarray(maps)))
-    weights = slope.mean((1, 2))
+    gradients = np.asarray(jax.grad(lambda a: head(a)[jnp.arange(5), K].sum())(jnp.asarray(maps)))
+    weights = gradients.mean((1, 2))
     cam = np.maximum((weights[:, None, None] * maps).sum(-1), 0)
     expected = jax.image.resize(jnp.asarray(cam), X.shape[:3], "bilinear")
     got = saliency.grad_cam(NET, X, TARGET, "relu6")
@@ -153,7 +153,7 @@ def test_occlusion_equals_a_slow_loop():
     np.testing.assert_allclose(saliency.occlude(NET, X, TARGET, (), patch, stride, fill), table, atol=1e-4)
 
 
-def test_occlude_reads_anything():
+def test_occlude_returns_any_outputs():
     def read(logits, activations):
         return {"label": logits.argmax(-1), "total": activations["relu1"].sum((1, 2))}
 
@@ -161,25 +161,16 @@ def test_occlude_reads_anything():
     assert out["label"].shape == (2, 3, 3) and out["total"].shape == (2, 3, 3, 6)
 
 
-def test_compiles_once_for_many_classes_and_chunks():
-    saliency.guided_backprop(NET, X, targets.logit(0), batch_size=2)
+def test_one_program_serves_all_classes_and_any_number_of_images():
     before = saliency._backprop._cache_size()
-    for k in range(1, 4):
-        saliency.guided_backprop(NET, X, targets.logit(k), batch_size=2)
-    assert saliency._backprop._cache_size() == before
+    for k, n in ((0, 4), (1, 8), (2, 11)):
+        saliency.gradient(NET, np.tile(X[:1], (n, 1, 1, 1)), targets.logit(np.full(n, k)), batch_size=4)
+    assert saliency._backprop._cache_size() == before + 1
 
 
 def test_works_inside_jit():
     inside = jax.jit(lambda x: saliency.guided_backprop(NET, x, TARGET, batch_size=2))(X)
     np.testing.assert_allclose(inside, saliency.guided_backprop(NET, X, TARGET), atol=1e-5)
-
-
-def test_memory_does_not_grow_with_the_number_of_images():
-    """Only one shape is compiled, that of a chunk, however many images there are."""
-    before = saliency._backprop._cache_size()
-    many = np.tile(X[:1], (11, 1, 1, 1))
-    saliency.gradient(NET, many, targets.logit(np.zeros(11, int)), batch_size=4)
-    assert saliency._backprop._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -196,7 +187,7 @@ def test_memory_does_not_grow_with_the_number_of_images():
         (lambda x, relu=jax.nn.relu, tap=network.keep: jax.nn.softmax(NET(x, relu, tap)), X, TARGET, "probabilities"),
     ],
 )
-def test_bad_input_is_refused_by_every_method(name, net, x, target, words):
+def test_invalid_input_raises(name, net, x, target, words):
     with pytest.raises(ValueError, match=words):
         EVERY[name](net, x, target)
 
@@ -215,7 +206,7 @@ def test_bad_input_is_refused_by_every_method(name, net, x, target, words):
         (lambda: saliency.occlusion(NET, X, TARGET, patch=4, stride=0), "stride"),
     ],
 )
-def test_bad_options_are_refused(call, words):
+def test_invalid_options_raise(call, words):
     with pytest.raises(ValueError, match=words):
         call()
 

@@ -1,4 +1,4 @@
-"""The protocol: capture, heads and features, replacing, perturbing, ablating, and what is refused."""
+"""The Network protocol: capture, heads and features, edits of activations, retracing, and errors."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ NET = oracle.jax_network(LAYERS)
 X = np.random.default_rng(0).normal(size=oracle.SHAPE).astype(np.float32)
 
 
-def test_capture_keeps_all_or_some_and_equals_the_oracle():
+def test_capture_equals_the_oracle():
     logits, kept = network.capture(NET, X)
     expected, inputs = oracle.numpy_forward(LAYERS, X)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
@@ -22,7 +22,7 @@ def test_capture_keeps_all_or_some_and_equals_the_oracle():
     assert list(network.capture(NET, X, ["relu4"])[1]) == ["relu4"]
 
 
-def test_layer_names_are_in_forward_order_with_shapes_and_compute_nothing():
+def test_layer_names_are_in_forward_order():
     names = network.layer_names(NET, jax.ShapeDtypeStruct((7, 17, 17, 3), jnp.float32))
     assert list(names) == [f"{layer[0]}{i}" for i, layer in enumerate(LAYERS)]
     assert names["conv0"].shape == (7, 17, 17, 6)
@@ -91,25 +91,16 @@ def test_new_weights_do_not_retrace():
         lambda: network.ablate(NET, "relu2", 0)(X),
     ],
 )
-def test_unknown_layers_name_the_nearest_and_all(call):
+def test_unknown_layers_raise_with_the_nearest_match(call):
     with pytest.raises(ValueError, match=r"got 'relu2'\. Did you mean 'relu\d+'\? Layers: conv0, relu1"):
         call()
 
 
-def test_a_name_used_twice_is_refused():
-    def net(x, relu=jax.nn.relu, tap=network.keep):
-        return tap("a", tap("a", x)).mean((1, 2))
-
+def test_invalid_networks_and_edits_raise():
     with pytest.raises(ValueError, match="taps 'a' twice"):
-        network.capture(net, X)
-
-
-def test_replacing_with_another_shape_is_refused():
+        network.capture(lambda x, relu, tap: tap("a", tap("a", x)).mean((1, 2)), X)
     with pytest.raises(ValueError, match="Expected an activation of shape"):
         network.replace(NET, "relu1", jnp.zeros((2, 3)))(X)
-
-
-def test_something_that_is_no_network_is_refused():
     with pytest.raises(TypeError, match="Expected a network"):
         network.as_network({"params": 1})
 
@@ -125,6 +116,6 @@ def test_something_that_is_no_network_is_refused():
         ([[1.0]], "Expected an array"),
     ],
 )
-def test_images_that_cannot_be_read(images, words):
+def test_invalid_images_raise(images, words):
     with pytest.raises((ValueError, TypeError), match=words):
         network.check_images(images)

@@ -1,4 +1,4 @@
-"""Max-pooling and switches against the slow oracle, XLA and PyTorch, for windows, strides and paddings of all kinds."""
+"""Max-pooling and switches against the slow oracle, XLA and PyTorch, for many windows, strides and paddings."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_values_and_gradient_equal_the_oracle(geometry, ties):
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_switches_point_at_the_maxima_and_bring_values_back(geometry):
+def test_switches_are_the_positions_of_the_maxima(geometry):
     x = images(3, ties=True)
     values, switches = pooling.max_pool_with_switches(x, *geometry)
     np.testing.assert_array_equal(values, pooling.max_pool(x, *geometry))
@@ -73,11 +73,11 @@ def test_equals_torch_with_ties():
     leaf = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
     out = torch.nn.functional.max_pool2d(leaf, 3, 2, 1)
     out.sum().backward()
-    slope = jax.grad(lambda x: pooling.max_pool(x, 3, 2, ((1, 1), (1, 1))).sum())(jnp.asarray(x))
-    np.testing.assert_allclose(slope, leaf.grad.numpy().transpose(0, 2, 3, 1), atol=1e-6)
+    gradient = jax.grad(lambda x: pooling.max_pool(x, 3, 2, ((1, 1), (1, 1))).sum())(jnp.asarray(x))
+    np.testing.assert_allclose(gradient, leaf.grad.numpy().transpose(0, 2, 3, 1), atol=1e-6)
 
 
-def test_switches_of_one_image_route_anothers_values():
+def test_switches_of_one_image_apply_to_values_of_another():
     a, b = images(7, (1, 4, 4, 1)), images(8, (1, 4, 4, 1))
     _, switches = pooling.max_pool_with_switches(b, 2)
     values, _ = pooling.max_pool_with_switches(a, 2)
@@ -114,9 +114,9 @@ def test_under_jit_vmap_and_grad():
     x = images(13, (3, 2, 6, 6, 2))
     pool = jax.jit(jax.vmap(lambda x: pooling.max_pool(x, 3, 2)))
     np.testing.assert_array_equal(pool(x), np.stack([pooling.max_pool(i, 3, 2) for i in x]))
-    slope = jax.grad(lambda x: pool(x).sum())(jnp.asarray(x))
+    gradient = jax.grad(lambda x: pool(x).sum())(jnp.asarray(x))
     alone = jax.grad(lambda x: pooling.max_pool(x, 3, 2).sum())(jnp.asarray(x[1]))
-    np.testing.assert_array_equal(slope[1], alone)
+    np.testing.assert_array_equal(gradient[1], alone)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,6 @@ def test_under_jit_vmap_and_grad():
         (lambda x: pooling.pool_at(x[:, :5], pooling.max_pool_with_switches(x, 2)[1]), "Expected a map"),
     ],
 )
-def test_errors_say_what_was_expected(call, words):
+def test_invalid_geometry_raises(call, words):
     with pytest.raises(ValueError, match=words):
         call(images())

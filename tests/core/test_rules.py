@@ -1,5 +1,7 @@
 """Backward rules through whole networks against the slow NumPy oracle, PyTorch and captum."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def close(a, b, tolerance=1e-5):
 
 @pytest.mark.parametrize("six", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_equals_numpy_from_the_papers_formulas(method, six):
+def test_equals_numpy_implementation_of_the_papers_equations(method, six):
     layers, x = problem(six=six)
     k = np.array([1, 4])
     logits, inputs = oracle.numpy_forward(layers, x.astype(np.float64))
@@ -33,15 +35,14 @@ def test_equals_numpy_from_the_papers_formulas(method, six):
     assert close(got, expected)
 
 
-def test_six_is_reached_in_the_problem():
+def test_activations_reach_six():
     layers, x = problem(six=True)
     _, inputs = oracle.numpy_forward(layers, x)
     assert any((i > 6).any() and (i < 6).any() for i, layer in zip(inputs, layers, strict=True) if layer[0] == "relu6")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_relu_function_shared_by_all_layers_and_functional_calls(method):
-    """The rule follows the argument, so sharing or inlining a ReLU cannot lose it."""
+def test_a_relu_shared_by_all_layers_follows_the_rule(method):
     layers, x = problem(3)
     shared = ("relu",)
     layers = [shared if layer[0] == "relu" else layer for layer in layers]
@@ -61,7 +62,7 @@ def test_equals_captum(method, six):
     classes = {"gradient": attr.Saliency, "deconvnet": attr.Deconvolution, "guided_backprop": attr.GuidedBackprop}
     images = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
     extra = {"abs": False} if method == "gradient" else {}
-    with pytest.warns() if method != "gradient" else _nothing():  # captum warns that it sets hooks
+    with pytest.warns() if method != "gradient" else contextlib.nullcontext():  # captum warns that it sets hooks
         expected = classes[method](module).attribute(images, target=k, **extra)
     got = getattr(saliency, method)(oracle.jax_network(layers), x, targets.logit(np.array(k)))
     assert close(got, expected.detach().numpy().transpose(0, 2, 3, 1))
@@ -72,39 +73,26 @@ def test_relu6_equals_torch_relu6_at_both_gates():
     values = np.array([-1, -0.0, 0, 1e-6, 3, 5.999, 6, 6.001, 9], np.float32)
     x = torch.tensor(values, requires_grad=True)
     torch.nn.functional.relu6(x).sum().backward()
-    value, slope = jax.vmap(jax.value_and_grad(rules.relu6))(jnp.asarray(values))
+    value, gradient = jax.vmap(jax.value_and_grad(rules.relu6))(jnp.asarray(values))
     np.testing.assert_array_equal(value, np.clip(values, 0, 6))
-    np.testing.assert_array_equal(slope, x.grad.numpy())
+    np.testing.assert_array_equal(gradient, x.grad.numpy())
 
 
-def test_forward_is_relu_and_gradient_at_zero_is_zero():
+def test_forward_values_dtypes_and_gradients_at_zero():
     x = jnp.array([-1.0, 0.0, 2.0])
     for relu in (rules.deconv_relu, rules.guided_relu):
         np.testing.assert_array_equal(relu(x), [0, 0, 2])
+        assert jax.grad(lambda x, relu=relu: relu(x).sum())(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     assert jax.grad(rules.guided_relu)(0.0) == 0
-    assert jax.grad(rules.deconv_relu)(0.0) == 1  # asks about the signal only
+    assert jax.grad(rules.deconv_relu)(0.0) == 1  # depends on the signal only
 
 
-def test_a_fork_adds_a_rule():
+def test_a_custom_rule():
     @rules.backward
     def sign_relu(x, gradient):
         """The sign of the signal."""
         return jnp.where(x > 0, jnp.sign(gradient), 0)
 
-    slope = jax.grad(lambda x: (sign_relu(x) * jnp.array([5.0, -7.0, 3.0])).sum())(jnp.array([1.0, 1.0, -1.0]))
-    np.testing.assert_array_equal(slope, [1, -1, 0])
+    gradient = jax.grad(lambda x: (sign_relu(x) * jnp.array([5.0, -7.0, 3.0])).sum())(jnp.array([1.0, 1.0, -1.0]))
+    np.testing.assert_array_equal(gradient, [1, -1, 0])
     assert sign_relu.__name__ == "sign_relu" and sign_relu.__doc__ == "The sign of the signal."
-
-
-def test_rules_keep_the_dtype():
-    for relu in (rules.deconv_relu, rules.guided_relu):
-        slope = jax.grad(lambda x, relu=relu: relu(x).sum())(jnp.ones(3, jnp.bfloat16))
-        assert slope.dtype == jnp.bfloat16
-
-
-class _nothing:
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *error):
-        return None

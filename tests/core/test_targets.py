@@ -1,4 +1,4 @@
-"""Targets: values, arithmetic, per-image indices, retracing, and what is refused."""
+"""Targets: values, arithmetic, per-image indices, retracing, and errors."""
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +40,13 @@ def test_neurons():
     np.testing.assert_allclose(value(targets.neuron("dense9", 3)), KEPT["dense9"][:, 3], rtol=1e-5)
 
 
-def test_gradient_of_max_goes_to_the_first_of_equals():
+def test_gradient_of_max_goes_to_the_first_of_ties():
     def net(x, relu=jax.nn.relu, tap=network.keep):
         return tap("map", x).mean((1, 2))
 
     target = targets.neuron("map", 0)
-    slope = jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(jnp.zeros((1, 2, 2, 1)))
-    np.testing.assert_array_equal(slope[0, ..., 0], [[1, 0], [0, 0]])
+    gradient = jax.grad(lambda x: targets.evaluate(net, x, target)[0].sum())(jnp.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(gradient[0, ..., 0], [[1, 0], [0, 0]])
 
 
 def test_direction_takes_both_shapes():
@@ -105,12 +105,12 @@ def test_a_new_class_or_vector_does_not_retrace():
         (lambda: targets.logit(0) + targets.logit(9), "got 9"),
     ],
 )
-def test_targets_that_do_not_fit(target, words):
+def test_invalid_targets_raise(target, words):
     with pytest.raises(ValueError, match=words):
         targets.check(NET, X, target())
 
 
-def test_networks_and_images_that_do_not_fit():
+def test_invalid_networks_images_and_logits_raise():
     with pytest.raises(ValueError, match=r"Expected images that the network can read, got float32 \(2, 17, 17, 1\)"):
         targets.check(NET, X[..., :1], targets.logit(0))
     with pytest.raises(ValueError, match=r"logits \(2, K\), got \(2, 17, 17, 3\)"):

@@ -142,11 +142,11 @@ BACKWARD = {
 
 
 def jax_network(layers):
-    """The layers as a Network; activations are named by kind and place: conv0, relu1, ..."""
+    """The layers as a Network; activations are named by kind and position: conv0, relu1, ..."""
 
     def net(x, relu=nn.relu, tap=keep):
-        for place, (kind, *rest) in enumerate(layers):
-            x = tap(f"{kind}{place}", _JAX[kind](x, relu, *rest))
+        for position, (kind, *rest) in enumerate(layers):
+            x = tap(f"{kind}{position}", _JAX[kind](x, relu, *rest))
         return x
 
     return net

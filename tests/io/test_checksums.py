@@ -1,4 +1,4 @@
-"""Checksums: a byte that changed on disk is noticed, wherever it is, or changes nothing."""
+"""Checksums: every corrupted byte is detected or has no effect."""
 
 import gc
 
@@ -23,7 +23,7 @@ def _garbage():
 
 
 ARRAYS = {"a": np.arange(6, dtype="f"), "b": np.ones((), np.int32), "c": np.zeros((0, 3))}
-SEALED = {"safetensors", "CAV", "stage", "response"}  # files of our own; others' have no checksum
+CHECKED = {"safetensors", "CAV", "stage", "response"}  # formats with checksums; files of other programs have none
 
 
 def equal(found, whole):
@@ -32,7 +32,7 @@ def equal(found, whole):
     )
 
 
-def test_arrays_and_text_come_back(tmp_path):
+def test_arrays_and_metadata_round_trip(tmp_path):
     (tmp_path / "file").write_bytes(checksums.pack(ARRAYS, {"layer": "conv1"}))
     arrays, about = checksums.read(tmp_path / "file")
     assert equal(arrays, ARRAYS) and about == {"layer": "conv1"}
@@ -43,12 +43,12 @@ def test_files_without_a_checksum_are_read(tmp_path):
     assert equal(checksums.read(tmp_path / "file")[0], ARRAYS)
 
 
-@pytest.mark.parametrize("name", sorted(SEALED))
+@pytest.mark.parametrize("name", sorted(CHECKED))
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
-def test_every_byte_and_every_length(name, every, tmp_path):
+def test_corrupted_bytes_and_truncation_are_detected(name, every, tmp_path):
     READERS[name].write(tmp_path)
     path, read = tmp_path / "file", lambda: READERS[name].read(tmp_path)
-    whole, raw = jax.tree.map(np.array, read()), path.read_bytes()  # a response is the file itself
+    whole, raw = jax.tree.map(np.array, read()), path.read_bytes()  # a cached activation is the file itself
     refused = 0
     for at in range(0, len(raw), every):
         flipped = bytearray(raw)
@@ -64,7 +64,7 @@ def test_every_byte_and_every_length(name, every, tmp_path):
     assert refused > 1.3 * len(raw) / every
 
 
-def test_no_byte_of_a_checkpoint_gives_other_numbers(tmp_path):
+def test_corrupted_checkpoints_restore_the_same_numbers_or_raise(tmp_path):
     state = {"a": jnp.asarray(np.random.default_rng(0).normal(size=300), jnp.float32), "step": jnp.int32(3)}
     store = checkpoints.Checkpoints(tmp_path)
     store.save(3, state)

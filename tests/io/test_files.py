@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all."""
+"""Atomic writes and removal of temporary files."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_killed_writes_left_is_cleared_by_the_next_run(tmp_path):
+def test_temporary_files_of_killed_writers_are_removed_by_the_next_run(tmp_path):
     folder = tmp_path / "epochs"
     folder.mkdir()
     dies = "import os, sys; from xai_jax.io import files; os.replace = lambda *_: os._exit(9); "

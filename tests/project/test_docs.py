@@ -111,6 +111,6 @@ def test_docstrings(path):
 def test_the_reference_renders(tmp_path):
     pdoc.render.configure(docformat="markdown")
     pdoc.pdoc("xai_jax.core.targets", output_directory=tmp_path)
-    page = (tmp_path / "xai_jax/targets.html").read_text()
+    page = (tmp_path / "xai_jax/core/targets.html").read_text()
     assert "View Source" in page and "<code>vector</code> has the activation's shape" in page
     assert all(f'id="{name}"' in page for name, *_ in documented(Path(targets.__file__)))

@@ -55,7 +55,6 @@ UPWARD = {
 LONG = {
     "experiments/lib/runner.py",
     "experiments/zeiler2014/transfer.py",
-    "tests/adapters/test_adapt.py",
     "tests/data/test_datasets.py",
     "tests/experiments/test_nguyen_units.py",
     "tests/experiments/test_transfer.py",
@@ -67,8 +66,6 @@ LONG = {
     "tests/project/test_scripts.py",
     "tests/synthesis/test_inversion.py",
     "tests/training/test_supervised.py",
-    "tests/units/test_deconvnet.py",
-    "tests/units/test_receptive_field.py",
     "tests/weights/test_caffe_file.py",
     "tests/weights/test_torch_file.py",
     "xai_jax/training/deepsim.py",

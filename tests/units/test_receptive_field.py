@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.tree_util import Partial
 
-from tests.adapters import test_adapt
+from tests.helpers import adapted_models
 from xai_jax import models, network, pooling
 from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
 from xai_jax.core import convolution
@@ -33,11 +33,11 @@ NARROW = {
     "large_allcnn": allcnn.LargeAllCNN(0.02),
     **{name: functools.partial(build, width=0.1)() for name, build in cifar.NETWORKS.items()},
 }
-"""Networks with the layers of those in `models`, and mostly fewer channels."""
+"""The networks of `models`, most of them with fewer channels."""
 
 
 def network_of(module, shape):
-    """Random weights, and the input's shape; `init` would have to be compiled."""
+    """The network with random weights, and the shape of its input, without the compilation of `init`."""
     x, rng = jax.ShapeDtypeStruct((1, *shape), jnp.float32), np.random.default_rng(0)
 
     def fill(leaf):
@@ -54,9 +54,9 @@ def identity(x):
 
 @functools.partial(jax.jit, static_argnames="layers")
 def gradients(net, x, units, key, layers):
-    """Gradients of unit `units[n]` = (layer, row, column) of image n, its channels weighted by chance.
+    """Gradients of unit `units[n]` = (layer, row, column) of image n, with random weights for its channels.
 
-    Without rectification, which blocks signals by chance, all that is there shows.
+    Rectification, which blocks signals at random, is disabled.
     """
 
     def total(x):
@@ -85,8 +85,8 @@ def support(net, x, units, layers, draws=8, chunk=64):
         for draw in range(draws):
             key = jax.random.key(draw)
             images = jax.random.normal(jax.random.fold_in(key, 1), (len(part), *x.shape[1:]))
-            slope = gradients(net, images, part, key, layers)
-            reached |= np.asarray((slope != 0).any(-1))
+            gradient = gradients(net, images, part, key, layers)
+            reached |= np.asarray((gradient != 0).any(-1))
         boxes += [box(mask) for mask in reached]
     return np.array(boxes[: len(units)])
 
@@ -97,7 +97,7 @@ def box(mask):
 
 
 def some_units(shapes):
-    """(layer, row, column): the corners of every layer, and a unit inside."""
+    """(layer, row, column): the corners of every layer and an interior unit."""
     rng, units = np.random.default_rng(0), []
     for number, shape in enumerate(shapes):
         h, w = shape[1:3] if len(shape) == 4 else (1, 1)
@@ -114,11 +114,11 @@ def check(net, x, **options):
         _, rows, columns = units[mine := units[:, 0] == number].T
         field = receptive_field(net, layer, x)
         np.testing.assert_array_equal(field.boxes(rows, columns), expected[mine], err_msg=layer)
-        follows_from_geometry(field, shape.shape, x.shape)
+        check_geometry(field, shape.shape, x.shape)
 
 
-def follows_from_geometry(field, shape, image):
-    """Boxes inside are offset + stride * unit and `size` long; at the border nothing is outside of that."""
+def check_geometry(field, shape, image):
+    """Complete boxes start at offset + stride * unit and have length `size`; those at the border are clipped."""
     for axis, inside in enumerate((field.rows, field.columns)):
         assert len(inside) == (shape[1 + axis] if len(shape) == 4 else 1)
         start = field.offset[axis] + field.stride[axis] * np.arange(len(inside))
@@ -128,7 +128,7 @@ def follows_from_geometry(field, shape, image):
         np.testing.assert_array_equal(inside[complete], np.stack([low, high], -1)[complete])
 
 
-# Sizes at which pools and strides do not come out even.
+# Sizes that pools and strides do not divide.
 SMALL = {"digits": (8, 8, 1), "caffenet": (60, 43, 3), "zfnet": (64, 51, 3), "fashion_allcnn": (28, 25, 1)}
 
 
@@ -141,9 +141,9 @@ def test_equal_the_support_of_the_gradient(name):
     check(*network_of(NARROW[name], SMALL[name]))
 
 
-@pytest.mark.parametrize("make", slow_but(test_adapt.MODELS, [test_adapt.linen]))
+@pytest.mark.parametrize("make", slow_but(adapted_models.MODELS, [adapted_models.linen]))
 def test_of_adapted_models_equal_the_support_of_the_gradient(make):
-    check(make(), jax.ShapeDtypeStruct(test_adapt.X.shape, jnp.float32), draws=4)
+    check(make(), jax.ShapeDtypeStruct(adapted_models.X.shape, jnp.float32), draws=4)
 
 
 X = jax.ShapeDtypeStruct((1, 12, 10, 2), jnp.float32)
@@ -159,32 +159,12 @@ def across(x):
     return jnp.transpose(x, (0, 3, 1, 2))
 
 
-def depthwise(x):
-    return convolution.depthwise_convolution(x, jnp.ones((5, 5, 1, 2)), 2)
-
-
-def scanned(x):
-    return lax.scan(lambda x, scale: (conv(x) * scale, x), x, jnp.ones(3))[0]
-
-
-def kept_by_scan(x):
-    return lax.scan(lambda x, scale: (conv(x) * scale, conv(x)), x, jnp.ones(3))[1].sum(0)
-
-
-def branches(x):
-    return lax.cond(jnp.ones(()) > 0, conv, lambda x: conv(x, 1), x)
-
-
-def excited(x):
-    return x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True))
-
-
 MAPS = {
     "strided": lambda x: conv(x, 3, 2, ((1, 0), (2, 1))),
     "dilated": lambda x: conv(x, rhs_dilation=(2, 3)),
     "transposed": lambda x: conv(x, 4, padding=((2, 2), (2, 2)), lhs_dilation=(2, 2)),
     "channels first": lambda x: jnp.moveaxis(conv(across(x), dimension_numbers=("NCHW", "HWIO", "NCHW")), 1, -1),
-    "depthwise": depthwise,
+    "depthwise": lambda x: convolution.depthwise_convolution(x, jnp.ones((5, 5, 1, 2)), 2),
     "average": lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 1, 1), "SAME"),
     "pooled blocks": lambda x: x.reshape(len(x), 6, 2, 5, 2, 2).mean((2, 4)),
     "reflecting border": lambda x: conv(jnp.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0)), "reflect"), padding="VALID"),
@@ -199,10 +179,10 @@ MAPS = {
     "squeezed": lambda x: conv(x)[:, :, None].squeeze(2),
     "mapped": jax.vmap(lambda x: conv(x[None])[0]),
     "rematerialised": jax.checkpoint(conv),
-    "scanned": scanned,
-    "kept by scan": kept_by_scan,
-    "branches": branches,
-    "excited": excited,
+    "scan carry": lambda x: lax.scan(lambda x, scale: (conv(x) * scale, x), x, jnp.ones(3))[0],
+    "scan outputs": lambda x: lax.scan(lambda x, scale: (conv(x) * scale, conv(x)), x, jnp.ones(3))[1].sum(0),
+    "cond": lambda x: lax.cond(jnp.ones(()) > 0, conv, lambda x: conv(x, 1), x),
+    "squeeze and excitation": lambda x: x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True)),
 }
 
 
@@ -221,7 +201,7 @@ def as_network(operations):
 
 @pytest.mark.parametrize("operations, draws", [(MAPS, 2), (POOLS, 80)])
 def test_every_unit_behind_an_operation(operations, draws):
-    """A pool needs many images, as it passes the signal to one pixel of many."""
+    """Pools need many random images, since each passes the signal to one pixel of its window."""
     net = as_network(operations)
     shapes = network.layer_names(net, X)
     units = [(i, *at) for i, name in enumerate(operations) for at in np.ndindex(shapes[name].shape[1:3])]
@@ -233,19 +213,19 @@ def test_every_unit_behind_an_operation(operations, draws):
         np.testing.assert_array_equal(found, expected[mine], err_msg=name)
 
 
-def test_units_that_see_everything_or_nothing():
-    excited = receptive_field(as_network(MAPS), "excited", X)
+def test_global_and_empty_receptive_fields():
+    excited = receptive_field(as_network(MAPS), "squeeze and excitation", X)
     assert excited[:3] == ((12, 10), (0, 0), (0, 0)) and excited.rows.tolist() == [[0, 12]] * 12
     constant = receptive_field(as_network({"ones": lambda x: jnp.ones((len(x), 3, 2, 4))}), "ones", X)
     assert constant[:3] == ((0, 0), (0, 0), (0, 0)) and constant.boxes([0, 2], [1, 1]).tolist() == [[0] * 4] * 2
 
 
-def test_units_of_a_flipped_map_go_backwards():
+def test_flipped_maps_have_negative_stride():
     field = receptive_field(as_network({"flipped": lambda x: conv(x[:, ::-1])}), "flipped", X)
     assert field[:3] == ((3, 3), (-1, 1), (10, -1)) and field.rows.tolist()[:2] == [[10, 12], [9, 12]]
 
 
-def test_operations_that_are_not_known_are_named_for_the_layers_behind_them():
+def test_unknown_operations_are_named_for_later_layers():
     def net(x, relu=jax.nn.relu, tap=network.keep):
         x = tap("before", conv(x))
         x = tap("behind", conv(jax.jit(lambda x: jnp.sort(x, axis=1))(x)))
@@ -257,7 +237,7 @@ def test_operations_that_are_not_known_are_named_for_the_layers_behind_them():
             receptive_field(net, layer, X)
 
 
-def test_unknown_layers_and_images_that_do_not_fit_are_refused():
+def test_unknown_layers_and_invalid_images_raise():
     net, x = network_of(NARROW["digits"], (8, 8, 1))
     with pytest.raises(ValueError, match="Did you mean 'conv2'"):
         receptive_field(net, "conv3", x)
@@ -280,8 +260,7 @@ def test_equal_the_support_of_the_gradient_at_full_size(name):
 
 
 @pytest.mark.parametrize("name", slow_but(models.names(), ("vgg16", "zfnet", "caffenet", "all_cnn_c")))
-def test_are_those_of_the_narrow_networks(name):
-    """So what holds for the networks above holds for those in `models`."""
+def test_full_networks_equal_the_narrow_networks(name):
     module, variables, shape = models.abstract(name)
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     net, narrow = (Partial(m.apply, jax.eval_shape(m.init, jax.random.key(0), x)) for m in (module, NARROW[name]))
@@ -292,7 +271,7 @@ def test_are_those_of_the_narrow_networks(name):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_known_ones():
+def test_vgg16():
     """VGG-16 by the sum over its layers: sizes 6, 16, 44, 100 and 212 at its pools."""
     module, variables, shape = models.abstract("vgg16")
     net, x = Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32)

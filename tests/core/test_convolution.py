@@ -1,0 +1,64 @@
+"""Depthwise convolutions against SciPy, in the forms for CPU and accelerators."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from xai_jax import convolution
+
+
+def depthwise_scipy(x, kernel, stride):
+    """Each channel by SciPy; same padding adds the odd pixel at the end."""
+    size = kernel.shape[0]
+    pads = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3]]
+    x = np.pad(x, [(0, 0), *[(pad // 2, pad - pad // 2) for pad in pads], (0, 0)])
+    maps = [[correlate2d(image[..., c], kernel[:, :, 0, c], "valid") for c in range(x.shape[3])] for image in x]
+    return np.moveaxis(np.array(maps), 1, -1)[:, ::stride, ::stride]
+
+
+@pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_both_forms_equal_scipy(size, stride):
+    rng, shape = np.random.default_rng(0), (2, 8, 7, 3)
+    x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")
+    expected = depthwise_scipy(x, kernel, stride)
+    forms = (
+        convolution.depthwise_convolution,
+        convolution._shifted_products,
+        convolution._depthwise,
+    )
+    gradients = []
+    for form in forms:
+
+        @jax.jit
+        def run(x, kernel, form=form):
+            y, pull = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+            return y, pull(jnp.sin(y))
+
+        y, gradient = run(x, kernel)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+        gradients.append(gradient)
+    for gradient in gradients[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, gradients[0])
+
+
+def test_transformations():
+    x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+
+    def f(x):
+        return convolution.depthwise_convolution(x, kernel, 2)
+
+    expected = depthwise_scipy(np.asarray(x), np.asarray(kernel), 2)
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(x[:, None])[:, 0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jvp(f, (x,), (x,))[1], expected, rtol=1e-4, atol=1e-5)
+    assert jax.eval_shape(f, x).shape == expected.shape
+
+
+@pytest.mark.parametrize("platform, grouped", [("cpu", 0), ("cuda", 1), ("tpu", 1)])
+def test_exported_programs_contain_the_form_of_their_platform(platform, grouped):
+    x, kernel = jnp.ones((1, 6, 6, 4)), jnp.ones((3, 3, 1, 4))
+    f = jax.jit(lambda x, kernel: convolution.depthwise_convolution(x, kernel, 1))
+    text = jax.export.export(f, platforms=[platform])(x, kernel).mlir_module()
+    assert text.count("feature_group_count = 4") == grouped
