@@ -129,7 +129,7 @@ def step(name: str, module: Any, variables: Any, encoding: Encoding, population:
     """One generation: children, and the network's confidence in them."""
 
     def generation(variables, seed, parents):
-        children = encoding.vary(jax.random.key(seed), parents, parents, jnp.zeros((), jnp.int32))
+        children = encoding.vary(jax.random.key(seed), (parents, parents), jnp.zeros((), jnp.int32))
         return jax.nn.softmax(Partial(module.apply, variables)(encoding.render(children))).max(0)
 
     parents = jax.eval_shape(lambda: encoding.sample(jax.random.key(0), population))

@@ -39,7 +39,7 @@ def grown(generations=8):
 
 @functools.cache
 def _vary():
-    return jax.jit(lambda key, first, second: GREY.vary(key, first, second, jnp.int32(0)))
+    return jax.jit(lambda key, first, second: GREY.vary(key, (first, second), jnp.int32(0)))
 
 
 def changed(change, genome):

@@ -65,7 +65,7 @@ def deb(u, eta):
 def test_children_follow_debs_operators():
     encoding, key = Direct(SHAPE, mutation_probability=0.5), jax.random.key(5)
     first, second = RNG.uniform(0, 1, (2, 40, *SHAPE)).astype("f")
-    found = np.asarray(encoding.vary(key, jnp.asarray(first), jnp.asarray(second), jnp.int32(1999)))
+    found = np.asarray(encoding.vary(key, (jnp.asarray(first), jnp.asarray(second)), jnp.int32(1999)))
     mixing, spreading, picking, moving = jax.random.split(key, 4)
     mixes = np.asarray(jax.random.bernoulli(mixing, 0.5, (40, 1, 1, 1)))
     draws = [np.asarray(jax.random.uniform(k, first.shape)) for k in (spreading, picking, moving)]
@@ -90,7 +90,7 @@ def test_a_generation_keeps_the_best_child_of_each_class():
     drawing, varying = jax.random.split(jax.random.fold_in(key, 0))
     rows = np.asarray(jax.random.randint(drawing, (2, 30), 0, 3))
     elites = np.asarray(before.x)
-    children = np.asarray(encoding.vary(varying, *(jnp.asarray(elites[row]) for row in rows), jnp.int32(0)))
+    children = np.asarray(encoding.vary(varying, tuple(jnp.asarray(elites[row]) for row in rows), jnp.int32(0)))
     confidence = probabilities(children)
     for k in range(3):
         best = int(confidence[:, k].argmax())

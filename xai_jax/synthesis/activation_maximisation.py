@@ -50,7 +50,20 @@ class Simonyan(Form):
     steps: int = 200
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
-        """Maximises the target of a problem over images `x` (N, H, W, C); `key` is not used."""
+        """Maximises the target of a problem over pixels.
+
+        Args:
+          problem: net, target and range.
+          x: initial images (N, H, W, C).
+          key: not used.
+          checkpoint: file from which an interrupted run resumes.
+
+        Returns:
+          Images (N, H, W, C), and the history.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
+        """
         del key
         rule = updates.normalised_gradient(self.learning_rate, self.final_learning_rate, self.steps)
         objective = Partial(Simonyan._loss, self, problem)
@@ -88,7 +101,20 @@ class Yosinski(Form):
     contribution_percentile: float = 0.0
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
-        """Maximises the target of a problem over images `x` (N, H, W, C); `key` is not used."""
+        """Maximises the target of a problem over pixels.
+
+        Args:
+          problem: net, target and range.
+          x: initial images (N, H, W, C).
+          key: not used.
+          checkpoint: file from which an interrupted run resumes.
+
+        Returns:
+          Images (N, H, W, C), and the history.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
+        """
         del key
         x, rule = problem.clip(x), _regularised_ascent(self)
         return optimize.minimise(problem.objective, x, rule, self.steps, project=problem.project, checkpoint=checkpoint)

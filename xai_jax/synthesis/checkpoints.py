@@ -30,7 +30,17 @@ def fingerprint(tree: Any) -> str:
 
 
 def save(path: Path, mark: str, state: Any, history: dict[str, np.ndarray]) -> None:
-    """Writes the state and the history atomically; `mark` is the fingerprint of the problem."""
+    """Writes a checkpoint atomically, with its folder.
+
+    Args:
+      path: the checkpoint file.
+      mark: fingerprint of the problem.
+      state: tree of arrays, of any shapes.
+      history: terms of the loss by name, (steps so far, N).
+
+    Raises:
+      OSError: if the file cannot be written.
+    """
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     buffer = io.BytesIO()
     np.savez(buffer, mark=np.array(mark), **leaves, **{f"history/{name}": v for name, v in history.items()})

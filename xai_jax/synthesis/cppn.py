@@ -3,8 +3,11 @@
 A compositional pattern-producing network (Stanley 2007) computes a pixel from its coordinates alone, so that evolved
 images have symmetries and repeated patterns. `CPPN` is an encoding for `fooling.evolve`.
 
-    elites, history = fooling.evolve(model.net, CPPN((28, 28, 1)), generations=200, key=jax.random.key(0))
-    images = CPPN((28, 28, 1)).render(elites.x)
+>>> encoding = CPPN((8, 8, 3), hidden=4)
+>>> genomes = encoding.sample(jax.random.key(0), 5)
+>>> children = encoding.vary(jax.random.key(1), (genomes, genomes), generation=0)
+>>> encoding.render(children).shape
+(5, 8, 8, 3)
 """
 
 import dataclasses
@@ -12,6 +15,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from xai_jax.synthesis import cppn_mutations as mutations
 from xai_jax.synthesis import cppn_network
@@ -60,7 +64,8 @@ class CPPN:
                 f"Expected images of 1 or 3 channels and a hidden node at least, got {self.shape} and {self.hidden}."
             )
 
-    def sample(self, key, count):
+    def sample(self, key: Array, count: int) -> Genome:
+        """Random genomes (count, ...) without hidden nodes."""
         targets, sources = self.hidden + self.shape[-1], INPUTS + self.hidden
         weighing, choosing = jax.random.split(key)
         ends = (jnp.arange(targets)[:, None] >= self.hidden) & (jnp.arange(sources) < INPUTS)
@@ -71,8 +76,10 @@ class CPPN:
             jnp.zeros((count, self.hidden), bool),
         )
 
-    def vary(self, key, first, second, generation):
-        return jax.vmap(self._child)(jax.random.split(key, len(first.weight)), first, second)
+    def vary(self, key: Array, parents: tuple[Genome, Genome], generation: Array) -> Genome:
+        """Children (N, ...) of pairs of parents of the same shape; mutations do not depend on the generation."""
+        del generation
+        return jax.vmap(self._child)(jax.random.split(key, len(parents[0].weight)), *parents)
 
     def _child(self, key, first, second):
         crossover = partial(mutations.crossover, other=second, index=self.crossover_index)
@@ -93,7 +100,8 @@ class CPPN:
             genome = mutations.where(number < probability, change(each, genome), genome)
         return genome
 
-    def render(self, genomes):
+    def render(self, genomes: Genome) -> Array:
+        """Images (N, H, W, C) of genomes (N, ...)."""
         values = jax.vmap(lambda genome: cppn_network.evaluate(genome, cppn_network.coordinates(self.shape)))(genomes)
         images = jnp.moveaxis(jnp.abs(values), 1, -1).reshape(-1, *self.shape)
         return images if self.shape[-1] == 1 else rgb(images)

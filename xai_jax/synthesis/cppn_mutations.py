@@ -1,4 +1,7 @@
-"""Crossover and mutations of compositional pattern-producing networks; impossible ones change nothing."""
+"""Crossover and mutations of one compositional pattern-producing network, of the shapes of `Genome`.
+
+A mutation that is impossible changes nothing.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,9 @@ def crossover(key: Array, genome: Genome, other: Genome, index: float) -> Genome
 
     Returns:
       The child.
+
+    Raises:
+      TypeError: for parents of different shapes.
     """
     mixed = binary_crossover(jax.random.uniform(key, genome.weight.shape), index, genome.weight, other.weight)
     shared = genome.linked & other.linked
@@ -35,7 +41,10 @@ def mutate_weights(key: Array, genome: Genome, mutation_probability: float, inde
       index: distribution index.
 
     Returns:
-      The mutated network.
+      The mutated network, with weights in [0, 1].
+
+    Raises:
+      TypeError: for a probability that is no number.
     """
     picking, moving = jax.random.split(key)
     moved = genome.weight + polynomial_mutation(jax.random.uniform(moving, genome.weight.shape), index)

@@ -1,4 +1,4 @@
-"""Compositional pattern-producing networks (Stanley 2007) of fixed size, as arrays: one network draws one image."""
+"""Compositional pattern-producing networks (Stanley 2007) of fixed size, as arrays; see `Genome` for shapes."""
 
 from typing import NamedTuple
 

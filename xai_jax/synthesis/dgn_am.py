@@ -165,6 +165,9 @@ def of_generator(
 
     Returns:
       Codes (N, ...) -> (centre crop + shift) / std, (N, *size, C).
+
+    Raises:
+      ValueError: on the first call, for generated images smaller than `size`.
     """
     arrays = (jnp.asarray(v, jnp.float32) for v in (std, shift))
     return Partial(functools.partial(_cropped, size), as_partial(generator), *arrays)

@@ -18,8 +18,8 @@ class Encoding(Protocol):
     def sample(self, key: Array, count: int) -> Any:
         """Random genomes: an array (count, ...), or a tree of them."""
 
-    def vary(self, key: Array, first: Any, second: Any, generation: Array) -> Any:
-        """One child of each pair of parents: trees of arrays (N, ...)."""
+    def vary(self, key: Array, parents: tuple[Any, Any], generation: Array) -> Any:
+        """One child of each pair of parents, whose genomes are trees of arrays (N, ...)."""
 
     def render(self, genomes: Any) -> Array:
         """Images (N, H, W, C) in [0, 1]."""
@@ -46,10 +46,13 @@ class Direct:
     crossover_probability: float = 0.5
     crossover_index: float = 10.0
 
-    def sample(self, key, count):
+    def sample(self, key: Array, count: int) -> Array:
+        """Random genomes (count, H, W, C)."""
         return jax.random.uniform(key, (count, *self.shape))
 
-    def vary(self, key, first, second, generation):
+    def vary(self, key: Array, parents: tuple[Array, Array], generation: Array) -> Array:
+        """Children (N, H, W, C) of pairs of parents of the same shape."""
+        first, second = parents
         mixing, spreading, picking, moving = jax.random.split(key, 4)
         mix = jax.random.bernoulli(mixing, self.crossover_probability, (len(first), 1, 1, 1))
         u = jax.random.uniform(spreading, first.shape)
@@ -58,7 +61,8 @@ class Direct:
         moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation_index)
         return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < mutation_probability, moved, child), 0, 1)
 
-    def render(self, genomes):
+    def render(self, genomes: Array) -> Array:
+        """The genomes (N, H, W, C), which are images."""
         return genomes
 
 
@@ -73,12 +77,15 @@ def binary_crossover(u: Array, index: float, first: Array, second: Array) -> Arr
 
     Returns:
       The child's genes, which may leave [0, 1].
+
+    Raises:
+      TypeError: for parents of different shapes.
     """
     spread = jnp.where(u <= 0.5, 2 * u, 0.5 / (1 - u)) ** (1 / (index + 1))
     return ((1 + spread) * first + (1 - spread) * second) / 2
 
 
 def polynomial_mutation(u: Array, index: float) -> Array:
-    """Deb's polynomial mutation of genes in [0, 1]: the changes for uniform random numbers `u` in [0, 1)."""
+    """Deb's polynomial mutation of genes in [0, 1]: their changes for random `u` in [0, 1), of the same shape."""
     change = 1 - (2 * jnp.minimum(u, 1 - u)) ** (1 / (index + 1))
     return jnp.where(u < 0.5, -change, change)

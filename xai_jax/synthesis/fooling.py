@@ -170,8 +170,8 @@ def _initial_elites(encoding, net, bounds, key, population):
 def _generation(encoding, population, net, bounds, state, key):
     parents_key, vary_key = jax.random.split(jax.random.fold_in(key, state.step))
     rows = jax.random.randint(parents_key, (2, population), 0, len(state.confidence))
-    parents = [jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in rows]
-    children = encoding.vary(vary_key, *parents, state.step)
+    parents = tuple(jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in rows)
+    children = encoding.vary(vary_key, parents, state.step)
     confidence = _confidence(encoding, net, bounds, children)
     best, value = confidence.argmax(0), confidence.max(0)
     better = value > state.confidence

@@ -64,6 +64,9 @@ def of_layer(net: Network, layer: str, std: Sequence[float] = (1.0,), shift: Seq
 
     Returns:
       A function of images (N, H, W, C).
+
+    Raises:
+      ValueError: on the first call, for an unknown layer.
     """
     return Partial(_layer, network.features(net, layer), *(jnp.asarray(v, jnp.float32) for v in (std, shift)))
 
@@ -185,6 +188,9 @@ def distance(represent: Represent, target: Array, mask: Array, x: Array) -> Arra
 
     Returns:
       One distance for each image, 0 for a perfect match.
+
+    Raises:
+      TypeError: for shapes that do not broadcast.
     """
     return sum_each((mask * (represent(x) - target)) ** 2) / sum_each((mask * target) ** 2)
 
@@ -206,6 +212,9 @@ def error(represent: Represent, x: Array, target: Array, others: Array | None = 
 
     Returns:
       One error for each image: 0 for a perfect match, 1 for the mean distance between two images.
+
+    Raises:
+      TypeError: for representations of different shapes.
     """
     others = target if others is None else others
     flat = others.reshape(len(others), -1)

@@ -52,12 +52,25 @@ class CVPR:
     padding: ClassVar[int] = 0
 
     def initial_noise(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Gaussian noise with the RMS of natural images."""
+        """Gaussian noise (N, H, W, C) with the RMS of natural images."""
         x = jax.random.normal(key, shape)
         return x * self.std / jnp.sqrt((x**2).mean((1, 2, 3), keepdims=True))
 
     def minimise(self, terms: Terms, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
-        """Minimises an objective and the regularisers over images `x` (N, H, W, C); `key` is not used."""
+        """Minimises an objective and the regularisers.
+
+        Args:
+          terms: objective, images -> terms of the loss by name, (N,) each.
+          x: initial images (N, H, W, C).
+          key: not used.
+          checkpoint: file from which an interrupted run resumes.
+
+        Returns:
+          Images (N, H, W, C), and the history.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
+        """
         del key
         steps = sum(count for _, count in self.phases)
         rule = updates.momentum(self.learning_rate, self.phases)
@@ -106,7 +119,20 @@ class IJCV(Form):
         return self.jitter - 1
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
-        """Activation maximisation with the first phase, see `activation_maximisation.maximise`."""
+        """Maximises the target of a problem, with the first phase alone.
+
+        Args:
+          problem: net, target and range; `weight` is the activation's.
+          x: initial images (N, H, W, C).
+          key: for the jitter.
+          checkpoint: file from which an interrupted run resumes.
+
+        Returns:
+          Images (N, H, W, C), and the history.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
+        """
         return self.minimise_jittered(problem.objective, x, key, checkpoint, (problem.lower, problem.upper))
 
     @property
@@ -115,7 +141,7 @@ class IJCV(Form):
         return self.steps[0]
 
     def initial_noise(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Uniform noise with the standard deviation of natural images."""
+        """Uniform noise (N, H, W, C) with the standard deviation of natural images."""
         x = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
         return x / jnp.quantile(x, 0.95) * self.std / np.sqrt(3)
 
@@ -130,8 +156,11 @@ class IJCV(Form):
 
         Returns:
           Images (N, H, W, C), and the history of both phases.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
         """
-        learning_rate, still = self.learning_rate(x), dataclasses.replace(self, jitter=1)
+        learning_rate, still = self.initial_learning_rate(x), dataclasses.replace(self, jitter=1)
         phases = [checkpoints.phase_path(checkpoint, number) for number in range(2)]
         first = self._phase(terms, x, learning_rate, self.steps[0], key, phases[0])
         last = still._phase(terms, first.x, learning_rate / 10, self.steps[1], key, phases[1])
@@ -156,11 +185,14 @@ class IJCV(Form):
 
         Returns:
           Images (N, H, W, C), and the history.
+
+        Raises:
+          DivergedError: if the learning rate is too large.
         """
         x = transforms.pad_for_jitter(x, self.jitter)
-        return self._phase(terms, x, self.learning_rate(x), self.steps[0], key, checkpoint, limits)
+        return self._phase(terms, x, self.initial_learning_rate(x), self.steps[0], key, checkpoint, limits)
 
-    def learning_rate(self, x: Array) -> float:
+    def initial_learning_rate(self, x: Array) -> float:
         """The initial learning rate for padded images (N, H, W, C)."""
         return 0.05 * self.std**2 / self.alpha * x.shape[1] * x.shape[2]
 

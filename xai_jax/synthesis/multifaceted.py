@@ -42,7 +42,7 @@ class Stage:
     margin: int = 0
     spread: float = 0.3
 
-    def loss(self, size, problem, key, x):
+    def _loss(self, size, problem, key, x):
         """The negative activation of a random central crop of `size`."""
         inner = np.pad(np.ones([side - 2 * self.margin for side in size], bool), self.margin)[..., None]
         shown = transforms.random_central_crop(key, x, size, self.spread)
@@ -110,7 +110,7 @@ class MFV(Form):
 
 @functools.cache
 def _crop_loss(stage, size):
-    return functools.partial(stage.loss, size)
+    return functools.partial(stage._loss, size)
 
 
 def _enlarge(x, scale):

@@ -52,7 +52,7 @@ class _State(NamedTuple):
 
 
 def identity(x: Any, step: Array | None = None) -> Any:
-    """The projection without constraints."""
+    """The projection without constraints, for x of any shape."""
     del step
     return x
 

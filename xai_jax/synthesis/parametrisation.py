@@ -1,7 +1,9 @@
 """Images as Fourier coefficients of decorrelated colours (Olah, Mordvintsev & Schubert 2017, Feature visualization).
 
-noise = fourier_noise(key, (1, 224, 224, 3))
-images = jax.nn.sigmoid(from_fourier(noise, width=224))
+>>> coefficients = fourier_noise(jax.random.key(0), (1, 8, 8, 3))
+>>> images = jax.nn.sigmoid(from_fourier(coefficients, width=8))
+>>> coefficients.shape, images.shape
+((1, 8, 5, 3, 2), (1, 8, 8, 3))
 """
 
 import jax

@@ -69,6 +69,9 @@ class Form:
 
         Returns:
           Images (N, H, W, C), and the history of the loss.
+
+        Raises:
+          NotImplementedError: if the subclass does not define it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `maximise`.")
 
