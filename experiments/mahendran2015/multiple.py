@@ -1,27 +1,28 @@
 """Several pre-images of one representation (Mahendran & Vedaldi 2015, Fig. 7)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.lib import dry_run, preimages, runner
+from configs.mahendran2015.multiple import Config
+from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.measures import relative_distances
-from experiments.lib.runner import Claim, Number
+from experiments.lib.report import Claim, Number, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015.layers import recipe
-from xai_jax import inversion, network, plots
+from xai_jax import inversion, network
+
+ERROR = 0.2  # of features; below it pre-images count as having the same features
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Inverts every image several times from each layer, and compares what comes out."""
+def run(config: Config, work: Workspace) -> Report:
+    """Inverts every image several times from each layer, and compares the pre-images."""
     subject, found = preimages.load(config), {}
     jobs = list(zip(config.layers, config.total_variations, strict=True))
-    for layer, strength in run.progress(jobs, "layers"):
+    for layer, strength in work.progress(jobs, "layers"):
         represent = subject.represent(layer)
-        found[layer] = run.stage(layer, lambda r=represent, s=strength: restarts(r, subject.images, s, config))
-    run.figure("multiple", *figure(subject, found, config))
-    report(run, found, config)
+        found[layer] = work.stage(layer, lambda r=represent, s=strength: restarts(r, subject.images, s, config))
+    return Report(numbers(found), claims(found, config), [preimages_panel(subject, found, config)])
 
 
 def restarts(represent, images, strength, config):
@@ -43,68 +44,75 @@ def restarts(represent, images, strength, config):
     }
 
 
-def figure(subject, found, config):
+def preimages_panel(subject, found, config):
     """A row of pre-images for each image and layer, as in Fig. 7."""
-    panels, rows = [], []
+    images, rows = [], []
     for n in range(min(config.shown, config.count)):
         for layer in config.layers:
-            panels.append([subject.pixels(subject.images[n]), *subject.pixels(found[layer]["images"][n])])
+            images.append([subject.pixels(subject.images[n]), *subject.pixels(found[layer]["images"][n])])
             rows.append(layer)
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))]
-    fig, _ = plots.grid(panels, titles, rows, 1.4)
     caption = (
-        "Images with the same features as the one on the left, in the layer named, each found from other noise. What "
-        "they share the layer knows; what differs it does not."
+        "Images with the same features as the one on the left, in the layer named, each optimised from different "
+        "noise. The layer has retained what they share and discarded what differs."
     )
-    return fig, caption, "Rows of an image and of several pictures that agree with it more in upper rows than in lower."
+    alt = "Rows of an image and of several pictures that agree with it more in upper rows than in lower."
+    return figures.image_panel("multiple", images, titles, rows, caption, alt, 1.4)
 
 
-def report(run, found, config):
+def numbers(found):
     """Distances of restarts in pixels and features, and errors."""
-    for layer in config.layers:
-        run.numbers += [
-            Number.mean(f"distance of restarts in pixels, {layer}", found[layer]["pixels"]),
-            Number.mean(f"distance of restarts in features, {layer}", found[layer]["features"]),
-            Number.mean(f"error of features, {layer}", found[layer]["error"].mean(1)),
-        ]
+    return [
+        Number.mean(f"{name}, {layer}", values)
+        for layer, each in found.items()
+        for name, values in (
+            ("distance of restarts in pixels", each["pixels"]),
+            ("distance of restarts in features", each["features"]),
+            ("error of features", each["error"].mean(1)),
+        )
+    ]
+
+
+def claims(found, config):
+    """Both tested over images; of the errors, those of the layer with the largest count."""
     first, last = (found[layer] for layer in (config.layers[0], config.layers[-1]))
-    wins = (last["pixels"] > first["pixels"]).mean()
-    agree = max(each["error"].mean() for each in found.values())
-    run.claims += [
+    error = max((each["error"].mean(1) for each in found.values()), key=np.mean)
+    different = statistics.wilcoxon(last["pixels"], 2 * last["features"])
+    return [
         Claim(
             "Pre-images of one representation agree in features and differ in pixels, from the last layer.",
             "Fig. 7",
-            bool(agree < 0.2 and (last["pixels"] > 2 * last["features"]).all()),
+            statistics.all_of([statistics.wilcoxon(ERROR, error), different]),
             f"distances of restarts as shares of those of different images: {last['pixels'].mean():.2f} in pixels, "
-            f"{last['features'].mean():.2f} in features of {config.layers[-1]}; the largest mean error of a layer is "
-            f"{100 * agree:.1f} %. Held if that is below 20 %, and pixels differ twice as much as features for every "
-            "image",
+            f"{last['features'].mean():.2f} in features of {config.layers[-1]}; largest mean error of a layer "
+            f"{100 * error.mean():.1f} %. Required: below {100 * ERROR:g} %, and pixels differ twice as much as "
+            "features",
         ),
         Claim(
             "The deeper the layer, the more its pre-images differ.",
             "Fig. 7",
-            bool(wins > 0.9),
-            f"restarts lie farther apart from {config.layers[-1]} ({last['pixels'].mean():.2f}) than from "
-            f"{config.layers[0]} ({first['pixels'].mean():.2f}) for {100 * wins:.0f} % of {config.count} images",
+            statistics.wilcoxon(last["pixels"], first["pixels"]),
+            f"distance of restarts {last['pixels'].mean():.2f} in {config.layers[-1]}, {first['pixels'].mean():.2f} in "
+            f"{config.layers[0]}, larger for {(last['pixels'] > first['pixels']).sum()} of {config.count} images",
         ),
     ]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """The steps of each layer's inversion, all images and restarts at once."""
     calls = sum(count for _, count in recipe(config, 1.0).phases)
     return preimages.plan(config.network, config.layers, config.count * config.restarts, calls)
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="mahendran2015/multiple",
     title="Many images, one representation",
     figure="Fig. 7",
-    paper="Mahendran and Vedaldi 2015, Understanding Deep Image Representations by Inverting Them, arXiv 1412.0035",
+    paper=papers.MAHENDRAN2015,
     summary=(
-        "A layer that forgets where things are, or which of two textures it saw, has many pre-images. Gradient descent "
-        "from different noise finds some of them. Their distances from one another are shares of the mean distance "
-        "between different images, in pixels and in features."
+        "A layer that discards positions, or maps two textures to the same features, has many pre-images. Gradient "
+        "descent from different noise finds some of them. Their distances from one another are shares of the mean "
+        "distance between different images, in pixels and in features."
     ),
     run=run,
     plan=plan,
@@ -113,4 +121,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

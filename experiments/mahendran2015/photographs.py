@@ -57,7 +57,7 @@ def answers(subject: Subject, x: Array) -> dict[str, np.ndarray]:
 
 def one(subject, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, likeness to the photographs, and what the network sees."""
-    found = consistency.one(subject, layer, form, seed)
+    found = consistency.inverted(subject, layer, form, seed)
     likeness = correlations(np.asarray(subject.images), np.asarray(found["images"]))
     return found | answers(subject, found["images"]) | {"alike": likeness}
 

@@ -113,15 +113,16 @@ def test_restarts_stay_with_their_image(digits):
     assert (own > other).all() and (found["pixels"] > 0.01).all()
 
 
-@pytest.mark.parametrize("pixels, error, held", [((0.2, 0.5), 0.1, [True, True]), ((0.5, 0.2), 0.3, [False, False])])
-def test_claims_about_restarts_follow_distances(pixels, error, held):
-    config, run = dataclasses.replace(multiple_config.get_config("default"), layers=("a", "b")), runner.Run(Path(), "")
+@pytest.mark.parametrize(
+    "pixels, error, decision", [((0.2, 0.5), 0.1, "supported"), ((0.5, 0.2), 0.3, "not supported")]
+)
+def test_claims_about_restarts_follow_distances(pixels, error, decision):
+    config = dataclasses.replace(multiple_config.get_config("default"), layers=("a", "b"))
     found = {
         layer: {"pixels": np.full(10, p), "features": np.full(10, 0.15), "error": np.full((10, 4), error)}
         for layer, p in zip("ab", pixels, strict=True)
     }
-    multiple.report(run, found, config)
-    assert [claim.held for claim in run.claims] == held
+    assert [claim.verdict.decision for claim in multiple.claims(found, config)] == [decision] * 2
 
 
 def test_spikes_are_what_a_median_takes_off():
@@ -211,13 +212,15 @@ def test_images_are_jittered_by_a_quarter_of_the_stride():
     assert [form.weight for form in forms["fc8"]] == [1, 20, 100, 300]
 
 
-@pytest.mark.parametrize("light, heavy, held", [(0.5, 0.9, [True, True]), (0.9, 0.5, [False, False])])
-def test_claims_about_consistency_follow_the_classes(light, heavy, held):
+@pytest.mark.parametrize(
+    "light, heavy, decisions",
+    [(0.5, 0.9, ["supported", "supported"]), (0.9, 0.2, ["not supported"] * 2), (0.6, 0.6, ["inconclusive"] * 2)],
+)
+def test_claims_about_consistency_follow_the_classes(light, heavy, decisions):
     config = consistency_config.get_config("default")
-    config, run = dataclasses.replace(config, layers=("a",), weights_of_loss=(1.0, 300.0)), runner.Run(Path(), "")
+    config = dataclasses.replace(config, layers=("a",), weights_of_loss=(1.0, 300.0))
     found = {
         ("a", weight): {"same": np.arange(20) < 20 * share, "error": np.full(20, 0.1)}
         for weight, share in ((1.0, light), (300.0, heavy))
     }
-    consistency.report(run, found, config)
-    assert [claim.held for claim in run.claims] == held
+    assert [claim.verdict.decision for claim in consistency.claims(found, config)] == decisions
