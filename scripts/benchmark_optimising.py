@@ -93,7 +93,7 @@ def of_dgn(given, torch_versions: dict, case: Case = TRAINED, steps: int = 100) 
         net, x, state = build(case)
         codes, upper = codes_of(case.batch)
         start = {"codes": np.asarray(codes), "upper": np.asarray(upper), "classes": np.arange(case.batch)}
-        pixels = {"pixels": np.ravel(PIXELS), "rates": np.array(RATES), "keep": np.array(DGN.keep)}
+        pixels = {"pixels": np.ravel(PIXELS), "rates": np.array(RATES), "keep": np.array(DGN.decay_factor)}
         generator = {f"generator.{name}": array for name, array in generator_state().items()}
         stages = {"stages": case.stages, "k": CLASS, "map": GENERATOR.start}
         np.savez(Path(folder, "net.npz"), **state, x=np.asarray(x), **stages, **start, **pixels, **generator)
