@@ -200,7 +200,7 @@ def of_deconvnet(given: argparse.Namespace, _: dict, cases: Sequence[Case] = SEA
 
 
 def against_forward_over_data(given, case: Case, net: Network, images: np.ndarray, layers: list, which: str) -> Result:
-    search = functools.partial(deconvnet.top_k, net, layers, images, batch=case.batch)
+    search = functools.partial(deconvnet.top_k, net, layers, images, batch_size=case.batch)
     batches = np.split(images, len(images) // case.batch)
     sides = loop(search), loop(lambda: [jax.block_until_ready(forward(net, batch)) for batch in batches])
     (ours, other), busy = take_turns(sides, given.repeats)

@@ -8,5 +8,5 @@ folder="$(realpath -m "${1:-$here/../results/docs}")"
 bash "$here/setup.sh" test
 cd "$here/.."
 export KERAS_BACKEND=jax
-.venv/bin/python -W "error:Couldn't import" -m pdoc --docformat markdown --output-directory "$folder" xai_jax
+.venv/bin/python -W "error:Couldn't import" -m pdoc --docformat google --output-directory "$folder" xai_jax
 echo "docs: open $folder/index.html"

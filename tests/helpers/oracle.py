@@ -73,7 +73,7 @@ def _pad(x, pads, value):
     return np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
 
 
-def _places(x, size, stride):
+def _windows(x, size, stride):
     for i in range(0, x.shape[1] - size[0] + 1, stride):
         for j in range(0, x.shape[2] - size[1] + 1, stride):
             yield i // stride, j // stride, slice(i, i + size[0]), slice(j, j + size[1])
@@ -87,14 +87,14 @@ def _out(x, size, stride, channels):
 def conv_forward(x, kernel, bias, stride, pads):
     x = _pad(x, pads, 0)
     out = _out(x, kernel.shape[:2], stride, kernel.shape[3])
-    for i, j, rows, columns in _places(x, kernel.shape[:2], stride):
+    for i, j, rows, columns in _windows(x, kernel.shape[:2], stride):
         out[:, i, j] = np.tensordot(x[:, rows, columns], kernel, 3) + bias
     return out
 
 
 def conv_backward(x, signal, kernel, bias, stride, pads):
     below = np.zeros_like(_pad(x, pads, 0), dtype=np.float64)
-    for i, j, rows, columns in _places(below, kernel.shape[:2], stride):
+    for i, j, rows, columns in _windows(below, kernel.shape[:2], stride):
         below[:, rows, columns] += np.tensordot(signal[:, i, j], kernel, ((1,), (3,)))
     return _unpad(below, x, pads)
 
@@ -102,7 +102,7 @@ def conv_backward(x, signal, kernel, bias, stride, pads):
 def pool_forward(x, window, stride, pads):
     x = _pad(x, pads, -np.inf)
     out = _out(x, (window, window), stride, x.shape[3])
-    for i, j, rows, columns in _places(x, (window, window), stride):
+    for i, j, rows, columns in _windows(x, (window, window), stride):
         out[:, i, j] = x[:, rows, columns].max(axis=(1, 2))
     return out
 
@@ -110,7 +110,7 @@ def pool_forward(x, window, stride, pads):
 def pool_backward(x, signal, window, stride, pads):
     padded = _pad(x, pads, -np.inf)
     below = np.zeros(padded.shape)
-    for i, j, rows, columns in _places(padded, (window, window), stride):
+    for i, j, rows, columns in _windows(padded, (window, window), stride):
         for n in range(x.shape[0]):
             for c in range(x.shape[3]):
                 patch = padded[n, rows, columns, c]

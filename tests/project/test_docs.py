@@ -109,7 +109,7 @@ def test_docstrings(path):
 
 
 def test_the_reference_renders(tmp_path):
-    pdoc.render.configure(docformat="markdown")
+    pdoc.render.configure(docformat="google")
     pdoc.pdoc("xai_jax.core.targets", output_directory=tmp_path)
     page = (tmp_path / "xai_jax/core/targets.html").read_text()
     assert "View Source" in page and "<code>vector</code> has the activation's shape" in page

@@ -127,7 +127,9 @@ def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] =
 def from_haiku(
     transformed: Any, params: Mapping, state: Any = None, relu_patterns: tuple[str, ...] = (), **kwargs: Any
 ) -> Network:
-    """Network of a Haiku transform, for example `adapt.from_haiku(hk.transform(forward), params, is_training=False)`.
+    """Network of a Haiku transform.
+
+    Example: `adapt.from_haiku(hk.transform(forward), params, is_training=False)`.
 
     Args:
       transformed: result of `hk.transform` or `hk.transform_with_state`.

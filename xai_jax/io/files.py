@@ -40,7 +40,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def clear_partial(folder: str | os.PathLike) -> None:
+def clear_partial(directory: str | os.PathLike) -> None:
     """Removes the temporary files of killed writers anywhere below `folder`, to which nobody may be writing.
 
     >>> import tempfile
@@ -50,5 +50,5 @@ def clear_partial(folder: str | os.PathLike) -> None:
     ...     os.listdir(folder)
     []
     """
-    for partial in Path(folder).rglob(".*.part"):
+    for partial in Path(directory).rglob(".*.part"):
         partial.unlink(missing_ok=True)
