@@ -1,7 +1,6 @@
 """The numbers behind Mahendran & Vedaldi's figures: units, strengths, likeness, classes, claims."""
 
 import dataclasses
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,7 @@ from configs.mahendran2015 import consistency as consistency_config
 from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
-from experiments.lib import measures, preimages, runner
+from experiments.lib import measures, preimages
 from experiments.lib.report import paired_claim
 from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
@@ -55,7 +54,7 @@ def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
     images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
     subject = preimages.Subject(digits, images, *to_input)
     represent = inversion.of_layer(digits.net, "relu1", *to_input)
-    found = layers.one(subject, "relu1", 0.001, config)
+    found = layers.inverted(subject, "relu1", 0.001, config)
     assert found["images"].shape == images.shape and found["same"].shape == (3,)
     np.testing.assert_allclose(
         found["error"], inversion.error(represent, found["images"], represent(images)), rtol=1e-4
@@ -66,20 +65,18 @@ def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
     np.testing.assert_allclose(found["alike"], measures.correlations(np.asarray(images), np.asarray(found["images"])))
 
 
-def claims(errors, same, alike):
-    config, run = dataclasses.replace(get_config("default"), total_variations=(1.0,), lower=1), runner.Run(Path(), "")
-    found = {
-        (name, 1.0): {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, a)}
-        for name, e, s, a in zip("abc", errors, same, alike, strict=True)
-    }
-    layers.report(run, found, ["a", "b", "c"], config)
-    return [claim.held for claim in run.claims]
+def decisions(errors, same, correlation):
+    shown = [
+        {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, c)}
+        for e, s, c in zip(errors, same, correlation, strict=True)
+    ]
+    return [claim.verdict.decision for claim in layers.claims(shown, "abc")]
 
 
-def test_claims_follow_errors_classes_and_likeness():
-    assert claims((5, 10, 19), (1, 1, 0.9), (0.99, 0.5, 0.1)) == [True] * 3
-    assert claims((5, 10, 21), (1, 1, 0.8), (0.8, 0.5, 0.1)) == [False] * 3
-    assert claims((5, 10, 19), (1, 1, 1), (0.95, 0.97, 0.99)) == [True, True, False]
+def test_claims_follow_errors_classes_and_correlations():
+    assert decisions((5, 10, 19), (1, 1, 0.9), (0.99, 0.5, 0.1)) == ["supported"] * 3
+    assert decisions((5, 10, 21), (1, 1, 0.1), (0.8, 0.5, 0.1)) == ["not supported"] * 3
+    assert decisions((5, 10, 19), (1, 1, 0.5), (0.95, 0.97, 0.99)) == ["supported", "inconclusive", "not supported"]
 
 
 def test_the_papers_numbers_stand_beside_its_network_alone():
