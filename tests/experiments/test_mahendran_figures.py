@@ -195,7 +195,7 @@ def test_images_that_hardly_excite_the_middle_are_left_out(digits):
     def some(x):
         return represent(images) if len(x) == 4 else inversion.of_layer(digits.net, "relu1", *to_input)(x)
 
-    found = receptive_field.one(Partial(some), images, config)
+    found = receptive_field.inverted(Partial(some), images, config)
     np.testing.assert_array_equal(found["kept"], expected)
     assert found["images"].shape == (len(expected), 8, 8, 1)
 
