@@ -100,7 +100,7 @@ def preimages_panel(subject, found, layers, config):
         axis.set_title(name, fontsize=9)
     caption = (
         "Images whose representation in a layer is that of the image at the upper left, optimised from noise; in "
-        "brackets the weight of the total-variation prior, which grows with depth as in the paper's code."
+        "brackets the weight of the total variation prior, which grows with depth as in the paper's code."
     )
     return Panel(
         "layers", figure, caption, "Rows of small pictures, one for each layer, that grow vaguer from layer to layer."

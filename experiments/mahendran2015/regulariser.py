@@ -1,4 +1,4 @@
-"""Effect of the total-variation prior on pre-images (Mahendran & Vedaldi 2015, Figs. 2 and 8)."""
+"""Effect of the total variation prior on pre-images (Mahendran & Vedaldi 2015, Figs. 2 and 8)."""
 
 import dataclasses
 from itertools import product
@@ -60,7 +60,7 @@ def preimages_panel(name, subject, found, layer, config):
             rows.append(f"beta {beta:g}")
     titles = ["image", *(f"penalty {s:g}" for s in config.total_variations)]
     caption = (
-        f"Pre-images of {layer} by the weight of the total-variation prior (columns) and its power beta (rows). The "
+        f"Pre-images of {layer} by the weight of the total variation prior (columns) and its power beta (rows). The "
         "same weight penalises less with a lower power, which has other units."
     )
     alt = "Rows of an image and its pre-images, smoother from left to right."
@@ -106,7 +106,7 @@ def plan(config: Config) -> list[dry_run.Step]:
 
 EXPERIMENT = Experiment[Config](
     name="mahendran2015/regulariser",
-    title="Effect of the total-variation prior",
+    title="Effect of the total variation prior",
     figure="Figs. 2 and 8",
     paper=papers.MAHENDRAN2015,
     summary=(
