@@ -94,9 +94,10 @@ def test_baselines_of_integrated_gradients_broadcast(baseline):
     assert delta.shape == (5,) and np.abs(delta).max() < 0.2
 
 
-def test_integrated_gradients_are_the_same_under_jit():
-    explain = functools.partial(saliency.integrated_gradients, NET, target=TARGET, steps=8)
-    np.testing.assert_allclose(jax.jit(lambda x: explain(x))(X), explain(X), rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", ["guided_backprop", "integrated_gradients"])
+def test_attributions_are_the_same_under_jit(name):
+    got = jax.jit(lambda x: EVERY[name](NET, x, TARGET, batch_size=2))(X)
+    np.testing.assert_allclose(got, EVERY[name](NET, X, TARGET), rtol=1e-4, atol=1e-5)
 
 
 def test_grad_cam_equals_its_equations():
@@ -166,11 +167,6 @@ def test_one_program_serves_all_classes_and_any_number_of_images():
     for k, n in ((0, 4), (1, 8), (2, 11)):
         saliency.gradient(NET, np.tile(X[:1], (n, 1, 1, 1)), targets.logit(np.full(n, k)), batch_size=4)
     assert saliency._backprop._cache_size() == before + 1
-
-
-def test_works_inside_jit():
-    inside = jax.jit(lambda x: saliency.guided_backprop(NET, x, TARGET, batch_size=2))(X)
-    np.testing.assert_allclose(inside, saliency.guided_backprop(NET, X, TARGET), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -77,19 +77,6 @@ def test_equals_torch_with_ties():
     np.testing.assert_allclose(gradient, leaf.grad.numpy().transpose(0, 2, 3, 1), atol=1e-6)
 
 
-def test_switches_of_one_image_apply_to_values_of_another():
-    a, b = images(7, (1, 4, 4, 1)), images(8, (1, 4, 4, 1))
-    _, switches = pooling.max_pool_with_switches(b, 2)
-    values, _ = pooling.max_pool_with_switches(a, 2)
-    swapped = pooling.unpool(values, switches)
-    expected = np.zeros((4, 4))
-    for i in range(2):
-        for j in range(2):
-            row, column = divmod(int(b[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 0].argmax()), 2)
-            expected[2 * i + row, 2 * j + column] = values[0, i, j, 0]
-    np.testing.assert_array_equal(swapped[0, :, :, 0], expected)
-
-
 def test_unpool_is_the_transpose_of_pool_at():
     x, (_, switches) = images(9), pooling.max_pool_with_switches(images(10), 3, 2)
     y = images(11, switches.index.shape)

@@ -41,16 +41,6 @@ def test_activations_reach_six():
     assert any((i > 6).any() and (i < 6).any() for i, layer in zip(inputs, layers, strict=True) if layer[0] == "relu6")
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_relu_shared_by_all_layers_follows_the_rule(method):
-    layers, x = problem(3)
-    shared = ("relu",)
-    layers = [shared if layer[0] == "relu" else layer for layer in layers]
-    logits, inputs = oracle.numpy_forward(layers, x.astype(np.float64))
-    expected = oracle.numpy_backward(layers, inputs, np.eye(logits.shape[1])[[0, 0]], oracle.RULES[method])
-    assert close(getattr(saliency, method)(oracle.jax_network(layers), x, targets.logit(0)), expected)
-
-
 @pytest.mark.parametrize("six", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 def test_equals_captum(method, six):
@@ -85,14 +75,3 @@ def test_forward_values_dtypes_and_gradients_at_zero():
         assert jax.grad(lambda x, relu=relu: relu(x).sum())(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     assert jax.grad(rules.guided_relu)(0.0) == 0
     assert jax.grad(rules.deconv_relu)(0.0) == 1  # depends on the signal only
-
-
-def test_a_custom_rule():
-    @rules.backward
-    def sign_relu(x, gradient):
-        """The sign of the signal."""
-        return jnp.where(x > 0, jnp.sign(gradient), 0)
-
-    gradient = jax.grad(lambda x: (sign_relu(x) * jnp.array([5.0, -7.0, 3.0])).sum())(jnp.array([1.0, 1.0, -1.0]))
-    np.testing.assert_array_equal(gradient, [1, -1, 0])
-    assert sign_relu.__name__ == "sign_relu" and sign_relu.__doc__ == "The sign of the signal."

@@ -1,6 +1,6 @@
 """Trains a small network in a process of its own, for tests that kill it or give it several devices.
 
-python tests/helpers/training_child.py WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
+python -m tests.helpers.training_child WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
 """
 
 import argparse

@@ -91,7 +91,7 @@ def test_goes_through_every_batch_in_the_order_of_its_seed(tmp_path, monkeypatch
 
 
 def start(workdir, *flags):
-    command = [sys.executable, "tests/helpers/training_child.py", str(workdir), *flags]
+    command = [sys.executable, "-m", "tests.helpers.training_child", str(workdir), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
