@@ -30,23 +30,6 @@ INCOMPLETE = {
 
 
 NO_EXAMPLE = {
-    "xai_jax/synthesis/activation_maximisation.py",
-    "xai_jax/synthesis/checkpoints.py",
-    "xai_jax/synthesis/cppn_mutations.py",
-    "xai_jax/synthesis/cppn_network.py",
-    "xai_jax/synthesis/dgn_am.py",
-    "xai_jax/synthesis/encodings.py",
-    "xai_jax/synthesis/hog_dsift.py",
-    "xai_jax/synthesis/inversion.py",
-    "xai_jax/synthesis/inversion_forms.py",
-    "xai_jax/synthesis/learned_inversion.py",
-    "xai_jax/synthesis/optimize.py",
-    "xai_jax/synthesis/parametrisation.py",
-    "xai_jax/synthesis/pixel_forms.py",
-    "xai_jax/synthesis/priors.py",
-    "xai_jax/synthesis/realism.py",
-    "xai_jax/synthesis/transforms.py",
-    "xai_jax/synthesis/updates.py",
     "xai_jax/concepts/activation_cache.py",
     "xai_jax/concepts/cav.py",
     "xai_jax/concepts/layer_scores.py",

@@ -5,8 +5,13 @@ Understanding neural networks through deep visualization (`Yosinski`); Mahendran
 Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization (`multifaceted.MFV`); Olah, Mordvintsev & Schubert
 2017, Feature visualization (`Fourier`). Where the authors' code differs from their paper, this follows the code.
 
-    net = of_pixels(model.net, std, shift)
-    x = maximise(net, targets.logit(np.arange(10)), start, key, Yosinski(), -mean, 255 - mean).x
+>>> net = of_pixels(lambda x, relu=jax.nn.relu, tap=network.keep: x.mean((1, 2)))  # three classes
+>>> for form in (Simonyan(steps=3), Yosinski(steps=3), Fourier(steps=3)):
+...     x = maximise(net, targets.logit([0, 1]), jnp.zeros((2, 8, 8, 3)), jax.random.key(0), form, -100.0, 155.0).x
+...     print(x.shape, bool(x[0, ..., 0].mean() > 0))
+(2, 8, 8, 3) True
+(2, 8, 8, 3) True
+(2, 8, 8, 3) True
 
 Images are pixels with the mean subtracted, which all constants of the papers presuppose.
 """

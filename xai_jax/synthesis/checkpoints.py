@@ -1,4 +1,16 @@
-"""Checkpoint files of `optimize`: the state of a run, the history of its loss, and a hash of its problem."""
+"""Checkpoint files of `optimize`: the state of a run, the history of its loss, and a hash of its problem.
+
+>>> import tempfile, types
+>>> path = phase_path(Path(tempfile.mkdtemp(), "run.npz"), 0)
+>>> path.name, len(fingerprint({"x": jnp.ones(3)}))
+('run-0.npz', 64)
+>>> state = types.SimpleNamespace(x=jnp.ones((2, 3)))
+>>> restore(path, "mark", state, ["loss"])[1]["loss"].shape  # no file yet
+(0, 2)
+>>> save(path, "mark", [state.x], {"loss": np.zeros((5, 2))})
+>>> path.exists()
+True
+"""
 
 import hashlib
 import io

@@ -1,6 +1,18 @@
 """Crossover and mutations of one compositional pattern-producing network, of the shapes of `Genome`.
 
 A mutation that is impossible changes nothing.
+
+>>> keys, linked = jax.random.split(jax.random.key(0), 9), jnp.ones((2, 5), bool).at[:, 4].set(False)
+>>> genome = Genome(jnp.full((2, 5), 0.5), linked, jnp.zeros(2, int), jnp.array([False]))  # one hidden node, one output
+>>> grown = add_node(keys[0], add_link(keys[1], genome))
+>>> bool(grown.present[0]), bool(remove_node(keys[2], grown).present[0])
+(True, False)
+>>> int(linked.sum()), int(remove_link(keys[3], genome).linked.sum()), int(move_link(keys[4], genome).linked.sum())
+(8, 7, 8)
+>>> mutated = mutate_functions(keys[5], mutate_weights(keys[6], genome, 1.0, index=15.0), 1.0)
+>>> child = crossover(keys[7], genome, mutated, index=10.0)
+>>> bool((child.weight != genome.weight).any()), bool((where(False, child, genome).weight == genome.weight).all())
+(True, True)
 """
 
 import jax

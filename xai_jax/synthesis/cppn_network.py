@@ -1,4 +1,15 @@
-"""Compositional pattern-producing networks (Stanley 2007) of fixed size, as arrays; see `Genome` for shapes."""
+"""Compositional pattern-producing networks (Stanley 2007) of fixed size, as arrays; see `Genome` for shapes.
+
+>>> x = coordinates((2, 2, 1))
+>>> x[:2].T.tolist()
+[[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]
+>>> linked = jnp.array([[False] * 5, [True] + [False] * 4])  # x to the only output, which is linear
+>>> genome = Genome(jnp.full((2, 5), 0.575), linked, jnp.array([0, 3]), jnp.array([False]))
+>>> evaluate(genome, x).round(3).tolist(), activate(jnp.array(3), jnp.array([-3.0, 0.0])).tolist()
+([[-0.5, 0.5, -0.5, 0.5]], [-1.0, 0.0])
+>>> rgb(jnp.array([0.0, 0.5, 1.0])).tolist()
+[1.0, 0.0, 0.0]
+"""
 
 from typing import NamedTuple
 

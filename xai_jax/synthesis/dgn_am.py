@@ -5,9 +5,16 @@ deep generator networks, arXiv 1605.09304 (`DGN`, as their code has it); Montavo
 interpreting and understanding deep neural networks, section 3.3 (`Montavon`). The generator is a learned natural-image
 prior: the code is optimised instead of pixels.
 
-    generate = of_generator(Partial(generator.apply, variables), (224, 224), std, shift)
-    result = maximise(generate, model.net, targets.logit(np.arange(10)), noise(key, (10, 4096)), upper=upper)
-    images = network.call(generate, result.x)
+>>> generator = lambda codes: codes.reshape(-1, 4, 4, 3)
+>>> generate = clip_images(of_generator(generator, (2, 2)), -1.0, 1.0)
+>>> net = lambda x, relu=jax.nn.relu, tap=network.keep: x.mean((1, 2))  # three classes
+>>> codes = jnp.abs(noise(jax.random.key(0), (6, 48)))
+>>> result = maximise(generate, net, targets.logit([0, 1]), codes[:2], DGN(steps=5), upper_bounds(codes))
+>>> generate(result.x).shape
+(2, 2, 2, 3)
+>>> starts, members = facets(codes, count=2, averaged=3, seed=0)
+>>> starts.shape, members.shape
+((2, 48), (2, 3))
 """
 
 import dataclasses

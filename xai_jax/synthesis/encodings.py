@@ -2,6 +2,11 @@
 
 Nguyen, Yosinski & Clune 2015, Deep neural networks are easily fooled, arXiv 1412.1897, section 2.3, with the operators
 of Deb's real-coded genetic algorithms.
+
+>>> polynomial_mutation(jnp.array([0.0, 0.5]), index=15.0).tolist()
+[-1.0, 0.0]
+>>> binary_crossover(jnp.array([0.5]), 10.0, first=jnp.array([0.25]), second=jnp.array([0.75])).tolist()
+[0.25]
 """
 
 import dataclasses

@@ -6,8 +6,9 @@ without its four texture channels; borders are treated as in VLFeat's vl_hog.
 
     result = inversion.invert(hog, hog(photograph), (224, 224, 1), key, CVPR(total_variation=1.0))
 
->>> hog(jnp.zeros((1, 32, 32, 1))).shape, dsift(jnp.zeros((1, 32, 32, 1))).shape
-((1, 4, 4, 27), (1, 1, 1, 128))
+>>> x = jnp.zeros((1, 32, 32, 1))
+>>> hog(x).shape, hogb(x).shape, dsift(x).shape
+((1, 4, 4, 27), (1, 4, 4, 27), (1, 1, 1, 128))
 
 Images are grey, (N, H, W, 1), in units of [0, 255]; descriptors are invariant to an added constant.
 """

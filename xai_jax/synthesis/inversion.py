@@ -4,8 +4,17 @@ Mahendran & Vedaldi 2015, Understanding deep image representations by inverting 
 deep convolutional neural networks using natural pre-images (`IJCV`). Where their code differs from the papers, this
 follows the code, which made the figures.
 
-    represent = of_layer(model.net, "relu5", std=(58.4, 57.1, 57.4))
-    result = invert(represent, represent(photograph), (224, 224, 3), key)
+>>> net = Partial(lambda x, relu=jax.nn.relu, tap=network.keep: tap("relu1", relu(x - 1)).mean((1, 2)))
+>>> represent, images, key = of_layer(net, "relu1"), 40 * jnp.ones((2, 4, 4, 3)), jax.random.key(0)
+>>> target = represent(images)
+>>> result = invert(represent, target, (4, 4, 3), key, CVPR(phases=((1.0, 5),)))
+>>> exaggerated = caricature(represent, images, key, IJCV(steps=(5, 0)))
+>>> result.x.shape, exaggerated.x.shape
+((2, 4, 4, 3), (2, 4, 4, 3))
+>>> distance(represent, target, jnp.ones(()), images).tolist(), inner_product(represent, target, images).tolist()
+([0.0, 0.0], [1.0, 1.0])
+>>> error(represent, images, target, others=jnp.stack([target[0], 0 * target[0]])).tolist()
+[0.0, 0.0]
 
 Images are pixels with the mean subtracted, in [-128, 128] roughly, which all constants of the papers presuppose.
 """

@@ -2,6 +2,13 @@
 
 A form minimises any objective `terms(x)` -> terms of the loss by name, (N,) each; `inversion.invert` gives it the
 distance of representations, `inversion.caricature` an inner product, `activation_maximisation.maximise` an activation.
+
+>>> terms = Partial(lambda x: {"features": sum_each((x - 20.0) ** 2) / 4800.0})
+>>> x = jnp.zeros((1, 2, 2, 3))
+>>> bool(CVPR(phases=((0.1, 5),)).minimise(terms, x, jax.random.key(0)).x.mean() > 0)
+True
+>>> IJCV(steps=(3, 2)).minimise(terms, x, jax.random.key(0)).history["features"].shape
+(5, 1)
 """
 
 import dataclasses

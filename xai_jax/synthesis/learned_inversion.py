@@ -4,8 +4,13 @@ Dosovitskiy & Brox 2016, Inverting visual representations with convolutional net
 minimises the squared error of images (equation 2), so that it estimates the mean of all images with the given features,
 where `inversion.invert` finds one of them.
 
-    inverse = fit(represent, photographs, upconv.UpConv((28, 28, 1)), steps=2000, key=key)
-    images = network.call(inverse, represent(others))
+>>> import flax.linen as nn
+>>> module = nn.Sequential([nn.Dense(16), lambda x: x.reshape(-1, 4, 4, 1)])
+>>> represent = lambda x: x.reshape(len(x), -1)
+>>> images, key = jax.random.normal(jax.random.key(0), (8, 4, 4, 1)), jax.random.key(1)
+>>> inverse = fit(represent, images, module, steps=2, key=key)
+>>> inverse(represent(images)).shape
+(8, 4, 4, 1)
 """
 
 import functools

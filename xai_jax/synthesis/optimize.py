@@ -1,6 +1,13 @@
 """The optimisation loop of all synthesis methods: any optax update of any array, with checkpoints.
 
-    result = minimise(objective, x, optax.adam(0.1), steps=300)
+>>> objective = lambda x: {"distance": ((x - 3.0) ** 2).sum(1)}
+>>> first = minimise(objective, jnp.zeros((2, 1)), optax.sgd(0.25), steps=2)
+>>> last = minimise(objective, first.x, optax.sgd(0.5), steps=1, project=identity)
+>>> concatenate([first, last]).x.tolist(), concatenate([first, last]).history["distance"][:, 0].tolist()
+([[3.0], [3.0]], [9.0, 2.25, 0.5625])
+>>> state, terms = repeat(lambda state: (state + 1, {"count": state}), jnp.zeros(1), 3)  # a chunk for `advance`
+>>> state.tolist(), terms["count"].ravel().tolist()
+([3.0], [0.0, 1.0, 2.0])
 
 Problems are solved in batches along axis 0. Their losses are summed, so that no problem sees another's gradient.
 """

@@ -4,6 +4,8 @@
 >>> images = jax.nn.sigmoid(from_fourier(coefficients, width=8))
 >>> coefficients.shape, images.shape
 ((1, 8, 5, 3, 2), (1, 8, 8, 3))
+>>> bool(jnp.allclose(from_fourier(to_fourier(images), width=8), images, atol=1e-5)), to_rgb(jnp.ones(3)).shape
+(True, (3,))
 """
 
 import jax

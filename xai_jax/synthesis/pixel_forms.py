@@ -1,4 +1,10 @@
-"""What all forms of activation maximisation in pixel space share: the problem, and the interface of a form."""
+"""What all forms of activation maximisation in pixel space share: the problem, and the interface of a form.
+
+>>> net = of_pixels(lambda x, relu=jax.nn.relu, tap=keep: x.sum((1, 2)))
+>>> problem = Problem(net, targets.logit(0), jnp.full(3, -1.0), jnp.full(3, 1.0))
+>>> problem.terms(2 * jnp.ones((1, 2, 2, 3)))["activation"].tolist(), problem.clip(jnp.full(3, 2.0)).tolist()
+([-8.0], [1.0, 1.0, 1.0])
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,6 +7,12 @@ Penalties map images (N, H, W, C) to (N,), operators to images of the same shape
 >>> edge = jnp.array([[0.0, 0.0, 2.0, 2.0]]).reshape(1, 1, 4, 1)
 >>> float(total_variation(edge)[0]), float(alpha_norm(edge, alpha=2.0)[0])
 (4.0, 8.0)
+>>> float(mean_total_variation(edge)[0]), float(colour_norm(edge, alpha=2.0)[0])
+(1.0, 2.0)
+>>> decay(edge, 0.5).ravel().tolist(), clip_small_norm(edge - 1, 50.0).shape
+([0.0, 0.0, 1.0, 1.0], (1, 1, 4, 1))
+>>> clip_small_contribution(edge, gradient=jnp.ones_like(edge), percentile=50.0).ravel().tolist()
+[0.0, 0.0, 2.0, 2.0]
 >>> bool(total_variation(blur(edge, std=0.5))[0] < 4.0)
 True
 >>> clip_colour_norm(edge, max_norm=1.0).ravel().tolist()

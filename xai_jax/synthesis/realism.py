@@ -8,6 +8,8 @@ Heusel et al. 2017, GANs trained by a two time-scale update rule converge to a l
 (array([0.        , 4.24264069]), array([0, 1]))
 >>> round(frechet(features, features + 1.0), 6)  # the squared distance of the means
 2.0
+>>> agreement(lambda x, **_: x, np.array([[0.1, 0.9], [0.8, 0.2]]), classes=[1, 1]).tolist()
+[True, False]
 """
 
 from typing import Any

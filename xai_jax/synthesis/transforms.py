@@ -5,6 +5,8 @@
 ((2, 12, 12, 3), (2, 8, 8, 3), (2, 8, 8, 3))
 >>> random_central_crop(jax.random.key(0), padded, (8, 8), std=0.3).shape
 (2, 8, 8, 3)
+>>> random_crop(jax.random.key(0), padded, (8, 8)).shape, centre_crop(padded, (6, 6)).shape
+((2, 8, 8, 3), (2, 6, 6, 3))
 """
 
 import jax

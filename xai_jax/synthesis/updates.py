@@ -5,6 +5,12 @@
 >>> update, state = rule.update(gradient, rule.init(gradient))
 >>> update.tolist(), rule.update(gradient, state)[0].tolist()
 ([[-12.0, 4.0]], [[-6.0, 2.0]])
+>>> for rule in (momentum(0.5, phases=((1.0, 10), (0.1, 5))), adagrad_momentum(1.0)):
+...     print(rule.update(gradient, rule.init(gradient))[0].tolist())
+[[-1.5, 0.5]]
+[[-0.75, 0.5]]
+>>> adam(0.1, steps=10) is adam(0.1, steps=10)
+True
 """
 
 import functools
