@@ -7,8 +7,8 @@ captum      gradient, deconvnet, guided backprop: throughput as a multiple of ca
             about, and once with everything moved to the layout that is often faster on CPU, channels last
 vjp         guided backprop: time as a multiple of a bare jitted forward pass and input-vjp
 photo       guided backprop of one photograph through EfficientNet-Lite0: seconds, without compiling
-training    the small max-pooling network of `models.fashion`: throughput of whole steps as a multiple of PyTorch's,
-            from the same weights and images, in both of its memory layouts
+training    the network fashion_maxpool: throughput of whole steps as a multiple of that of PyTorch, from the same
+            weights and images, in both of its memory layouts
 occlusion   400 patches on one image: time as a multiple of 400 bare forward passes of the same batch size
 deconvnet   the search for the strongest activations of many layers: time as a multiple of bare forward passes over the
             same images; and 144 projections of the deepest map: time as a multiple of 144 guided-backprop maps

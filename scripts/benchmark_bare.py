@@ -109,7 +109,11 @@ def players_of(case: Case) -> tuple[Players, tuple]:
         deepsim.Recipe(batch=case.batch),
     )
     net = build(case)[0]
-    return players, (network.features(net, "relu6"), inversion.of_layer(net, LAYER, (255.0,)), Partial(_pixels))
+    return players, (
+        network.features(net, "relu6"),
+        inversion.of_layer(net, LAYER, lambda x: x / 255),
+        Partial(_pixels),
+    )
 
 
 def _pixels(x):

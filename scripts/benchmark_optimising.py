@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 FACTOR = 0.1  # of the paper's first rate, at which networks of random weights diverge
 INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # and how many steps
 GENERATOR = deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1)  # that of "fashion_fc6"
-PIXELS = (255.0,), (128.0,)  # deviation and shift of the generator's images
+PIXELS = (255.0,), (128.0,)  # standard deviation and shift of the generator's images
 RATES = 0.54, 1e-10  # first and last
 
 
@@ -40,7 +40,7 @@ def inverting(case: Case, steps: int) -> Callable[[], optimize.Result]:
     """As many steps of the first paper's inversion of the logits of all images of a case."""
     net, x, _ = build(case)
     form = CVPR(phases=((FACTOR, steps),))
-    represent = inversion.of_layer(net, "fc8", (form.std,))
+    represent = inversion.of_layer(net, "fc8", lambda x: x / form.std)
     wanted, start = forward(net, x), form.initial_noise(jax.random.key(1), x.shape)
     return lambda: inversion.invert(represent, wanted, x.shape[1:], jax.random.key(0), form, start=start)
 
@@ -141,6 +141,10 @@ def against_one_unit(given, case: Case, steps: int) -> Result:
     return Result(name, Goal("<=", count, "x"), ours, other, "one unit", busy, {"steps": steps})
 
 
+def to_network(x: jax.Array) -> jax.Array:
+    return (x + PIXELS[1][0]) / PIXELS[0][0]
+
+
 def units(case: Case, steps: int, layer: str, picked: np.ndarray) -> Callable[[], optimize.Result]:
     """As many steps for the codes of units of a layer at once."""
     net, _, _ = build(case)
@@ -155,7 +159,7 @@ def generate(case: Case) -> Partial:
     code = jax.ShapeDtypeStruct((1, *codes_of(1)[0].shape[1:]), np.float32)
     expected = jax.eval_shape(GENERATOR.init, jax.random.key(0), code)
     variables = safetensors_file.fit(deepsim.from_published(generator_state(), GENERATOR.start), expected)
-    return dgn_am.of_generator(Partial(GENERATOR.apply, variables), (case.side, case.side), *PIXELS)
+    return dgn_am.of_generator(Partial(GENERATOR.apply, variables), (case.side, case.side), to_network)
 
 
 def codes_of(count: int) -> tuple[jax.Array, jax.Array]:

@@ -57,7 +57,7 @@ def networks(config: Any) -> dict[str, tuple[str, ...]]:
 
 def units(model: LoadedModel, found: dict[str, np.ndarray], layer: str, channels: np.ndarray) -> Units:
     """Units of a layer, from what `search` found."""
-    x = jax.ShapeDtypeStruct(model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape, jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *model.input.shape), jnp.float32)
     shape = network.layer_names(model.net, x)[layer].shape
     at = (shape[1] // 2, shape[2] // 2) if len(shape) == 4 else None
     places = (found[f"{layer} {name}"][channels] for name in ("images", "rows", "columns"))
@@ -88,8 +88,7 @@ def seen(images: Array, some: Units, fill: float) -> list[np.ndarray]:
 
 def inputs(model: LoadedModel, data: Dataset, numbers: Iterable[int]) -> Array:
     """Images of a data set as the network reads them."""
-    images = (data[int(number)][0] for number in numbers)
-    return model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
+    return model.preprocess([data[int(number)][0] for number in numbers])
 
 
 def pixels(model: LoadedModel, x: Any) -> np.ndarray:
@@ -109,7 +108,7 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Any) -> dic
     form = IJCV(weight=config.weight_of_loss, total_variation=config.total_variation, steps=config.inversion)
     x = inversion.invert(represent, wanted, subject.images.shape[1:], jax.random.key(config.seed), form).x
     error = inversion.distance(represent, wanted, jnp.ones(()), x)
-    return {"preimage": pixels(model, (x + subject.shift) / subject.deviation), "error": error}
+    return {"preimage": pixels(model, subject.inputs(x)), "error": error}
 
 
 def _own(represent, channels, x):
@@ -162,7 +161,7 @@ def concepts(model: LoadedModel, data: Dataset, config: Any) -> dict[str, np.nda
 
 def drawings(model: LoadedModel, config: Any) -> list[np.ndarray]:
     """Images of each texture, of the size that the network reads."""
-    side = model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1]
+    side = model.input.shape[0]
     return [textures.images(name, config.drawn, side, config.seed) for name in config.textures]
 
 

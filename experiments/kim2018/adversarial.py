@@ -106,9 +106,9 @@ def groups(
         model.preprocess([concept_images.square(data[int(i)][0], size) for i in part]) for part in rows
     )
     noise = model.preprocess(list(rng.integers(0, 256, (config.images, size, size, 3), np.uint8)))
-    deviation, limits = models.units(model, (0.0,))[0], generator_codes.input_range(model)
+    black, white = limits = model.input.limits
     made = [
-        attacked(model.net, x, k, most / deviation, config.steps, limits)
+        attacked(model.net, x, k, most * (white - black) / 255, config.steps, limits)
         for x, most in ((before, config.most), (noise, 255.0))
     ]
     adversarial, noise = (generator_codes.quantised(model, x) for x in made)

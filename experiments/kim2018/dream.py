@@ -42,11 +42,10 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
     """
     with tempfile.TemporaryDirectory() as cache_dir:
         known = sorting.directions(model, config, size, seed, cache_dir)
-    begin = maximisation_baselines.initial_images(config.form, config.mean, model_shape(model), seed)
+    begin = maximisation_baselines.initial_images(config.form, config.mean, (1, *model.input.shape), seed)
     dreams = [dreamt(model, each, begin, config, seed) for each in known.values()]
     others = [textures.images(name, config.held_out, size, 3 * seed + 2**20) for name in config.concepts]
-    deviation, shift = models.units(model, config.mean)
-    noise = similarities(model, known, (begin + shift) / deviation)
+    noise = similarities(model, known, model.from_centred(config.mean)(begin))
     groups = [similarities(model, known, model.preprocess(list(np.concatenate(each)))) for each in (dreams, others)]
     means = [each.reshape(len(known), -1, len(known)).mean(1) for each in groups]
     return {
@@ -54,11 +53,6 @@ def one_seed(model: LoadedModel, size: int, config: Any, seed: int) -> dict[str,
         "concepts": np.stack([images[0] for images in others]),
         "similarity": np.stack([*means, np.broadcast_to(noise, means[0].shape)]),
     }
-
-
-def model_shape(model: LoadedModel) -> tuple[int, ...]:
-    """(1, S, S, C) of the network's input."""
-    return model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape
 
 
 def dreamt(model: LoadedModel, known: CAV, begin: Array, config: Any, seed: int) -> np.ndarray:

@@ -35,8 +35,7 @@ def load(config: Any) -> Judge:
         models.load(config.evaluation_network, config.evaluation_weights),
         datasets.load(config.data, config.split),
     )
-    images = (data[i][0] for i in range(config.natural_images))
-    x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
+    x = model.preprocess([data[i][0] for i in range(config.natural_images)])
     return Judge(model, x, config.evaluation_layer, config.seed)
 
 

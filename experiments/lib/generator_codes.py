@@ -33,8 +33,7 @@ def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
 
 def input_range(model: LoadedModel) -> tuple[Array, Array]:
     """The network's input for black and for white, of one value for each channel."""
-    deviation, shift = models.units(model, (0.0,))
-    return shift / deviation, (255 + shift) / deviation
+    return model.input.limits
 
 
 def maximise(
@@ -65,8 +64,7 @@ def maximise(
 
 def quantised(model: LoadedModel, images: Array) -> Array:
     """Images as pictures have them, in whole numbers from 0 to 255: what is measured is what is shown."""
-    deviation, shift = models.units(model, (0.0,))
-    return (jnp.clip(jnp.round(images * deviation - shift), 0, 255) + shift) / deviation
+    return model.input.to_network(jnp.clip(jnp.round(model.input.from_network(images)), 0, 255))
 
 
 def as_pixels(model: LoadedModel, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from experiments.lib import dry_run, generator_codes
-from xai_jax import activation_maximisation, dgn_am, models, network, targets
+from xai_jax import activation_maximisation, dgn_am, network, targets
 from xai_jax.core.targets import Target
 from xai_jax.data.datasets import Dataset
 from xai_jax.models import LoadedModel
@@ -34,8 +34,9 @@ def find(
     Returns:
       "pixels", uint8 (N, H, W, 3), and "logits" (N, K).
     """
-    shape = model.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1:]
-    start = initial_images(form, config.mean, (len(classes), *shape), config.seed) if start is None else start
+    start = (
+        initial_images(form, config.mean, (len(classes), *model.input.shape), config.seed) if start is None else start
+    )
     target = class_target(classes, form, config.strong)
     found = maximise(model, config.mean, target, start, form, config.batch_size, config.seed)
     return generator_codes.as_pixels(model, found)
@@ -64,12 +65,12 @@ def maximise(
     Returns:
       "images" (N, H, W, C) in the network's input range, and "logits" (N, K).
     """
-    (deviation, shift), parts = models.units(model, mean), []
-    net, black = activation_maximisation.of_pixels(model.net, deviation, shift), -np.asarray(mean, np.float32)
+    to_network, black, parts = model.from_centred(mean), -np.asarray(mean, np.float32), []
+    net = activation_maximisation.of_pixels(model.net, to_network)
     for start in range(0, len(starts), batch_size):
         rows, key = slice(start, start + batch_size), jax.random.fold_in(jax.random.key(seed), start)
         x = activation_maximisation.maximise(net, target.rows(rows), starts[rows], key, form, black, 255 + black).x
-        images = generator_codes.quantised(model, (x + shift) / deviation)
+        images = generator_codes.quantised(model, to_network(x))
         parts.append((images, network.call(model.net, images)))
     images, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
     return {"images": images, "logits": logits}
@@ -94,16 +95,16 @@ def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> A
     Returns:
       Mean-subtracted pixels (starts * K, H, W, C), the first clusters of all classes first.
     """
-    represent, (deviation, shift) = network.features(model.net, layer), models.units(model, config.mean)
+    represent, mean = network.features(model.net, layer), np.asarray(config.mean, np.float32)
     own = {k: [] for k in repeated_classes(model, config)}
     for image, label in (data[i] for i in range(config.known)):
         if label in own:
-            own[label].append(image[..., 0] if image.shape[-1] == 1 else image)
+            own[label].append(image)
     means = []
     for images in map(model.preprocess, own.values()):
         features = [network.call(represent, images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
         _, members = dgn_am.facets(jnp.concatenate(features), config.starts, AVERAGED, seed=config.seed)
-        means.append(images[members].mean(1) * deviation - shift)
+        means.append(model.input.from_network(images[members].mean(1)) - mean)
     return jnp.stack(means, 1).reshape(-1, *images.shape[1:])
 
 

@@ -17,24 +17,27 @@ from xai_jax.synthesis.inversion import CVPR, IJCV
 
 
 class Subject(NamedTuple):
-    """A network, and images (N, H, W, C) in pixels less a mean colour; its input is (these + shift) / deviation."""
+    """A network, and images (N, H, W, C) in pixels minus the `mean` colour."""
 
     model: LoadedModel
     images: Array
-    deviation: Array
-    shift: Array
+    mean: tuple[float, ...]
+
+    def inputs(self, x: Array) -> Array:
+        """The network's input for such images."""
+        return self.model.from_centred(self.mean)(x)
 
     def represent(self, layer: str) -> Partial:
         """A layer as a function of such images."""
-        return inversion.of_layer(self.model.net, layer, self.deviation, self.shift)
+        return inversion.of_layer(self.model.net, layer, self.model.from_centred(self.mean))
 
     def classes(self, x: Array) -> np.ndarray:
         """The likeliest class of each such image, (N,)."""
-        return np.asarray(network.call(self.model.net, (x + self.shift) / self.deviation)).argmax(1)
+        return np.asarray(network.call(self.model.net, self.inputs(x))).argmax(1)
 
     def pixels(self, x: Any) -> np.ndarray:
         """Such images as RGB in [0, 1]."""
-        return self.model.to_pixels((jnp.asarray(x) + self.shift) / self.deviation) / 255
+        return self.model.to_pixels(self.inputs(jnp.asarray(x))) / 255
 
 
 def load(config: Any) -> Subject:
@@ -47,9 +50,8 @@ def load(config: Any) -> Subject:
 
 def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:
     """A network with images, uint8 (H, W, 1 or 3) of a data set."""
-    x = model.preprocess([image[..., 0] if image.shape[-1] == 1 else image for image in images])
-    deviation, shift = models.units(model, mean)
-    return Subject(model, x * deviation - shift, deviation, shift)
+    x = model.input.from_network(model.preprocess(list(images)))
+    return Subject(model, x - jnp.asarray(mean, jnp.float32), mean)
 
 
 def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch_size: int, seed: int) -> Array:

@@ -25,7 +25,7 @@ def search(model, data, config, work):
 
 def as_input(model, image):
     """An image (H, W, 1 or 3) of a data set as the network reads it."""
-    return np.asarray(model.preprocess([image[..., 0] if image.shape[-1] == 1 else image])[0])
+    return np.asarray(model.preprocess([image])[0])
 
 
 def tile(image, field, row, column, fill=0.0):

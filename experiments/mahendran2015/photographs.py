@@ -46,7 +46,7 @@ def load(config: Any) -> tuple[Subject, Examples]:
 
 def answers(subject: Subject, x: Array) -> dict[str, np.ndarray]:
     """The likeliest class of each image, its probability, and that of the photograph's likeliest class, (N,) each."""
-    inputs = ((images + subject.shift) / subject.deviation for images in (subject.images, x))
+    inputs = map(subject.inputs, (subject.images, x))
     own, found = (np.asarray(jax.nn.softmax(network.call(subject.model.net, each))) for each in inputs)
     return {
         "answer": found.argmax(1),

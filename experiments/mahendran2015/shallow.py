@@ -16,7 +16,7 @@ from experiments.lib.runner import Number
 from xai_jax import hog_dsift, inversion, network, plots
 from xai_jax.core.pytrees import as_partial
 from xai_jax.data import examples
-from xai_jax.models import input_scaling
+from xai_jax.models import Input
 from xai_jax.synthesis.inversion import CVPR
 
 # Table 1, unverified: mean and deviation of the error in %.
@@ -43,7 +43,7 @@ def run(config: Any, run: runner.Run) -> None:
 def photographs(config: Any) -> jax.Array:
     """Centre squares of the images (N, side, side, 1), in grey less the middle."""
     data = examples.load(config.images, config.count)
-    return input_scaling.preprocess(input_scaling.Input(config.side, 1.0, (MIDDLE,), (1.0,)), data.images)
+    return Input(config.side, 1.0, (MIDDLE,), (1.0,)).preprocess(data.images)
 
 
 def features(config: Any) -> dict[str, Any]:

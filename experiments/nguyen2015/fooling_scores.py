@@ -30,8 +30,7 @@ def load(config: Any) -> tuple[LoadedModel, Judge]:
 
 def bounds(model: LoadedModel) -> tuple[Array, Array]:
     """The network's input for black and for white, one value for each channel."""
-    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
-    return black, white
+    return model.input.limits
 
 
 def measured(model: LoadedModel, x: Array, classes: Any) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from experiments.lib import dry_run, evaluation_networks, generator_codes, runne
 from experiments.lib.runner import Claim
 from experiments.nguyen2016 import prior_comparison
 from experiments.nguyen2016.prior_comparison import REALISM, Measured
-from xai_jax import dgn_am, models, targets
+from xai_jax import dgn_am, models, optimize, targets
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.synthesis.dgn_am import DGN
@@ -43,11 +43,14 @@ def run(config: Any, run: runner.Run) -> None:
 
 
 def translated(generator: LoadedGenerator, home: LoadedModel, away: LoadedModel) -> LoadedGenerator:
-    """The generator with images of another network's size, in its units."""
-    (deviation, shift), (other, moved) = (models.units(model, (0.0,)) for model in (home, away))
-    size = away.preprocess([np.zeros((8, 8, 3), np.uint8)]).shape[1:3]
-    generate = dgn_am.of_generator(generator.generate, size, other / deviation, (moved - shift) / deviation)
-    return generator._replace(generate=generate)
+    """The generator with images of another network's size, scaled to its input."""
+    same = home.input == away.input  # then no rounding either
+    to_network = optimize.identity if same else Partial(_translated, home.input, away.input)
+    return generator._replace(generate=dgn_am.of_generator(generator.generate, away.input.shape[:2], to_network))
+
+
+def _translated(home, away, x):
+    return away.to_network(home.from_network(x))
 
 
 def preferred(generator, model, classes, config):

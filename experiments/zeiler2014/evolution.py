@@ -14,7 +14,7 @@ from experiments.lib.runner import Claim, Number, told
 from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
-from xai_jax.models import fashion
+from xai_jax.models.pretrained import fashion
 from xai_jax.training import supervised
 
 

@@ -9,6 +9,7 @@ from jax.tree_util import Partial
 from xai_jax import models
 from xai_jax.architectures import allcnn, digits, vgg, zfnet
 from xai_jax.core.network import capture, layer_names
+from xai_jax.data import digits as data_digits
 from xai_jax.weights import safetensors_file
 
 SMALL = {
@@ -193,6 +194,6 @@ def test_vgg_weights_that_do_not_fit_are_listed():
 def test_digits_are_learnt_once_and_well():
     model = models.load("digits")
     assert models.load("digits").variables is model.variables
-    training, test, _, labels = digits.data()
+    training, test, _, labels = data_digits.arrays()
     assert len(test) == pytest.approx(0.2 * (len(test) + len(training)), abs=1)
     assert (np.asarray(model.net(test)).argmax(1) == labels).mean() >= 0.97

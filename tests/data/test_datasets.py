@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_jax.architectures import digits
-from xai_jax.data import datasets, fashion_mnist
+from xai_jax.data import datasets, digits, fashion_mnist
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -45,8 +44,8 @@ def test_digits_are_split_as_the_digits_network_was():
     assert len(train) == 1437 and len(test) == 360 and test.classes == tuple("0123456789")
     images, labels = test.arrays()
     assert images.dtype == np.uint8 and images.shape == (360, 8, 8, 1) and labels.dtype == np.int32
-    np.testing.assert_array_equal(np.rint(images * (16 / 255)), digits.data()[1] * 16)
-    np.testing.assert_array_equal(labels, digits.data()[3])
+    np.testing.assert_array_equal(np.rint(images * (16 / 255)), digits.arrays()[1] * 16)
+    np.testing.assert_array_equal(labels, digits.arrays()[3])
     image, label = test[-1]
     np.testing.assert_array_equal(image, images[-1])
     assert type(label) is int and label == labels[-1]

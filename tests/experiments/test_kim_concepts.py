@@ -17,6 +17,7 @@ from experiments.lib.runner import Run, UserError
 from xai_jax import significance, tcav
 from xai_jax.concepts.tcav import Scores
 from xai_jax.models import LoadedModel
+from xai_jax.models.input_scaling import Input
 
 RNG = np.random.default_rng(0)
 SMOKE = get_config("smoke")
@@ -136,10 +137,7 @@ def red_model():
         red = jnp.tanh(3 * (cells[..., 0] - cells[..., 1:].mean(-1))).mean((1, 2))
         return tap("logits", jnp.stack([red, -red], 1) + 0.1)
 
-    def preprocess(images):
-        return jnp.asarray(np.stack(images), jnp.float32) / 255
-
-    return LoadedModel(net, preprocess, None, ("red things", "other things"), None, {})
+    return LoadedModel(net, Input(16, 1.0, (0.0,) * 3, (255.0,) * 3), ("red things", "other things"), None, {})
 
 
 def test_a_network_that_sees_red_is_found_to(tmp_path):

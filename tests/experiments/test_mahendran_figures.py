@@ -30,9 +30,8 @@ def test_pixels_less_the_mean_become_the_networks_input(name, mean):
     size = models.abstract(name)[2][0]
     image = RNG.integers(0, 256, (size, size, 3), np.uint8)
     image[...] = image[..., :1]  # grey, for both
-    deviation, shift = models.units(model, mean)
     x = image[..., : len(mean)].astype(np.float32) - np.float32(mean)
-    np.testing.assert_allclose((x + shift) / deviation, model.preprocess([image])[0], atol=1e-2)
+    np.testing.assert_allclose(model.from_centred(mean)(x), model.preprocess([image])[0], atol=1e-2)
 
 
 def test_strengths_grow_with_depth_and_stay():
@@ -50,17 +49,16 @@ def test_likeness_is_a_correlation_for_each_image():
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
     config = dataclasses.replace(get_config("smoke"), batch_size=2, total_variations=(0.001,))
-    to_input = models.units(digits, config.mean)
+    to_network = digits.from_centred(config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
-    subject = preimages.Subject(digits, images, *to_input)
-    represent = inversion.of_layer(digits.net, "relu1", *to_input)
+    subject = preimages.Subject(digits, images, config.mean)
+    represent = inversion.of_layer(digits.net, "relu1", to_network)
     found = layers.inverted(subject, "relu1", 0.001, config)
     assert found["images"].shape == images.shape and found["same"].shape == (3,)
     np.testing.assert_allclose(
         found["error"], inversion.error(represent, found["images"], represent(images)), rtol=1e-4
     )
-    deviation, shift = to_input
-    classes = [np.asarray(digits.net((x + shift) / deviation)).argmax(1) for x in (images, found["images"])]
+    classes = [np.asarray(digits.net(to_network(x))).argmax(1) for x in (images, found["images"])]
     np.testing.assert_array_equal(found["same"], classes[0] == classes[1])
     np.testing.assert_allclose(found["alike"], measures.correlations(np.asarray(images), np.asarray(found["images"])))
 
@@ -96,9 +94,9 @@ def test_distances_of_restarts_are_shares_of_those_between_images():
 
 def test_restarts_stay_with_their_image(digits):
     config = dataclasses.replace(multiple_config.get_config("smoke"), count=2, steps=0.3)
-    to_input = models.units(digits, config.mean)
+    to_network = digits.from_centred(config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)) - 77.8
-    represent = inversion.of_layer(digits.net, "relu1", *to_input)
+    represent = inversion.of_layer(digits.net, "relu1", to_network)
     found = multiple.restarts(represent, images, 0.0, config)
     assert found["images"].shape == (2, 3, 8, 8, 1) and found["error"].shape == (2, 3)
     own = np.array(
@@ -178,12 +176,12 @@ def test_likeness_is_told_apart_inside_and_outside_of_the_box():
 
 def test_images_that_hardly_excite_the_middle_are_left_out(digits):
     config = dataclasses.replace(field_config.get_config("smoke"), phases=((0.1, 2),))
-    to_input = models.units(digits, config.mean)
+    to_network = digits.from_centred(config.mean)
     images = jnp.asarray(RNG.uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)) - 77.8
 
     def represent(x):
         return (
-            inversion.of_layer(digits.net, "relu1", *to_input)(x)
+            inversion.of_layer(digits.net, "relu1", to_network)(x)
             * jnp.array([1.0, 1e-4, 1.0, 1.0])[:, None, None, None]
         )
 
@@ -193,7 +191,7 @@ def test_images_that_hardly_excite_the_middle_are_left_out(digits):
     assert 1 not in expected
 
     def some(x):
-        return represent(images) if len(x) == 4 else inversion.of_layer(digits.net, "relu1", *to_input)(x)
+        return represent(images) if len(x) == 4 else inversion.of_layer(digits.net, "relu1", to_network)(x)
 
     found = receptive_field.inverted(Partial(some), images, config)
     np.testing.assert_array_equal(found["kept"], expected)

@@ -11,6 +11,7 @@ from experiments.lib import evaluation_networks, runner
 from experiments.nguyen2016 import classes as experiment
 from xai_jax import realism
 from xai_jax.models import LoadedModel
+from xai_jax.models.input_scaling import Input
 
 RNG = np.random.default_rng(0)
 CONFIG = dataclasses.replace(get_config("default"), starts=3)
@@ -22,8 +23,8 @@ def net(x, relu=None, tap=lambda name, value: value):
 
 
 def test_images_are_judged_by_another_networks_features():
-    images, x = RNG.uniform(0, 255, (6, 2, 2, 3)), RNG.normal(size=(40, 2, 2, 3)).astype("f")
-    model = LoadedModel(net, lambda pixels: np.float32(np.stack(pixels) / 99 - 1), None, "abc", None, {})
+    images, x = RNG.integers(0, 256, (6, 2, 2, 3), np.uint8), RNG.normal(size=(40, 2, 2, 3)).astype("f")
+    model = LoadedModel(net, Input(2, 1.0, (99.0,) * 3, (99.0,) * 3), "abc", None, {})
     meant, shown = np.array([0, 1, 2, 0, 1, 2]), images / 99 - 1
     found = evaluation_networks.judgements(evaluation_networks.Judge(model, x, "relu2", CONFIG.seed), images, meant)
     means, natural = (2 * a.mean((1, 2)) for a in (shown, x))

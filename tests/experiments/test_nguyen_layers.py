@@ -12,7 +12,7 @@ from configs.nguyen2016 import code_layer as layer_config
 from configs.nguyen2016 import transfer as transfer_config
 from experiments.nguyen2016 import code_layer, prior_comparison, transfer
 from xai_jax import network
-from xai_jax.models import LoadedModel, generators
+from xai_jax.models import Input, LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 
 RNG = np.random.default_rng(0)
@@ -67,12 +67,9 @@ def test_brief_generators_are_trained_alike():
 
 def model(deviation, shift, side):
     """A network of (pixels + shift) / deviation, of images of one side."""
-
-    def preprocess(images):
-        pixels = np.stack([np.asarray(image, np.float32)[:1, :1] for image in images])
-        return jnp.asarray(np.broadcast_to((pixels + shift) / deviation, (len(images), side, side, 3)), jnp.float32)
-
-    return LoadedModel(lambda x, **_: x.mean((1, 2)), preprocess, None, "abc", None, {})
+    return LoadedModel(
+        lambda x, **_: x.mean((1, 2)), Input(side, 1.0, (-shift,) * 3, (deviation,) * 3), "abc", None, {}
+    )
 
 
 def test_images_are_translated_to_another_networks_size_and_units():

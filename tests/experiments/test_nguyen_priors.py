@@ -16,6 +16,7 @@ from experiments.nguyen2016 import prior_comparison, priors, priors_imagenet
 from xai_jax import dgn_am, realism, targets
 from xai_jax.data.datasets import InMemory
 from xai_jax.models import LoadedModel
+from xai_jax.models.input_scaling import Input
 from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.synthesis.inversion import IJCV
 from xai_jax.synthesis.multifaceted import MFV, Stage
@@ -28,16 +29,7 @@ def net(x, relu=None, tap=lambda name, value: value):
     return tap("logits", tap("means", x.mean((1, 2))) @ WEIGHTS)
 
 
-def preprocess(images):
-    pixels = np.stack([np.asarray(image, np.float32) for image in images])
-    return jnp.asarray((pixels if pixels.ndim == 4 else pixels[..., None].repeat(3, -1)) / 100 - 1)
-
-
-def to_pixels(x):
-    return np.clip(np.round((np.asarray(x) + 1) * 100), 0, 255).astype(np.uint8)
-
-
-MODEL = LoadedModel(net, preprocess, to_pixels, ("a", "b", "c", "d"), None, {})
+MODEL = LoadedModel(net, Input(5, 1.0, (100.0,) * 3, (100.0,) * 3), ("a", "b", "c", "d"), None, {})
 
 
 def test_every_start_has_all_classes_or_those_that_are_named():
@@ -139,11 +131,11 @@ def test_starts_are_what_the_forms_codes_have():
 
 
 def test_mean_images_are_of_clusters_of_a_class():
-    images, labels = RNG.integers(0, 256, (120, 4, 4, 3), np.uint8), np.arange(120, dtype=np.int32) % 4
+    images, labels = RNG.integers(0, 256, (120, 5, 5, 3), np.uint8), np.arange(120, dtype=np.int32) % 4
     data = InMemory(images, labels, MODEL.classes)
     given = SimpleNamespace(known=120, starts=3, groups=1, classes=(2, 0), seed=5, mean=(10.0, 20.0, 30.0))
     found = np.asarray(maximisation_baselines.mean_images(MODEL, "means", data, given))
-    assert found.shape == (6, 4, 4, 3)
+    assert found.shape == (6, 5, 5, 3)
     for place, k in enumerate((2, 0)):
         own = images[labels == k].astype(float)
         _, members = dgn_am.facets(

@@ -19,6 +19,7 @@ from xai_jax import dgn_am, network, targets
 from xai_jax.data.datasets import InMemory
 from xai_jax.models import LoadedModel
 from xai_jax.models.generators import LoadedGenerator
+from xai_jax.models.input_scaling import Input
 from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 RNG = np.random.default_rng(0)
@@ -30,15 +31,6 @@ def net(weights, x, relu=jax.nn.relu, tap=network.keep):
     return tap("logits", tap("map", x * 3.0).reshape(flat.shape) @ weights)
 
 
-def preprocess(pixels):
-    pixels = np.stack(pixels)
-    return jnp.asarray(pixels[..., :1] if pixels.ndim == 4 else pixels[..., None], jnp.float32) / 255
-
-
-def to_pixels(x):
-    return np.repeat(np.uint8(np.round(np.clip(np.asarray(x), 0, 1) * 255)), 3, axis=-1)
-
-
 def mix(basis, z):
     return jnp.tensordot(z, basis, 1) / 4 + 0.5
 
@@ -47,7 +39,7 @@ def encode(x):
     return x.reshape(len(x), -1)[:, :5]
 
 
-MODEL = LoadedModel(Partial(net, WEIGHTS), preprocess, to_pixels, "abc", None, {})
+MODEL = LoadedModel(Partial(net, WEIGHTS), Input(4, 1.0, (0.0,), (255.0,)), "abc", None, {})
 GENERATOR = LoadedGenerator(Partial(mix, BASIS), Partial(encode), jnp.full(5, 0.7), "small", "flat")
 CUT = GENERATOR._replace(generate=dgn_am.clip_images(GENERATOR.generate, *generator_codes.input_range(MODEL)))
 
@@ -157,7 +149,7 @@ def test_starts_are_codes_of_images_and_means_of_several(monkeypatch):
 
 
 def test_pictures_are_compared_with_images_of_their_class():
-    images, real = (to_pixels(RNG.uniform(size=(6, 4, 4, 1)))[..., :1] / np.float32(255) for _ in range(2))
+    images, real = (RNG.integers(0, 256, (6, 4, 4, 1)) / np.float32(255) for _ in range(2))
     images[[0, 4]] = real[[0, 4]]
     before = real[[1, 0, 2, 3, 4, 5]]
     classes = np.array([2, 2, 2, 0, 0, 0])

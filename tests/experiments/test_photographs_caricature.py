@@ -27,7 +27,7 @@ def subject():
 
 
 def probabilities(subject, x):
-    logits = np.asarray(subject.model.net((x + subject.shift) / subject.deviation), float)
+    logits = np.asarray(subject.model.net(subject.inputs(x)), float)
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 

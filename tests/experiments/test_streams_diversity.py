@@ -83,8 +83,8 @@ def test_colour_is_the_share_of_differences_between_channels():
 
 def test_each_half_is_inverted_by_its_mask(digits):
     config = dataclasses.replace(streams_config.get_config("smoke"), steps=0.2)
-    images, to_input = some_images(3), models.units(digits, config.mean)
-    represent = inversion.of_layer(digits.net, "relu1", *to_input)
+    images, to_input = some_images(3), digits.from_centred(config.mean)
+    represent = inversion.of_layer(digits.net, "relu1", to_input)
     masks = streams.splits(16, 2, 0)
     found = streams.one(represent, images, masks, config)
     assert found["images"].shape == (2, 2, 3, 8, 8, 1) and found["frequency"].shape == (3, 2, 3)

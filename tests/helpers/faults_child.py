@@ -69,5 +69,5 @@ def main(kind, folder):
 
 if __name__ == "__main__":
     root = Path(__file__).parents[2]
-    sys.path.insert(0, str(root))
+    sys.path[:0] = [str(root), str(root / "tests")]
     main(*sys.argv[1:])

@@ -7,7 +7,6 @@ import argparse
 import functools
 import os
 import sys
-from pathlib import Path
 
 
 def main():
@@ -55,5 +54,5 @@ def run(workdir, epochs):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     main()

@@ -9,7 +9,8 @@ import pytest
 from xai_jax import models, network
 from xai_jax.data import datasets, fashion_mnist
 from xai_jax.io import files
-from xai_jax.models import fashion
+from xai_jax.models import registry
+from xai_jax.models.pretrained import fashion
 from xai_jax.training import evaluation, supervised
 
 LAYERS = {
@@ -32,9 +33,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(datasets, "load", lambda name, split: few)
     monkeypatch.setattr(fashion, "recipe", lambda name: dataclasses.replace(original(name), epochs=2))
-    models._trained.cache_clear()
+    registry._trained.cache_clear()
     yield tmp_path
-    models._trained.cache_clear()
+    registry._trained.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
     kept = files.cache_dir(name) / "weights.safetensors"
     assert kept.is_relative_to(cache)
     written = kept.stat().st_mtime_ns
-    models._trained.cache_clear()
+    registry._trained.cache_clear()
     again = models.load(name)
     assert kept.stat().st_mtime_ns == written
     jax.tree.map(np.testing.assert_array_equal, model.variables, again.variables)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from xai_jax import models
-from xai_jax.models import fashion
+from xai_jax.data import class_names
+from xai_jax.models.pretrained import fashion
 from xai_jax.weights import safetensors_file
 
 # Springenberg et al. 2015, Table 3: parameters, counted by hand from Tables 1 and 2. A convolution with 96 channels and
@@ -58,7 +59,7 @@ def test_abstract_gives_shapes_without_numbers(name):
 
 
 def test_imagenet_classes_are_a_thousand_different_names():
-    names = models.imagenet_classes()
+    names = class_names.imagenet()
     assert len(names) == len({name.lower() for name in names}) == 1000
     assert all(name == name.strip() and name for name in names)
     known = {0: "tench", 1: "goldfish", 134: "crane (bird)", 285: "Egyptian cat", 517: "crane (machine)"}

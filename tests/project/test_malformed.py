@@ -25,7 +25,7 @@ from tests.weights import test_caffe_file as caffe
 from tests.weights import test_torch_file as torch
 from xai_jax import activation_cache, cav
 from xai_jax.concepts.cav import CAV
-from xai_jax.data import fashion_mnist, folder
+from xai_jax.data import decoding, fashion_mnist
 from xai_jax.gallery import human_study_answers, results
 from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints
@@ -170,7 +170,7 @@ READERS = {
 
 
 def decode(place):
-    return folder.decode(place / "file")
+    return decoding.decode(place / "file")
 
 
 NASTY = [b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"9" * 400, b"1e999", b"NaN", b"-1"]

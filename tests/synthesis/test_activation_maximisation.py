@@ -18,7 +18,9 @@ from xai_jax.synthesis.multifaceted import CENTRE_BIAS, MEAN_IMAGE, MFV, Stage
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 MODEL = oracle.jax_network(oracle.random_layers())
-NET = activation_maximisation.of_pixels(MODEL, (50.0, 60.0, 55.0), (3.0, -2.0, 1.0))
+NET = activation_maximisation.of_pixels(
+    MODEL, lambda x: (x + jnp.array([3.0, -2.0, 1.0])) / jnp.array([50.0, 60.0, 55.0])
+)
 LOWER, UPPER = np.array([-120.0, -110, -100], np.float32), np.array([135.0, 145, 155], np.float32)
 START = (10 * RNG.normal(size=(3, 17, 17, 3))).astype("f")
 CLASSES = np.array([0, 1, 2])

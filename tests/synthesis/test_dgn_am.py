@@ -24,7 +24,7 @@ def mix(basis, codes):
     return jnp.tanh(jnp.tensordot(codes, basis, 1)) * 3
 
 
-GENERATE = dgn_am.of_generator(Partial(mix, BASIS), (17, 17), (2.0,), (0.5,))
+GENERATE = dgn_am.of_generator(Partial(mix, BASIS), (17, 17), lambda x: (x + 0.5) / 2)
 
 
 def test_generated_images_are_cropped_and_scaled():

@@ -211,8 +211,8 @@ def test_pre_images_of_one_representation_differ_in_pixels():
 
 
 def test_layers_receive_shifted_and_scaled_pixels():
-    represent = inversion.of_layer(NET, "relu4", (2.0, 3.0, 4.0), (0.5, 0.1, 0.2))
-    x = (X + jnp.array([0.5, 0.1, 0.2])) / jnp.array([2.0, 3.0, 4.0])
+    represent = inversion.of_layer(NET, "relu4", to_network := lambda x: (x + jnp.array([0.5, 0.1, 0.2])) / 3)
+    x = to_network(X)
     expected = network.capture(NET, x, ["relu4"])[1]["relu4"]
     np.testing.assert_allclose(represent(X), expected, rtol=1e-5, atol=1e-6)
 

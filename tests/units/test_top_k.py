@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from tests.helpers import oracle
 from xai_jax import deconvnet, network
 from xai_jax.data.datasets import InMemory, load
-from xai_jax.models import fashion
+from xai_jax.models.pretrained import fashion
 
 LAYERS = oracle.random_layers(5)
 NET = oracle.jax_network(LAYERS)

@@ -45,9 +45,22 @@ def resize_short(image: np.ndarray, short: int) -> np.ndarray:
         raise ValueError(f"Expected one image (H, W, 1 or 3) uint8, got {image.shape} {image.dtype}.")
     height, width, channels = image.shape
     scale = short / min(height, width)
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    resized = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
+    resized = to_pil(image).resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(resized.height, resized.width, channels)
+
+
+def to_pil(image: np.ndarray) -> Image.Image:
+    """An array (H, W, 3), (H, W, 1) or (H, W) uint8 as an image of mode RGB or L."""
+    return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+
+
+def resize_centre(image: Image.Image, size: tuple[int, int], box: tuple[float, float]) -> np.ndarray:
+    """The centre `box` (width, height) of an image, resized bilinearly to `size`: (height, width, C) or without C."""
+    left, top = (
+        max(0, (whole - kept) / 2) for whole, kept in zip(image.size, box, strict=True)
+    )  # rounding may lead out
+    corners = (left, top, image.width - left, image.height - top)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, corners))
 
 
 def _checked(side, largest):

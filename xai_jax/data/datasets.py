@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xai_jax.data import fashion_mnist, folder
+from xai_jax.data import class_names, digits, fashion_mnist, folder
+from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
 
 SPLITS = {
@@ -148,9 +149,7 @@ def _labels(dataset):
 
 
 def _digits(split):
-    from xai_jax.architectures import digits
-
-    train, test, train_labels, test_labels = digits.data()
+    train, test, train_labels, test_labels = digits.arrays()
     images, labels = (train, train_labels) if split == "train" else (test, test_labels)
     return InMemory((images * 255).astype(np.uint8), labels, digits.CLASSES)
 
@@ -187,13 +186,9 @@ def _prepared(name, split):
 def _class_names(name, source):
     if name != "imagenet2012":
         return tuple(source.dataset_info.features["label"].names)
-    from xai_jax.models import imagenet_classes
-
-    return imagenet_classes()  # TFDS has WordNet's numbers, in the same order
+    return class_names.imagenet()  # TFDS has WordNet's numbers, in the same order
 
 
 def _folder(name, root, split):
     files, labels, classes = folder.scan(root if split == "all" else root / split)
-    return OnDisk(
-        name, len(files), lambda index: (folder.decode(files[index]), labels[index]), classes, labels.__getitem__
-    )
+    return OnDisk(name, len(files), lambda index: (decode(files[index]), labels[index]), classes, labels.__getitem__)

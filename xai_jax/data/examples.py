@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from xai_jax.data import digits
 from xai_jax.data.prepared import open_prepared
 
 Box = tuple[float, float, float, float]
@@ -61,9 +62,7 @@ def _photographs(count):
 
 
 def _digits(count):
-    from xai_jax.architectures import digits
-
-    _, images, _, labels = digits.data()
+    _, images, _, labels = digits.arrays()
     turn = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     for i in np.lexsort((labels, turn))[:count]:
         yield (images[i, :, :, 0] * 255).astype(np.uint8), labels[i], f"digit {labels[i]}", None

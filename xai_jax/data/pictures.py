@@ -3,8 +3,8 @@
 import colorsys
 
 import numpy as np
-from PIL import Image
 
+from xai_jax.data import crops
 from xai_jax.data.datasets import Dataset
 
 Pair = tuple[float, float]
@@ -16,10 +16,7 @@ def fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
         raise ValueError(f"Expected a picture (H, W, 1 or 3) uint8, got {picture.shape} {picture.dtype}.")
     tall, wide = picture.shape[:2]
     scale = min(tall / height, wide / width)
-    top, left = max(0, (tall - height * scale) / 2), max(0, (wide - width * scale) / 2)  # rounding may lead out
-    box = (left, top, wide - left, tall - top)
-    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
+    resized = crops.resize_centre(crops.to_pil(picture), (width, height), (width * scale, height * scale))
     return resized.reshape(height, width, picture.shape[2])
 
 

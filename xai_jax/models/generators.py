@@ -119,14 +119,14 @@ def load(
     """
     entry = _entry(name)
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
-    deviation, shift = models.units(model, entry.mean)
+    to_network = model.from_centred(entry.mean)
     if file is None:
         variables = _trained(name, entry, model, data)
     else:
         variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
     encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
     upper = dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
-    generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], deviation, shift)
+    generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], to_network)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
 
 
@@ -135,12 +135,12 @@ def _codes(encode, model, data):
     count = min(BOUNDED_BY, len(data))
     for start in range(0, count, 100):
         images = (data[i][0] for i in range(start, min(start + 100, count)))
-        yield network.call(encode, model.preprocess([i[..., 0] if i.shape[-1] == 1 else i for i in images]))
+        yield network.call(encode, model.preprocess(list(images)))
 
 
 def _trained(name, entry, model, data):
-    layers = entry.layer, entry.compared
-    encode, compare = (inversion.of_layer(model.net, layer, *models.units(model, entry.mean)) for layer in layers)
+    layers, to_network = (entry.layer, entry.compared), model.from_centred(entry.mean)
+    encode, compare = (inversion.of_layer(model.net, layer, to_network) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
     players, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
     return fit(*players, encode, compare, data, entry.recipe, cache_dir(name), seed=SEED, **how)

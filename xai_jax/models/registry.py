@@ -1,20 +1,17 @@
 """Networks to explain, by name.
 
-    model = models.load("efficientnet_lite0")
-    x = model.preprocess([photo])
-    logits = model.net(x)
-
-Class names are the first lemmas of the ILSVRC 2012 synsets in WordNet 3.0, in the order of their WordNet numbers (the
-order of TFDS and of all published weights); the three words that occur twice have a word in brackets. Those of CIFAR-10
-are the names and the order of its authors.
+model = models.load("efficientnet_lite0")
+x = model.preprocess([photo])
+logits = model.net(x)
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib.resources
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +24,12 @@ from jax.tree_util import Partial
 
 from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
 from xai_jax.core.network import Network
-from xai_jax.data.fashion_mnist import CLASSES, SIDE
+from xai_jax.data import class_names, fashion_mnist
+from xai_jax.data.digits import CLASSES as DIGITS
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import cifar, fashion, input_scaling
+from xai_jax.models import cifar, input_scaling
+from xai_jax.models.pretrained import digits as digits_training
+from xai_jax.models.pretrained import fashion
 from xai_jax.weights import safetensors_file
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -38,16 +38,27 @@ Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 class LoadedModel(NamedTuple):
     """A network ready to be explained.
 
-    `net` (N, S, S, C) -> logits (N, K); `preprocess` turns a list of PIL images, or uint8 (N, H, W, 3), into its input;
-    `to_pixels` turns inputs back into uint8 RGB; `classes` are the K names. `net` is `module` with `variables` bound.
+    `net` (N, H, W, C) -> logits (N, K) is `module` with `variables` bound; `classes` are the K names. `input` describes
+    the input: `shape`, `limits`, `to_network` (float pixels -> input) and `from_network` (the inverse).
     """
 
     net: Network
-    preprocess: Callable[[Any], Array]
-    to_pixels: Callable[[Any], np.ndarray]
+    input: input_scaling.Input | cifar.WhitenedInput
     classes: tuple[str, ...]
     module: nn.Module
     variables: Mapping[str, Any]
+
+    def preprocess(self, images: Iterable[Any]) -> Array:
+        """A list of PIL images or uint8 arrays (H, W, C), or one (N, H, W, C) -> the network's input (N, H, W, C)."""
+        return self.input.preprocess(images)
+
+    def to_pixels(self, x: Any) -> np.ndarray:
+        """The network's input (..., H, W, C) -> RGB pixels (..., H, W, 3) uint8, for display."""
+        return self.input.to_pixels(x)
+
+    def from_centred(self, mean: Sequence[float]) -> Partial:
+        """The function from float pixels minus a mean colour (C,) to the network's input, for `inversion.of_layer`."""
+        return self.input.from_centred(mean)
 
 
 class _Entry(NamedTuple):
@@ -76,14 +87,14 @@ def _half_range(size, crop):
     return input_scaling.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
 
 
-# The shorter side resized to 256, then the centre 224, with the channels' means and deviations over ImageNet.
+# The shorter side resized to 256, then the centre 224, with the channels' means and standard deviations over ImageNet.
 _IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 # The whole square, less the mean pixel of ImageNet.
 _CAFFE = input_scaling.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
 
 # As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
-_ZFNET = _CAFFE._replace(size=224, crop=224 / 256)
+_ZFNET = dataclasses.replace(_CAFFE, size=224, crop=224 / 256)
 
 _ENTRIES = {
     "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
@@ -97,19 +108,19 @@ _ENTRIES = {
     "zfnet": _Entry(zfnet.ZFNet, _ZFNET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
     "digits": _Entry(
-        digits.DigitsNet, input_scaling.Input(8, 1.0, (0.0,), (255.0,)), classes=digits.CLASSES, train=digits.train
+        digits.DigitsNet, input_scaling.Input(8, 1.0, (0.0,), (255.0,)), classes=DIGITS, train=digits_training.train
     ),
     **{
         name: _Entry(
             functools.partial(fashion.build, name),
-            input_scaling.Input(SIDE, 1.0, (0.0,), (255.0,)),
-            classes=CLASSES,
+            input_scaling.Input(fashion_mnist.SIDE, 1.0, (0.0,), (255.0,)),
+            classes=fashion_mnist.CLASSES,
             train=functools.partial(fashion.train, name),
         )
         for name in fashion.NAMES
     },
     **{
-        name: _Entry(build, cifar.INPUT, classes=cifar.CLASSES, whitening=cifar.WHITENING)
+        name: _Entry(build, cifar.INPUT, classes=class_names.CIFAR10, whitening=cifar.WHITENING)
         for name, build in cifar.NETWORKS.items()
     },
 }
@@ -125,22 +136,15 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
 
     `weights`: "pretrained", or the path of a safetensors, .pth or .caffemodel file (own entry names, or PyTorch's and
     Caffe's where the network is known there). "digits" is trained on first use, in seconds; "fashion_maxpool" and
-    "fashion_allcnn" in minutes, once for all (see `models.fashion`). The networks for CIFAR-10 whiten images if the
+    "fashion_allcnn" in minutes, once for all. The networks for CIFAR-10 whiten images if the
     file says how (see `models.cifar`), else they read pixel / 255. Raises ValueError for an unknown name, for networks
     that have no published weights here, and for files that do not fit; ModuleNotFoundError if the weights' package is
     not installed, FileNotFoundError if there are no images to train on.
     """
     entry, net = _entry(name), module(name)
     variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
-    transforms, how = (input_scaling, entry.input) if zca is None else (cifar, zca)
-    return LoadedModel(
-        Partial(net.apply, variables),
-        functools.partial(transforms.preprocess, how),
-        functools.partial(transforms.to_pixels, how),
-        entry.classes or imagenet_classes(),
-        net,
-        variables,
-    )
+    spec = entry.input if zca is None else cifar.WhitenedInput(zca)
+    return LoadedModel(Partial(net.apply, variables), spec, entry.classes or class_names.imagenet(), net, variables)
 
 
 def _split(variables):
@@ -162,23 +166,6 @@ def abstract(name: str) -> tuple[nn.Module, Any, tuple[int, int, int]]:
 def module(name: str) -> nn.Module:
     """The Linen module; one instance for each name, since bound methods compare by identity and would retrace."""
     return _entry(name).build()
-
-
-@functools.cache
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1000 class names of ILSVRC 2012."""
-    text = importlib.resources.files("xai_jax.data").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
-    return tuple(text.splitlines())
-
-
-def units(model: LoadedModel, mean: tuple[float, ...]) -> tuple[Array, Array]:
-    """How a network's input comes from pixels less `mean`: the deviation it is divided by, the shift before.
-
-    Both of one value for each channel.
-    """
-    black, white = (model.preprocess([np.full((8, 8, 3), value, np.uint8)])[0, 0, 0] for value in (0, 255))
-    deviation = 255 / (white - black)
-    return deviation, jnp.asarray(mean, jnp.float32) + black * deviation
 
 
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:

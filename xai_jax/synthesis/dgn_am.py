@@ -19,7 +19,7 @@ prior: the code is optimised instead of pixels.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -160,31 +160,21 @@ def maximise(
 
 
 def of_generator(
-    generator: Generate, size: tuple[int, int], std: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)
+    generator: Generate, size: tuple[int, int], to_network: Callable[[Array], Array] = optimize.identity
 ) -> Partial:
-    """A generator of network inputs, from a generator of mean-subtracted pixels.
+    """A generator of network inputs (N, *size, C), from a generator of mean-subtracted pixels (N, H, W, C).
 
-    Args:
-      generator: codes (N, ...) -> mean-subtracted pixels (N, H, W, C).
-      size: height and width of the network's input, to which images are cropped.
-      std: divisor of the pixels, one for each channel or for all.
-      shift: added to the pixels before.
-
-    Returns:
-      Codes (N, ...) -> (centre crop + shift) / std, (N, *size, C).
-
-    Raises:
-      ValueError: on the first call, for generated images smaller than `size`.
+    Images are cropped to their centre of `size` (height, width), and `to_network` maps them to the network's input.
+    Raises ValueError on the first call for generated images smaller than `size`.
     """
-    arrays = (jnp.asarray(v, jnp.float32) for v in (std, shift))
-    return Partial(functools.partial(_cropped, size), as_partial(generator), *arrays)
+    return Partial(functools.partial(_cropped, size), as_partial(generator), as_partial(to_network))
 
 
-def _cropped(size, generator, std, shift, codes):
+def _cropped(size, generator, to_network, codes):
     images = generator(codes)
     if (np.subtract(images.shape[1:3], size) < 0).any():
         raise ValueError(f"Expected a generator of images of at least {size}, got {images.shape[1:3]}.")
-    return (transforms.centre_crop(images, size) + shift) / std
+    return to_network(transforms.centre_crop(images, size))
 
 
 def clip_images(generate: Generate, lower: Array, upper: Array) -> Partial:

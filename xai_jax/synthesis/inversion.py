@@ -19,7 +19,7 @@ follows the code, which made the figures.
 Images are pixels with the mean subtracted, in [-128, 128] roughly, which all constants of the papers presuppose.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from xai_jax.core import network
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.errors import first_line
+from xai_jax.synthesis import optimize
 from xai_jax.synthesis.inversion_forms import CVPR, IJCV, sum_each
 from xai_jax.synthesis.optimize import Result
 
@@ -62,26 +63,17 @@ class _Exaggerate(NamedTuple):
         return {"features": -inner_product(self.represent, self.target, x)}
 
 
-def of_layer(net: Network, layer: str, std: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)) -> Partial:
-    """A layer as a function of mean-subtracted pixels.
+def of_layer(net: Network, layer: str, to_network: Callable[[Array], Array] = optimize.identity) -> Partial:
+    """A layer as a function of mean-subtracted pixels (N, H, W, C), which `to_network` maps to the network's input.
 
-    Args:
-      net: a network whose input is (mean-subtracted pixels + shift) / std.
-      layer: name of the layer.
-      std: divisor of the pixels, one for each channel or for all.
-      shift: added to the pixels; zero for networks whose input has the same mean subtracted.
-
-    Returns:
-      A function of images (N, H, W, C).
-
-    Raises:
-      ValueError: on the first call, for an unknown layer.
+    For networks of `models.load` that is `model.from_centred(mean)`. Raises ValueError on the first call for an unknown
+    layer.
     """
-    return Partial(_layer, network.features(net, layer), *(jnp.asarray(v, jnp.float32) for v in (std, shift)))
+    return Partial(_layer, network.features(net, layer), as_partial(to_network))
 
 
-def _layer(features, std, shift, x):
-    return features((x + shift) / std)
+def _layer(features, to_network, x):
+    return features(to_network(x))
 
 
 def invert(

@@ -6,7 +6,7 @@
 ([-8.0], [1.0, 1.0, 1.0])
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -17,8 +17,9 @@ from jax.tree_util import Partial
 
 from xai_jax.core import network, targets
 from xai_jax.core.network import Network, keep
-from xai_jax.core.pytrees import node
+from xai_jax.core.pytrees import as_partial, node
 from xai_jax.core.targets import Target
+from xai_jax.synthesis import optimize
 from xai_jax.synthesis.optimize import Result
 
 NOISE_STD = 10.0  # of initial noise around the mean, in Yosinski's code
@@ -94,13 +95,12 @@ class Form:
 @node
 class _OfPixels:
     net: Network
-    std: Array
-    shift: Array
+    to_network: Partial
 
     def __call__(self, x, relu=jax.nn.relu, tap=keep):
-        return self.net((x + self.shift) / self.std, relu=relu, tap=tap)
+        return self.net(self.to_network(x), relu=relu, tap=tap)
 
 
-def of_pixels(net: Network, std: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)) -> Network:
-    """A network of mean-subtracted pixels, from one whose input is (these + shift) / std, for each channel or all."""
-    return _OfPixels(network.as_network(net), *(jnp.asarray(v, jnp.float32) for v in (std, shift)))
+def of_pixels(net: Network, to_network: Callable[[Array], Array] = optimize.identity) -> Network:
+    """A network of mean-subtracted pixels (N, H, W, C), which `to_network` maps to the input of `net`."""
+    return _OfPixels(network.as_network(net), as_partial(to_network))
