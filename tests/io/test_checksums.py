@@ -23,7 +23,7 @@ def _garbage():
 
 
 ARRAYS = {"a": np.arange(6, dtype="f"), "b": np.ones((), np.int32), "c": np.zeros((0, 3))}
-CHECKED = {"safetensors", "CAV", "stage", "response"}  # formats with checksums; files of other programs have none
+CHECKED = {"safetensors", "CAV", "stage", "activations"}  # formats with checksums; files of other programs have none
 
 
 def equal(found, whole):
