@@ -69,5 +69,5 @@ def main(kind, folder):
 
 if __name__ == "__main__":
     root = Path(__file__).parents[2]
-    sys.path[:0] = [str(root), str(root / "tests")]
+    sys.path.insert(0, str(root))
     main(*sys.argv[1:])

@@ -7,6 +7,7 @@ import argparse
 import functools
 import os
 import sys
+from pathlib import Path
 
 
 def main():
@@ -54,5 +55,5 @@ def run(workdir, epochs):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     main()
