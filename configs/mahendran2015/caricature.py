@@ -1,4 +1,4 @@
-"""Photographs in which what a layer sees is exaggerated (Mahendran & Vedaldi 2016, caricaturisation).
+"""Photographs with a layer's features amplified: caricatures (Mahendran & Vedaldi 2016).
 
     python -m experiments.mahendran2015.caricature \\
         --config=configs/mahendran2015/caricature.py:default --workdir=results/mahendran2015/caricature
@@ -14,7 +14,7 @@ from configs import base
 
 @dataclasses.dataclass(kw_only=True)
 class Config(base.PhotographInversion):
-    weight_of_loss: float = 100.0  # C; the paper's for caricatures is not known, this is one of inversions
+    weight_of_loss: float = 100.0  # C; for caricatures the paper's is not known, this is one of its inversions
     steps: int = 150  # all with jitter
 
 

@@ -1,4 +1,4 @@
-"""Whether pre-images keep the network's answer (Mahendran & Vedaldi 2016, classification consistency).
+"""Class consistency of pre-images, by layer and weight of the loss (Mahendran & Vedaldi 2016).
 
     python -m experiments.mahendran2015.consistency \\
         --config=configs/mahendran2015/consistency.py:default --workdir=results/mahendran2015/consistency

@@ -1,4 +1,4 @@
-"""Pre-images of many images from the last pooling layer (Mahendran & Vedaldi 2015, Fig. 11).
+"""Pre-images of several images of each class from the last pooling layer (Mahendran & Vedaldi 2015, Fig. 11).
 
     python -m experiments.mahendran2015.diversity \\
         --config=configs/mahendran2015/diversity.py:default --workdir=results/mahendran2015/diversity

@@ -1,4 +1,4 @@
-"""A trained inverse beside the optimised one (Dosovitskiy & Brox 2016, against Mahendran & Vedaldi 2015).
+"""Inversion by a trained network beside optimisation (Dosovitskiy & Brox 2016; Mahendran & Vedaldi 2015).
 
     python -m experiments.mahendran2015.learned \\
         --config=configs/mahendran2015/learned.py:default --workdir=results/mahendran2015/learned
@@ -22,11 +22,11 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     total_variations: tuple[float, ...] = (0.15, 1.5, 1.5, 1.5)
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
     batch_size: int = 20  # images optimised at once
-    train: str = "train"  # split that the inverse learns from
-    examples: int = 10000  # images of it, the first
+    train: str = "train"  # split that the inverse is trained on
+    examples: int = 10000  # training images, the first of the split
     train_steps: int = 600
-    learning_rate: float = 2e-3  # of Adam, falling to zero
-    width: int = 16  # channels of the inverse at full size
+    learning_rate: float = 2e-3  # of Adam, decays to zero
+    width: int = 16  # channels of the inverse at full resolution
 
 
 get_config = base.tiers(

@@ -1,4 +1,4 @@
-"""Pre-images of photographs from an ImageNet network's layers (Mahendran & Vedaldi 2016, figures of inversions).
+"""Pre-images of photographs from layers of an ImageNet network (Mahendran & Vedaldi 2016).
 
     python -m experiments.mahendran2015.photographs \\
         --config=configs/mahendran2015/photographs.py:default --workdir=results/mahendran2015/photographs

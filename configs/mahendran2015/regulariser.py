@@ -1,4 +1,4 @@
-"""What the penalty of variation does to pre-images (Mahendran & Vedaldi 2015, Figs. 2 and 8).
+"""Effect of the total variation prior on pre-images (Mahendran & Vedaldi 2015, Figs. 2 and 8).
 
     python -m experiments.mahendran2015.regulariser \\
         --config=configs/mahendran2015/regulariser.py:default --workdir=results/mahendran2015/regulariser

@@ -15,12 +15,12 @@ from configs import base
 class Config(base.Photographs, base.Seeded):
     count: int = 3  # images inverted (the paper: 100)
     shown: int = 3  # of them, in the figures
-    side: int = 224  # pixels that the centre square of an image is brought to
+    side: int = 224  # side of the images' centre squares, resized, in pixels
     cell: int = 8  # of HOG, pixels
     bin: int = 5  # of dense SIFT, pixels; 8 in the code of 2016
-    standard_deviation: float = 68.9  # RMS of natural images' values less their mean
+    standard_deviation: float = 68.9  # RMS of natural images' pixels less their mean
     total_variations: tuple[float, ...] = (1.0, 10.0, 100.0)  # lambda_V of the code, of Fig. 4; the first in Fig. 5
-    # factors of the rate, steps
+    # factors of the learning rate, steps
     phases: tuple[tuple[float, int], ...] = ((1.0, 200), (0.1, 200), (0.01, 200), (0.001, 200))
     batch_size: int = 3  # images at once
 

@@ -17,8 +17,8 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split (the paper: two photographs of its own)
     shown: int = 2  # of them, in the figure
     layers: tuple[str, ...] = ("conv1_1", "pool1", "pool2")  # Fig. 10: conv1, norm1, norm2
-    groups: int = 1  # that the filters are in: 2 in CaffeNet, from conv2 on
-    splits: int = 19  # random halves to compare with, a control of ours
+    groups: int = 1  # groups of the network's filters: 2 in CaffeNet, from conv2 on
+    splits: int = 19  # random halves of the channels, a control of ours
     total_variation: float = 0.015  # lambda_V of the code, 1, times (28 / 227)^2: smaller images vary faster
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
 
@@ -30,6 +30,6 @@ get_config = base.tiers(
     default=Config(),
     paper=Config(
         **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=("conv1", "norm1", "norm2"), groups=2,
-        total_variation=1.0
+        splits=39, total_variation=1.0
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Inversion of networks, for several experiments: mean-subtracted images, their layers, and steps of a dry run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,7 @@ class Subject(NamedTuple):
         return inversion.of_layer(self.model.net, layer, self.model.from_centred(self.mean))
 
     def classes(self, x: Array) -> np.ndarray:
-        """The likeliest class of each such image, (N,)."""
+        """The most probable class of each such image, (N,)."""
         return np.asarray(network.call(self.model.net, self.inputs(x))).argmax(1)
 
     def pixels(self, x: Any) -> np.ndarray:
@@ -54,25 +54,40 @@ def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[fl
     return Subject(model, x - jnp.asarray(mean, jnp.float32), mean)
 
 
-def invert(subject: Subject, layer: str, form: CVPR | IJCV, batch_size: int, seed: int) -> Array:
-    """Pre-images of one layer of all images.
+def invert(represent: Callable[[Array], Array], images: Array, form: CVPR | IJCV, batch_size: int, seed: int) -> Array:
+    """Pre-images of the representations of all images.
 
     Args:
-      subject: network and images.
-      layer: name of the layer.
+      represent: differentiable representation of a batch of images.
+      images: (N, H, W, C).
       form: objective, regularisers and optimiser.
       batch_size: images that are inverted at once.
       seed: of the initial noise and the jitter.
 
     Returns:
-      Mean-subtracted pixels (N, H, W, C).
+      Pre-images (N, H, W, C), in the images' units.
     """
-    represent, found = subject.represent(layer), []
-    target, shape = network.call(represent, subject.images), subject.images.shape[1:]
+    found, target = [], network.call(represent, images)
     for start in range(0, len(target), batch_size):
         key = jax.random.fold_in(jax.random.key(seed), start)
-        found.append(inversion.invert(represent, target[start : start + batch_size], shape, key, form).x)
+        found.append(inversion.invert(represent, target[start : start + batch_size], images.shape[1:], key, form).x)
     return jnp.concatenate(found)
+
+
+def measured(subject: Subject, layer: str, x: Array) -> dict[str, Any]:
+    """Pre-images `x` (N, H, W, C), their errors in a layer's features, and whether they have their image's class."""
+    represent = subject.represent(layer)
+    return {
+        "images": x,
+        "error": inversion.error(represent, x, network.call(represent, subject.images)),
+        "same": subject.classes(subject.images) == subject.classes(x),
+    }
+
+
+def layer_shapes(name: str, images: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of all layers of a registered network for a batch of images."""
+    module, variables, shape = models.abstract(name)
+    return network.layer_names(Partial(module.apply, variables), jax.ShapeDtypeStruct((images, *shape), jnp.float32))
 
 
 def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_run.Step]:
@@ -87,9 +102,7 @@ def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_
     Returns:
       One step of the plan for each layer.
     """
-    module, variables, shape = models.abstract(name)
-    x = jax.ShapeDtypeStruct((images, *shape), jnp.float32)
-    shapes, steps = network.layer_names(Partial(module.apply, variables), x), []
+    shapes, steps = layer_shapes(name, images), []
     for layer in layers:
 
         def step(net, x, target, layer=layer):

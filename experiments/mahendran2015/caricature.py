@@ -1,176 +1,163 @@
-"""Photographs in which what a layer sees is exaggerated: caricatures (Mahendran & Vedaldi 2016)."""
+"""Photographs with a layer's features amplified: caricatures (Mahendran & Vedaldi 2016)."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from experiments.lib import dry_run, generator_codes, runner
+from configs.mahendran2015.caricature import Config
+from experiments.lib import dry_run, papers, preimages, statistics
 from experiments.lib.measures import correlations
-from experiments.lib.runner import Claim, Number
-from experiments.mahendran2015 import photographs
-from experiments.mahendran2015.photographs import SURER
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
+from experiments.mahendran2015.photographs import GAIN, dots_panel, load, predicted_grid, predictions, stacked
 from experiments.mahendran2015.streams import frequency
-from xai_jax import inversion, models, network, plots
+from xai_jax import inversion, network
 from xai_jax.synthesis.inversion import IJCV
 
 BATCH = 10  # images at once
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Exaggerates what every layer sees, and asks the network what it makes of the result."""
-    subject, data = photographs.load(config)
-    seen, found = run.stage("photographs", partial(photographs.answers, subject, subject.images)), {}
-    for layer, form in run.progress(forms_of(config).items(), "layers"):
-        found[layer] = run.stage(layer.replace("/", "-"), partial(one, subject, layer, form, config.seed))
-    run.figure("caricatures", *pictures(subject, data, seen, found, config))
-    run.figure("measures", *measures(seen, found, config))
-    report(run, seen, found, config)
+def run(config: Config, work: Workspace) -> Report:
+    """Amplifies the features of every layer, and classifies the result."""
+    subject, data = load(config)
+    before, found = work.stage("photographs", partial(predictions, subject, subject.images)), {}
+    for layer, form in work.progress(forms_of(config).items(), "layers"):
+        found[layer] = work.stage(layer.replace("/", "-"), partial(amplified, subject, layer, form, config.seed))
+    panels = [caricatures_panel(subject, data.names, before, found, config), measures_panel(before, found, config)]
+    return Report(numbers(before, found), claims(before, found), panels)
 
 
-def forms_of(config: Any) -> dict[str, IJCV]:
+def forms_of(config: Config) -> dict[str, IJCV]:
     """Settings of each layer, jittered by a quarter of its stride."""
     common = {"weight": config.weight_of_loss, "total_variation": config.total_variation, "steps": (config.steps, 0)}
     pairs = zip(config.layers, config.strides, strict=True)
     return {layer: IJCV(jitter=max(1, round(stride / 4)), **common) for layer, stride in pairs}
 
 
-def one(subject, layer, form, seed):
-    """Caricatures (N, H, W, C), and how they differ from the photographs to the layer, in pixels, to the network."""
+def amplified(subject, layer, form, seed):
+    """Caricatures (N, H, W, C), how they differ from the photographs in the layer and in pixels, and predictions."""
     represent, images, parts = subject.represent(layer), subject.images, []
     for start in range(0, len(images), BATCH):
         key = jax.random.fold_in(jax.random.key(seed), start)
         parts.append(inversion.caricature(represent, images[start : start + BATCH], key, form).x)
     x = jnp.concatenate(parts)
-    pairs = list(zip(np.asarray(images), np.asarray(x), strict=True))
-    strokes = [added(*pair) for pair in pairs]
+    patterns = [added_pattern(*pair) for pair in zip(np.asarray(images), np.asarray(x), strict=True)]
     return {
         "images": x,
         "product": inversion.inner_product(represent, jax.nn.relu(network.call(represent, images)), x),
-        "alike": correlations(np.asarray(images), np.asarray(x)),
-        "frequency": np.array([frequency(each, each) for each in strokes]),
-    } | photographs.answers(subject, x)
+        "alike": correlations(np.asarray(images), np.asarray(x)),  # lint: keep
+        "frequency": np.array([frequency(each, each) for each in patterns]),
+    } | predictions(subject, x)
 
 
-def added(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """What `found` (H, W, C) has beside any mixture of the colours of `image` at the same place, by least squares.
+def added_pattern(image: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Residual of `found` (H, W, C) after the best affine map of the colours of `image`, by least squares.
 
-    A mere change of colours is as fine as the image, whatever the layer.
+    A mere change of colours has the frequency of the image, whatever the layer.
     """
     flat = image.reshape(-1, image.shape[-1]).astype(np.float64)
     colours = np.concatenate([flat, np.ones((len(flat), 1))], 1)
-    wanted = found.reshape(flat.shape)
-    return (wanted - colours @ np.linalg.lstsq(colours, wanted, rcond=None)[0]).reshape(found.shape)
+    target = found.reshape(flat.shape)
+    return (target - colours @ np.linalg.lstsq(colours, target, rcond=None)[0]).reshape(found.shape)
 
 
-def pictures(subject, data, seen, found, config):
+def caricatures_panel(subject, names, before, found, config):
     """A row for each photograph, a column for each layer."""
-    columns, names = [seen | {"images": subject.images}, *found.values()], subject.model.classes
-    shown = range(min(config.shown, config.count))
-    panels = [[subject.pixels(each["images"][n]) for each in columns] for n in shown]
-    figure, axes = plots.grid(panels, ["photograph", *found], data.names, 1.6)
-    below = [[(names[each["answer"][n]], each["sure"][n]) for each in columns] for n in shown]
-    photographs.write_below(axes, below)
+    rows = [(n, list(found.values())) for n in range(min(config.shown, config.count))]
     caption = (
-        "Photographs, and what becomes of them when the features that a layer finds there are made as strong as the "
-        f"priors allow (C = {config.weight_of_loss:g}). Under each, the class that the network takes it for, and "
-        "with what probability."
+        "Photographs, and caricatures in which a layer's features of the photograph are as strong as the priors allow "
+        f"(C = {config.weight_of_loss:g}). Under each, the class that the network predicts, and its probability."
     )
-    return figure, caption, "Rows of a photograph and versions of it, covered by patterns that differ by layer."
+    alt = "Rows of a photograph and versions of it, covered by patterns that differ by layer."
+    return Panel("caricatures", predicted_grid(subject, before, rows, config.layers, names[: len(rows)]), caption, alt)
 
 
-def measures(seen, found, config):
-    """How much the layer sees, how fine the strokes are, and what the network sees, by layer."""
+def measures_panel(before, found, config):
+    """Strength of the features, frequency of the added patterns and gain in probability, by layer."""
     table = {
-        "inner product of features\n(the photograph's = 1)": gathered(found, "product"),
-        "mean frequency of what is added\n(cycles per pixel)": gathered(found, "frequency"),
-        SURER: gathered(found, "probability") - seen["probability"][:, None],
+        "inner product of features\n(the photograph's = 1)": stacked(found, "product"),
+        "mean frequency of what is added\n(cycles per pixel)": stacked(found, "frequency"),
+        GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"Caricatures by layer: a dot for each of {config.count} photographs, and their mean. Left: how much more a "
-        "layer finds of what it found. Middle: how fine the patterns are that no change of colours explains. Right: "
-        "how much surer the network becomes of the class that it gives the photograph."
+        f"Caricatures by layer: a dot for each of {config.count} photographs, and their mean. Left: strength of the "
+        "features of the photograph. Middle: frequency of the patterns that no change of colours explains. Right: "
+        "gain in the probability of the class that the network predicts for the photograph."
     )
-    figure = photographs.curves(table, config.layers)
-    return figure, caption, "Three panels of dots over layers, and a line through their means."
+    return dots_panel("measures", table, config.layers, caption)
 
 
-def gathered(found, key):
-    """One measure, (photographs, layers)."""
-    return np.stack([each[key] for each in found.values()], 1)
+def numbers(before, found):
+    """Measures of every layer."""
+    names = {
+        "product": "inner product of features as a multiple of the photograph's",
+        "alike": "correlation of photograph and caricature",  # lint: keep
+        "frequency": "mean frequency of what is added (cycles per pixel)",
+        "probability": "probability of the photograph's class",
+    }
+    return [
+        Number.mean("probability of the photograph's class, photograph", before["probability"]),
+        *(Number.mean(f"{name}, {layer}", each[key]) for layer, each in found.items() for key, name in names.items()),
+    ]
 
 
-def report(run, seen, found, config):
-    """Measures of every layer, and claims about what is exaggerated."""
-    run.numbers.append(Number.mean("probability of the photograph's class, photograph", seen["probability"]))
-    for layer, each in found.items():
-        run.numbers += [
-            Number.mean(f"inner product of features as a multiple of the photograph's, {layer}", each["product"]),
-            Number.mean(f"correlation of photograph and caricature, {layer}", each["alike"]),
-            Number.mean(f"mean frequency of what is added (cycles per pixel), {layer}", each["frequency"]),
-            Number.mean(f"probability of the photograph's class, {layer}", each["probability"]),
-        ]
-    product, fineness, last = gathered(found, "product"), gathered(found, "frequency"), config.layers[-1]
-    coarser, test = photographs.falls(fineness)
-    surer, count = generator_codes.mostly(found[last]["probability"] > seen["probability"])
-    run.claims += [
+def claims(before, found):
+    """All tested over photographs."""
+    product, finest, (first, *_, last) = stacked(found, "product"), stacked(found, "frequency"), found
+    probability, after = before["probability"], found[last]["probability"]
+    return [
         Claim(
-            "What a layer sees in a photograph becomes stronger in its caricature.",
+            "The features that a layer finds in a photograph are stronger in its caricature, in every layer.",
             "caricaturisation (unverified)",
-            bool((product > 1).all()),
-            f"inner product of features {product.mean():.2f} times the photograph's on average, {product.min():.2f} in "
-            f"the worst of {product.size} cases; more than 1 is asked for in all",
+            statistics.wilcoxon(product.min(1), 1.0),
+            f"inner product of features {product.mean():.2f} times the photograph's on average; the test is of each "
+            f"photograph's weakest layer, {product.min(1).mean():.2f} on average",
         ),
         Claim(
             "The deeper the layer, the coarser the patterns that it adds.",
             "caricaturisation (unverified; the measure is ours)",
-            coarser,
-            f"mean frequency of what is added {fineness[:, 0].mean():.3f} cycles per pixel in {config.layers[0]}, "
-            f"{fineness[:, -1].mean():.3f} in {last}; {test}; {runner.LEVEL:g} is asked for",
+            statistics.page_trend(finest),
+            f"mean frequency of what is added {finest[:, 0].mean():.3f} cycles per pixel in {first}, "
+            f"{finest[:, -1].mean():.3f} in {last}",
         ),
         Claim(
-            "Exaggerating the last layer makes the network surer of its class, for most photographs.",
+            "Amplifying the last layer makes the network more confident of its class, for most photographs.",
             "not in the paper",
-            surer,
-            f"probability {seen['probability'].mean():.2f} before, {found[last]['probability'].mean():.2f} after; it "
-            f"grows in {count}",
+            statistics.binomial(after > probability),
+            f"probability {probability.mean():.2f} before, {after.mean():.2f} after",
         ),
     ]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
-    """The steps of each layer's caricatures, and the network's answers."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((min(BATCH, config.count), *shape), jnp.float32)
-    shapes = network.layer_names(Partial(module.apply, variables), x)
+def plan(config: Config) -> list[dry_run.Step]:
+    """The steps of each layer's caricatures, and the network's predictions."""
+    shapes = preimages.layer_shapes(config.network, min(BATCH, config.count))
 
-    def step(layer, variables, x, wanted):
-        represent = inversion.of_layer(Partial(module.apply, variables), layer)
-        return jax.value_and_grad(lambda x: inversion.inner_product(represent, wanted, x).sum())(x)
+    def step(net, x, target, layer):
+        represent = inversion.of_layer(net, layer)
+        return jax.value_and_grad(lambda x: inversion.inner_product(represent, target, x).sum())(x)
 
-    calls = -(-config.count // BATCH) * config.steps
+    calls = dry_run.calls(config.count, BATCH) * config.steps
+    forward = partial(dry_run.forward, config.network)
     steps = [
-        dry_run.Step(f"steps from {layer}", partial(step, layer), (variables, x, shapes[layer]), calls)
+        forward(min(BATCH, config.count), calls, partial(step, layer=layer), shapes[layer], name=f"steps from {layer}")
         for layer in config.layers
     ]
-    return [*steps, photographs.answers_step(config, 2 * (1 + len(config.layers)))]
+    return [*steps, forward(config.count, 2 * (1 + len(config.layers)), name="predictions")]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="mahendran2015/caricature",
-    title="What layers see in photographs, exaggerated",
+    title="Caricatures: features of layers amplified in photographs",
     figure="caricaturisation",
-    paper="Mahendran and Vedaldi 2016, Visualizing Deep Convolutional Neural Networks Using Natural Pre-images, IJCV",
+    paper=papers.MAHENDRAN2016,
     summary=(
-        "A caricature begins at the photograph and is changed until a layer finds there much more of all that it "
-        "found at first; the priors of inversion hold it back. The weight of the features is not known from the "
-        "paper: it is that of inversions here, chosen after a look at 20 and 100. By default the network is "
-        "EfficientNet-Lite0 with ImageNet weights, the images are five photographs that scikit-image ships. How coarse "
-        "the patterns are is taken from what no change of colours explains; that measure is ours. (The whole change, a "
-        "first measure, was dropped: where a layer tints the photograph, it is as fine as the photograph.)"
+        "Which patterns does a layer respond to in a photograph? Starting from the photograph, gradient ascent "
+        "amplifies all features that the layer finds there, under the priors of inversion. By default the network is "
+        "EfficientNet-Lite0, the images are five photographs of scikit-image. Frequency is measured on what no change "
+        "of colours explains."
     ),
     run=run,
     plan=plan,
@@ -179,4 +166,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

@@ -44,13 +44,10 @@ def forms_of(config: Config) -> dict[str, list[IJCV]]:
 
 def inverted(subject, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, and whether the network gives them the images' classes."""
-    x, represent = preimages.invert(subject, layer, form, BATCH, seed), subject.represent(layer)
-    wanted = network.call(represent, subject.images)
-    return {
-        "images": x,
-        "error": np.sqrt(inversion.distance(represent, wanted, jnp.ones(wanted.shape[1:]), x)),
-        "same": subject.classes(subject.images) == subject.classes(x),
-    }
+    represent = subject.represent(layer)
+    x, target = preimages.invert(represent, subject.images, form, BATCH, seed), network.call(represent, subject.images)
+    error = np.sqrt(inversion.distance(represent, target, jnp.ones(target.shape[1:]), x))
+    return preimages.measured(subject, layer, x) | {"error": error}
 
 
 def preimages_panel(subject, found, config):

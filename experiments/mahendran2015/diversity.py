@@ -1,58 +1,59 @@
-"""Pre-images of many images from the last pooling layer (Mahendran & Vedaldi 2015, Fig. 11)."""
+"""Pre-images of several images of each class from the last pooling layer (Mahendran & Vedaldi 2015, Fig. 11)."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from scipy import stats
 
-from experiments.lib import dry_run, preimages, runner
+from configs.mahendran2015.diversity import Config
+from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.measures import relative_distances
-from experiments.lib.runner import Claim, Number, told
+from experiments.lib.report import Claim, Number, Panel, Report, paired_claim
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015.layers import recipe
-from xai_jax import inversion, models, network, plots
+from xai_jax import models
 from xai_jax.data import datasets
+from xai_jax.io.errors import UserError
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Inverts several images of each class, each several times, and looks for the image of every pre-image."""
+def run(config: Config, work: Workspace) -> Report:
+    """Inverts several images of each class, each several times, and matches every pre-image with its image."""
     data = datasets.load(config.data, config.split)
-    numbers = chosen(data, config.classes, config.each)
-    names = [data.classes[data[int(row[0])][1]] for row in numbers]
-    model, images = models.load(config.network, config.weights), (data[int(n)][0] for n in numbers.ravel())
-    subject, found = preimages.from_images(model, images, config.mean), []
-    for n in run.progress(range(config.restarts), "restarts"):
-        found.append(run.stage(f"restart{n}", lambda n=n: one(subject, config, config.seed + n)))
-    found = {key: np.stack([each[key] for each in found], 1) for key in found[0]}
-    likeness = correlations(found["images"], np.asarray(subject.images))
-    run.figure("diversity", *figure(subject, found["images"], names, config))
-    run.figure("correlations", *matrix(likeness.mean(1), names, config))
-    report(run, np.asarray(subject.images), found, likeness, config)
+    indices = first_of_classes(data, config.classes, config.each)
+    model, images = models.load(config.network, config.weights), (data[int(n)][0] for n in indices.ravel())
+    subject, stages = preimages.from_images(model, images, config.mean), []
+    for n in work.progress(range(config.restarts), "restarts"):
+        stages.append(work.stage(f"restart{n}", lambda n=n: inverted(subject, config, config.seed + n)))
+    found = {key: np.stack([each[key] for each in stages], 1) for key in stages[0]}
+    similarity = correlations(found["images"], np.asarray(subject.images))
+    names = [data.classes[data[int(row[0])][1]] for row in indices]
+    panels = [
+        preimages_panel(subject, found["images"], names, config),
+        correlations_panel(similarity.mean(1), names, config),
+    ]
+    distances = distances_in_class(np.asarray(subject.images), found["images"], config)
+    identified = [best_match(similarity, size) for size in (len(similarity), config.each)]
+    return Report(numbers(found, identified, distances), claims(identified, distances, config), panels)
 
 
-def chosen(data, classes: int, each: int) -> np.ndarray:
-    """Where the first images are of those classes that are the first to have so many, (classes, each).
+def first_of_classes(data: Sequence, classes: int, each: int) -> np.ndarray:
+    """Indices (classes, each) of the first images of those classes that are the first to have so many.
 
     Raises UserError where the data have fewer.
     """
-    places = {}
+    indices = {}
     for n in range(len(data)):
-        places.setdefault(data[n][1], []).append(n)
-        full = [row[:each] for row in places.values() if len(row) >= each]
+        indices.setdefault(data[n][1], []).append(n)
+        full = [row[:each] for row in indices.values() if len(row) >= each]
         if len(full) == classes:
             return np.array(full)
-    raise runner.UserError(f"Expected {classes} classes with {each} images or more, found {len(full)} in the data.")
+    raise UserError(f"Expected {classes} classes with {each} images or more, found {len(full)} in the data.")
 
 
-def one(subject, config, seed):
-    """A pre-image of each image (N, H, W, C), its error, and whether the network gives it the image's class."""
-    x = preimages.invert(subject, config.layer, recipe(config, config.total_variation), config.batch_size, seed)
-    represent = subject.represent(config.layer)
-    return {
-        "images": x,
-        "error": inversion.error(represent, x, network.call(represent, subject.images)),
-        "same": subject.classes(subject.images) == subject.classes(x),
-    }
+def inverted(subject, config, seed):
+    """A pre-image of each image, its error and class, as `preimages.measured` gives them."""
+    form, represent = recipe(config, config.total_variation), subject.represent(config.layer)
+    x = preimages.invert(represent, subject.images, form, config.batch_size, seed)
+    return preimages.measured(subject, config.layer, x)
 
 
 def correlations(found: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -63,36 +64,46 @@ def correlations(found: np.ndarray, images: np.ndarray) -> np.ndarray:
     return a @ b.T
 
 
-def identified(likeness: np.ndarray, size: int) -> np.ndarray:
+def best_match(similarity: np.ndarray, size: int) -> np.ndarray:
     """Whether pre-images resemble their image more than the others of its group of `size` in a row, (N, restarts)."""
-    groups = np.arange(len(likeness)) // size
-    rivals = (groups[:, None] == groups) & ~np.eye(len(groups), dtype=bool)
-    own = np.diagonal(likeness, axis1=0, axis2=2).T
-    return own > np.where(rivals[:, None], likeness, -np.inf).max(-1)
+    groups = np.arange(len(similarity)) // size
+    others = (groups[:, None] == groups) & ~np.eye(len(groups), dtype=bool)
+    own = np.diagonal(similarity, axis1=0, axis2=2).T
+    return own > np.where(others[:, None], similarity, -np.inf).max(-1)
 
 
-def figure(subject, pictures, names, config):
+def distances_in_class(images, found, config):
+    """Mean distances within each class, (classes,), as shares of that of all images.
+
+    Of images, of pre-images of different images, and of pre-images of one image.
+    """
+    flat, classes = images.reshape(len(images), -1), (config.classes, config.each)
+    found = found.reshape(*found.shape[:2], -1)
+    restarts = relative_distances(found, flat).reshape(classes).mean(1)
+    others = np.mean([relative_distances(x.reshape(*classes, -1), flat) for x in found.swapaxes(0, 1)], 0)
+    return relative_distances(flat.reshape(*classes, -1), flat), others, restarts
+
+
+def preimages_panel(subject, found, names, config):
     """A row for each class: two of its images, and the pre-images of each, as in Fig. 11 for one."""
-    pairs = min(2, config.each)
-    panels = []
+    pairs, images = min(2, config.each), []
     for start in range(0, config.each * min(config.shown, config.classes), config.each):
-        row = [(subject.pixels(subject.images[n]), *subject.pixels(pictures[n])) for n in range(start, start + pairs)]
-        panels.append([panel for panels in row for panel in panels])
+        row = [(subject.images[n], *found[n]) for n in range(start, start + pairs)]
+        images.append([subject.pixels(image) for images in row for image in images])
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))] * pairs
-    fig, _ = plots.grid(panels, titles, names, 1.2)
     caption = (
-        f"Images with the same features in {config.layer} as the one to their left, each found from other noise. The "
-        "two images of a row are of one class: what tells their pre-images apart, the layer knows beside the class."
+        f"Images with the same features in {config.layer} as the one to their left, each optimised from different "
+        "noise. The two images of a row are of one class: differences between their pre-images show what the layer "
+        "retains beyond the class."
     )
-    return fig, caption, "Rows of two images of one class, each followed by vague pictures that resemble it."
+    alt = "Rows of two images of one class, each followed by vague pictures that resemble it."
+    return figures.image_panel("diversity", images, titles, names, caption, alt, 1.2)
 
 
-def matrix(likeness, names, config):
-    """How each image's pre-images resemble all images."""
-    figure = Figure(figsize=(5.6, 4.6), layout="constrained")
-    axis = figure.subplots()
-    drawn = axis.imshow(likeness, cmap=plots.SIGNED, vmin=-1, vmax=1)
-    figure.colorbar(drawn, label="correlation")
+def correlations_panel(similarity, names, config):
+    """Correlation of each image's pre-images with all images."""
+    figure, ((axis,),) = figures.axes(1, 1, (5.6, 4.6))
+    figure.colorbar(figures.matrix(axis, similarity, [], [], (-1, 1), "RdBu_r"), label="correlation")
     middles = np.arange(len(names)) * config.each + (config.each - 1) / 2
     axis.set_xticks(middles, names, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(middles, names, fontsize=8)
@@ -104,76 +115,63 @@ def matrix(likeness, names, config):
         f"Correlation of pre-images (rows, means over {config.restarts} of each image) with all images (columns), by "
         "class. A pre-image that resembles its own image most has its row's maximum on the diagonal."
     )
-    return figure, caption, "A square of correlations, higher in blocks along its diagonal."
+    return Panel("correlations", figure, caption, "A square of correlations, higher in blocks along its diagonal.")
 
 
-def report(run, images, found, likeness, config):
-    """How often a pre-image finds its image, how far apart pre-images are, and what that says of the layer."""
-    among, within = identified(likeness, len(likeness)), identified(likeness, config.each)
-    flat, classes = images.reshape(len(images), -1), (config.classes, config.each)
-    pictures = found["images"].reshape(*found["images"].shape[:2], -1)
-    again = relative_distances(pictures, flat).reshape(classes).mean(1)
-    others = np.mean([relative_distances(x.reshape(*classes, -1), flat) for x in pictures.swapaxes(0, 1)], 0)
-    run.numbers += [
+def numbers(found, identified, distances):
+    """Errors, classes, matches and distances."""
+    names = (
+        "distance of images of one class, as a share of that of all",
+        "distance of pre-images of different images of one class, as such a share",
+        "distance of pre-images of one image, as such a share",
+    )
+    return [
         Number.mean("error of features", found["error"].mean(1)),
-        Number.mean("pre-images that the network takes for the image's class", found["same"].mean(1)),
-        Number.mean("pre-images that resemble their image most of all images", among.mean(1)),
-        Number.mean("pre-images that resemble their image most of its class", within.mean(1)),
-        Number.mean(
-            "distance of images of one class, as a share of that of all",
-            relative_distances(flat.reshape(*classes, -1), flat),
-        ),
-        Number.mean("distance of pre-images of different images of one class, as such a share", others),
-        Number.mean("distance of pre-images of one image, as such a share", again),
+        Number.mean("pre-images with the class of their image", found["same"].mean(1)),
+        Number.mean("pre-images that resemble their image most of all images", identified[0].mean(1)),
+        Number.mean("pre-images that resemble their image most of its class", identified[1].mean(1)),
+        *map(Number.mean, names, distances),
     ]
-    run.claims += [told_apart(among, within, config), diverse(others, again)]
 
 
-def told_apart(among, within, config):
-    """Whether more images than by chance are found among those of their class by all of their pre-images."""
-    hits, chance = int(within.all(1).sum()), 1 / config.each
-    p = stats.binomtest(hits, len(within), chance, alternative="greater").pvalue if config.each > 1 else np.nan
-    return Claim(
-        f"Even {config.layer} knows more of an image than its class: pre-images tell images of one class apart.",
-        "Fig. 11",
-        told(p),
-        f"all pre-images resemble their image more than the others of its class for {hits} of {len(within)} images, "
-        f"where one pre-image would do so by chance for {100 * chance:.0f} % (binomial test, p = {p:.2g}); "
-        f"{100 * among.mean():.0f} % of pre-images find theirs among all images, by chance {100 / len(among):.0f} %",
-    )
+def claims(identified, distances, config):
+    """Both within classes: the first tested over images, the second over classes."""
+    among, within = identified
+    matched = statistics.binomial(within.all(1), 1 / config.each)
+    return [
+        Claim(
+            f"{config.layer} retains more of an image than its class: pre-images identify it within its class.",
+            "Fig. 11",
+            statistics.where(config.each > 1, matched, "one image of each class"),
+            f"all pre-images of {within.all(1).sum()} of {len(within)} images resemble their image more than the "
+            f"others of its class; {100 * among.mean():.0f} % of pre-images resemble their image most of all images, "
+            f"at chance level {100 / len(among):.0f} %",
+        ),
+        paired_claim(
+            "Pre-images are diverse because images are: within a class they differ more than those of one image.",
+            "Fig. 11",
+            (distances[1], f"distances as shares of that of images: {distances[1].mean():.2f} within a class"),
+            (distances[2], f"{distances[2].mean():.2f} for one image and different noise"),
+        ),
+    ]
 
 
-def diverse(others, again):
-    """Whether pre-images of different images of a class are further apart than those of one image; of each class."""
-    p = stats.ttest_rel(others, again, alternative="greater").pvalue if len(others) > 2 else np.nan
-    return Claim(
-        "Pre-images are diverse because images are: even in one class they differ more than those of one image do.",
-        "Fig. 11",
-        told(p),
-        "mean distance of pre-images as a share of that of different images: "
-        f"{others.mean():.2f} for images of one class, {again.mean():.2f} for one image and other noise "
-        f"(paired one-sided t-test over {len(others)} classes, p = {p:.2g})",
-    )
-
-
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """The steps of the inversion of one batch, for all batches and restarts."""
-    batches = -(-config.classes * config.each // config.batch_size)
+    batches = dry_run.calls(config.classes * config.each, config.batch_size)
     calls = batches * config.restarts * sum(count for _, count in recipe(config, config.total_variation).phases)
     return preimages.plan(config.network, (config.layer,), config.batch_size, calls)
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="mahendran2015/diversity",
-    title="What the last pooling layer knows beside the class",
+    title="What the last pooling layer retains beyond the class",
     figure="Fig. 11",
-    paper="Mahendran and Vedaldi 2015, Understanding Deep Image Representations by Inverting Them, arXiv 1412.0035",
+    paper=papers.MAHENDRAN2015,
     summary=(
-        "The last pooling layer has seen many steps that forget, and yet its pre-images show more than classes: the "
-        "paper inverts five different images from it. Here several images of each of several classes are inverted, "
-        "each several times from different noise. If the layer knew only classes, a pre-image would resemble its image "
-        "no more than others of the class. The measures, correlation and distance in pixels, are ours. Images are the "
-        "first ones of the split; the paper chose its own."
+        "Does the last pooling layer represent more of an image than its class? Several images of each of several "
+        "classes are inverted from it, each from different noise. If it retained the class only, a pre-image would "
+        "resemble its image no more than others of the class. Correlation and distance in pixels are our measures."
     ),
     run=run,
     plan=plan,
@@ -182,4 +180,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

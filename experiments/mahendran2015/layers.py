@@ -3,17 +3,14 @@
 import dataclasses
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from configs.mahendran2015.layers import Config
 from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.measures import correlations
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import inversion, models, network, plots
+from xai_jax import network, plots
 from xai_jax.synthesis.inversion import CVPR
 
 # Table 3, unverified: mean and standard deviation of the error in % at the three strengths.
@@ -46,7 +43,7 @@ RARELY = 0.1  # share of layers
 def run(config: Config, work: Workspace) -> Report:
     """Inverts every layer at every strength."""
     subject = preimages.load(config)
-    layers = chosen_layers(subject.model.net, subject.images, config)
+    layers = config.layers or tuple(network.layer_names(subject.model.net, subject.images))
     found, jobs = {}, [(layer, strength) for layer in layers for strength in config.total_variations]
     for layer, strength in work.progress(jobs, "layers"):
         found[layer, strength] = work.stage(
@@ -57,11 +54,6 @@ def run(config: Config, work: Workspace) -> Report:
     return Report(numbers(found, shown, layers, config), claims(shown, layers), panels)
 
 
-def chosen_layers(net, x, config):
-    """All layers, or those of the configuration."""
-    return config.layers or tuple(network.layer_names(net, x))
-
-
 def recipe(config: Config, total_variation: float) -> CVPR:
     """The paper's schedule, longer or shorter."""
     phases = tuple((factor, max(1, round(count * config.steps))) for factor, count in CVPR.phases)
@@ -69,15 +61,11 @@ def recipe(config: Config, total_variation: float) -> CVPR:
 
 
 def inverted(subject, layer, strength, config):
-    """Pre-images (N, H, W, C), errors in features, and whether the network gives them the images' classes."""
-    x = preimages.invert(subject, layer, recipe(config, strength), config.batch_size, config.seed)
-    represent = subject.represent(layer)
-    return {
-        "images": x,
-        "error": inversion.error(represent, x, network.call(represent, subject.images)),
-        "same": subject.classes(subject.images) == subject.classes(x),
-        "alike": correlations(np.asarray(subject.images), np.asarray(x)),  # lint: keep
-    }
+    """Pre-images, their errors and classes as `preimages.measured` gives them, and correlations with the images."""
+    form = recipe(config, strength)
+    x = preimages.invert(subject.represent(layer), subject.images, form, config.batch_size, config.seed)
+    similar = correlations(np.asarray(subject.images), np.asarray(x))
+    return preimages.measured(subject, layer, x) | {"alike": similar}  # lint: keep
 
 
 def strength_of(number: int, config: Config) -> float:
@@ -178,8 +166,7 @@ def claims(shown, layers):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Steps of the deepest layer's inversion, for all layers and strengths."""
-    module, variables, shape = models.abstract(config.network)
-    layers = chosen_layers(Partial(module.apply, variables), jax.ShapeDtypeStruct((1, *shape), jnp.float32), config)
+    layers = config.layers or tuple(preimages.layer_shapes(config.network, 1))
     batches = dry_run.calls(config.count, config.batch_size)
     calls = batches * len(layers) * len(config.total_variations) * sum(count for _, count in recipe(config, 1.0).phases)
     steps = preimages.plan(config.network, layers[-1:], config.batch_size, calls)

@@ -1,4 +1,4 @@
-"""The numbers behind Mahendran & Vedaldi's figures: units, strengths, likeness, classes, claims."""
+"""Numbers and claims of Mahendran & Vedaldi 2015: units, strengths of priors, correlations, classes."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return models.load("digits")
+def subject():
+    return preimages.from_images(models.load("digits"), RNG.integers(0, 256, (4, 8, 8, 1), np.uint8), (77.8,))
 
 
 @pytest.mark.parametrize("name, mean", [("digits", (77.8,)), ("efficientnet_lite0", (123.0, 117.0, 104.0))])
@@ -41,31 +41,29 @@ def test_strengths_grow_with_depth_and_stay():
     assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 89
 
 
-def test_likeness_is_a_correlation_for_each_image():
+def test_each_pair_of_images_has_its_correlation():
     a, b = RNG.normal(size=(2, 3, 4, 4, 2))
     expected = [np.corrcoef(a[n].ravel(), b[n].ravel())[0, 1] for n in range(3)]
     np.testing.assert_allclose(measures.correlations(a, b), expected)
 
 
-def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(digits):
-    config = dataclasses.replace(get_config("smoke"), batch_size=2, total_variations=(0.001,))
-    to_network = digits.from_centred(config.mean)
-    images = jnp.asarray(RNG.uniform(0, 255, (3, 8, 8, 1)).astype(np.float32)) - 77.8
-    subject = preimages.Subject(digits, images, config.mean)
-    represent = inversion.of_layer(digits.net, "relu1", to_network)
+def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(subject):
+    config = dataclasses.replace(get_config("smoke"), batch_size=3, total_variations=(0.001,))
+    images, represent = subject.images, subject.represent("relu1")
     found = layers.inverted(subject, "relu1", 0.001, config)
-    assert found["images"].shape == images.shape and found["same"].shape == (3,)
+    assert found["images"].shape == images.shape
     np.testing.assert_allclose(
         found["error"], inversion.error(represent, found["images"], represent(images)), rtol=1e-4
     )
-    classes = [np.asarray(digits.net(to_network(x))).argmax(1) for x in (images, found["images"])]
+    classes = [np.asarray(subject.model.net((x + 77.8) / 255)).argmax(1) for x in (images, found["images"])]
     np.testing.assert_array_equal(found["same"], classes[0] == classes[1])
-    np.testing.assert_allclose(found["alike"], measures.correlations(np.asarray(images), np.asarray(found["images"])))
+    expected = measures.correlations(np.asarray(images), np.asarray(found["images"]))
+    np.testing.assert_allclose(found["alike"], expected)  # lint: keep
 
 
 def decisions(errors, same, correlation):
     shown = [
-        {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, c)}
+        {"error": np.full(10, e / 100), "same": np.arange(10) < 10 * s, "alike": np.full(10, c)}  # lint: keep
         for e, s, c in zip(errors, same, correlation, strict=True)
     ]
     return [claim.verdict.decision for claim in layers.claims(shown, "abc")]
@@ -92,20 +90,16 @@ def test_distances_of_restarts_are_shares_of_those_between_images():
         assert share == pytest.approx(np.mean(pairs) / between)
 
 
-def test_restarts_stay_with_their_image(digits):
+def test_restarts_stay_with_their_image(subject):
     config = dataclasses.replace(multiple_config.get_config("smoke"), count=2, steps=0.3)
-    to_network = digits.from_centred(config.mean)
-    images = jnp.asarray(RNG.uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)) - 77.8
-    represent = inversion.of_layer(digits.net, "relu1", to_network)
-    found = multiple.restarts(represent, images, 0.0, config)
+    images = np.asarray(subject.images[:2])
+    found = multiple.restarts(subject.represent("relu1"), subject.images[:2], 0.0, config)
     assert found["images"].shape == (2, 3, 8, 8, 1) and found["error"].shape == (2, 3)
-    own = np.array(
-        [[measures.correlations(np.asarray(images[n : n + 1]), x[None]) for x in found["images"][n]] for n in range(2)]
+    own, other = (
+        [[measures.correlation(each[n], x) for x in found["images"][n]] for n in (0, 1)]
+        for each in (images, images[::-1])
     )
-    other = np.array(
-        [[measures.correlations(np.asarray(images[1 - n])[None], x[None]) for x in found["images"][n]] for n in (0, 1)]
-    )
-    assert (own > other).all() and (found["pixels"] > 0.01).all()
+    assert (np.array(own) > other).all() and (found["pixels"] > 0.01).all()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +114,7 @@ def test_claims_about_restarts_follow_distances(pixels, error, decision):
     assert [claim.verdict.decision for claim in multiple.claims(found, config)] == [decision] * 2
 
 
-def test_spikes_are_what_a_median_takes_off():
+def test_spikes_are_what_a_median_removes():
     image = np.zeros((6, 7, 1))
     image[:, 3:] = 1.0
     assert regulariser.spikes(image) == 0
@@ -148,24 +142,25 @@ def test_the_middle_is_in_the_middle():
     assert receptive_field.central(2, 5).tolist() == [1, 1]
 
 
-def test_the_box_is_all_that_the_middle_depends_on(digits):
+def test_the_box_is_all_that_the_middle_depends_on(subject):
+    net = subject.model.net
     x = RNG.random((1, 8, 8, 1)).astype(np.float32)
-    top, left, bottom, right = receptive_field.box(digits.net, "relu2", x, 1)
-    maps = np.asarray(network.capture(digits.net, x, ["conv2"])[1]["conv2"])
-    place = tuple(int(np.flatnonzero(receptive_field.central(size, 1))[0]) for size in maps.shape[1:3])
+    top, left, bottom, right = receptive_field.box(net, "relu2", x, 1)
+    maps = np.asarray(network.capture(net, x, ["conv2"])[1]["conv2"])
+    position = tuple(int(np.flatnonzero(receptive_field.central(size, 1))[0]) for size in maps.shape[1:3])
     seen = np.zeros((8, 8), bool)
     for i in range(8):
         for j in range(8):
             changed = x.copy()
             changed[0, i, j] += 5
-            after = np.asarray(network.capture(digits.net, changed, ["conv2"])[1]["conv2"])
-            seen[i, j] = not np.array_equal(after[0][place], maps[0][place])
+            after = np.asarray(network.capture(net, changed, ["conv2"])[1]["conv2"])
+            seen[i, j] = not np.array_equal(after[0][position], maps[0][position])
     assert seen[top:bottom, left:right].any() and not np.delete(seen, np.s_[top:bottom], 0).any()
     assert not np.delete(seen, np.s_[left:right], 1).any()
     assert seen[top].any() and seen[bottom - 1].any() and seen[:, left].any() and seen[:, right - 1].any()
 
 
-def test_likeness_is_told_apart_inside_and_outside_of_the_box():
+def test_correlations_inside_and_outside_of_the_box_differ():
     images, found = RNG.normal(size=(3, 6, 6, 1)), RNG.normal(size=(2, 6, 6, 1))
     found[:, 1:4, 2:5] = images[[0, 2], 1:4, 2:5]
     measured = receptive_field.measure(images, found, np.array([0, 2]), (1, 2, 4, 5))
@@ -174,28 +169,19 @@ def test_likeness_is_told_apart_inside_and_outside_of_the_box():
     assert np.isnan(receptive_field.measure(images, found, np.array([0, 2]), (0, 0, 6, 6))["outside"]).all()
 
 
-def test_images_that_hardly_excite_the_middle_are_left_out(digits):
+def test_images_that_hardly_excite_the_middle_are_left_out(subject):
     config = dataclasses.replace(field_config.get_config("smoke"), phases=((0.1, 2),))
-    to_network = digits.from_centred(config.mean)
-    images = jnp.asarray(RNG.uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)) - 77.8
+    layer = subject.represent("relu1")
 
-    def represent(x):
-        return (
-            inversion.of_layer(digits.net, "relu1", to_network)(x)
-            * jnp.array([1.0, 1e-4, 1.0, 1.0])[:, None, None, None]
-        )
+    def faint(x):
+        """All images but the second, whose features are next to nothing; batches of fewer images are pre-images."""
+        return layer(x) * (jnp.array([1.0, 1e-4, 1.0, 1.0])[:, None, None, None] if len(x) == 4 else 1.0)
 
-    assert represent(images).shape[0] == 4
-    strength = (np.asarray(represent(images))[:, 3, 3] ** 2).sum(-1)
+    strength = (np.asarray(faint(subject.images))[:, 3, 3] ** 2).sum(-1)
     expected = np.flatnonzero(strength > 0.1 * strength.mean())
-    assert 1 not in expected
-
-    def some(x):
-        return represent(images) if len(x) == 4 else inversion.of_layer(digits.net, "relu1", to_network)(x)
-
-    found = receptive_field.inverted(Partial(some), images, config)
+    found = receptive_field.inverted(Partial(faint), subject.images, config)
+    assert 1 not in expected and found["images"].shape == (len(expected), 8, 8, 1)
     np.testing.assert_array_equal(found["kept"], expected)
-    assert found["images"].shape == (len(expected), 8, 8, 1)
 
 
 def test_images_are_jittered_by_a_quarter_of_the_stride():

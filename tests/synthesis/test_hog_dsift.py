@@ -1,16 +1,12 @@
 """HOG and dense SIFT against loops over pixels, against VLFeat, and their gradients against differences."""
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.mahendran2015.shallow import get_config
-from experiments.lib import runner
-from experiments.mahendran2015 import shallow as experiment
 from xai_jax import hog_dsift, inversion
 from xai_jax.synthesis.inversion import CVPR
 
@@ -186,42 +182,3 @@ def test_features_can_be_inverted(describe):
     found = inversion.invert(describe, wanted, (32, 32, 1), jax.random.key(0), form)
     first, last = (found.history["features"][n, 0] for n in (0, -1))
     assert last < 0.25 * first
-
-
-def test_bars_lie_along_edges():
-    cells = np.zeros((1, 2, 27))
-    cells[0, 0, 18] = 1  # a gradient to the right: the edge is upright
-    cells[0, 1, 18 + 4] = 0.5  # at 80 degrees: nearly level
-    drawn = experiment.bars(cells)
-    upright, level = drawn[:, : experiment.GLYPH], drawn[:, experiment.GLYPH :]
-    middle = experiment.GLYPH // 2
-    assert upright[:, middle].all() and not np.delete(upright, middle, axis=1).any()
-    assert level.max() == 0.5 and set(np.nonzero(level)[0]) <= {middle - 1, middle, middle + 1}
-
-
-def claims(errors, roughness):
-    config, run = get_config("smoke"), runner.Run(Path(), "")
-    weak, strong = config.total_variations
-    spread = np.array([-0.01, 0.0, 0.01])
-
-    def each(error, rough):
-        return {"error": error + spread, "alike": spread, "roughness": rough + spread**2}
-
-    found = {(name, weak): each(error, roughness[0]) for name, error in zip(experiment.PAPER, errors, strict=True)}
-    found["HOG", strong] = each(0.5, roughness[1])
-    experiment.report(run, found, config)
-    return [claim.held for claim in run.claims], {number.name: number for number in run.numbers}
-
-
-def test_claims_follow_errors_and_roughness():
-    held, numbers = claims((0.3, 0.1 + 0.01 * RNG.normal(size=3), 0.1), (1.0, 0.5 + 0.01 * RNG.normal(size=3)))
-    assert held == [True, True]
-    assert numbers["error, HOG, penalty 0.05"].paper == 28.1 and numbers["error, HOG, penalty 5"].paper is None
-    assert claims((0.1, 0.3 + 0.01 * RNG.normal(size=3), 0.1), (0.5, 1.0 + 0.01 * RNG.normal(size=3)))[0] == [False] * 2
-
-
-def test_features_of_the_configuration_are_those_of_the_library():
-    config, x = get_config("smoke"), jnp.asarray(NOISE)
-    functions = (hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift)
-    for (name, describe), function in zip(experiment.features(config).items(), functions, strict=True):
-        np.testing.assert_array_equal(describe(x), function(x), err_msg=name)

@@ -1,17 +1,12 @@
 """Trained inversion: shapes, loss, checkpoints, and the comparison with optimised pre-images."""
 
-from pathlib import Path
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.mahendran2015.learned import get_config
-from experiments.lib import runner
-from experiments.mahendran2015 import learned
-from xai_jax import learned_inversion, models, network, optimize
+from xai_jax import learned_inversion, network, optimize
 from xai_jax.architectures.upconv import UpConv
 
 RNG = np.random.default_rng(0)
@@ -104,33 +99,3 @@ def test_a_module_for_other_images_is_refused():
 def test_divergence_names_the_term():
     with pytest.raises(optimize.DivergedError, match="distance"):
         fit(learning_rate=1e25)
-
-
-def test_inverses_of_a_trained_network(tmp_path):
-    """Both methods on digits: shapes, and errors normalised by the distance between images."""
-    config = get_config("smoke")
-    subject = learned.preimages.load(config)
-    found = learned.learned(subject, "relu2", tmp_path / "inverse.npz", config)
-    assert found["images"].shape == subject.images.shape and (tmp_path / "inverse.npz").exists()
-    flat = np.asarray(subject.images).reshape(6, -1)
-    between = np.mean([[((a - b) ** 2).sum() for a in flat] for b in flat])
-    expected = [((np.asarray(x).ravel() - y) ** 2).sum() / between for x, y in zip(found["images"], flat, strict=True)]
-    np.testing.assert_allclose(found["pixels"], expected, rtol=1e-4)
-    classes = np.asarray(models.load("digits").net(jnp.asarray(subject.images + 77.8) / 255)).argmax(1)
-    np.testing.assert_array_equal(found["same"], classes == subject.classes(found["images"]))
-
-
-def claims(pixels, features):
-    config, run, noise = get_config("smoke"), runner.Run(Path(), ""), 0.01 * RNG.normal(size=6)
-    found = {
-        (layer, method): {"pixels": p + noise * n, "features": f - noise * n, "roughness": noise, "same": noise > 0}
-        for layer in config.layers
-        for n, (method, p, f) in enumerate(zip(learned.METHODS, pixels, features, strict=True))
-    }
-    learned.report(run, found, config)
-    return [claim.held for claim in run.claims]
-
-
-def test_claims_follow_pixels_and_features():
-    assert claims((0.9, 0.1), (0.1, 0.9)) == [True, True]
-    assert claims((0.1, 0.9), (0.9, 0.1)) == [False, False]
