@@ -17,11 +17,10 @@ from xai_jax.weights import safetensors_file
 
 CLASS = 3
 RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
-LAYOUTS = ("contiguous", "channels last")  # of PyTorch's arrays
 
 
 class Case(NamedTuple):
-    """A VGG with ten classes, and the images it reads."""
+    """A VGG with ten classes, and the size of its images."""
 
     side: int
     batch: int
@@ -68,8 +67,13 @@ def random_state(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 @jax.jit
-def vjp(net, x, slope):
-    return jax.vjp(net, x)[1](slope)[0]
+def vjp(net, x, cotangent):
+    return jax.vjp(net, x)[1](cotangent)[0]
+
+
+def class_cotangent(case: Case) -> jax.Array:
+    """Cotangents of the logits (batch, classes) that select the logit of CLASS."""
+    return jax.nn.one_hot(np.full(case.batch, CLASS), case.classes)
 
 
 @jax.jit
@@ -78,7 +82,7 @@ def forward(net, x):
 
 
 def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Callable[[], Any]:
-    """One step after the other, as `supervised.fit` makes them."""
+    """Consecutive training steps, as in `supervised.fit`."""
     shares = case.batch // supervised.share_size(case.batch)
     setting = sgd.Setting(case.module, RECIPE, case.batch, shares)
     parts = list(zip(np.split(np.asarray(x), shares), np.split(labels, shares), strict=True))

@@ -1,23 +1,21 @@
-"""The measurement of benchmark.py that says how long methods compile: `python scripts/benchmark_compile.py FOLDER`.
+"""Measurement of benchmark.py: compile time of each method. `python scripts/benchmark_compile.py DIRECTORY`
 
-That is the child: it prints as JSON the seconds of the first call less a later one, by method. It runs twice with the
-same folder for compiled programs, which is empty the first time.
+That is the child process: it prints as JSON the seconds of the first call less a later one, by method. It runs twice
+with the same directory as compilation cache, which is empty the first time.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from benchmark_bare import evolved, kept_nowhere, maximised, players_of, stepping
+from benchmark_bare import adversarial_setting, adversarial_step, evolved, maximised, uncached
 from benchmark_cases import CLASS, TRAINED, build, training
-from benchmark_optimising import inverting, maximising
-from timing import Goal, Result, loop
+from benchmark_optimising import class_maximisation, logit_inversion
+from timing import Goal, Result, child, loop
 
 from xai_jax import activation_maximisation, deconvnet, saliency, targets
 from xai_jax.synthesis.fooling import Direct
@@ -26,21 +24,13 @@ CASE = TRAINED._replace(batch=32)
 STEPS = 2
 
 
-def of_compiling(given, _: dict) -> Iterator[Result]:
-    with tempfile.TemporaryDirectory() as folder:
-        anew, kept = child(folder), child(folder)
-    for name, seconds in anew.items():
-        notes = {"seconds of compiling": seconds, "seconds of reading the program from disk": kept[name]}
-        ours, other = [max(kept[name], 1e-3)], [seconds]
-        yield Result(f"compile {name}", Goal("<=", 1, "x"), ours, other, "compiled anew", 0.0, notes)
-
-
-def child(folder: str) -> dict[str, float]:
-    command = [sys.executable, __file__, folder]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent)
-    if done.returncode:
-        raise RuntimeError(f"The process that compiles failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+def compile_times(given, _: dict) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory() as directory:
+        compiled, cached = child(__file__, directory), child(__file__, directory)
+    for name, seconds in compiled.items():
+        notes = {"seconds of compiling": seconds, "seconds of reading the program from disk": cached[name]}
+        ours, other = [max(cached[name], 1e-3)], [seconds]
+        yield Result(f"compile {name}", Goal("<=", 1, "x"), ours, other, "empty cache", 0.0, notes)
 
 
 def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -53,24 +43,24 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
     images = np.asarray(x)
     yield "search for the strongest", lambda: deconvnet.top_k(net, "relu3_1", images, batch_size=CASE.batch)
     yield "projection", lambda: deconvnet.project(net, x, targets.neuron("relu3_1", 0, (2, 2)))
-    yield "inversion", inverting(CASE, STEPS)
-    yield "dgn", maximising(CASE._replace(batch=CASE.classes), STEPS)
+    yield "inversion", logit_inversion(CASE, STEPS)
+    yield "dgn", class_maximisation(CASE._replace(batch=CASE.classes), STEPS)
     yield "maximisation", lambda: maximised(activation_maximisation.Yosinski(steps=STEPS), net, logit, x)
     yield "fooling", lambda: evolved(net, Direct(x.shape[1:]), STEPS)
-    yield "TCAV responses", lambda: kept_nowhere("gradients", net, images, (logit,))
+    yield "activation cache", lambda: uncached("gradients", net, images, (logit,))
     yield "training", training(CASE, net, x, labels)
-    yield "training of a generator", stepping(*players_of(CASE), x)
+    yield "training of a generator", adversarial_step(*adversarial_setting(CASE), x)
 
 
-def main(folder: str) -> None:
+def main(directory: str) -> None:
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    found = {}
+    seconds = {}
     for name, call in calls():
         first, later = loop(call)(1), min(loop(call)(1) for _ in range(2))
-        found[name] = max(0.0, first - later)
-    print(json.dumps(found))
+        seconds[name] = max(0.0, first - later)
+    print(json.dumps(seconds))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,21 @@
-"""The measurement of benchmark.py that says how time and memory grow: `python scripts/benchmark_growth.py NAME SIZE`.
+"""Measurement of benchmark.py: growth of time and memory. `python scripts/benchmark_growth.py NAME SIZE`
 
-Every size runs in a process of its own, whose largest memory is known; this file is both sides. The child prints JSON:
-{"seconds": of the second or third call, the faster one, "peak": bytes, "busy": share of the cores that others took}.
+Each size runs in a process of its own, whose peak memory is recorded; this file is both sides. The child prints JSON:
+{"seconds": of the second or third call, the faster one, "peak": bytes, "busy": share of the cores taken by others}.
 """
 
 import json
 import os
-import resource
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from benchmark_cases import CLASS, TRAINED, build, training
-from benchmark_optimising import inverting, units
+from benchmark_optimising import logit_inversion, unit_maximisation
 from benchmark_tcav import Layer, activations
-from timing import Goal, Result, loop, take_turns
+from timing import Goal, Result, child, loop, peak_memory, take_turns
 
 from xai_jax import deconvnet, saliency, sampling, targets
 from xai_jax.concepts.layer_scores import score_layer
@@ -30,40 +27,32 @@ STEPS = 10
 DEVICES = "simulated devices"
 
 
-def of_growth(given, _: dict, sizes: Sequence[int] = SIZES, names: Sequence[str] | None = None) -> Iterator[Result]:
-    for name in names or GROWING:
-        yield grown(name, sizes)
+def growth(given, _: dict) -> Iterator[Result]:
+    for name in GROWING:
+        yield growth_with(name, SIZES)
 
 
-def grown(name: str, sizes: Sequence[int]) -> Result:
+def growth_with(name: str, sizes: Sequence[int]) -> Result:
+    """The exponent of the time in the size, and the peak memory at each size."""
     points = [measured(name, size) for size in sizes]
-    seconds, peaks = ([point[key] for point in points] for key in ("seconds", "peak"))
+    seconds, peaks, busy = ([point[key] for point in points] for key in ("seconds", "peak", "busy"))
     notes = {"sizes": list(sizes), "seconds at each size": seconds, "bytes at each size": peaks}
     table = (f"{size}: {s:.3g} s, {peak / 1e6:.0f} MB" for size, s, peak in zip(sizes, seconds, peaks, strict=True))
     notes["growth"] = "; ".join(table)
-    slope = exponent(sizes, seconds)
-    busy = max(point["busy"] for point in points)
     goal = SHARED if name == DEVICES else LINEAR
-    return Result(f"growth with {name}", goal, [slope], [], "", busy, notes)
+    return Result(f"growth with {name}", goal, [exponent(sizes, seconds)], [], "", max(busy), notes)
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """b of values ~ sizes^b, by least squares of logarithms."""
+    """b of values ~ sizes^b, by least squares in logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def measured(name: str, size: int) -> dict[str, float]:
-    environment = dict(os.environ)
+    flags = os.environ.get("XLA_FLAGS", "")
     if name == DEVICES:
-        flags = environment.get("XLA_FLAGS", "")
-        environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={size}".strip()
-    command = [sys.executable, __file__, name, str(size)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent, env=environment
-    )
-    if done.returncode:
-        raise RuntimeError(f"The process that measures {name!r} at {size} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+        flags = f"{flags} --xla_force_host_platform_device_count={size}".strip()
+    return child(__file__, name, str(size), XLA_FLAGS=flags)
 
 
 def maps(size: int) -> Callable[[], Any]:
@@ -78,12 +67,12 @@ def search(size: int) -> Callable[[], Any]:
 
 
 def inversions(size: int) -> Callable[[], Any]:
-    return inverting(TRAINED._replace(batch=4 * size), STEPS)
+    return logit_inversion(TRAINED._replace(batch=4 * size), STEPS)
 
 
 def neurons(size: int) -> Callable[[], Any]:
-    """Codes that excite so many units of one layer through a generator."""
-    return units(TRAINED, STEPS, "relu7", np.arange(4 * size))
+    """Codes of a generator that maximise 4 * size units of one layer."""
+    return unit_maximisation(TRAINED, STEPS, "relu7", np.arange(4 * size))
 
 
 def concepts(size: int) -> Callable[[], Any]:
@@ -91,13 +80,13 @@ def concepts(size: int) -> Callable[[], Any]:
 
 
 def runs(size: int) -> Callable[[], Any]:
-    parts, slopes, _ = activations(Layer(1, 10, dimensions=4096))
+    parts, gradients, _ = activations(Layer(1, 10, dimensions=4096))
     sets = sampling.sample({"concept": len(parts[0])}, 10 * len(parts[0]), 25 * size, 0)
-    return lambda: score_layer(parts, [slopes], sets)
+    return lambda: score_layer(parts, [gradients], sets)
 
 
 def devices(size: int) -> Callable[[], Any]:
-    """One step of 128 images, which `size` devices share."""
+    """One training step of 128 images, split over `size` devices."""
     net, x, _ = build(TRAINED)
     labels = np.arange(TRAINED.batch, dtype=np.int32) % TRAINED.classes
     if jax.device_count() != size:
@@ -119,8 +108,7 @@ GROWING = {
 def main(name: str, size: int) -> None:
     jax.config.update("jax_platforms", "cpu")
     (seconds,), busy = take_turns([loop(GROWING[name](size))], 3)
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": min(seconds), "peak": peak, "busy": busy}))
+    print(json.dumps({"seconds": min(seconds), "peak": peak_memory(), "busy": busy}))
 
 
 if __name__ == "__main__":

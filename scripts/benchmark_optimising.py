@@ -1,16 +1,14 @@
-"""The measurements of benchmark.py that are loops of small steps: inversion, and preferred inputs by a generator."""
+"""Measurements of benchmark.py: loops of small steps, for inversion and for DGN-AM."""
 
 import argparse
 import functools
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import jax
 import numpy as np
-from benchmark_cases import CLASS, LAYOUTS, TRAINED, Case, build, forward, vjp
+from benchmark_cases import CLASS, TRAINED, Case, build, class_cotangent, forward, vjp
 from jax.tree_util import Partial
-from timing import AS_FAST, Goal, Result, ask_seconds, captum_process, cores, loop, take_turns
+from timing import AS_FAST, Goal, Result, layouts, loop, side_by_side, timed_by, torch_side
 
 from xai_jax import dgn_am, inversion, network, optimize, targets
 from xai_jax.architectures import deepsim
@@ -19,156 +17,145 @@ from xai_jax.synthesis.inversion import CVPR
 from xai_jax.weights import safetensors_file
 
 TOLERANCE = 1e-4
-FACTOR = 0.1  # of the paper's first rate, at which networks of random weights diverge
-INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # and how many steps
+FACTOR = 0.1  # of the paper's first learning rate, at which networks of random weights diverge
+INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # with the number of steps
 GENERATOR = deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1)  # that of "fashion_fc6"
 PIXELS = (255.0,), (128.0,)  # standard deviation and shift of the generator's images
-RATES = 0.54, 1e-10  # first and last
+LEARNING_RATES = 0.54, 1e-10  # first and last
+UNITS = "relu7"  # the last hidden layer
 
 
-def of_inversion(given: argparse.Namespace, torch_versions: dict, cases=INVERTED) -> Iterator[Result]:
+def inversions(given: argparse.Namespace, torch_versions: dict, cases=INVERTED) -> Iterator[Result]:
     for case, steps in cases:
-        yield against_bare_steps(given, case, steps)
-        yield against_one(given, case, steps // 10)
-    with captum_process(given.torch_python) as (ask, versions), tempfile.TemporaryDirectory() as folder:
-        torch_versions.update(versions)
+        yield inversion_beside_vjp(given, case, steps)
+        yield inversion_of_many(given, case, steps // 10)
+    with torch_side(given, torch_versions) as (request, directory):
         for case, steps in cases:
-            yield from against_eager(given, ask, Path(folder), case, steps)
+            net, x, state = build(case)
+            start = CVPR().initial_noise(jax.random.key(1), x.shape)
+            arrays = {"x": np.asarray(x), "start": np.asarray(start), "stages": case.stages, "k": CLASS}
+            np.savez(directory / "net.npz", **state, **arrays)
+            for layout, suffix in layouts(request, directory):
+                notes = {"layout": layout, "batch": case.batch, "widths": case.widths, "steps": steps}
+                notes |= same_descent(logit_inversion(case, 5)().history, request(do="invert", steps=5)["losses"])
+                sides = loop(logit_inversion(case, steps)), timed_by(request, f"invert {steps}")
+                name = f"inversion {case.side} px{suffix}"
+                yield side_by_side(given.repeats, name, Goal(">=", 1.2, "x"), sides, "PyTorch", notes)
 
 
-def inverting(case: Case, steps: int) -> Callable[[], optimize.Result]:
-    """As many steps of the first paper's inversion of the logits of all images of a case."""
+def logit_inversion(case: Case, steps: int) -> Callable[[], optimize.Result]:
+    """The first paper's inversion of the logits of all images of a case."""
     net, x, _ = build(case)
     form = CVPR(phases=((FACTOR, steps),))
     represent = inversion.of_layer(net, "fc8", lambda x: x / form.std)
-    wanted, start = forward(net, x), form.initial_noise(jax.random.key(1), x.shape)
-    return lambda: inversion.invert(represent, wanted, x.shape[1:], jax.random.key(0), form, start=start)
+    target, start = forward(net, x), form.initial_noise(jax.random.key(1), x.shape)
+    return lambda: inversion.invert(represent, target, x.shape[1:], jax.random.key(0), form, start=start)
 
 
-def against_bare_steps(given, case: Case, steps: int) -> Result:
+def inversion_beside_vjp(given, case: Case, steps: int) -> Result:
     net, x, _ = build(case)
-    slope = jax.nn.one_hot(np.full(case.batch, CLASS), case.classes)
-    sides = loop(inverting(case, steps)), loop(lambda: [vjp(net, x, slope) for _ in range(steps)])
-    (ours, other), busy = take_turns(sides, given.repeats)
+    cotangent = class_cotangent(case)
+    sides = loop(logit_inversion(case, steps)), loop(lambda: [vjp(net, x, cotangent) for _ in range(steps)])
     name, notes = f"inversion {steps} steps {case.side} px", {"batch": case.batch, "widths": case.widths}
-    return Result(name, Goal("<=", 1.15, "x"), ours, other, "bare vjp", busy, notes)
+    return side_by_side(given.repeats, name, Goal("<=", 1.15, "x"), sides, "bare vjp", notes)
 
 
-def against_one(given, case: Case, steps: int, many: int = 16) -> Result:
-    sides = [loop(inverting(case._replace(batch=count), steps)) for count in (many, 1)]
-    (ours, other), busy = take_turns(sides, given.repeats)
-    name = f"inversion of {many} images {case.side} px"
-    return Result(name, Goal("<=", many, "x"), ours, other, "one image", busy, {"widths": case.widths, "steps": steps})
-
-
-def against_eager(given, ask, folder: Path, case: Case, steps: int) -> Iterator[Result]:
-    net, x, state = build(case)
-    start = CVPR().initial_noise(jax.random.key(1), x.shape)
-    np.savez(folder / "net.npz", **state, x=np.asarray(x), start=np.asarray(start), stages=case.stages, k=CLASS)
-    for layout in LAYOUTS:
-        ask(do="load", folder=str(folder), threads=cores(), layout=layout)
-        notes = {"layout": layout, "batch": case.batch, "widths": case.widths, "steps": steps}
-        notes |= same_descent(inverting(case, 5)().history, ask(do="invert", steps=5)["losses"])
-        sides = loop(inverting(case, steps)), functools.partial(ask_seconds, ask, f"invert {steps}")
-        (ours, other), busy = take_turns(sides, given.repeats)
-        name = f"inversion {case.side} px" + (f", {layout}" if layout != LAYOUTS[0] else "")
-        yield Result(name, Goal(">=", 1.2, "x"), ours, other, "PyTorch", busy, notes)
+def inversion_of_many(given, case: Case, steps: int, many: int = 16) -> Result:
+    sides = [loop(logit_inversion(case._replace(batch=count), steps)) for count in (many, 1)]
+    name, notes = f"inversion of {many} images {case.side} px", {"widths": case.widths, "steps": steps}
+    return side_by_side(given.repeats, name, Goal("<=", many, "x"), sides, "one image", notes)
 
 
 def same_descent(history: Mapping[str, np.ndarray], theirs: list) -> dict[str, float]:
-    """The largest relative difference of the losses; ValueError if it is above TOLERANCE at the start, 10 % later."""
+    """The largest relative difference of the losses; ValueError if it exceeds TOLERANCE at first, 10 % later."""
     ours, theirs = sum(history.values()), np.asarray(theirs)
-    apart = abs(ours - theirs) / abs(theirs)
-    if not (apart[0].max() <= TOLERANCE and apart.max() <= 0.1):
+    difference = abs(ours - theirs) / abs(theirs)
+    if not (difference[0].max() <= TOLERANCE and difference.max() <= 0.1):
         raise ValueError(f"inversion: expected losses that agree to {TOLERANCE:g}, got {ours[0]} and {theirs[0]}.")
-    return {"difference of the losses": float(apart.max())}
+    return {"difference of the losses": float(difference.max())}
 
 
-def of_dgn(given, torch_versions: dict, case: Case = TRAINED, steps: int = 100) -> Iterator[Result]:
+def dgn_steps(given, torch_versions: dict, case: Case = TRAINED, steps: int = 100) -> Iterator[Result]:
     case = case._replace(batch=case.classes)
-    yield against_bare_generator(given, case, steps)
-    yield against_one_unit(given, case, steps)
-    with captum_process(given.torch_python) as (ask, versions), tempfile.TemporaryDirectory() as folder:
-        torch_versions.update(versions)
-        net, x, state = build(case)
-        codes, upper = codes_of(case.batch)
-        start = {"codes": np.asarray(codes), "upper": np.asarray(upper), "classes": np.arange(case.batch)}
-        pixels = {"pixels": np.ravel(PIXELS), "rates": np.array(RATES), "keep": np.array(DGN.decay_factor)}
-        generator = {f"generator.{name}": array for name, array in generator_state().items()}
-        stages = {"stages": case.stages, "k": CLASS, "map": GENERATOR.start}
-        np.savez(Path(folder, "net.npz"), **state, x=np.asarray(x), **stages, **start, **pixels, **generator)
-        for layout in LAYOUTS:
-            ask(do="load", folder=folder, threads=cores(), layout=layout)
+    yield dgn_beside_vjp(given, case, steps)
+    yield dgn_of_all_units(given, case, steps)
+    with torch_side(given, torch_versions) as (request, directory):
+        np.savez(directory / "net.npz", **dgn_arrays(case))
+        for layout, suffix in layouts(request, directory):
             notes = {"layout": layout, "codes": case.batch, "widths": case.widths, "steps": steps}
-            ours = {"activation": maximising(case, 3)().history["activation"]}
-            notes |= same_descent(ours, ask(do="maximise", steps=3)["losses"])
-            sides = loop(maximising(case, steps)), functools.partial(ask_seconds, ask, f"maximise {steps}")
-            (ours, other), busy = take_turns(sides, given.repeats)
-            name = f"dgn {case.side} px" + (f", {layout}" if layout != LAYOUTS[0] else "")
-            yield Result(name, Goal(">=", 1.2, "x"), ours, other, "PyTorch", busy, notes)
+            ours = {"activation": class_maximisation(case, 3)().history["activation"]}
+            notes |= same_descent(ours, request(do="maximise", steps=3)["losses"])
+            sides = loop(class_maximisation(case, steps)), timed_by(request, f"maximise {steps}")
+            name = f"dgn {case.side} px{suffix}"
+            yield side_by_side(given.repeats, name, Goal(">=", 1.2, "x"), sides, "PyTorch", notes)
 
 
-def maximising(case: Case, steps: int) -> Callable[[], optimize.Result]:
-    """As many steps for the codes of all classes at once, by the authors' rule."""
-    net, _, _ = build(case)
-    codes, upper = codes_of(case.batch)
-    form, target = DGN(*RATES, steps), targets.logit(np.arange(case.batch))
-    return lambda: dgn_am.maximise(generate(case), net, target, codes, form, upper)
+def dgn_arrays(case: Case) -> dict[str, np.ndarray]:
+    """Network, generator, initial codes and settings for the PyTorch side."""
+    _, x, state = build(case)
+    codes, upper = initial_codes(case.batch)
+    start = {"codes": np.asarray(codes), "upper": np.asarray(upper), "classes": np.arange(case.batch)}
+    settings = {"pixels": np.ravel(PIXELS), "learning_rates": np.array(LEARNING_RATES), "map": GENERATOR.start}
+    settings |= {"decay_factor": np.array(DGN.decay_factor), "stages": case.stages, "k": CLASS, "x": np.asarray(x)}
+    return state | start | settings | {f"generator.{name}": array for name, array in generator_state().items()}
 
 
-def against_bare_generator(given, case: Case, steps: int) -> Result:
-    net, x, _ = build(case)
-    slope, codes = jax.nn.one_hot(np.arange(case.batch), case.classes), codes_of(case.batch)[0]
-    both = Partial(_seen, net, generate(case))
-    sides = loop(maximising(case, steps)), loop(lambda: [vjp(both, codes, slope) for _ in range(steps)])
-    (ours, other), busy = take_turns(sides, given.repeats)
-    return Result(f"dgn {steps} steps {case.side} px", AS_FAST, ours, other, "bare vjp", busy, {"codes": case.batch})
+def class_maximisation(case: Case, steps: int) -> Callable[[], optimize.Result]:
+    """Steps of DGN-AM for the codes of all classes at once."""
+    return code_maximisation(case, steps, targets.logit(np.arange(case.batch)), case.batch)
 
 
-def _seen(net, generate, codes):
+def unit_maximisation(case: Case, steps: int, layer: str, units: np.ndarray) -> Callable[[], optimize.Result]:
+    """Steps of DGN-AM for the codes of units of a layer at once."""
+    return code_maximisation(case, steps, targets.neuron(layer, units), len(units))
+
+
+def code_maximisation(case: Case, steps: int, target: targets.Target, count: int) -> Callable[[], optimize.Result]:
+    (codes, upper), form = initial_codes(count), DGN(*LEARNING_RATES, steps)
+    return lambda: dgn_am.maximise(generate(case), build(case)[0], target, codes, form, upper)
+
+
+def dgn_beside_vjp(given, case: Case, steps: int) -> Result:
+    cotangent, codes = jax.nn.one_hot(np.arange(case.batch), case.classes), initial_codes(case.batch)[0]
+    both = Partial(_classified, build(case)[0], generate(case))
+    sides = loop(class_maximisation(case, steps)), loop(lambda: [vjp(both, codes, cotangent) for _ in range(steps)])
+    name = f"dgn {steps} steps {case.side} px"
+    return side_by_side(given.repeats, name, AS_FAST, sides, "bare vjp", {"codes": case.batch})
+
+
+def _classified(net, generate, codes):
     return net(generate(codes))
 
 
-def against_one_unit(given, case: Case, steps: int) -> Result:
+def dgn_of_all_units(given, case: Case, steps: int) -> Result:
     """All units of the last hidden layer in one program, against one of them."""
     net, x, _ = build(case)
-    layer = "relu7"
-    count = network.layer_names(net, x)[layer].shape[-1]
-
-    sides = [loop(units(case, steps, layer, np.arange(many))) for many in (count, 1)]
-    (ours, other), busy = take_turns(sides, given.repeats)
-    name = f"dgn of {count} units of {layer} {case.side} px"
-    return Result(name, Goal("<=", count, "x"), ours, other, "one unit", busy, {"steps": steps})
+    count = network.layer_names(net, x)[UNITS].shape[-1]
+    sides = [loop(unit_maximisation(case, steps, UNITS, np.arange(many))) for many in (count, 1)]
+    name = f"dgn of {count} units of {UNITS} {case.side} px"
+    return side_by_side(given.repeats, name, Goal("<=", count, "x"), sides, "one unit", {"steps": steps})
 
 
 def to_network(x: jax.Array) -> jax.Array:
     return (x + PIXELS[1][0]) / PIXELS[0][0]
 
 
-def units(case: Case, steps: int, layer: str, picked: np.ndarray) -> Callable[[], optimize.Result]:
-    """As many steps for the codes of units of a layer at once."""
-    net, _, _ = build(case)
-    codes, upper = codes_of(len(picked))
-    target, form = targets.neuron(layer, picked), DGN(*RATES, steps)
-    return lambda: dgn_am.maximise(generate(case), net, target, codes, form, upper)
-
-
 @functools.cache
 def generate(case: Case) -> Partial:
-    """The generator with random weights, of the network's input."""
-    code = jax.ShapeDtypeStruct((1, *codes_of(1)[0].shape[1:]), np.float32)
+    """The generator with random weights, up to the network's input."""
+    code = jax.ShapeDtypeStruct((1, *initial_codes(1)[0].shape[1:]), np.float32)
     expected = jax.eval_shape(GENERATOR.init, jax.random.key(0), code)
     variables = safetensors_file.fit(deepsim.from_published(generator_state(), GENERATOR.start), expected)
     return dgn_am.of_generator(Partial(GENERATOR.apply, variables), (case.side, case.side), to_network)
 
 
-def codes_of(count: int) -> tuple[jax.Array, jax.Array]:
-    """Codes to start from and what bounds them."""
+def initial_codes(count: int) -> tuple[jax.Array, jax.Array]:
+    """Initial codes (count, units) and their upper bounds (units,)."""
     return dgn_am.noise(jax.random.key(1), (count, TRAINED.hidden)), jax.numpy.full((TRAINED.hidden,), 2.0)
 
 
 def generator_state(seed: int = 0) -> dict[str, np.ndarray]:
-    """Random weights under the published names, laid out as there; biases of convolutions are zero and left out."""
+    """Random weights with the published names and layout; biases of convolutions are zero and omitted."""
     rng, state = np.random.default_rng(seed), {}
     widths = [TRAINED.hidden, *GENERATOR.hidden, int(np.prod(GENERATOR.start))]
     for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):

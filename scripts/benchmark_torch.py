@@ -1,14 +1,14 @@
 """The PyTorch side of benchmark.py: captum on the same network, one request at a time.
 
-Each line of standard input is a request in JSON, each line of standard output its answer; between them the process
-sleeps. Needs torch, captum and NumPy only, so that it runs in another Python than xai_jax.
+Each line of standard input is a request in JSON, each line of standard output its reply; the process is idle between
+requests. Needs torch, captum and NumPy only, so that it runs in another Python than xai_jax.
 
-    {"do": "load", "folder": F, "threads": 2, "layout": "contiguous"}    network and images from F/net.npz
+    {"do": "load", "folder": F, "threads": 2, "layout": "contiguous"}    loads network and images from F/net.npz
     {"do": "map", "method": "gradient", "to": P}    attributions (N, H, W, C) to P: float32, float64 of the first image
-    {"do": "time", "method": "gradient", "loops": 3}    answers {"seconds": of all loops together}; "train" is a step
-    {"do": "loss"}    answers {"loss": the mean over all images, without dropout}
-    {"do": "invert", "steps": 3}    answers {"losses": of each image before each step}; "invert 3" is timed likewise
-    {"do": "maximise", "steps": 3}    the same of codes of the generator in net.npz
+    {"do": "time", "method": "gradient", "loops": 3}    replies {"seconds": of all loops together}; "train" is a step
+    {"do": "loss"}    replies {"loss": the mean over all images, without dropout}
+    {"do": "invert", "steps": 3}    replies {"losses": of each image before each step}; "time" takes "invert 3"
+    {"do": "maximise", "steps": 3}    likewise, for codes of the generator in net.npz
 """
 
 import copy
@@ -33,7 +33,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channel
 
 
 class VGG(torch.nn.Module):
-    """torchvision's layout; `stages` counts the convolutions in each stack, sizes come from the weights."""
+    """torchvision's layout; `stages` holds the number of convolutions per stack, widths follow from the weights."""
 
     def __init__(self, state, stages):
         super().__init__()
@@ -102,51 +102,52 @@ class Training:
 
     def __init__(self, net, x, labels):
         self.net, self.x, self.labels = net, x, labels
-        self.rule = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+        self.optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
     def loss(self):
         return torch.nn.functional.cross_entropy(self.net(self.x), self.labels)
 
     def step(self):
         self.net.train()
-        self.rule.zero_grad()
+        self.optimiser.zero_grad()
         self.loss().backward()
-        self.rule.step()
+        self.optimiser.step()
 
 
 class Inversion:
-    """Gradient descent with momentum on images whose logits are to be those of others (Mahendran & Vedaldi 2015)."""
+    """Inversion of logits by gradient descent with momentum (Mahendran & Vedaldi 2015)."""
 
-    deviation, norm, variation, rate = 68.9, 8e-10, 10.0, 0.0004
+    std, norm, total_variation, learning_rate = 68.9, 8e-10, 10.0, 0.0004
 
     def __init__(self, net, x, start):
         self.net, self.start = net.requires_grad_(False), start
-        self.wanted = net(x)
+        self.target = net(x)
 
     def losses(self, x):
-        sigma = self.deviation**2 * x[0].numel()
-        distance = ((self.net(x / self.deviation) - self.wanted) ** 2).sum(1) / (self.wanted**2).sum(1)
+        sigma = self.std**2 * x[0].numel()
+        distance = ((self.net(x / self.std) - self.target) ** 2).sum(1) / (self.target**2).sum(1)
         steps = ((x[:, :, 1:] - x[:, :, :-1]) ** 2).sum((1, 2, 3)) + ((x[..., 1:] - x[..., :-1]) ** 2).sum((1, 2, 3))
-        return sigma * distance + self.norm / 2 * (x**6).sum((1, 2, 3)) + self.variation / 2 * steps
+        return sigma * distance + self.norm / 2 * (x**6).sum((1, 2, 3)) + self.total_variation / 2 * steps
 
     def run(self, steps):
-        x, speed, history = self.start.clone().requires_grad_(), torch.zeros_like(self.start), []
+        x, velocity, history = self.start.clone().requires_grad_(), torch.zeros_like(self.start), []
         for _ in range(steps):
             losses = self.losses(x)
             history.append(losses.detach())
             (gradient,) = torch.autograd.grad(losses.sum(), x)
-            speed = 0.9 * speed - self.rate * gradient
-            x = (x.detach() + speed).requires_grad_()
+            velocity = 0.9 * velocity - self.learning_rate * gradient
+            x = (x.detach() + velocity).requires_grad_()
         return torch.stack(history)
 
 
 class Maximisation:
-    """Codes that excite one class each through a generator, by the steps of Nguyen et al. 2016."""
+    """DGN-AM: codes of a generator that maximise one class each (Nguyen et al. 2016)."""
 
     def __init__(self, net, arrays, layout):
         self.net, self.layout, self.map = net.requires_grad_(False), layout, arrays["map"].tolist()
-        self.deviation, self.shift = arrays["pixels"].tolist()
-        self.rates, self.keep = arrays["rates"].tolist(), float(arrays["keep"])
+        self.std, self.shift = arrays["pixels"].tolist()
+        self.first, self.last = arrays["learning_rates"].tolist()
+        self.decay_factor = float(arrays["decay_factor"])
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.start, self.upper, self.classes = (tensors[name] for name in ("codes", "upper", "classes"))
         self.weights = {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("generator.")}
@@ -154,7 +155,7 @@ class Maximisation:
             self.weights[name] = self.weights[name].transpose(0, 1).flip(2, 3).contiguous(memory_format=layout)
 
     def images(self, codes):
-        x, leaky = codes, functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.3)
+        x, leaky = codes, functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.3)  # lint: keep
         for name in [name for name in self.weights if name.startswith("defc") and name.endswith("weight")]:
             x = leaky(torch.nn.functional.linear(x, self.weights[name], self.weights[name[:-6] + "bias"]))
         height, width, channels = self.map
@@ -165,7 +166,7 @@ class Maximisation:
             else:
                 x = torch.nn.functional.conv2d(x, self.weights[name], padding=1)
             x = x if name.startswith("deconv0") else leaky(x)
-        return (x + self.shift) / self.deviation
+        return (x + self.shift) / self.std
 
     def run(self, steps):
         codes, history = self.start.clone().requires_grad_(), []
@@ -173,9 +174,9 @@ class Maximisation:
             logits = self.net(self.images(codes))[range(len(codes)), self.classes]
             history.append(-logits.detach())
             (gradient,) = torch.autograd.grad(logits.sum(), codes)
-            rate = self.rates[0] + (self.rates[1] - self.rates[0]) * step / steps
-            moved = codes.detach() + rate * gradient / gradient.abs().mean(1, keepdim=True)
-            codes = (self.keep * torch.minimum(moved.clamp(min=0), self.upper)).requires_grad_()
+            learning_rate = self.first + (self.last - self.first) * step / steps
+            moved = codes.detach() + learning_rate * gradient / gradient.abs().mean(1, keepdim=True)
+            codes = (self.decay_factor * torch.minimum(moved.clamp(min=0), self.upper)).requires_grad_()
         return torch.stack(history)
 
 
@@ -187,8 +188,8 @@ def methods(net):
     }
 
 
-def answer(side, request):
-    """(side, answer) after a request; `side` is what was loaded last."""
+def reply(side, request):
+    """(side, reply) after a request; `side` is what was loaded last."""
     if request["do"] == "load":
         torch.set_num_threads(request["threads"])
         return Side(request["folder"], request["layout"]), {}
@@ -204,19 +205,19 @@ def answer(side, request):
     return side, {"seconds": side.seconds(request["method"], request["loops"])}
 
 
-def main(answer=answer, **more_versions):
-    # What libraries print must not get between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-    warnings.simplefilter("ignore")  # captum warns at every call that it sets hooks
+def main(reply=reply, **more_versions):
+    # What libraries print must not get between the replies.
+    output, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")  # captum warns of its hooks at every call
     side = None
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "captum": captum.__version__}
-    print(json.dumps(versions | more_versions), file=answers, flush=True)
+    print(json.dumps(versions | more_versions), file=output, flush=True)
     for line in sys.stdin:
         try:
-            side, reply = answer(side, json.loads(line))
+            side, result = reply(side, json.loads(line))
         except Exception:  # the other process raises it
-            reply = {"error": traceback.format_exc()}
-        print(json.dumps(reply), file=answers, flush=True)
+            result = {"error": traceback.format_exc()}
+        print(json.dumps(result), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The captum side of benchmark_tcav.py: its TCAV with its default classifier, from activations on disk on.
+"""The captum side of benchmark_tcav.py: captum's TCAV with its default classifier, from activations on disk.
 
-Requests and answers as in benchmark_torch.py. Needs scikit-learn beside torch and captum, for captum's classifier.
+Protocol of benchmark_torch.py. Needs scikit-learn beside torch and captum, for captum's classifier.
 
     {"do": "load", "folder": F, "threads": 2}    activations of a concept and of random sets from F/examples.npz
-    {"do": "time", "method": "tcav", "loops": 1}    answers {"seconds": for the concept against all sets}; "classifier"
-                                                    are the fits alone, of examples in memory
+    {"do": "time", "method": "tcav", "loops": 1}    replies {"seconds": for the concept against all sets}; "classifier"
+                                                    times the fits alone, of examples in memory
 """
 
 import json
@@ -27,7 +27,7 @@ except ImportError as missing:
 
 
 class Network(torch.nn.Module):
-    """Its layer gives its input as it is, so that activations are the examples; its output is linear."""
+    """An identity layer, so that activations are the examples, and a linear output."""
 
     def __init__(self, dimensions):
         super().__init__()
@@ -43,7 +43,7 @@ class Side:
     def __init__(self, folder):
         with np.load(os.path.join(folder, "examples.npz")) as file:
             arrays = {name: torch.from_numpy(array) for name, array in file.items()}
-        self.images, self.folder = arrays.pop("slopes"), os.path.join(folder, "captum")
+        self.images, self.folder = arrays.pop("gradients"), os.path.join(folder, "captum")
         self.parts = [arrays["concept"], *(array for name, array in arrays.items() if name != "concept")]
         self.net = Network(self.images.shape[1])
         batches = [DataLoader(part, batch_size=len(part)) for part in self.parts]
@@ -55,10 +55,10 @@ class Side:
     def seconds(self, method, loops):
         spent = 0.0
         for _ in range(loops):
-            found = TCAV(self.net, ["layer"], save_path=self.folder)
+            tcav = TCAV(self.net, ["layer"], save_path=self.folder)
             start = time.perf_counter()
             if method == "tcav":
-                found.interpret(self.images, [[self.concepts[0], other] for other in self.concepts[1:]], target=0)
+                tcav.interpret(self.images, [[self.concepts[0], other] for other in self.concepts[1:]], target=0)
             else:
                 for part in self.parts[1:]:
                     self.classify(part)
@@ -73,12 +73,12 @@ class Side:
 
 
 def forget_cavs(folder):
-    """Removes captum's saved CAVs, which it would read the next time; its activations stay."""
+    """Removes captum's saved CAVs, which it would reuse; its activations stay."""
     for path in pathlib.Path(folder).glob("*/*-layer.pkl"):
         path.unlink()
 
 
-def answer(side, request):
+def reply(side, request):
     if request["do"] == "load":
         torch.set_num_threads(request["threads"])
         return Side(request["folder"]), {}
@@ -86,4 +86,4 @@ def answer(side, request):
 
 
 if __name__ == "__main__":
-    benchmark_torch.main(answer, sklearn=sklearn.__version__)
+    benchmark_torch.main(reply, sklearn=sklearn.__version__)

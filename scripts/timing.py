@@ -1,4 +1,4 @@
-"""How benchmark.py times: two sides in turns, the share of the machine that others took, goals, and the report."""
+"""Timing for benchmark.py: two sides in turns, the share of the cores taken by others, goals, and the report."""
 
 import contextlib
 import datetime
@@ -7,11 +7,14 @@ import json
 import math
 import os
 import platform
+import re
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +25,14 @@ import numpy as np
 
 import xai_jax
 
+ROOT = Path(__file__).resolve().parent.parent
+LAYOUTS = ("contiguous", "channels last")  # of PyTorch's arrays
 LEAST_SECONDS = 0.3  # of work in one timing
 PAUSE = 0.03  # between timings: worker threads spin for a moment after their last work
 BUSY = 0.05  # share of the cores that others may take
 
 Timed = Callable[[int], float]
-"""Runs a number of loops and returns the seconds they took together."""
+"""Runs a number of loops and returns their total seconds."""
 
 
 class Missing(Exception):
@@ -52,7 +57,7 @@ AS_FAST = Goal("<=", 1.1, "x")
 class Result(NamedTuple):
     """Seconds per call of both sides, pair by pair; `busy` is the share of the cores that other processes took.
 
-    A goal in "x" is about a ratio, a throughput for ">=" and a time for "<="; one in seconds is about our time.
+    A goal in "x" concerns a ratio, of throughputs for ">=" and of times for "<="; one in seconds concerns our time.
     """
 
     name: str
@@ -74,7 +79,7 @@ class Result(NamedTuple):
 
     @property
     def reached(self) -> bool | None:
-        """None where other processes took too much of the machine to tell."""
+        """None where other processes took too much of the machine for a verdict."""
         return None if self.busy > BUSY else self.goal.reached(statistics.median(self.values))
 
     @property
@@ -114,8 +119,23 @@ def take_turns(sides: Sequence[Timed], repeats: int) -> tuple[list[list[float]],
     return seconds, max(0.0, foreign / (elapsed * cores()))
 
 
+def side_by_side(
+    repeats: int,
+    name: str,
+    goal: Goal,
+    sides: Sequence[Timed],
+    other_name: str = "",
+    notes: Mapping[str, Any] | None = None,
+    scale: float = 1.0,
+) -> Result:
+    """Times our side and, where there is one, the other, of which each call counts for `scale` calls."""
+    (ours, *rest), busy = take_turns(sides, repeats)
+    other = [scale * seconds for seconds in rest[0]] if rest else []
+    return Result(name, goal, ours, other, other_name, busy, dict(notes or {}))
+
+
 def work_of_others(stat: Path = Path("/proc/stat")) -> float:
-    """Seconds that the cores have worked, less those for this process; 0 where the system does not tell."""
+    """Seconds of work of all cores less those of this process; 0 where the system does not report them."""
     try:
         user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
     except (OSError, ValueError):
@@ -124,9 +144,44 @@ def work_of_others(stat: Path = Path("/proc/stat")) -> float:
     return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
+def peak_memory() -> int:
+    """Largest resident memory of this process in bytes.
+
+    Linux counts that of the parent in `ru_maxrss` of a child: the value is read from the process's own address space.
+    """
+    try:
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+    except OSError:
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def child(script: str, *arguments: str, **environment: str) -> Any:
+    """What a benchmark script prints, as JSON, in a process of its own; RuntimeError where it fails."""
+    command = [sys.executable, str(Path(script).resolve()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+    if done.returncode:
+        raise RuntimeError(f"{Path(script).name} {' '.join(arguments)} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
 @contextlib.contextmanager
-def captum_process(python: str | None, script: str = "benchmark_torch.py") -> Iterator[tuple[Callable, dict]]:
-    """Starts benchmark_torch.py, or what speaks like it: `(ask, versions)`; `ask(**request)` returns its answer.
+def torch_side(given, versions: dict, script: str = "benchmark_torch.py") -> Iterator[tuple[Callable, Path]]:
+    """A PyTorch process and a temporary directory: `(request, directory)`; notes the libraries' versions."""
+    with torch_process(given.torch_python, script) as (request, found), tempfile.TemporaryDirectory() as directory:
+        versions.update(found)
+        yield request, Path(directory)
+
+
+def layouts(request: Callable, directory: Path) -> Iterator[tuple[str, str]]:
+    """Loads the network in each memory layout of PyTorch: (layout, what it appends to a measurement's name)."""
+    for layout in LAYOUTS:
+        request(do="load", folder=str(directory), threads=cores(), layout=layout)
+        yield layout, f", {layout}" if layout != LAYOUTS[0] else ""
+
+
+@contextlib.contextmanager
+def torch_process(python: str | None, script: str) -> Iterator[tuple[Callable, dict]]:
+    """Starts benchmark_torch.py, or a script with its protocol: `(request, versions)`; `request` returns the reply.
 
     None means this Python. Raises Missing if it has no torch or captum.
     """
@@ -141,14 +196,14 @@ def captum_process(python: str | None, script: str = "benchmark_torch.py") -> It
         versions = _read(process)
         if "error" in versions:
             raise Missing(f"Expected torch and captum in {python}, got: {versions['error']}. {how}")
-        yield functools.partial(_ask, process), versions
+        yield functools.partial(_request, process), versions
     finally:
         process.kill()
         process.communicate()
 
 
-def _ask(process, **request):
-    with contextlib.suppress(BrokenPipeError):  # _read tells that it ended
+def _request(process, **request):
+    with contextlib.suppress(BrokenPipeError):  # _read reports that it ended
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
     reply = _read(process)
@@ -160,12 +215,13 @@ def _ask(process, **request):
 def _read(process):
     reply = process.stdout.readline()
     if not reply:
-        return {"error": f"it ended with status {process.wait()} and without an answer"}
+        return {"error": f"it ended with status {process.wait()} and without a reply"}
     return json.loads(reply)
 
 
-def ask_seconds(ask, method, loops):
-    return ask(do="time", method=method, loops=loops)["seconds"]
+def timed_by(request: Callable, method: str) -> Timed:
+    """A method of the PyTorch side."""
+    return lambda loops: request(do="time", method=method, loops=loops)["seconds"]
 
 
 def cores() -> int:
@@ -181,12 +237,10 @@ def summary(values: Sequence[float]) -> dict[str, Any] | None:
 def line(result: Result) -> str:
     """One line of the printed table: the value with its range, the goal, and times in milliseconds."""
     median = statistics.median(result.values)
-    verdict = {True: "reached", False: "NOT reached", None: "not judged"}[result.reached]
+    verdict = {True: "reached", False: "NOT reached", None: "no verdict"}[result.reached]
     value = f"{median:.2f}{result.goal.unit} ({min(result.values):.2f} .. {max(result.values):.2f})"
-    times = [
-        f"{name} {_milliseconds(s)}" for name, s in (("ours", result.ours), (result.other_name, result.other)) if s
-    ]
-    times = times if result.goal.unit in ("x", " s") else []
+    sides = [("ours", result.ours), (result.other_name, result.other)] if result.goal.unit in ("x", " s") else []
+    times = [f"{name} {_milliseconds(seconds)}" for name, seconds in sides if seconds]
     notes = [f"at best {result.at_best:.2f}{result.goal.unit}"]
     notes += [f"{key} {note:.1f}" for key, note in result.notes.items() if key.startswith("seconds of")]
     notes += [result.notes["growth"]] if "growth" in result.notes else []
