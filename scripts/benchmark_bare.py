@@ -16,8 +16,8 @@ from xai_jax import activation_cache, activation_maximisation, fooling, inversio
 from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.synthesis.cppn import CPPN
 from xai_jax.synthesis.fooling import Direct
-from xai_jax.training import deepsim, supervised
-from xai_jax.training.deepsim import Players
+from xai_jax.training import adversarial, supervised
+from xai_jax.training.adversarial import Setting
 
 LAYER = "pool2"
 POPULATION = 200
@@ -97,12 +97,12 @@ def generator_training(given, _: dict, case: Case = TRAINED, batch: int = 32) ->
     yield beside(given, f"bare generator training, step of {batch} {case.side} px", step, bare, "bare")
 
 
-def adversarial_setting(case: Case) -> tuple[Players, tuple]:
+def adversarial_setting(case: Case) -> tuple[Setting, tuple]:
     """Generator and discriminator of "fashion_fc6", and the functions for codes, features and pixels."""
-    setting = Players(
+    setting = Setting(
         Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1),
         Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),
-        deepsim.Recipe(batch=case.batch),
+        adversarial.Recipe(batch_size=case.batch),
     )
     net = build(case)[0]
     compare = inversion.of_layer(net, LAYER, lambda x: x / 255)
@@ -113,23 +113,24 @@ def _pixels(x):
     return x
 
 
-def adversarial_step(setting: Players, functions: tuple, x: jax.Array) -> Callable[[], Any]:
+def adversarial_step(setting: Setting, functions: tuple, x: jax.Array) -> Callable[[], Any]:
     state = initial_state(setting, functions, x)
 
     def step():
         nonlocal state
-        state, terms, _ = deepsim.step(setting, functions, state, x, np.uint32(0))
+        state, terms, _ = adversarial.step(setting, functions, state, x, np.uint32(0))
         return terms
 
     return step
 
 
-def initial_state(setting: Players, functions: tuple, x: jax.Array) -> deepsim.State:
-    return jax.jit(deepsim.initial, static_argnums=0)(setting, jax.random.split(jax.random.key(0)), functions[0](x), x)
+def initial_state(setting: Setting, functions: tuple, x: jax.Array) -> adversarial.State:
+    keys = jax.random.split(jax.random.key(0))
+    return jax.jit(adversarial.initial, static_argnums=0)(setting, keys, functions[0](x), x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def adversarial_passes(setting: Players, functions: tuple, params: tuple, x: jax.Array) -> Any:
+def adversarial_passes(setting: Setting, functions: tuple, params: tuple, x: jax.Array) -> Any:
     """The passes of a step, with sums for losses, and nothing else."""
     encode, compare, _ = functions
     code, features, discriminate = encode(x), compare(x), setting.discriminator.apply

@@ -16,7 +16,7 @@ from xai_jax.training.sgd import Recipe
 from xai_jax.weights import safetensors_file
 
 CLASS = 3
-RECIPE = Recipe(rate=0.01, momentum=0.9, decay=5e-4)
+RECIPE = Recipe(learning_rate=0.01, momentum=0.9, decay=5e-4)
 
 
 class Case(NamedTuple):

@@ -17,7 +17,7 @@ from configs import base
 class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     explained: str = "fashion_allcnn"  # another network
     explained_weights: str = "pretrained"  # or the path of a checkpoint
-    evaluation_network: str = "fashion_judge"  # a third one
+    evaluation_network: str = "fashion_evaluation"  # a third one
     evaluation_layer: str = "relu7"  # its layer in which images are compared
     classes: tuple[int, ...] = ()  # none means all
     starts: int = 20  # codes from noise for each class

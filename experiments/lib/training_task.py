@@ -75,26 +75,26 @@ def fit(
     module: nn.Module, task: Task, recipe: sgd.Recipe, workdir: Path, seed: int, keep_epochs: bool = False
 ) -> Network:
     """A network trained in `workdir`, or read from there. Errors on plateaus are those of centre crops."""
-    check = {"check": task.validation, "check_transform": task.centre} if recipe.patience else {}
+    validation = {"validation": task.validation, "validation_transform": task.centre} if recipe.patience else {}
     common = {"seed": seed, "prepare": task.prepare, "transform": task.crop, "keep_epochs": keep_epochs}
-    return Partial(module.apply, supervised.fit(module, task.training, recipe, workdir, **common, **check))
+    return Partial(module.apply, supervised.fit(module, task.training, recipe, workdir, **common, **validation))
 
 
 def errors(net: Network, data: Dataset, task: Task, transform: Callable) -> evaluation.Errors:
     """Errors in %, of few images at a time: there may be ten crops of each."""
-    return evaluation.errors(net, data, task.prepare, transform, batch=BATCH)
+    return evaluation.errors(net, data, task.prepare, transform, batch_size=BATCH)
 
 
 def plan(
     name: str, module: nn.Module, recipe: sgd.Recipe, config: Any, shape: tuple[int, int, int], crops: int
 ) -> list[dry_run.Step]:
     """The steps of training of one network, and its errors over `crops` of each image of `shape` (H, W, C)."""
-    per_epoch = config.images // recipe.batch
+    per_epoch = config.images // recipe.batch_size
     setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), std=(1.0,))
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     state = jax.eval_shape(partial(sgd.begin, setting), variables)
-    images = jax.ShapeDtypeStruct((recipe.batch, *shape), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((recipe.batch,), jnp.int32)
+    images = jax.ShapeDtypeStruct((recipe.batch_size, *shape), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((recipe.batch_size,), jnp.int32)
     seen = jax.ShapeDtypeStruct((BATCH * crops, *shape), jnp.uint8)
 
     def classify(variables, images):

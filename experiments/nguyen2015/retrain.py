@@ -97,7 +97,11 @@ def with_fooling(data: Dataset, known: np.ndarray, count: int) -> Dataset:
 
 def recipe(config: Any) -> sgd.Recipe:
     return sgd.Recipe(
-        epochs=config.epochs, batch=config.batch_size, rate=config.learning_rate, cosine=True, decay=config.weight_decay
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        cosine=True,
+        decay=config.weight_decay,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, maximisation_baselines, runner
 from experiments.lib.runner import Claim
 from experiments.nguyen2016 import prior_comparison
 from experiments.nguyen2016.prior_comparison import REALISM, Measured
@@ -19,7 +19,7 @@ def run(config: Any, run: runner.Run) -> None:
     """Preferred inputs through one generator for each layer, and how natural another network finds them."""
     model, judge = models.load(config.network, config.weights), evaluation_networks.load(config)
     classes, features = (
-        prior_comparison.classes(model, config),
+        maximisation_baselines.repeated_classes(model, config),
         run.stage("natural", partial(prior_comparison.natural, judge)),
     )
     found, measures = {}, {}

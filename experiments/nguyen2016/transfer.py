@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
+from experiments.lib import dry_run, evaluation_networks, generator_codes, maximisation_baselines, runner
 from experiments.lib.runner import Claim
 from experiments.nguyen2016 import prior_comparison
 from experiments.nguyen2016.prior_comparison import REALISM, Measured
@@ -27,7 +27,7 @@ def run(config: Any, run: runner.Run) -> None:
     away = models.load(config.explained, config.explained_weights)
     explained = {OWN: (generator, home), OTHER: (translated(generator, home, away), away)}
     classes, features = (
-        prior_comparison.classes(home, config),
+        maximisation_baselines.repeated_classes(home, config),
         run.stage("natural", partial(prior_comparison.natural, judge)),
     )
     found, measures = {}, {}

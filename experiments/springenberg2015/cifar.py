@@ -108,7 +108,11 @@ def recipe(config: Training, learning_rate: float) -> sgd.Recipe:
     """Section 3: momentum 0.9, and a learning rate that falls to a tenth three times."""
     drops = tuple(config.epochs * share for share in config.drops)
     return sgd.Recipe(
-        epochs=config.epochs, batch=config.batch_size, rate=learning_rate, drops=drops, decay=config.weight_decay
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=learning_rate,
+        drops=drops,
+        decay=config.weight_decay,
     )
 
 
@@ -246,7 +250,7 @@ def plan(
     """Steps of training for all learning rates and seeds, and of measuring errors; arguments as of `errors`."""
     candidates, (height, width, channels) = config.learning_rates, SHAPES[data]
     settings = recipe(config, candidates[0])
-    setting = sgd.Setting(module, settings, config.images // settings.batch)
+    setting = sgd.Setting(module, settings, config.images // settings.batch_size)
     see, size = inputs(config.side, canvas), config.side**2 * channels
     zca = ZCA(jax.ShapeDtypeStruct((size,), jnp.float32), jax.ShapeDtypeStruct((size, size), jnp.float32))
     inner = (canvas or config.side,) * 2 + (channels,)
@@ -262,10 +266,10 @@ def plan(
         return jax.ShapeDtypeStruct((size, height, width, channels), jnp.uint8)
 
     networks = config.seeds + (len(candidates) if len(candidates) > 1 else 0)
-    steps = networks * round(config.epochs * setting.per_epoch)
-    labels = jax.ShapeDtypeStruct((settings.batch,), jnp.int32)
-    tests = networks * -(-config.tested // evaluation.BATCH)
+    steps = networks * round(config.epochs * setting.steps_per_epoch)
+    labels = jax.ShapeDtypeStruct((settings.batch_size,), jnp.int32)
+    tests = networks * -(-config.tested // evaluation.BATCH_SIZE)
     return [
-        dry_run.Step(f"step, {name}", step, (state, zca, batch(settings.batch), labels), steps),
-        dry_run.Step(f"errors, {name}", forward, (state.params, zca, batch(evaluation.BATCH)), tests),
+        dry_run.Step(f"step, {name}", step, (state, zca, batch(settings.batch_size), labels), steps),
+        dry_run.Step(f"errors, {name}", forward, (state.params, zca, batch(evaluation.BATCH_SIZE)), tests),
     ]

@@ -71,8 +71,8 @@ def recipe(config: Config) -> sgd.Recipe:
     drops = range(config.drop_every, config.iterations, config.drop_every)
     return sgd.Recipe(
         epochs=config.iterations / epoch,
-        batch=config.batch_size,
-        rate=config.learning_rate,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
         drops=tuple(drop / epoch for drop in drops),
         decay=config.weight_decay,
     )

@@ -42,7 +42,7 @@ def kept(config, data, workdir):
     elif config.weights:
         paths = supervised.epoch_weights(config.weights)
     else:
-        recipe = supervised.Recipe(max(config.epochs), batch=32)
+        recipe = supervised.Recipe(max(config.epochs), batch_size=32)
         supervised.fit(models.module(config.network), data, recipe, workdir, seed=config.seed, keep_epochs=True)
         paths = supervised.epoch_weights(workdir)
     if not set(config.epochs) <= set(paths):

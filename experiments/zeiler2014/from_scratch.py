@@ -54,8 +54,8 @@ def recipe(config: Any) -> sgd.Recipe:
     """As many steps for few images as for many: one epoch of images that are repeated."""
     return sgd.Recipe(
         epochs=1,
-        batch=config.batch_size,
-        rate=config.learning_rate,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
         cosine=True,
         decay=config.weight_decay,
         renormalise=config.renormalise or None,

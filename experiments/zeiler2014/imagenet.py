@@ -99,8 +99,8 @@ def build(row: Row, config: Any) -> nn.Module:
 def recipe(config: Any) -> sgd.Recipe:
     return sgd.Recipe(
         epochs=config.epochs,
-        batch=config.batch_size,
-        rate=config.learning_rate,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
         cosine=not config.patience,
         patience=config.patience,
         renormalise=config.renormalise,

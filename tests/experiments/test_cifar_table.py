@@ -85,7 +85,7 @@ def test_the_learning_rate_falls_where_the_paper_says():
     paper = get_config("paper")
     recipe = cifar.recipe(paper, 0.05)
     assert [round(drop) for drop in recipe.drops] == [200, 250, 300]
-    assert (recipe.epochs, recipe.rate, recipe.decay, recipe.momentum) == (350, 0.05, 0.001, 0.9)
+    assert (recipe.epochs, recipe.learning_rate, recipe.decay, recipe.momentum) == (350, 0.05, 0.001, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_learning_rates_are_chosen_by_held_out_images_alone(held_out, chosen, tm
     calls = []
 
     def error(module, settings, training, test, task, folder, seed, augment):
-        calls.append((settings.rate, seed, len(training), len(test)))
-        return held_out[TINY.learning_rates.index(settings.rate)] if test is task.held_out else 10.0 + seed
+        calls.append((settings.learning_rate, seed, len(training), len(test)))
+        return held_out[TINY.learning_rates.index(settings.learning_rate)] if test is task.held_out else 10.0 + seed
 
     monkeypatch.setattr(cifar, "error", error)
     working = run(tmp_path)
@@ -125,7 +125,7 @@ def trained(folder, some_data, learning_rate):
     zca = cifar.fit_zca(some_data["train"].images, 12)
     prepare = jax.tree_util.Partial(cifar.inputs(12), zca)
     task = cifar.Task(*(some_data[split] for split in ("train", "train", "test", "test")), zca, prepare)
-    recipe = Recipe(epochs=1, batch=20, rate=learning_rate)
+    recipe = Recipe(epochs=1, batch_size=20, learning_rate=learning_rate)
     return task, cifar.error(small_network(), recipe, task.training, task.test, task, folder, 0, None)
 
 

@@ -83,11 +83,13 @@ def test_rows_that_are_none_are_named():
 
 def test_recipes_of_the_papers():
     config = zeiler_config.get_config("paper")
-    expected = sgd.Recipe(epochs=70, batch=128, rate=0.01, patience=config.patience, momentum=0.9, renormalise=0.1)
+    expected = sgd.Recipe(
+        epochs=70, batch_size=128, learning_rate=0.01, patience=config.patience, momentum=0.9, renormalise=0.1
+    )
     assert zeiler.recipe(config) == expected and config.patience > 0
     config = springenberg_config.get_config("paper")
     recipe, per_epoch = springenberg.recipe(config), config.images // 64
-    assert (recipe.batch, recipe.decay, round(recipe.epochs * per_epoch)) == (64, 5e-4, 450_000)
+    assert (recipe.batch_size, recipe.decay, round(recipe.epochs * per_epoch)) == (64, 5e-4, 450_000)
     rates = [float(sgd.schedule(recipe, per_epoch)(step)) for step in (0, 199_999, 200_001, 399_999, 400_001, 449_999)]
     np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4], rtol=1e-4)
 

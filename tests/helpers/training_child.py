@@ -1,6 +1,6 @@
 """Trains a small network in a process of its own, for tests that kill it or give it several devices.
 
-python -m tests.helpers.training_child WORKDIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
+python -m tests.helpers.training_child CHECKPOINT_DIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("workdir")
+    parser.add_argument("checkpoint_dir")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--process")
     parser.add_argument("--epochs", type=float, default=3)
@@ -28,28 +28,28 @@ def main():
         if arguments.process:
             address, count, index = arguments.process.split(",")
             parallel.join(address, int(count), int(index))
-        run(arguments.workdir, arguments.epochs)
+        run(arguments.checkpoint_dir, arguments.epochs)
     except supervised.TrainingError as error:
         print(f"TrainingError: {error}", file=sys.stderr, flush=True)
         os._exit(3)  # a normal exit waits for lost processes
     print("ends with", jax.device_count(), "devices")
 
 
-def run(workdir, epochs):
+def run(checkpoint_dir, epochs):
     from tests.helpers.small_network import Small, small_data
     from xai_jax.data.augmentation import random_shift
-    from xai_jax.training import supervised
+    from xai_jax.training import loop, supervised
 
     supervised.SAVE_EVERY = 7
-    supervised.LOG_EVERY = 1
+    loop.LOG_EVERY = 1
     supervised.fit(
         Small(dropout=0.5),
         small_data(256),
-        supervised.Recipe(epochs=epochs, batch=64, rate=0.05, decay=1e-3),
-        workdir,
+        supervised.Recipe(epochs=epochs, batch_size=64, learning_rate=0.05, decay=1e-3),
+        checkpoint_dir,
         seed=4,
         augment=functools.partial(random_shift, most=1),
-        check=small_data(50),
+        validation=small_data(50),
         keep_epochs=True,
     )
 

@@ -15,7 +15,7 @@ from xai_jax.training import evaluation, supervised
 
 LAYERS = {
     "fashion_maxpool": "conv1_1 relu1_1 pool1 conv2_1 relu2_1 pool2 conv3_1 relu3_1 pool3 fc6 relu6 fc7 relu7 fc8",
-    "fashion_judge": "conv1_1 relu1_1 pool1 conv2_1 relu2_1 pool2 fc6 relu6 fc7 relu7 fc8",
+    "fashion_evaluation": "conv1_1 relu1_1 pool1 conv2_1 relu2_1 pool2 fc6 relu6 fc7 relu7 fc8",
     "fashion_allcnn": " ".join(f"conv{k} relu{k}" for k in range(1, 10)) + " logits",
 }
 
@@ -62,7 +62,7 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, most", [("fashion_maxpool", 9), ("fashion_allcnn", 13), ("fashion_judge", 13)])
+@pytest.mark.parametrize("name, most", [("fashion_maxpool", 9), ("fashion_allcnn", 13), ("fashion_evaluation", 13)])
 def test_is_right_often_enough_on_the_test_set(name, most):
     model = models.load(name)
     assert evaluation.errors(model.net, datasets.load("fashion_mnist", "test")).top1 <= most

@@ -28,8 +28,8 @@ def dataset(count, values=256):
 def test_equals_scikit_learn_also_where_the_last_batch_is_not_full(count):
     data = dataset(count)
     scores = data.images[:, 0, :, 0] + np.linspace(0.5, 0, 7)  # ties go to the first class
-    for batch in (256, 16):
-        found = evaluation.errors(as_logits, data, batch=batch)
+    for batch_size in (256, 16):
+        found = evaluation.errors(as_logits, data, batch_size=batch_size)
         for k, error in zip((1, 5), found, strict=True):
             right = top_k_accuracy_score(data.labels, scores, k=k, labels=range(7))
             np.testing.assert_allclose(error, 100 * (1 - right), atol=1e-4)

@@ -78,11 +78,11 @@ def test_the_gradient_is_that_of_the_loss():
 
 
 RECIPES = [
-    Recipe(rate=0.1, momentum=0.9),
-    Recipe(rate=0.1, momentum=0.5, decay=0.01),
-    Recipe(rate=0.2, drops=(0.5, 1)),
-    Recipe(rate=0.1, epochs=2, cosine=True),
-    Recipe(rate=0.5, renormalise=0.1),
+    Recipe(learning_rate=0.1, momentum=0.9),
+    Recipe(learning_rate=0.1, momentum=0.5, decay=0.01),
+    Recipe(learning_rate=0.2, drops=(0.5, 1)),
+    Recipe(learning_rate=0.1, epochs=2, cosine=True),
+    Recipe(learning_rate=0.5, renormalise=0.1),
 ]
 
 
@@ -110,8 +110,8 @@ def test_updates_equal_the_formulas(recipe):
 
 def twin_rate(recipe, step, per_epoch):
     if recipe.cosine:
-        return recipe.rate * 0.5 * (1 + np.cos(np.pi * step / (recipe.epochs * per_epoch)))
-    return recipe.rate * 0.1 ** sum(step >= round(epoch * per_epoch) for epoch in recipe.drops)
+        return recipe.learning_rate * 0.5 * (1 + np.cos(np.pi * step / (recipe.epochs * per_epoch)))
+    return recipe.learning_rate * 0.1 ** sum(step >= round(epoch * per_epoch) for epoch in recipe.drops)
 
 
 def twin_limit(w, radius):
@@ -125,7 +125,7 @@ def twin_limit(w, radius):
 
 
 def test_a_plateau_scales_every_change():
-    setting = sgd.Setting(Net(), Recipe(rate=0.1), 4)
+    setting = sgd.Setting(Net(), Recipe(learning_rate=0.1), 4)
     gradient = jax.tree.map(jnp.ones_like, variables()["params"])
     changes = []
     for scale in (1.0, 0.1):
@@ -163,7 +163,7 @@ def test_bfloat16_keeps_float32_parameters_and_nearly_the_gradient():
 
 
 def test_step_is_the_same_as_its_pieces():
-    setting = sgd.Setting(Net(), Recipe(rate=0.1), 4)
+    setting = sgd.Setting(Net(), Recipe(learning_rate=0.1), 4)
     start = begin(setting, variables())
     whole = jax.jit(sgd.step(setting))(start, IMAGES, LABELS)
     pieces, _, _ = sgd.update(setting, start, gradients(setting, start.params, 1))

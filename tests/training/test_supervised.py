@@ -25,7 +25,7 @@ from xai_jax.training.supervised import Recipe
 from xai_jax.weights import safetensors_file
 
 ROOT = Path(__file__).parents[2]
-RECIPE = Recipe(epochs=3, batch=64, rate=0.1)
+RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1)
 DATA = small_data(256)
 
 
@@ -40,9 +40,11 @@ def _garbage():
     gc.collect()
 
 
-def fit(workdir, **changes):
+def fit(checkpoint_dir, **changes):
     arguments = {"module": Small(), "data": DATA, "recipe": RECIPE, "seed": 0} | changes
-    return supervised.fit(arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), workdir, **arguments)
+    return supervised.fit(
+        arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), checkpoint_dir, **arguments
+    )
 
 
 def files(folder):
@@ -54,7 +56,7 @@ def assert_same(a, b):
 
 
 def test_learns_and_leaves_the_contract(tmp_path):
-    variables = fit(tmp_path, check=small_data(90), keep_epochs=True)
+    variables = fit(tmp_path, validation=small_data(90), keep_epochs=True)
     lines = supervised.metrics(tmp_path)
     assert [line["step"] for line in lines] == [1, 4, 4, 8, 8, 12, 12]
     assert lines[0]["loss"] > 0.9 and lines[-2]["loss"] < 0.3 and lines[-1]["top1"] < 10
@@ -90,8 +92,8 @@ def test_goes_through_every_batch_in_the_order_of_its_seed(tmp_path, monkeypatch
     np.testing.assert_array_equal(np.concatenate(seen[1:]), DATA.labels[np.concatenate(expected)])
 
 
-def start(workdir, *flags):
-    command = [sys.executable, "-m", "tests.helpers.training_child", str(workdir), *flags]
+def start(checkpoint_dir, *flags):
+    command = [sys.executable, "-m", "tests.helpers.training_child", str(checkpoint_dir), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -100,9 +102,9 @@ def finish(process):
     return process.returncode, out + err
 
 
-def steps_logged(workdir):
+def steps_logged(checkpoint_dir):
     try:
-        return len((workdir / "metrics.jsonl").read_text().splitlines())
+        return len((checkpoint_dir / "metrics.jsonl").read_text().splitlines())
     except FileNotFoundError:
         return 0
 
@@ -135,7 +137,7 @@ class Stop(Exception):
     pass
 
 
-def interrupted(workdir, monkeypatch, at, **changes):
+def interrupted(checkpoint_dir, monkeypatch, at, **changes):
     """Trains until the checkpoint of step `at` is written."""
     save = checkpoints.Checkpoints.save
 
@@ -147,7 +149,7 @@ def interrupted(workdir, monkeypatch, at, **changes):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.Checkpoints, "save", then_stop)
         with pytest.raises(Stop):
-            fit(workdir, **changes)
+            fit(checkpoint_dir, **changes)
 
 
 def test_a_truncated_checkpoint_is_named_and_the_one_before_serves(tmp_path, monkeypatch):
@@ -159,7 +161,7 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_serves(tmp_path, mon
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     before = files(work)
-    with pytest.raises(TrainingError, match=r"whole checkpoint .*checkpoints/8.*truncated copy. Remove that folder"):
+    with pytest.raises(TrainingError, match=r"whole checkpoint .*checkpoints/8.*truncated copy. Remove that directory"):
         fit(work)
     assert files(work) == before
     for path in sorted(newest.rglob("*"), reverse=True):
@@ -194,7 +196,10 @@ def test_something_else_in_the_directory_is_refused_by_name(tmp_path):
             {"module": Small(width=5)},
             r"network: Small\(dropout=0.0, width=4\) there, Small\(dropout=0.0, width=5\) now",
         ),
-        ({"recipe": dataclasses.replace(RECIPE, rate=0.2)}, "recipe: .*'rate': 0.1.* there, .*'rate': 0.2.* now"),
+        (
+            {"recipe": dataclasses.replace(RECIPE, learning_rate=0.2)},
+            "recipe: .*'learning_rate': 0.1.* there, .*'learning_rate': 0.2.* now",
+        ),
         ({"seed": 1}, "seed: 0 there, 1 now"),
         ({"data": small_data(200)}, "images: 256 there, 200 now"),
     ]:
@@ -240,9 +245,11 @@ def test_a_full_disk_is_named_and_training_goes_on_once_there_is_room(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_rate_too_high_is_named(tmp_path):
-    with pytest.raises(TrainingError, match=r"The loss is (nan|inf) at step \d+, with rate 1e\+30.*rate too high"):
-        fit(tmp_path, recipe=dataclasses.replace(RECIPE, rate=1e30))
+def test_a_learning_rate_too_high_is_named(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"got epoch 1, loss (nan|inf), learning_rate 1e\+30 at step \d+.*high learning rate"
+    ):
+        fit(tmp_path, recipe=dataclasses.replace(RECIPE, learning_rate=1e30))
     assert not (tmp_path / "weights.safetensors").exists()
 
 
@@ -258,7 +265,7 @@ def test_one_channel_images_into_a_network_for_colour(tmp_path):
     with pytest.raises(ValueError, match=r"got \(6, 6, 1\).*one-channel images into a network for colour"):
         supervised.evaluation.errors(net, DATA)
     with pytest.raises(ValueError, match="one-channel images"):
-        fit(tmp_path / "checked", data=small_data(128, channels=3), check=DATA)
+        fit(tmp_path / "checked", data=small_data(128, channels=3), validation=DATA)
 
 
 class Normalised(nn.Module):
@@ -269,7 +276,7 @@ class Normalised(nn.Module):
 
 def test_arguments_that_do_not_fit(tmp_path):
     for change, words in [
-        ({"recipe": dataclasses.replace(RECIPE, batch=300)}, "batches of 1 to 256 images"),
+        ({"recipe": dataclasses.replace(RECIPE, batch_size=300)}, "batches of 1 to 256 images"),
         ({"recipe": dataclasses.replace(RECIPE, epochs=0)}, "at least one step"),
         ({"recipe": dataclasses.replace(RECIPE, cosine=True, drops=(1,))}, "a cosine or drops but not both"),
         ({"data": small_data(256, classes=tuple("abcd"))}, "the data's 4 classes, got one with 3"),
@@ -280,13 +287,13 @@ def test_arguments_that_do_not_fit(tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_the_rate_falls_on_plateaus(tmp_path):
+def test_the_learning_rate_falls_on_plateaus(tmp_path):
     wrong = datasets.InMemory(DATA.images, (DATA.labels + 1) % 3, DATA.classes)  # no progress on these
     recipe = dataclasses.replace(RECIPE, epochs=8, patience=2)
-    fit(tmp_path, recipe=recipe, check=wrong)
+    fit(tmp_path, recipe=recipe, validation=wrong)
     lines = supervised.metrics(tmp_path)
     errors = [line["top1"] for line in lines if "top1" in line]
-    rates = [line["rate"] for line in lines if "rate" in line and line["step"] % 4 == 0]
+    rates = [line["learning_rate"] for line in lines if "learning_rate" in line and line["step"] % 4 == 0]
     scale, best, stale, expected = 1.0, np.inf, 0, []
     for error in errors:
         expected.append(0.1 * scale)
@@ -309,6 +316,6 @@ def test_images_of_many_sizes_through_transform(tmp_path):
         top = rng.integers(len(image) - 6 + 1)
         return image[top : top + 6, :6]
 
-    fit(tmp_path, data=data, recipe=Recipe(epochs=1, batch=32), transform=crop)
+    fit(tmp_path, data=data, recipe=Recipe(epochs=1, batch_size=32), transform=crop)
     with pytest.raises(ValueError, match="Crop them with `transform`"):
-        fit(tmp_path / "uncropped", data=data, recipe=Recipe(epochs=1, batch=32))
+        fit(tmp_path / "uncropped", data=data, recipe=Recipe(epochs=1, batch_size=32))

@@ -70,20 +70,20 @@ def _digits(layer: str, **module) -> _Entry:
     """A generator of 8x8 pixels for codes of "digits"."""
     generator = Generator((4, 4, 32), stages=(), channels=1, **module)
     discriminator = Discriminator(((3, 16, 2), (3, 16, 1)), 16)
-    recipe = Recipe(steps=300, batch=32, features=10.0, image=3e-3, rate=2e-3, halvings=(150, 225))
+    recipe = Recipe(steps=300, batch_size=32, features=10.0, image=3e-3, learning_rate=2e-3, halvings=(150, 225))
     return _Entry("digits", layer, "pool1", "digits", (77.8,), generator, discriminator, recipe)
 
 
 def _caffenet(layer: str, **module) -> _Entry:
     """The published generators, of 256x256 pixels."""
     mean, crop = (122.679, 116.669, 104.007), functools.partial(crops.random_crop, side=227)
-    players = Generator(**module), Discriminator()
-    return _Entry("caffenet", layer, "pool5", "imagenet2012", mean, *players, Recipe(), crop)
+    networks = Generator(**module), Discriminator()
+    return _Entry("caffenet", layer, "pool5", "imagenet2012", mean, *networks, Recipe(), crop)
 
 
 # Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`. The brief
 # recipe is for comparisons of layers, whose generators should all have had the same training.
-_LONG = Recipe(steps=5000, batch=32, features=10.0, image=3e-4, halvings=(2500, 3750))
+_LONG = Recipe(steps=5000, batch_size=32, features=10.0, image=3e-4, halvings=(2500, 3750))
 _BRIEF = dataclasses.replace(_LONG, steps=700, halvings=(350, 525))
 _WIDE = (256, 256)
 
@@ -142,8 +142,8 @@ def _trained(name, entry, model, data):
     layers, to_network = (entry.layer, entry.compared), model.from_centred(entry.mean)
     encode, compare = (inversion.of_layer(model.net, layer, to_network) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
-    players, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    return fit(*players, encode, compare, data, entry.recipe, cache_dir(name), seed=SEED, **how)
+    networks, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
+    return fit(*networks, encode, compare, data, entry.recipe, cache_dir(name), seed=SEED, **how)
 
 
 def _entry(name):

@@ -1,4 +1,4 @@
-"""What a run of training leaves in its directory: what is trained, checkpoints by orbax, and lines of metrics."""
+"""Files of a checkpoint directory: the description of the run, checkpoints by orbax, and the metrics log."""
 
 import contextlib
 import errno
@@ -20,11 +20,22 @@ from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
 
-KEPT = 2  # checkpoints: if the newest is damaged, the one before serves
+KEPT = 2  # checkpoints: if the newest is damaged, training resumes from the previous one
+FORMER = {"batch": "batch_size", "rate": "learning_rate"}  # fields of recipes in version 0.1  # lint: keep
 
 
 class Checkpoints:
-    """The newest states in one directory, each whole or not there; all processes make the same calls."""
+    """The newest states in one directory, each complete or absent; all processes make the same calls.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     store = Checkpoints(Path(directory))
+    ...     store.save(3, {"x": jax.numpy.ones(2)})
+    ...     state = store.restore({"x": jax.numpy.zeros(2)})
+    ...     store.close()
+    >>> state["x"].tolist()
+    [1.0, 1.0]
+    """
 
     def __init__(self, directory: Path):
         self.directory = directory.absolute()
@@ -33,12 +44,12 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
-        """Writes one checkpoint, then removes the oldest. Raises TrainingError where the disk does not take it."""
+        """Writes one checkpoint, then removes the oldest. Raises TrainingError where it cannot be written."""
         with explained(self.directory), quiet():  # orbax logs an error in each of its threads, too
             self._manager.save(step, args=ocp.args.StandardSave({"state": state, "checksum": _checksum(state)}))
 
     def restore(self, state: Any) -> Any:
-        """The newest checkpoint, laid out like `state`; `state` itself where there is none.
+        """The newest checkpoint, with the structure and sharding of `state`; `state` itself where there is none.
 
         Raises TrainingError for a damaged checkpoint, and for one of another network.
         """
@@ -55,11 +66,12 @@ class Checkpoints:
         except Exception as error:  # of many classes: json, tensorstore and orbax each have their own
             raise TrainingError(
                 f"Expected a whole checkpoint of this network in {self.directory / str(step)}, got one that cannot be "
-                f"read ({first_line(error)}). Usual cause: a truncated copy. Remove that folder and start again: "
-                "training goes on from the checkpoint before it, or anew."
+                f"read ({first_line(error)}). Usual cause: a truncated copy. Remove that directory and start again: "
+                "training resumes from the previous checkpoint, or restarts."
             ) from error
 
     def close(self) -> None:
+        """Waits for orbax and releases its threads."""
         self._manager.close()
 
 
@@ -72,7 +84,16 @@ def _checksum(state):
 
 
 class Log:
-    """Lines of JSON. Those after `step` are dropped first: training goes on from a checkpoint before them."""
+    """A file of JSON lines. Those after `step` are dropped first, since training resumes from an earlier checkpoint.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "metrics.jsonl"
+    ...     Log(path, step=0).write(step=20, loss=0.5)
+    ...     Log(path, step=20).write(step=40, loss=0.25)
+    ...     [line["loss"] for line in read_log(path)]
+    [0.5, 0.25]
+    """
 
     def __init__(self, path: Path, step: int):
         self._path = path
@@ -82,13 +103,14 @@ class Log:
                 write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def write(self, **values: float) -> None:
+        """Appends a line, in the first process alone; raises TrainingError where it cannot be written."""
         if parallel.is_first():
             with explained(self._path), open(self._path, "a") as file:
                 file.write(json.dumps(values) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """All whole lines; the last may be cut short by a kill. Raises TrainingError for a damaged file."""
+    """All complete lines; the last may be cut short by a kill. Raises TrainingError for a damaged file."""
     if not path.exists():
         return []
     try:
@@ -97,15 +119,15 @@ def read_log(path: Path) -> list[dict[str, float]]:
             raise ValueError("a line without a step")
     except (ValueError, RecursionError) as error:
         raise TrainingError(
-            f"Expected lines of metrics in {path}, got a damaged file ({error}). Remove it: training goes on without "
-            "the lines before."
+            f"Expected lines of metrics in {path}, got a damaged file ({error}). Remove it: training resumes without "
+            "the earlier lines."
         ) from error
     return lines
 
 
-def agree(workdir: Path, described: Mapping[str, Any]) -> None:
-    """Writes down what is trained in `workdir`; raises TrainingError where something else is."""
-    path = workdir / "training.json"
+def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
+    """Writes what is trained in a directory to training.json; raises TrainingError where something else is."""
+    path = checkpoint_dir / "training.json"
     if path.exists():
         found = _read_description(path)
         wanted = json.loads(json.dumps(described))
@@ -115,12 +137,12 @@ def agree(workdir: Path, described: Mapping[str, Any]) -> None:
         if differ:
             what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
             raise TrainingError(
-                f"Expected an empty directory or one where the same is trained, {workdir} has something else "
+                f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
                 f"({what}). Choose another directory, or remove this one."
             )
     elif parallel.is_first():
-        with explained(workdir):
-            workdir.mkdir(parents=True, exist_ok=True)
+        with explained(checkpoint_dir):
+            checkpoint_dir.mkdir(parents=True, exist_ok=True)
             write_atomically(path, (json.dumps(described, indent=2) + "\n").encode())
 
 
@@ -129,33 +151,36 @@ def _read_description(path):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError(f"it holds {type(found).__name__}")
+        recipe = found.get("recipe")
+        if isinstance(recipe, dict):
+            found["recipe"] = {FORMER.get(name, name): value for name, value in recipe.items()}
         return found
     except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path} is damaged ({error}). Remove {path.parent} and start again.") from error
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-    """Waits until no other run works in the directory; the lock goes with the process, however it ends."""
+def locked(checkpoint_dir: Path) -> Iterator[None]:
+    """Waits until no other run uses the directory; the lock is released with the process, however it ends."""
     if not parallel.is_first():
         yield
         return
-    with explained(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".training.lock", "w")  # noqa: SIM115, closed below
+    with explained(checkpoint_dir):
+        checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        file = open(checkpoint_dir / ".training.lock", "w")  # noqa: SIM115, closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.warning("Another run is training in %s; waiting until it is done.", workdir)
+            logging.warning("Another run is training in %s; waiting until it is done.", checkpoint_dir)
             fcntl.flock(file, fcntl.LOCK_EX)
-        clear_partial(workdir)
+        clear_partial(checkpoint_dir)
         yield
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Says of an error in writing which file it is about, and that earlier ones are as they were."""
+    """Turns errors in writing `path` into a TrainingError that says so, and that earlier files are intact."""
     try:
         yield
     except jax.errors.JaxRuntimeError:
@@ -164,6 +189,6 @@ def explained(path: Path) -> Iterator[None]:
         full = os.strerror(errno.ENOSPC)
         reason = full if full in str(error) else first_line(error)
         raise TrainingError(
-            f"Could not write {path}: {reason}. Usual causes: a full disk, or no right to write there. What was "
-            "written before is as it was; start again once there is room, and training goes on."
+            f"Could not write {path}: {reason}. Usual causes: a full disk, or missing permissions. Earlier "
+            "files are intact; start again once there is room, and training resumes."
         ) from error

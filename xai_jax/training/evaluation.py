@@ -1,4 +1,10 @@
-"""How often a classifier is wrong."""
+"""Top-1 and top-5 error of a classifier.
+
+>>> from xai_jax.data.datasets import InMemory
+>>> images, labels = np.uint8([[[[0], [9]]], [[[9], [0]]]]), np.int32([1, 1])
+>>> errors(lambda x, relu=None, tap=None: x[:, 0, :, 0], InMemory(images, labels, ("a", "b")))
+Errors(top1=50.0, top5=0.0)
+"""
 
 import math
 from collections.abc import Callable
@@ -17,11 +23,11 @@ from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import first_line
 from xai_jax.training import parallel
 
-BATCH = 256
+BATCH_SIZE = 256
 
 
 class Errors(NamedTuple):
-    """Percentages of images whose class is not the likeliest, and not among the five likeliest."""
+    """Percentages of images whose class is not the most probable, and not among the five most probable."""
 
     top1: float
     top5: float
@@ -32,23 +38,33 @@ def errors(
     data: Dataset,
     prepare: Callable[[Array], Array] = pixels,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    batch: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> Errors:
-    """Percentages of wrong answers over all images of `data`, by all devices of all processes.
+    """Errors over all images of a data set, on all devices of all processes.
 
-    `prepare` takes uint8 images (N, H, W, C) to the network's input. `transform(image)` brings images to one size while
-    they are read; it may give several crops, (crops, H, W, C), whose probabilities are then averaged. Of classes with
-    the same logit the first counts as the likelier. Raises ValueError for labels that the network does not know and for
-    images that it does not take.
+    Among classes with equal logits the first counts as the more probable.
+
+    Args:
+      net: the classifier.
+      data: labelled images.
+      prepare: uint8 images (N, H, W, C) -> the network's input.
+      transform: image -> an image (H, W, C), or several crops (crops, H, W, C) whose probabilities are averaged.
+      batch_size: images per forward pass.
+
+    Returns:
+      The errors in %.
+
+    Raises:
+      ValueError: for labels that the network does not have, and for images that it does not take.
     """
     net, prepare = parallel.everywhere_here((as_network(net), as_partial(prepare)))
-    batch = math.ceil(batch / jax.local_device_count()) * jax.local_device_count()
+    batch_size = math.ceil(batch_size / jax.local_device_count()) * jax.local_device_count()
     wrong = np.zeros(2, np.float32)  # counts, exact up to 16 million
-    for number, (images, labels) in enumerate(in_order(data, batch, transform, parallel.part())):
+    for number, (images, labels) in enumerate(in_order(data, batch_size, transform, parallel.part())):
         if not number:
             check_fit(net, prepare, images, labels, len(data.classes))
-        counts = (np.arange(batch) < len(labels)).astype(np.float32)
-        arrays = parallel.split_here((_padded(images, batch), _padded(labels, batch), counts))
+        counts = (np.arange(batch_size) < len(labels)).astype(np.float32)
+        arrays = parallel.split_here((_padded(images, batch_size), _padded(labels, batch_size), counts))
         wrong += np.asarray(_wrong(net, prepare, *arrays))
     return Errors(*(100 * float(count) / len(data) for count in parallel.sum_over_processes(wrong)))
 
@@ -65,19 +81,30 @@ def _wrong(net, prepare, images, labels, counts):
 
 
 def _padded(array, size):
-    """The last row again and again, so that every batch has one size."""
+    """The rows, the last one repeated, so that every batch has one size."""
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)]) if len(array) < size else array
 
 
 def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError where the network takes images of another shape, or gives another number of classes."""
+    """Checks that a network fits a data set.
+
+    Args:
+      net: the classifier.
+      prepare: uint8 images (N, H, W, C) -> the network's input.
+      images: some images (N, H, W, C) or their crops (N, crops, H, W, C).
+      labels: their labels (N,).
+      classes: number of classes of the data.
+
+    Raises:
+      ValueError: for images of another shape, too few classes of the network, or labels out of range.
+    """
     x = jax.ShapeDtypeStruct((1, *images.shape[-3:]), images.dtype)
     try:
         logits = jax.eval_shape(lambda net, prepare, x: net(prepare(x)), net, prepare, x)
     except Exception as error:  # flax, lax and prepare each have their own
         raise ValueError(
             f"Expected images that this network takes, got {x.shape[1:]} (height, width, channels). Usual cause: "
-            f"one-channel images into a network for colour, or another size than it was trained on. It said: "
+            f"one-channel images into a network for colour, or another size than in training. It said: "
             f"{first_line(error)}"
         ) from error
     if logits.shape[-1] < classes:
@@ -88,9 +115,9 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
 
 
 def check_labels(labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError for labels (N,) out of range; JAX would take the nearest class without a word."""
+    """Raises ValueError for labels (N,) out of range; JAX would silently take the nearest class."""
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
         raise ValueError(
             f"Expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}. Usual causes: labels that "
-            "count from 1, or names of the classes that leave some out."
+            "count from 1, or missing class names."
         )

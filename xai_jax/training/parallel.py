@@ -1,4 +1,8 @@
-"""All devices of all processes as one row, over which batches are split; the engine is JAX's own."""
+"""Data parallelism over all devices of all processes, by JAX's own sharding.
+
+>>> part(), is_first(), split(np.zeros((8, 2))).sharding == everywhere()
+((0, 1), True, False)
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,8 +20,8 @@ from xai_jax.io.errors import TrainingError, first_line
 def join(address: str, processes: int | None = None, index: int | None = None) -> None:
     """Makes this process number `index` of several that train together; to be called before anything else of JAX.
 
-    `address`: HOST:PORT of process 0; "auto" where a cluster's own settings tell all three (Slurm, Kubernetes, TPU).
-    Raises TrainingError where the others do not come.
+    `address`: HOST:PORT of process 0; "auto" where the cluster provides all three (Slurm, Kubernetes, TPU).
+    Raises TrainingError where the others do not join.
     """
     try:
         if address == "auto":
@@ -41,34 +45,34 @@ def part() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def meet(place: str) -> None:
-    """Waits until every process is here."""
+def meet(name: str) -> None:
+    """Waits until every process has reached this point."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(place)
+        multihost_utils.sync_global_devices(name)
 
 
 def everywhere() -> NamedSharding:
-    """The same array on every device."""
+    """The sharding of arrays that are replicated on every device."""
     return NamedSharding(_mesh(jax.devices()), PartitionSpec())
 
 
 def split(array: np.ndarray) -> Array:
-    """One array (N, ...) over all devices by its first axis, each process giving its part."""
+    """Shards an array (N, ...) over all devices along its first axis; each process passes its part."""
     return jax.make_array_from_process_local_data(NamedSharding(_mesh(jax.devices()), PartitionSpec("batch")), array)
 
 
 def split_here(tree: Any) -> Any:
-    """Arrays over this process's devices by their first axes, whose lengths the number of devices divides."""
+    """Shards arrays over this process's devices along their first axes, which the number of devices divides."""
     return jax.device_put(tree, NamedSharding(_mesh(jax.local_devices()), PartitionSpec("batch")))
 
 
 def everywhere_here(tree: Any) -> Any:
-    """The same arrays on each of this process's devices."""
+    """Replicates arrays on each of this process's devices."""
     return jax.device_put(tree, NamedSharding(_mesh(jax.local_devices()), PartitionSpec()))
 
 
 def sum_over_processes(values: np.ndarray) -> np.ndarray:
-    """The sum of every process's float32 values, of their shape."""
+    """The sum of float32 values over processes, of the same shape."""
     return np.asarray(multihost_utils.process_allgather(values)).reshape(-1, *values.shape).sum(0)
 
 
@@ -78,7 +82,7 @@ def _mesh(devices):
 
 @contextlib.contextmanager
 def losses_explained() -> Iterator[None]:
-    """Says of an error in the communication between processes what it means."""
+    """Turns errors in the communication between processes into a TrainingError with the usual causes."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -86,6 +90,6 @@ def losses_explained() -> Iterator[None]:
             raise
         raise TrainingError(
             f"Process {jax.process_index()} of {jax.process_count()} lost another one ({first_line(error)}). Usual "
-            "causes: it was killed, or ran out of memory; its own output tells. Start all processes again: training "
-            "goes on from the newest checkpoint."
+            "causes: it was killed, or ran out of memory; see its own output. Start all processes again: training "
+            "resumes from the newest checkpoint."
         ) from error

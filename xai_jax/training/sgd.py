@@ -1,4 +1,4 @@
-"""One step of training as pure functions: gradients of shares of a batch, momentum, weight decay, limits on filters."""
+"""One step of supervised training as pure functions: gradients of shares of a batch, and updates of parameters."""
 
 import dataclasses
 import functools
@@ -18,18 +18,22 @@ from xai_jax.core.pytrees import as_partial
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: stochastic gradient descent with momentum, as in all the papers here.
+    """Settings of stochastic gradient descent with momentum, which all the papers here use.
 
-    The rate is constant, or falls to a tenth after each of the epochs in `drops`, or along half a `cosine`; with
-    `patience` it also falls to a tenth when that many epochs bring no lower error on the `check` images (Zeiler &
-    Fergus 2014, section 3). `decay` is the weight decay of filters and matrices, not of biases. `renormalise` is the
-    largest RMS of a filter (Zeiler & Fergus: 0.1). `half` computes in bfloat16, for accelerators; the parameters stay
-    float32. `epochs` may have a fraction.
+    The learning rate is constant, or divided by ten after each of the epochs in `drops`, or follows half a `cosine`;
+    with `patience` it is also divided by ten when that many epochs bring no lower validation error (Zeiler & Fergus
+    2014, section 3). `decay` is the weight decay of filters and matrices, not of biases. `renormalise` is the largest
+    RMS of a filter (Zeiler & Fergus: 0.1). `half` computes in bfloat16, for accelerators; parameters stay float32.
+    `epochs` may have a fraction.
+
+    >>> recipe = Recipe(epochs=2, learning_rate=0.1, drops=(1,))
+    >>> [round(float(schedule(recipe, steps_per_epoch=3)(step)), 3) for step in range(6)]
+    [0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
     """
 
     epochs: float = 10
-    batch: int = 128
-    rate: float = 0.05
+    batch_size: int = 128
+    learning_rate: float = 0.05
     drops: tuple[float, ...] = ()
     cosine: bool = False
     patience: int = 0
@@ -40,13 +44,13 @@ class Recipe:
 
 
 class State(NamedTuple):
-    """All that training goes on from.
+    """The state of training.
 
-    `scale`: what plateaus left of the rate; `best`: the lowest error on the check images, `stale` epochs ago.
+    `scale`: factor of the learning rate after plateaus; `best`: the lowest validation error, `stale` epochs ago.
     """
 
     params: Any
-    memory: Any
+    opt_state: Any
     step: Array
     scale: Array
     best: Array
@@ -54,20 +58,25 @@ class State(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a step is compiled for. `per_epoch` counts the steps of an epoch, `shares` the gradients of a step."""
+    """What a step is compiled for; `shares` is the number of parts of a batch whose gradients are averaged."""
 
     module: nn.Module
     recipe: Recipe
-    per_epoch: int
+    steps_per_epoch: int
     shares: int = 1
 
 
 def begin(setting: Setting, variables: Any) -> State:
-    """The state before the first step."""
+    """The state before the first step.
+
+    >>> state = begin(Setting(nn.Dense(2), Recipe(), 10), {"params": {"kernel": jnp.ones((3, 2))}})
+    >>> int(state.step), float(state.scale)
+    (0, 1.0)
+    """
     params = variables["params"]
-    memory = optimiser(setting.recipe, setting.per_epoch).init(params)
+    opt_state = optimiser(setting.recipe, setting.steps_per_epoch).init(params)
     step, stale = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: updates are given both to reuse
-    return State(params, memory, step, jnp.float32(1), jnp.float32(jnp.inf), stale)
+    return State(params, opt_state, step, jnp.float32(1), jnp.float32(jnp.inf), stale)
 
 
 def step(
@@ -94,7 +103,23 @@ def zeros(params: Any) -> tuple[Array, Any]:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def add_gradient(setting, gradient, params, share, seeds, prepare, augment):
-    """Adds a share's mean loss and its gradient, divided by the number of shares; `seeds`: (seed, share's number)."""
+    """Adds the mean loss of a share and its gradient, both divided by the number of shares.
+
+    Args:
+      setting: the network and its recipe.
+      gradient: (loss, gradient) of earlier shares; its buffers are donated.
+      params: the parameters.
+      share: uint8 images (n, H, W, C) and labels (n,).
+      seeds: the run's seed and the share's number, of augmentation and dropout.
+      prepare: images -> the network's input.
+      augment: (key, x) -> x, or None.
+
+    Returns:
+      (loss, gradient).
+
+    Raises:
+      TypeError: for images that the network does not take.
+    """
     (images, labels), (seed, number) = share, seeds
     augmenting, dropping = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     x = prepare(images)
@@ -115,32 +140,39 @@ def _half(tree):
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def update(setting, state, gradient):
-    """(state, (loss, gradient)) -> (state, zeros for the next step, (loss, rate))."""
+    """(state, (loss, gradient)) -> (state, zeros for the next step, (loss, learning rate))."""
     recipe, (loss, gradient) = setting.recipe, gradient
-    with jax.numpy_dtype_promotion("standard"):  # optax multiplies integer steps by float rates
-        changes, memory = optimiser(recipe, setting.per_epoch).update(gradient, state.memory, state.params)
-        rate = jnp.float32(schedule(recipe, setting.per_epoch)(state.step)) * state.scale
-    params = jax.tree.map(lambda p, change: p + state.scale * change, state.params, changes)
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies integer steps by float learning rates
+        transform = optimiser(recipe, setting.steps_per_epoch)
+        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
+        learning_rate = jnp.float32(schedule(recipe, setting.steps_per_epoch)(state.step)) * state.scale
+    params = jax.tree.map(lambda p, change: p + state.scale * change, state.params, updates)
     if recipe.renormalise is not None:
         params = renormalise(params, recipe.renormalise)
-    return state._replace(params=params, memory=memory, step=state.step + 1), zeros(params), (loss, rate)
+    state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
+    return state, zeros(params), (loss, learning_rate)
 
 
-def schedule(recipe: Recipe, per_epoch: int) -> optax.Schedule:
-    """step -> learning rate, plateaus aside."""
+def schedule(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
+    """Step -> learning rate, without the reductions on plateaus."""
     if recipe.cosine:
-        return optax.cosine_decay_schedule(recipe.rate, max(1, round(recipe.epochs * per_epoch)))
-    return optax.piecewise_constant_schedule(recipe.rate, {round(epoch * per_epoch): 0.1 for epoch in recipe.drops})
+        return optax.cosine_decay_schedule(recipe.learning_rate, max(1, round(recipe.epochs * steps_per_epoch)))
+    drops = {round(epoch * steps_per_epoch): 0.1 for epoch in recipe.drops}
+    return optax.piecewise_constant_schedule(recipe.learning_rate, drops)
 
 
-def optimiser(recipe: Recipe, per_epoch: int) -> optax.GradientTransformation:
-    """Momentum; decay is added to the gradient before, as in Krizhevsky et al. 2012, section 5."""
+def optimiser(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Gradient descent with momentum and weight decay, which is added to the gradient (Krizhevsky et al. 2012)."""
     decay = optax.add_decayed_weights(recipe.decay, lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
-    return optax.chain(decay, optax.sgd(schedule(recipe, per_epoch), recipe.momentum))
+    return optax.chain(decay, optax.sgd(schedule(recipe, steps_per_epoch), recipe.momentum))
 
 
 def renormalise(params: Any, radius: float) -> Any:
-    """Filters (H, W, in, out) whose RMS exceeds `radius` are scaled down to it (Zeiler & Fergus 2014, section 3)."""
+    """Scales filters (H, W, in, out) whose RMS exceeds `radius` down to it (Zeiler & Fergus 2014, section 3).
+
+    >>> float(renormalise(jnp.ones((3, 3, 1, 1)), 0.1).max())
+    0.10000000149011612
+    """
 
     def limit(array):
         if array.ndim != 4:
