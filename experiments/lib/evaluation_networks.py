@@ -1,4 +1,4 @@
-"""Whether synthesised images look natural to a network that had no part in making them, as several experiments ask."""
+"""Realism of synthesised images, by an independent evaluation network that took no part in the synthesis."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from xai_jax import models, network, realism
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
 
-BATCH = 100  # images shown to a network at once
+BATCH_SIZE = 100
 
 
-class Judge(NamedTuple):
-    """A network that was trained by itself, natural images as it reads them, and the layer in which it compares."""
+class EvaluationNetwork(NamedTuple):
+    """An independently trained network, natural images as its input, and the layer whose features are compared."""
 
     model: LoadedModel
     natural: Array
@@ -25,54 +25,52 @@ class Judge(NamedTuple):
 
     @property
     def held_out(self) -> Array:
-        """Natural images that synthesised ones are compared with: the first half; the others are controls."""
+        """Reference images: the first half of the natural ones; the second half are controls."""
         return self.natural[: len(self.natural) // 2]
 
 
-def load(config: Any) -> Judge:
-    """The network and images that `config` names, with the fields of `configs.base.EvaluationNetwork` and a `seed`."""
-    model, data = (
-        models.load(config.evaluation_network, config.evaluation_weights),
-        datasets.load(config.data, config.split),
-    )
+def load(config: Any) -> EvaluationNetwork:
+    """Network and natural images of a configuration with a seed and the fields of `configs.base.EvaluationNetwork`."""
+    model = models.load(config.evaluation_network, config.evaluation_weights)
+    data = datasets.load(config.data, config.split)
     x = model.preprocess([data[i][0] for i in range(config.natural_images)])
-    return Judge(model, x, config.evaluation_layer, config.seed)
+    return EvaluationNetwork(model, x, config.evaluation_layer, config.seed)
 
 
-def judgements(judge: Judge, pixels: np.ndarray, classes: Any) -> dict[str, np.ndarray]:
-    """Whether the judge agrees, and distances from natural images in its features; random ones to compare with.
+def evaluate(evaluator: EvaluationNetwork, pixels: np.ndarray, classes: Any) -> dict[str, np.ndarray]:
+    """Agreement of the network with the classes, and distances to natural images in its features, beside controls'.
 
-    Images (N, H, W, 3) are pixels in [0, 255], as `to_pixels` gives them; `classes` (N,).
+    Images (N, H, W, 3) are pixels in [0, 255], as `to_pixels` returns them; `classes` (N,).
     """
-    images, represent = judge.model.preprocess(list(pixels)), network.features(judge.model.net, judge.layer)
-    others = judge.natural[len(judge.held_out) :]
-    shown, held_out, others = (features(represent, each) for each in (images, judge.held_out, others))
-    distances, places = realism.nearest(shown, held_out)
-    rng = np.random.default_rng(judge.seed)
-    chosen = others[rng.permutation(len(others))[: len(shown)]]
+    images, represent = evaluator.model.preprocess(list(pixels)), network.features(evaluator.model.net, evaluator.layer)
+    controls = evaluator.natural[len(evaluator.held_out) :]
+    synthesised, reference, controls = (features(represent, x) for x in (images, evaluator.held_out, controls))
+    distances, neighbours = realism.nearest(synthesised, reference)
+    rng = np.random.default_rng(evaluator.seed)
+    sample = controls[rng.permutation(len(controls))[: len(synthesised)]]
     return {
-        "agrees": realism.agreement(judge.model.net, images, classes),
+        "agrees": realism.agreement(evaluator.model.net, images, classes),
         "distance": distances,
-        "neighbour": places,
-        "natural distance": realism.nearest(others, held_out)[0],
-        "frechet": realism.frechet(shown, held_out),
-        "natural frechet": realism.frechet(chosen, held_out),
+        "neighbour": neighbours,
+        "natural distance": realism.nearest(controls, reference)[0],
+        "frechet": realism.frechet(synthesised, reference),
+        "natural frechet": realism.frechet(sample, reference),
     }
 
 
 def features(represent: Callable | Partial, x: Array) -> np.ndarray:
-    """A layer's means over positions, (N, C)."""
-    parts = [network.call(represent, x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    found = np.concatenate([np.asarray(part) for part in parts])
-    return found.mean((1, 2)) if found.ndim == 4 else found
+    """Features of a layer averaged over positions, (N, C)."""
+    parts = [network.call(represent, x[start : start + BATCH_SIZE]) for start in range(0, len(x), BATCH_SIZE)]
+    values = np.concatenate([np.asarray(part) for part in parts])
+    return values.mean((1, 2)) if values.ndim == 4 else values
 
 
-def numbers(judged: dict[str, np.ndarray], of: str = "") -> list[Number]:
-    """What `judgements` found, beside the same of natural images; `of`, such as ", from noise", ends their names."""
+def numbers(measures: dict[str, np.ndarray], of: str = "") -> list[Number]:
+    """Measures of `evaluate` beside those of natural images; `of`, such as ", from noise", is appended to the names."""
     return [
-        Number.mean(f"share of images on which another network agrees{of}", judged["agrees"]),
-        Number.mean(f"distance to the nearest natural image, natural ones' = 1{of}", judged["distance"]),
-        Number.mean(f"the same of other natural images{of}", judged["natural distance"]),
-        Number(f"Frechet distance from natural images{of}", float(judged["frechet"])),
-        Number(f"the same of as many other natural images{of}", float(judged["natural frechet"])),
+        Number.mean(f"share of images on which another network agrees{of}", measures["agrees"]),
+        Number.mean(f"distance to the nearest natural image, natural ones' = 1{of}", measures["distance"]),
+        Number.mean(f"the same of other natural images{of}", measures["natural distance"]),
+        Number(f"Frechet distance from natural images{of}", float(measures["frechet"])),
+        Number(f"the same of as many other natural images{of}", float(measures["natural frechet"])),
     ]

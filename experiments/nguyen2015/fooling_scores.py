@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.lib import evaluation_networks, generator_codes, runner
-from experiments.lib.evaluation_networks import Judge
+from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.lib.runner import Claim, Number
 from xai_jax import models, plots
 from xai_jax.data import datasets
@@ -23,7 +23,7 @@ FAR = 3.0  # times the Frechet distance of natural images that is asked for; the
 COLUMNS = 10  # classes in figures, the first
 
 
-def load(config: Any) -> tuple[LoadedModel, Judge]:
+def load(config: Any) -> tuple[LoadedModel, EvaluationNetwork]:
     """The network to fool, and the judge that `config` names."""
     return models.load(config.network, config.weights), evaluation_networks.load(config)
 
@@ -48,10 +48,10 @@ def confidence(model: LoadedModel, x: Array, classes: Any) -> np.ndarray:
     return np.asarray(jax.nn.softmax(evaluation_networks.features(model.net, x)))[np.arange(len(x)), classes]
 
 
-def judgements(judge: Judge, pixels: np.ndarray, classes: Any, config: Any) -> dict[str, np.ndarray]:
+def judgements(judge: EvaluationNetwork, pixels: np.ndarray, classes: Any, config: Any) -> dict[str, np.ndarray]:
     """The judge's measures, with distances in the layer `middle`, too, and which natural images are known."""
     late, middle = (
-        evaluation_networks.judgements(judge._replace(layer=layer), pixels, classes)
+        evaluation_networks.evaluate(judge._replace(layer=layer), pixels, classes)
         for layer in (config.evaluation_layer, config.middle)
     )
     data = datasets.load(config.data, config.split)
@@ -69,7 +69,7 @@ def in_middle(judged: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def pictures(
     model: LoadedModel,
-    judge: Judge,
+    judge: EvaluationNetwork,
     found: Mapping[str, np.ndarray],
     neighbours: np.ndarray,
     titles: Sequence[str],

@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from experiments.lib import dry_run, runner
-from experiments.lib.evaluation_networks import Judge
+from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.nguyen2015 import fooling_scores
 from xai_jax import fooling, models, targets
 from xai_jax.models import LoadedModel
@@ -36,7 +36,7 @@ def chosen(classes: int, config: Any) -> np.ndarray:
     return np.linspace(0, classes - 1, min(classes, config.classes)).round().astype(int)
 
 
-def mean_image(model: LoadedModel, judge: Judge) -> Array:
+def mean_image(model: LoadedModel, judge: EvaluationNetwork) -> Array:
     """The mean of natural images, (H, W, C), as the network to fool reads them."""
     return model.preprocess(list(judge.model.to_pixels(judge.natural))).mean(0)
 

@@ -19,7 +19,7 @@ def run(config: Any, run: runner.Run) -> None:
     classes = np.tile(np.arange(len(explained.classes)), config.starts)
     found = run.stage("codes", partial(preferred, generator, explained, classes, config))
     pixels = explained.to_pixels(found["images"])
-    judged = run.stage("judged", partial(evaluation_networks.judgements, judge, pixels, classes))
+    judged = run.stage("judged", partial(evaluation_networks.evaluate, judge, pixels, classes))
     run.figure("classes", *figure(explained, judge, found, judged, config))
     report(run, found, judged, classes, config)
 

@@ -82,7 +82,7 @@ def compared(judge, model, begun, found, classes):
         measured[f"spread{when}"] = np.concatenate([relative_distances(each[g][None], real[g]) for g in groups])
         nearest = [np.linalg.norm(each[g][:, None] - real[g], axis=-1).argmin(1) for g in groups]
         measured[f"kept{when}"] = np.concatenate([row == np.arange(len(row)) for row in nearest])
-    return evaluation_networks.judgements(judge, model.to_pixels(found["images"]), classes) | measured
+    return evaluation_networks.evaluate(judge, model.to_pixels(found["images"]), classes) | measured
 
 
 def pictures(model, begun, found, config):

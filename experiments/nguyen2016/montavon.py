@@ -89,7 +89,7 @@ def around(generate, mean, z):
 
 def compared(judge, model, images, means, classes):
     """What the judge sees in pictures, and their correlation with the mean images of their classes."""
-    return evaluation_networks.judgements(judge, model.to_pixels(images), classes) | {
+    return evaluation_networks.evaluate(judge, model.to_pixels(images), classes) | {
         "alike": correlations(means, images)
     }
 

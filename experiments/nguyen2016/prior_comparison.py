@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.lib import evaluation_networks, generator_codes
-from experiments.lib.evaluation_networks import Judge
+from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.lib.runner import LEVEL, Claim, Number
 from xai_jax import network, plots, realism
 
@@ -35,7 +35,7 @@ MEASURES = {
 Measured = Mapping[str, np.ndarray]  # measures by name, one value for each group of images
 
 
-def natural(judge: Judge) -> dict[str, np.ndarray]:
+def natural(judge: EvaluationNetwork) -> dict[str, np.ndarray]:
     """Features of natural images, (M, D): those to compare with, and others."""
     represent, half = network.features(judge.model.net, judge.layer), len(judge.held_out)
     parts = judge.held_out, judge.natural[half:]
@@ -45,7 +45,7 @@ def natural(judge: Judge) -> dict[str, np.ndarray]:
 
 
 def measured(
-    judge: Judge,
+    judge: EvaluationNetwork,
     features: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
     classes: np.ndarray,

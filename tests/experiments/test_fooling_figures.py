@@ -10,7 +10,7 @@ from scipy import stats
 
 from configs.nguyen2015 import cppn, direct, gradient, retrain
 from experiments.lib import evaluation_networks, runner
-from experiments.lib.evaluation_networks import Judge
+from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.nguyen2015 import evolution, fooling_scores
 from experiments.nguyen2015 import gradient as ascent
 from experiments.nguyen2015 import retrain as rounds
@@ -99,7 +99,7 @@ def test_the_judge_compares_in_two_layers_and_knows_most_natural_images():
     pixels = RNG.integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     found = fooling_scores.judgements(judge, pixels, np.arange(5), config)
     for layer, prefix in (("relu2", ""), ("relu1", "middle ")):
-        expected = evaluation_networks.judgements(judge._replace(layer=layer), pixels, np.arange(5))
+        expected = evaluation_networks.evaluate(judge._replace(layer=layer), pixels, np.arange(5))
         for name in ("distance", "natural distance", "frechet", "natural frechet"):
             np.testing.assert_allclose(found[prefix + name], expected[name], rtol=1e-5)
     np.testing.assert_array_equal(fooling_scores.in_middle(found)["distance"], found["middle distance"])
@@ -111,7 +111,7 @@ def test_ascent_starts_near_the_mean_image_for_classes_out_of_all():
     np.testing.assert_array_equal(ascent.chosen(10, SimpleNamespace(classes=20)), np.arange(10))
     np.testing.assert_array_equal(ascent.chosen(1000, SimpleNamespace(classes=4)), [0, 333, 666, 999])
     model, natural = models.load("digits"), RNG.integers(0, 256, (7, 8, 8, 1)) / 255
-    mean = ascent.mean_image(model, Judge(model, np.float32(natural), "relu2", 0))
+    mean = ascent.mean_image(model, EvaluationNetwork(model, np.float32(natural), "relu2", 0))
     np.testing.assert_allclose(mean, natural.mean(0), atol=1e-5)
     config = dataclasses.replace(gradient.get_config("smoke"), steps=1, most=1e-9, batch_size=2, noise=2.0)
     found = ascent.climbed(model, mean, np.arange(5), config)

@@ -26,7 +26,9 @@ def test_images_are_judged_by_another_networks_features():
     images, x = RNG.integers(0, 256, (6, 2, 2, 3), np.uint8), RNG.normal(size=(40, 2, 2, 3)).astype("f")
     model = LoadedModel(net, Input(2, 1.0, (99.0,) * 3, (99.0,) * 3), "abc", None, {})
     meant, shown = np.array([0, 1, 2, 0, 1, 2]), images / 99 - 1
-    found = evaluation_networks.judgements(evaluation_networks.Judge(model, x, "relu2", CONFIG.seed), images, meant)
+    found = evaluation_networks.evaluate(
+        evaluation_networks.EvaluationNetwork(model, x, "relu2", CONFIG.seed), images, meant
+    )
     means, natural = (2 * a.mean((1, 2)) for a in (shown, x))
     np.testing.assert_array_equal(found["agrees"], shown.sum((1, 2)).argmax(1) == meant)
     distances, places = realism.nearest(means, natural[:20])

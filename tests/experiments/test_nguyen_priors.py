@@ -49,7 +49,7 @@ def test_groups_are_measured_by_themselves():
     classes = np.tile([0, 1, 2, 3], 6)
     pixels, logits = RNG.integers(0, 256, (24, 5, 5, 3), np.uint8), RNG.normal(size=(24, 4)).astype("f")
     x = RNG.normal(size=(60, 5, 5, 3)).astype("f")
-    judge = evaluation_networks.Judge(MODEL, x, "means", 0)
+    judge = evaluation_networks.EvaluationNetwork(MODEL, x, "means", 0)
     features = prior_comparison.natural(judge)
     np.testing.assert_allclose(features["held_out"], x[:30].mean((1, 2)), atol=1e-6)
     found = prior_comparison.measured(judge, features, {"pixels": pixels, "logits": logits}, classes, 3)

@@ -153,7 +153,9 @@ def test_pictures_are_compared_with_images_of_their_class():
     images[[0, 4]] = real[[0, 4]]
     before = real[[1, 0, 2, 3, 4, 5]]
     classes = np.array([2, 2, 2, 0, 0, 0])
-    judge = evaluation_networks.Judge(MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0)
+    judge = evaluation_networks.EvaluationNetwork(
+        MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0
+    )
     found = facets.compared(judge, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
     a, b = images.reshape(6, -1), real.reshape(6, -1)
     apart_first = measures.relative_distances(a[None, :3], b[:3])
