@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.small_gallery import Page, claim, write_experiment
-from xai_jax.gallery import build, words
+from xai_jax.gallery import build, formatting
 
 ROOT = Path(__file__).parents[2]
 VERDICT = r'<span class="verdict (\w+)">(.*?)</span>'
@@ -33,7 +33,7 @@ def results(tmp_path):
     for number, (paper, name) in enumerate((("kim2018", "captions"), ("kim2018", "dream"), ("zeiler2014", "features"))):
         claims = [
             claim(f"{name} <{i}>", verdict, "s & t", f"{name} {i} > {number}")
-            for i, verdict in enumerate([*words.VERDICTS, "supported"][: number + 2])
+            for i, verdict in enumerate([*formatting.VERDICTS, "supported"][: number + 2])
         ]
         write_experiment(tmp_path, paper, name, claims=claims)
     write_experiment(tmp_path, "aaai1999", "none", claims=[])
@@ -45,7 +45,12 @@ def recorded(results):
     """(experiment, verdict's word, claim, measured) of every metrics.json."""
     for file in results.glob("*/*/metrics.json"):
         for found in json.loads(file.read_text())["claims"]:
-            yield file.parent, (words.VERDICTS[found["verdict"]], found["verdict"]), found["claim"], found["measured"]
+            yield (
+                file.parent,
+                (formatting.VERDICTS[found["verdict"]], found["verdict"]),
+                found["claim"],
+                found["measured"],
+            )
 
 
 def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results):

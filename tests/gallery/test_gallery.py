@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.small_gallery import HOSTILE, Page, claim, metrics, save_picture, write_experiment
-from xai_jax.gallery import ResultsError, __main__, build, words
+from xai_jax.gallery import ResultsError, __main__, build, formatting
 from xai_jax.gallery.sources import meaning, shown_tag
 
 
@@ -126,13 +126,15 @@ def test_a_figure_has_all_that_was_recorded(tmp_path):
 
 
 def test_verdicts_are_worded_and_counted(tmp_path):
-    claims = [claim(f"c{i}", verdict, tested=i > 0) for i, verdict in enumerate(words.VERDICTS)]
+    claims = [claim(f"c{i}", verdict, tested=i > 0) for i, verdict in enumerate(formatting.VERDICTS)]
     write_experiment(tmp_path, claims=claims)
     page = Page(build(tmp_path))
     assert "1 experiment from 1 paper, 3 claims: 1 supported, 1 not supported, 1 inconclusive." in page.text()
-    assert {link["href"] for link in page.all("a")} >= {f"claims.html?verdict={v}" for v in words.VERDICTS.values()}
+    assert {link["href"] for link in page.all("a")} >= {
+        f"claims.html?verdict={v}" for v in formatting.VERDICTS.values()
+    }
     for page in (article(tmp_path), Page(tmp_path / "claims.html")):
-        assert page.text("span").count("inconclusive") == 1 and page.text("span").count(words.UNTESTED) == 1
+        assert page.text("span").count("inconclusive") == 1 and page.text("span").count(formatting.UNTESTED) == 1
 
 
 def test_an_experiment_may_be_without_figures_numbers_and_claims(tmp_path):
@@ -182,7 +184,7 @@ def test_tags_are_explained_by_their_source():
     ],
 )
 def test_numbers_are_short_and_exact_where_they_can_be(value, text):
-    assert words.number(value) == text
+    assert formatting.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_numbers_are_short_and_exact_where_they_can_be(value, text):
     [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 0 s"), (3599.6, "1 h 0 min"), (7530, "2 h 6 min")],
 )
 def test_durations_carry_over(seconds, text):
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def hostile(value):

@@ -1,4 +1,4 @@
-"""The gallery: HTML pages from a folder of results, which need nothing but that folder.
+"""The gallery: HTML pages from a folder of results, self-contained in that folder.
 
 `python -m xai_jax.gallery results` reads every `results/<paper>/<figure>/metrics.json` and writes `results/index.html`
 (the methods and all figures), `claims.html`, a page beside each `metrics.json`, and `units.html`, see `explorer`.

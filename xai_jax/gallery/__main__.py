@@ -8,7 +8,7 @@ from xai_jax.gallery import ResultsError, build
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Builds the page and prints its path; returns the exit status, 1 after an error."""
+    """Builds the gallery and prints its front page's path; returns the exit status. Example: `main(["results"])`."""
     parser = argparse.ArgumentParser(prog="python -m xai_jax.gallery", description="Write RESULTS/index.html.")
     parser.add_argument("results", metavar="RESULTS", type=Path, help="folder with <paper>/<figure>/metrics.json")
     results = parser.parse_args(arguments).results

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.page import page, table, verdict
 from xai_jax.gallery.pictures import Picture
@@ -17,30 +17,43 @@ DIALOG = '<dialog aria-label="Enlarged picture"><button type="button" class="clo
 
 
 def article(experiment: Experiment, before: Experiment | None, after: Experiment | None, units: bool) -> str:
-    """The whole page, with links to the experiments before and after it."""
+    """The whole page. Example: `article(experiment, None, None, units=False)`.
+
+    Args:
+      experiment: the experiment of the page.
+      before: the experiment before it in the gallery's order, if any.
+      after: the experiment after it, if any.
+      units: whether the navigation links to the explorer of units.
+
+    Returns:
+      HTML.
+
+    Raises:
+      KeyError: for metrics that `results.load` has not checked.
+    """
     metrics = experiment.metrics
     pictures = "\n".join(
-        figure(entry, picture) for entry, picture in zip(metrics["figures"], experiment.pictures, strict=True)
+        _figure(entry, picture) for entry, picture in zip(metrics["figures"], experiment.pictures, strict=True)
     )
     body = (
         f"<article>\n<header>\n"
         f'<p class="eyebrow">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</p>\n'
         f'<h1>{escape(metrics["title"])}</h1>\n<p class="source">{escape(metrics["paper"])}</p>\n</header>\n'
         f'<p class="summary">{escape(metrics["summary"])}</p>\n'
-        f"{more_pages(experiment)}{pictures}\n{claims(metrics)}\n{numbers(metrics)}\n{provenance(experiment)}\n"
-        f"</article>\n{neighbours(before, after)}\n{DIALOG}"
+        f"{_own_pages(experiment)}{pictures}\n{_claims(metrics)}\n{_numbers(metrics)}\n{_provenance(experiment)}\n"
+        f"</article>\n{_neighbours(before, after)}\n{DIALOG}"
     )
     return page(metrics["title"], body, ROOT, units)
 
 
-def more_pages(experiment: Experiment) -> str:
-    """Links to pages that the experiment itself has made."""
+def _own_pages(experiment: Experiment) -> str:
+    """Links to pages that the experiment itself has written."""
     links = [f'<a href="{quote(path)}">{escape(path)}</a>' for path in experiment.pages]
-    return f"<p>It has made a page of its own: {', '.join(links)}</p>\n" if links else ""
+    return f"<p>The experiment has written a page of its own: {', '.join(links)}</p>\n" if links else ""
 
 
-def neighbours(before: Experiment | None, after: Experiment | None) -> str:
-    """Links to the experiments before and after this one, in the order of the lecture."""
+def _neighbours(before: Experiment | None, after: Experiment | None) -> str:
+    """Links to the experiments before and after this one, in the gallery's order."""
     links = [
         f'<a rel="{rel}" href="{ROOT}{other.address}"><span>{word}</span> {escape(other.metrics["title"])}</a>'
         for rel, word, other in (("prev", "Before", before), ("next", "Next", after))
@@ -49,7 +62,7 @@ def neighbours(before: Experiment | None, after: Experiment | None) -> str:
     return f'<nav class="neighbours" aria-label="Neighbours">{"".join(links)}</nav>'
 
 
-def figure(entry: dict[str, str], picture: Picture) -> str:
+def _figure(entry: dict[str, str], picture: Picture) -> str:
     """A picture with its caption."""
     return (
         f'<figure><button type="button" class="picture"><img src="{quote(entry["file"])}" width="{picture.width}" '
@@ -58,8 +71,8 @@ def figure(entry: dict[str, str], picture: Picture) -> str:
     )
 
 
-def claims(metrics: dict[str, Any]) -> str:
-    """The claims of one experiment with what was measured."""
+def _claims(metrics: dict[str, Any]) -> str:
+    """The claims of one experiment with their verdicts and measurements."""
     items = "\n".join(
         f'<li>{verdict(claim)}<p class="claim">{escape(claim["claim"])} '
         f'<span class="source">{escape(claim["source"])}</span></p>'
@@ -70,44 +83,44 @@ def claims(metrics: dict[str, Any]) -> str:
     return f'<h2>Claims</h2>\n<ul class="claims">\n{items}\n</ul>' if items else ""
 
 
-def numbers(metrics: dict[str, Any]) -> str:
-    """The table of our numbers beside the paper's, and what the marks in it mean."""
+def _numbers(metrics: dict[str, Any]) -> str:
+    """The table of our numbers beside the paper's, with a legend of the source tags."""
     if not metrics["numbers"]:
         return ""
-    rows = [number_row(entry) for entry in metrics["numbers"]]
+    rows = [_number_row(entry) for entry in metrics["numbers"]]
     label = f"Numbers: {metrics['title']}"
     shown = table(label, ["Quantity", "Ours", "Paper"], rows, "numbers")
-    return f"<h2>Numbers</h2>\n{shown}\n{tag_legend(metrics)}"
+    return f"<h2>Numbers</h2>\n{shown}\n{_tag_legend(metrics)}"
 
 
-def number_row(entry: dict[str, Any]) -> str:
+def _number_row(entry: dict[str, Any]) -> str:
     """One quantity: our value with spread and unit, the paper's with its source tag."""
     note = f'<span class="note">{escape(entry["note"])}</span>' if entry["note"] else ""
     unit = f" {escape(entry['unit'])}" if entry["unit"] else ""
-    spread = f" ± {words.number(entry['spread'], 2)}" if entry["spread"] is not None else ""
-    ours, paper = (escape(words.number(entry[key])) for key in ("value", "paper"))
+    spread = f" ± {formatting.number(entry['spread'], 2)}" if entry["spread"] is not None else ""
+    ours, paper = (escape(formatting.number(entry[key])) for key in ("value", "paper"))
     ours += spread + unit if entry["value"] is not None else ""
     if entry["paper"] is not None:
         paper += f'{unit} <span class="tag">{escape(shown_tag(entry["paper_tag"]))}</span>'
     return f'<tr><th scope="row">{escape(entry["name"])}{note}</th><td>{ours}</td><td>{paper}</td></tr>'
 
 
-def tag_legend(metrics: dict[str, Any]) -> str:
+def _tag_legend(metrics: dict[str, Any]) -> str:
     """What the source tags of this page mean."""
     shown = {shown_tag(entry["paper_tag"]) for entry in metrics["numbers"] if entry["paper"] is not None}
     terms = "".join(f"<div><dt>{escape(tag)}</dt><dd>{escape(meaning(tag))}</dd></div>" for tag in sorted(shown))
     return (
-        f'<p class="source">The mark after a number of the paper says how it is known.</p><dl class="tags">{terms}</dl>'
+        f'<p class="source">The tag after a number of the paper gives its source.</p><dl class="tags">{terms}</dl>'
         if terms
         else ""
     )
 
 
-def provenance(experiment: Experiment) -> str:
+def _provenance(experiment: Experiment) -> str:
     """How the experiment was run: command, time, tier, hardware, seed, config."""
     metrics = experiment.metrics
     facts = {
-        "Time": words.duration(metrics["seconds"]),
+        "Time": formatting.duration(metrics["seconds"]),
         "Tier": metrics["tier"],
         "Hardware": metrics["hardware"],
         "Seed": "–" if metrics["seed"] is None else str(metrics["seed"]),

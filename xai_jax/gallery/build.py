@@ -1,4 +1,4 @@
-"""From a folder of results to the pages in it."""
+"""Builds all pages of a folder of results."""
 
 import math
 from itertools import pairwise
@@ -16,26 +16,26 @@ OURS = b'<meta name="generator" content="xai_jax.gallery">'
 
 
 def build(results: str | Path) -> Path:
-    """Writes `results/index.html`, the pages it leads to, and returns its path.
+    """Writes `results/index.html` and all pages that it links to, and returns its path. Example: `build("results")`.
 
-    Each page is replaced in one step, and none before all results were found good; the front page comes last. Pages
-    of experiments that have no results any more are removed. Raises `ResultsError` with every problem found in the
-    results, and `OSError` if the folder cannot be written.
+    All results are validated before any page is replaced; each page is written atomically, the front page last. Pages
+    of experiments without results are removed. Raises `ResultsError` with every problem found in the results, and
+    `OSError` if the folder cannot be written.
     """
     results = Path(results)
-    experiments = in_order(load(results))
+    experiments = _in_order(load(results))
     units = explorer.build(results) is not None
     neighbours = [None, *experiments, None]
     for before, (experiment, after) in zip(neighbours, pairwise(neighbours[1:]), strict=False):
-        write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
-    write(results / CLAIMS, claims_page(experiments, units))
-    write(results / FRONT, front(experiments, units))
-    remove_stale(results)
+        _write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
+    _write(results / CLAIMS, claims_page(experiments, units))
+    _write(results / FRONT, front(experiments, units))
+    _remove_stale(results)
     return results / FRONT
 
 
-def in_order(experiments: list[Experiment]) -> list[Experiment]:
-    """By the order that the experiments state, those of one paper together, where its first one belongs."""
+def _in_order(experiments: list[Experiment]) -> list[Experiment]:
+    """Experiments by their `order`, grouped by paper; a paper comes where its first experiment does."""
 
     def order(experiment):
         return math.inf if experiment.metrics["order"] is None else experiment.metrics["order"]
@@ -44,13 +44,13 @@ def in_order(experiments: list[Experiment]) -> list[Experiment]:
     return sorted(experiments, key=lambda e: (first[e.paper], e.paper, order(e), e.name))
 
 
-def write(path: Path, page: str) -> None:
-    """Lone surrogates are legal in JSON and not in UTF-8; as character references they cannot stop the build."""
+def _write(path: Path, page: str) -> None:
+    """Writes a page as UTF-8. Lone surrogates, legal in JSON but not in UTF-8, become character references."""
     write_atomically(path, page.encode("utf-8", "xmlcharrefreplace"))
 
 
-def remove_stale(results: Path) -> None:
-    """Removes our pages of experiments whose results are gone, so that none says what nothing supports."""
+def _remove_stale(results: Path) -> None:
+    """Removes generated pages of experiments whose results are gone."""
     for path in results.glob(f"*/*/{FRONT}"):
         if not (path.parent / "metrics.json").exists() and OURS in path.read_bytes():
             path.unlink()

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.page import filter_form, link, page, table, verdict
 from xai_jax.gallery.results import Experiment
@@ -13,8 +13,8 @@ HEADER = ["Verdict", "Claim of the paper, and where it is tested", "What we meas
 
 
 def claims_page(experiments: list[Experiment], units: bool) -> str:
-    """The whole page, for experiments in the order in which they are to come."""
-    rows = [row(experiment, claim) for experiment in experiments for claim in experiment.metrics["claims"]]
+    """The whole page, for experiments in the gallery's order. Example: `claims_page(experiments, units=False)`."""
+    rows = [_row(experiment, claim) for experiment in experiments for claim in experiment.metrics["claims"]]
     shown = table("All claims", HEADER, rows, "overview") if rows else "<p>No experiment here checks a claim.</p>"
     body = (
         f"<header>\n<h1>{TITLE}</h1>\n"
@@ -25,9 +25,9 @@ def claims_page(experiments: list[Experiment], units: bool) -> str:
     return page(TITLE, body, "", units)
 
 
-def row(experiment: Experiment, claim: dict[str, Any]) -> str:
+def _row(experiment: Experiment, claim: dict[str, Any]) -> str:
     """One claim, linked to the experiment that tests it."""
-    style = words.VERDICTS[claim["verdict"]]
+    style = formatting.VERDICTS[claim["verdict"]]
     return (
         f'<tr data-paper="{escape(experiment.paper)}" data-verdicts="{style}"><td>{verdict(claim)}</td>'
         f'<th scope="row">{escape(claim["claim"])}<span class="source">{escape(method_name(experiment.paper))} · '

@@ -1,12 +1,12 @@
-// The list of units, and how one moves among them: keys, addresses, search. explorer_unit.js shows the chosen one.
-const TILE = 60; // pixels of a place in the list
-const SMALL = 56; // and of a picture there
-const UNIT = /^\d+$/; // what is typed to find a unit; all else is a concept, also behind "near"
+// The list of units and navigation: keys, addresses, search. explorer_unit.js shows the selected unit.
+const TILE = 60; // pixels of a tile in the list
+const SMALL = 56; // of the image in it
+const UNIT = /^\d+$/; // a search for a unit; all else is a concept, also after "near"
 let at = 0; // the layer that is shown
 let row = 0; // the unit, among those of the layer
 let order = []; // the units in the list
-let noting = 0; // the timer that writes the unit's address
-let wish = 0; // the channel that was chosen last, which other layers show if they can
+let addressTimer = 0; // writes the unit's address
+let target = 0; // the channel that was selected last, which other layers show if they have it
 
 const words = (layer, unit) => layer.concepts[unit].map(([number]) => data.concepts[number]).join(", ");
 
@@ -18,17 +18,17 @@ function drawList() {
   find("#room").style.height = `${Math.ceil(order.length / columns) * TILE}px`;
   const first = Math.floor(list.scrollTop / TILE) * columns;
   const last = Math.ceil((list.scrollTop + list.clientHeight) / TILE) * columns;
-  const options = order.slice(first, last).map((unit, place) => {
+  const options = order.slice(first, last).map((unit, position) => {
     const picture = element("div", { className: "sprite" });
     paint(picture, layer, kind, unit, 0, SMALL);
     const option = element("div", { className: "option", id: `option-${unit}`, title: title(layer, unit) }, [picture]);
     option.dataset.unit = unit;
-    const [line, column] = [Math.floor((first + place) / columns), (first + place) % columns];
+    const [line, column] = [Math.floor((first + position) / columns), (first + position) % columns];
     Object.assign(option.style, {
       width: `${TILE}px`, height: `${TILE}px`, top: `${line * TILE}px`, left: `${margin + column * TILE}px`,
     });
     const about = { role: "option", "aria-selected": unit === row, "aria-label": title(layer, unit) };
-    about["aria-posinset"] = first + place + 1;
+    about["aria-posinset"] = first + position + 1;
     about["aria-setsize"] = order.length;
     Object.entries(about).forEach(([name, value]) => option.setAttribute(name, value));
     return option;
@@ -44,9 +44,9 @@ function title(layer, unit) {
 }
 
 function revealInList() {
-  const list = find("#units"), place = order.indexOf(row);
-  if (place < 0) return;
-  const top = Math.floor(place / Math.max(1, Math.floor(list.clientWidth / TILE))) * TILE;
+  const list = find("#units"), position = order.indexOf(row);
+  if (position < 0) return;
+  const top = Math.floor(position / Math.max(1, Math.floor(list.clientWidth / TILE))) * TILE;
   if (top < list.scrollTop) list.scrollTop = top;
   else if (top + TILE > list.scrollTop + list.clientHeight) list.scrollTop = top + TILE - list.clientHeight;
 }
@@ -54,17 +54,17 @@ function revealInList() {
 const address = () =>
   `#${[layers[at].network, layers[at].layer, layers[at].channels[row]].map(encodeURIComponent).join("/")}`;
 
-// Browsers refuse more than twenty or so addresses a second, which a key that is held down asks for.
-function note() {
-  if (noting) return;
+// Key repeat would write more addresses than browsers accept, about twenty a second.
+function writeAddress() {
+  if (addressTimer) return;
   const write = () => {
     if (location.hash !== address()) history.replaceState(null, "", address());
     return location.hash;
   };
   const written = write();
-  noting = setTimeout(() => {
-    noting = 0;
-    if (location.hash === written) write(); // else someone has typed another, which `follow` is about to hear of
+  addressTimer = setTimeout(() => {
+    addressTimer = 0;
+    if (location.hash === written) write(); // else another was typed, and `follow` is about to be called
   }, 100);
 }
 
@@ -76,24 +76,24 @@ function draw() {
   drawWords(layer, row);
   drawConcepts(layer, row);
   find("#copied").textContent = "";
-  note();
+  writeAddress();
 }
 
 function select(unit) {
   row = unit;
-  wish = layers[at].channels[row];
+  target = layers[at].channels[row];
   draw();
 }
 
-// The unit of the wished channel, or the one nearest to it.
+// The unit of the target channel, or of the nearest channel.
 function closest(layer) {
-  const apart = layer.channels.map((channel) => Math.abs(channel - wish));
-  return apart.indexOf(Math.min(...apart));
+  const distances = layer.channels.map((channel) => Math.abs(channel - target));
+  return distances.indexOf(Math.min(...distances));
 }
 
 function open(layer, channel = null) {
   at = layer;
-  if (channel !== null) wish = channel;
+  if (channel !== null) target = channel;
   row = closest(layers[at]);
   fillControls();
   filter();
@@ -112,7 +112,7 @@ function fillControls() {
   find("#layer").value = at;
 }
 
-// Which units the list has: all, or those near a concept, the nearest first.
+// The listed units: all, or those near a concept, the nearest first.
 function filter() {
   const layer = layers[at], text = find("#find").value.trim().toLowerCase();
   const silent = layer.count - layer.channels.length;
@@ -133,8 +133,8 @@ function search(text = find("#find").value) {
   filter();
   find("#units").scrollTop = 0;
   if (UNIT.test(text.trim())) {
-    const wanted = Number(text), place = layers[at].channels.indexOf(wanted), { count } = layers[at];
-    if (place >= 0) return select(place);
+    const wanted = Number(text), position = layers[at].channels.indexOf(wanted), { count } = layers[at];
+    if (position >= 0) return select(position);
     find("#status").textContent =
       wanted < count ? `No image excites unit ${wanted} of this layer.` : `This layer has the units 0 to ${count - 1}.`;
   } else if (order.length && text.trim()) return select(order[0]);
@@ -142,8 +142,8 @@ function search(text = find("#find").value) {
 }
 
 function move(by) {
-  const place = order.indexOf(row);
-  const next = place < 0 ? 0 : Math.min(order.length - 1, Math.max(0, place + by));
+  const position = order.indexOf(row);
+  const next = position < 0 ? 0 : Math.min(order.length - 1, Math.max(0, position + by));
   if (order.length) select(order[next]);
 }
 
@@ -167,8 +167,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 function follow() {
-  clearTimeout(noting);
-  noting = 0;
+  clearTimeout(addressTimer);
+  addressTimer = 0;
   const [network, layer, channel] = location.hash.slice(1).split("/").map(decode);
   const found = layers.findIndex((each) => each.network === network && each.layer === layer);
   const known = found >= 0 && layers[found].channels.includes(Number(channel));

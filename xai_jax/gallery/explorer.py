@@ -1,7 +1,7 @@
-"""The explorer of units: one page on which every unit of some networks is seen by every method.
+"""The explorer of units: one page that shows every unit of some networks by every method.
 
-`experiments.explorer.units` writes what the page is made of. The page holds the numbers itself and finds the sheets of
-pictures beside it, so it works from disk.
+`experiments.explorer.units` writes its index and sheets of images. The page embeds the index and loads the sheets from
+its folder, so it works without a server.
 """
 
 import json
@@ -55,10 +55,10 @@ BY_UNIT = "strongest", "error", "reached", "labels", "concepts"
 
 
 def build(results: str | Path) -> Path | None:
-    """Writes `results/units.html` and returns its path; None where `results/explorer/units` has no finished index.
+    """Writes `results/units.html` and returns its path; None without a finished `results/explorer/units`.
 
-    A page of units that are there no more is removed, else it is replaced in one step. Raises `ResultsError` with every
-    problem of the index, and where a sheet is gone, and `OSError` if the folder cannot be written.
+    A page without results is removed, otherwise it is replaced atomically. Raises `ResultsError` with every problem of
+    the index and every missing sheet, and `OSError` if the folder cannot be written. Example: `build("results")`.
     """
     results = Path(results)
     folder = results / FOLDER
@@ -66,25 +66,30 @@ def build(results: str | Path) -> Path | None:
         if (results / PAGE).exists() and OURS in (results / PAGE).read_bytes():
             (results / PAGE).unlink()
         return None
-    write_atomically(results / PAGE, page(load(folder)).encode("utf-8", "xmlcharrefreplace"))
+    write_atomically(results / PAGE, _page(load(folder)).encode("utf-8", "xmlcharrefreplace"))
     return results / PAGE
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The checked index of a folder of sheets; raises `ResultsError`."""
+    """The validated index of a folder of sheets. Example: `load(Path("results/explorer/units"))`.
+
+    Raises `ResultsError` with every problem.
+    """
     problems: list[str] = []
     index = read_json(folder / INDEX, SCHEMA, problems)
     if not problems:
         for number, layer in enumerate(index["layers"]):
-            problems += [f"{folder / INDEX}: layers[{number}]: {line}" for line in unfit(layer, index, folder)]
+            problems += [
+                f"{folder / INDEX}: layers[{number}]: {line}" for line in _inconsistencies(layer, index, folder)
+            ]
     if problems:
         lines = "\n".join(f"  {line}" for line in problems)
         raise ResultsError(f"{len(problems)} problem(s) in the units:\n{lines}")
     return index
 
 
-def unfit(layer: dict[str, Any], index: dict[str, Any], folder: Path) -> list[str]:
-    """What does not fit together in a layer whose keys and kinds are right."""
+def _inconsistencies(layer: dict[str, Any], index: dict[str, Any], folder: Path) -> list[str]:
+    """Inconsistencies between the entries of a layer whose keys and types are valid."""
     units, problems = len(layer["channels"]), []
     problems += [
         f"{name}: expected {units} entries, one for each unit" for name in BY_UNIT if len(layer[name]) != units
@@ -101,32 +106,32 @@ def unfit(layer: dict[str, Any], index: dict[str, Any], folder: Path) -> list[st
     return problems + [f"expected a sheet at {folder / path}" for path in paths if not (folder / path).is_file()]
 
 
-def page(index: dict[str, Any]) -> str:
-    """The whole page. Its data is JSON in a script element, which a "<" in a name must not end."""
+def _page(index: dict[str, Any]) -> str:
+    """The whole page. Its data is JSON in a script element, where "<" is escaped so that no name can close it."""
     return Template(resource("explorer.html")).substitute(
         style=resource("style.css") + "\n" + resource("explorer.css"),
-        tally=escape(tally(index)),
-        chance=escape(chance(index)),
+        tally=escape(_unit_count(index)),
+        chance=escape(_concept_note(index)),
         concepts="".join(f'<option value="{escape(name)}"></option>' for name in index["concepts"]),
         data=json.dumps(index | {"folder": quote(FOLDER)}, separators=(",", ":")).replace("<", "\\u003c"),
         script=resource("explorer_unit.js") + "\n" + resource("explorer.js"),
     )
 
 
-def tally(index: dict[str, Any]) -> str:
-    """One sentence: how many units there are."""
+def _unit_count(index: dict[str, Any]) -> str:
+    """One sentence with the number of units."""
     layers = index["layers"]
     units = sum(len(layer["channels"]) for layer in layers)
     networks = len({layer["network"] for layer in layers})
     return f"{units:,} units in {counted(len(layers), 'layer')} of {counted(networks, 'network')}."
 
 
-def chance(index: dict[str, Any]) -> str:
-    """What the number of a concept means."""
+def _concept_note(index: dict[str, Any]) -> str:
+    """The meaning of a concept's number."""
     classes, bounds = index["classes"], index["bounds"]
     kinds = [("a class", bounds[:classes]), ("a texture", bounds[classes:])]
     limits = " or ".join(f"{max(each):.2f} for {kind}" for kind, each in kinds if each)
     return (
-        "How often this unit answers an image of the concept more than another image. Chance gives 0.50. Only "
-        f"values that chance hardly brings about, above {limits}, are listed."
+        "Area under the ROC curve: probability that an image of the concept activates the unit more than another image "
+        f"does, 0.50 at chance level. Only values significantly above it are listed: above {limits}."
     )

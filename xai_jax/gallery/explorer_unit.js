@@ -1,9 +1,9 @@
-// What the page shows of one unit: pictures cut from sheets, words, and concepts. See explorer.js for the rest.
+// The view of one unit: images cut from sheets, text, and concepts. See explorer.js for the rest.
 const find = (selector) => document.querySelector(selector);
 const data = JSON.parse(find("#data").textContent);
 const layers = data.layers;
-const NINTH = 84; // pixels of one of nine pictures of the unit
-const WHOLE = 256; // of one alone, as wide as three and their gaps
+const NINTH = 84; // pixels of one of nine images of the unit
+const WHOLE = 256; // of a single image, as wide as three and their gaps
 
 const element = (tag, properties = {}, children = []) => {
   const made = Object.assign(document.createElement(tag), properties);
@@ -13,7 +13,7 @@ const element = (tag, properties = {}, children = []) => {
 const single = (kind) => kind === "preimage" || kind === "preferred";
 const range = (count) => [...Array(count).keys()];
 
-// Shows one picture of a sheet: its cell, enlarged by a whole number so that no browser blurs it, or made to fit.
+// Shows one cell of a sheet, enlarged by a whole factor so that no browser blurs it, or reduced to fit.
 function paint(node, layer, kind, unit, column, room) {
   const number = Math.floor(unit / layer.chunk);
   const rows = Math.min(layer.chunk, layer.channels.length - number * layer.chunk);
@@ -32,7 +32,7 @@ function paint(node, layer, kind, unit, column, room) {
   });
 }
 
-// The nodes of the unit's pictures are made once for each number of pictures, and painted anew for each unit.
+// The nodes of the unit's pictures are made once for each number of pictures, and repainted for each unit.
 function drawPictures(layer, row) {
   for (const holder of document.querySelectorAll(".pictures")) {
     const { kind } = holder.dataset, count = single(kind) ? 1 : layer.labels[0].length;
@@ -64,20 +64,20 @@ function drawWords(layer, row) {
   find("#name").textContent = `${layer.network} › ${layer.layer} › unit ${layer.channels[row]}`;
   document.title = `Unit ${layer.channels[row]} of ${layer.layer} (${layer.network})`;
   find("#facts").textContent = whole
-    ? `Sees the whole image. Strongest answer: ${number(layer.strongest[row])}.`
-    : `Sees ${layer.field[0]} × ${layer.field[1]} pixels. Strongest answer: ${number(layer.strongest[row])}.`;
+    ? `Sees the whole image. Strongest activation: ${number(layer.strongest[row])}.`
+    : `Sees ${layer.field[0]} × ${layer.field[1]} pixels. Strongest activation: ${number(layer.strongest[row])}.`;
   find("#shown").textContent =
-    `The ${whole ? "images" : "patches"} with the strongest answers, the strongest first, at most one from an image. ` +
+    `The ${whole ? "images" : "patches"} with the strongest activations, in descending order, at most one from an image. ` +
     `Classes: ${counts.map(([label, count]) => `${label} (${count})`).join(", ")}.` +
-    (whole ? "" : " Beyond the border of an image all is white.");
+    (whole ? "" : " Padding is white.");
   find("#kept").textContent =
-    "An image found from noise, to which this unit's channel answers as to the first image above. All else is left " +
-    `open, so this is what the channel alone still knows. Error ${number(100 * layer.error[row], 2)} %.`;
+    "An image optimised from noise, on which this unit's channel has the same activations as on the first image above. " +
+    `It shows what the channel alone retains. Error ${number(100 * layer.error[row], 2)} %.`;
   find("#made").textContent =
-    `What an image generator draws to excite the unit${whole ? "" : " whose field the frame shows"}. ` +
+    `Output of an image generator that maximises the unit${whole ? "" : ", whose field the frame shows"}. ` +
     (layer.reached[row] > 0
-      ? `It reaches ${number(layer.reached[row], 2)} times the strongest answer to a real image.`
-      : "Here it found none that does.");
+      ? `It reaches ${number(layer.reached[row], 2)} times the strongest activation on a real image.`
+      : "It does not activate the unit.");
 }
 
 function drawConcepts(layer, row) {
@@ -89,5 +89,5 @@ function drawConcepts(layer, row) {
     bar.style.width = `${Math.max(0, 200 * (area - 0.5))}%`;
     return element("li", {}, [name, element("div", { className: "bar" }, [bar])]);
   });
-  find("#near").replaceChildren(...(items.length ? items : [element("li", { textContent: "None above chance." })]));
+  find("#near").replaceChildren(...(items.length ? items : [element("li", { textContent: "None above chance level." })]));
 }

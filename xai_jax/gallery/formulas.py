@@ -1,31 +1,31 @@
-"""The methods' formulas in MathML, which browsers draw by themselves; from the papers' equations."""
+"""The methods' formulas in MathML, from the papers' equations."""
 
 from collections.abc import Callable
 
 
-def tag(name: str) -> Callable[..., str]:
+def _tag(name: str) -> Callable[..., str]:
     """A function that wraps its arguments in an element."""
     return lambda *parts: f"<{name}>{''.join(parts)}</{name}>"
 
 
-name, symbol, number, row = (tag(element) for element in ("mi", "mo", "mn", "mrow"))
-below, above, both, fraction, text = (tag(element) for element in ("msub", "msup", "msubsup", "mfrac", "mtext"))
+name, symbol, number, row = (_tag(element) for element in ("mi", "mo", "mn", "mrow"))
+below, above, both, fraction, text = (_tag(element) for element in ("msub", "msup", "msubsup", "mfrac", "mtext"))
 
 
-def formula(*parts: str) -> str:
+def _formula(*parts: str) -> str:
     """A displayed formula."""
     return f'<math display="block">{"".join(parts)}</math>'
 
 
-def brackets(*parts: str, pair: str = "()") -> str:
-    """Parts between a pair of brackets, which do not grow with them."""
+def _brackets(*parts: str, pair: str = "()") -> str:
+    """Parts between a pair of brackets of constant size."""
     opening, closing = (f'<mo stretchy="false">{bracket}</mo>' for bracket in pair)
     return row(opening, *parts, closing)
 
 
-def squared_norm(*parts: str) -> str:
-    """The squared Euclidean length."""
-    return both(brackets(*parts, pair="‖‖"), number("2"), number("2"))
+def _squared_norm(*parts: str) -> str:
+    """The squared Euclidean norm."""
+    return both(_brackets(*parts, pair="‖‖"), number("2"), number("2"))
 
 
 def _signal(layer):
@@ -33,9 +33,9 @@ def _signal(layer):
 
 
 _ABOVE = row(name("l"), symbol("+"), number("1"))
-_POSITIVE = brackets(_signal(_ABOVE), symbol("&gt;"), number("0"), pair="[]")
-_ACTIVE = brackets(above(name("f"), name("l")), symbol("&gt;"), number("0"), pair="[]")
-_X = brackets(name("x"))
+_POSITIVE = _brackets(_signal(_ABOVE), symbol("&gt;"), number("0"), pair="[]")
+_ACTIVE = _brackets(above(name("f"), name("l")), symbol("&gt;"), number("0"), pair="[]")
+_X = _brackets(name("x"))
 _BEST = above(name("x"), symbol("*"))
 
 
@@ -44,33 +44,33 @@ def _extreme(which, variable):
 
 
 _FEATURES = row(name("Φ"), _X)
-_WANTED = row(name("Φ"), brackets(below(name("x"), number("0"))))
+_WANTED = row(name("Φ"), _brackets(below(name("x"), number("0"))))
 _SCORE = below(name("S"), row(name("C"), symbol(","), name("k"), symbol(","), name("l")))
 _CLASS = below(name("X"), name("k"))
 
-DECONVNET = formula(_signal(name("l")), symbol("="), _POSITIVE, symbol("·"), _signal(_ABOVE))
-GUIDED = formula(_signal(name("l")), symbol("="), _ACTIVE, symbol("·"), _POSITIVE, symbol("·"), _signal(_ABOVE))
-INVERSION = formula(
+DECONVNET = _formula(_signal(name("l")), symbol("="), _POSITIVE, symbol("·"), _signal(_ABOVE))
+GUIDED = _formula(_signal(name("l")), symbol("="), _ACTIVE, symbol("·"), _POSITIVE, symbol("·"), _signal(_ABOVE))
+INVERSION = _formula(
     *(_BEST, symbol("="), _extreme("argmin", "x")),
-    fraction(squared_norm(_FEATURES, symbol("−"), _WANTED), squared_norm(_WANTED)),
+    fraction(_squared_norm(_FEATURES, symbol("−"), _WANTED), _squared_norm(_WANTED)),
     *(symbol("+"), name("λ"), name("ℛ"), _X),
 )
-GENERATOR = formula(
+GENERATOR = _formula(
     *(above(name("y"), symbol("*")), symbol("="), _extreme("argmax", "y")),
-    *(below(name("Φ"), name("h")), brackets(name("G"), brackets(name("y")))),
-    *(symbol("−"), name("λ"), squared_norm(name("y"))),
+    *(below(name("Φ"), name("h")), _brackets(name("G"), _brackets(name("y")))),
+    *(symbol("−"), name("λ"), _squared_norm(name("y"))),
 )
-FOOLING = formula(_BEST, symbol("="), _extreme("argmax", "x"), below(name("p"), name("k")), _X)
-TCAV = formula(
+FOOLING = _formula(_BEST, symbol("="), _extreme("argmax", "x"), below(name("p"), name("k")), _X)
+TCAV = _formula(
     *(_SCORE, _X, symbol("="), symbol("∇"), below(name("h"), row(name("l"), symbol(","), name("k")))),
-    *(brackets(below(name("f"), name("l")), _X), symbol("·"), both(name("v"), name("C"), name("l"))),
-) + formula(
+    *(_brackets(below(name("f"), name("l")), _X), symbol("·"), both(name("v"), name("C"), name("l"))),
+) + _formula(
     *(text("TCAV"), symbol("=")),
     fraction(
-        brackets(
-            brackets(name("x"), symbol("∈"), _CLASS, symbol(":"), _SCORE, _X, symbol("&gt;"), number("0"), pair="{}"),
+        _brackets(
+            _brackets(name("x"), symbol("∈"), _CLASS, symbol(":"), _SCORE, _X, symbol("&gt;"), number("0"), pair="{}"),
             pair="||",
         ),
-        brackets(_CLASS, pair="||"),
+        _brackets(_CLASS, pair="||"),
     ),
 )

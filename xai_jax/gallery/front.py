@@ -1,11 +1,11 @@
-"""The front page, `index.html`: every method explained and shown, then all figures, to be searched."""
+"""The front page, `index.html`: a section for every method, then all figures with a search form."""
 
 from collections import Counter
 from html import escape
 from itertools import groupby
 from urllib.parse import quote
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import METHODS, OTHERS, method_name
 from xai_jax.gallery.page import CLAIMS, UNITS, counted, filter_form, link, page, verdicts
 from xai_jax.gallery.pictures import preview, thumbnail
@@ -16,20 +16,20 @@ SIDE = 1000  # of the large pictures, which a browser shows at up to 960 pixels
 THUMBNAIL = 320, 200
 TIERS = (
     "Every figure names the tier it was run on. Only the tier <i>paper</i> uses the data, the networks and the "
-    "schedules of the papers; on the other tiers a number of ours stands beside the paper’s for orientation, and it is "
-    "the claim that is put to the test."
+    "schedules of the papers; on the other tiers a number of ours stands beside the paper’s for orientation, and only "
+    "the claims are tested."
 )
 
 
 def front(experiments: list[Experiment], units: bool) -> str:
-    """The whole page, for at least one experiment, in the order in which they are to come."""
+    """The whole page, for experiments in the gallery's order. Example: `front(experiments, units=False)`."""
     papers = [(paper, list(group)) for paper, group in groupby(experiments, key=lambda experiment: experiment.paper)]
-    methods = "\n".join(method(paper, group) for paper, group in papers)
-    cards = "\n".join(card(experiment) for experiment in experiments)
+    methods = "\n".join(_method_section(paper, group) for paper, group in papers)
+    cards = "\n".join(_card(experiment) for experiment in experiments)
     body = (
         f'<header>\n<p class="eyebrow">xai_jax gallery</p>\n<h1>{TITLE}</h1>\n'
-        f'<p class="lead">{tally(experiments)}</p>\n'
-        f"{explorer_link() if units else ''}</header>\n{methods}\n"
+        f'<p class="lead">{_tally(experiments)}</p>\n'
+        f"{_explorer_link() if units else ''}</header>\n{methods}\n"
         f'<section aria-labelledby="figures"><h2 id="figures">All figures</h2>\n{filter_form(experiments)}\n'
         f'<ul class="cards">\n{cards}\n</ul></section>\n'
         f"<footer><h2>How to read the numbers</h2>\n<p>{TIERS}</p></footer>"
@@ -37,13 +37,13 @@ def front(experiments: list[Experiment], units: bool) -> str:
     return page(TITLE, body, "", units)
 
 
-def tally(experiments: list[Experiment]) -> str:
-    """One sentence: how much there is and the verdicts on the claims, with links to those claims."""
+def _tally(experiments: list[Experiment]) -> str:
+    """One sentence with the numbers of experiments, papers and claims by verdict, each linked to these claims."""
     papers = {experiment.paper for experiment in experiments} - set(OTHERS)
     count = Counter(claim["verdict"] for experiment in experiments for claim in experiment.metrics["claims"])
     parts = [
         f'<a href="{CLAIMS}?verdict={style}">{count[decision]} {decision}</a>'
-        for decision, style in words.VERDICTS.items()
+        for decision, style in formatting.VERDICTS.items()
         if count[decision]
     ]
     shown = f"{counted(len(experiments), 'experiment')} from {counted(len(papers), 'paper')}"
@@ -51,13 +51,13 @@ def tally(experiments: list[Experiment]) -> str:
     return f"{shown}, {claims}" + (f": {', '.join(parts)}." if parts else ".")
 
 
-def explorer_link() -> str:
-    """The way to the explorer of units."""
-    return f'<p class="lead"><a href="{UNITS}">Every unit of the networks, seen by every method</a></p>\n'
+def _explorer_link() -> str:
+    """A link to the explorer of units."""
+    return f'<p class="lead"><a href="{UNITS}">Every unit of the networks, by every method</a></p>\n'
 
 
-def method(paper: str, experiments: list[Experiment]) -> str:
-    """A paper's section: what its method does, a figure, and links to all of its experiments."""
+def _method_section(paper: str, experiments: list[Experiment]) -> str:
+    """A paper's section: a description of its method, a figure, and links to all of its experiments."""
     identity = quote(paper)
     sources = sorted(
         {experiment.metrics["paper"] for experiment in experiments}, key=lambda s: (paper[-4:] not in s, s)
@@ -67,12 +67,12 @@ def method(paper: str, experiments: list[Experiment]) -> str:
         f'<section class="paper" aria-labelledby="{identity}">\n'
         f'<p class="eyebrow">{"<br>".join(map(escape, sources))}</p>\n'
         f'<h2 id="{identity}">{escape(method_name(paper))}</h2>\n'
-        f'{explained(paper)}{shown(paper, experiments)}<ul class="links">{links}</ul>\n</section>'
+        f'{_description(paper)}{_example_figure(paper, experiments)}<ul class="links">{links}</ul>\n</section>'
     )
 
 
-def explained(paper: str) -> str:
-    """What a known method does, in words and as a formula."""
+def _description(paper: str) -> str:
+    """Description and formula of a known method."""
     if paper not in METHODS:
         return ""
     known = METHODS[paper]
@@ -83,8 +83,8 @@ def explained(paper: str) -> str:
     )
 
 
-def shown(paper: str, experiments: list[Experiment]) -> str:
-    """The figure that is to show a method, else the first there is; nothing without figures."""
+def _example_figure(paper: str, experiments: list[Experiment]) -> str:
+    """The figure chosen for a method, else the first available one; empty without figures."""
     figures = {
         (experiment.name, entry["file"]): (experiment, entry, picture)
         for experiment in experiments
@@ -103,8 +103,8 @@ def shown(paper: str, experiments: list[Experiment]) -> str:
     )
 
 
-def card(experiment: Experiment) -> str:
-    """An experiment among all figures: its first picture, its title, and words that the search knows besides."""
+def _card(experiment: Experiment) -> str:
+    """An experiment among all figures: first image, title, and hidden text for the search."""
     metrics = experiment.metrics
     uri = thumbnail(experiment.pictures[0], *THUMBNAIL) if experiment.pictures else ""
     size = 'width="{}" height="{}"'.format(*THUMBNAIL)

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.human_study_analysis import ALPHA, Analysis, Condition, Share, analyse, methods_right, outcomes
 from xai_jax.gallery.human_study_answers import AnswersError
 
@@ -59,7 +59,9 @@ def percent(share: Share) -> str:
 
 def condition_row(entry: Condition) -> list[str]:
     """One row of the second table; what is NaN is a dash."""
-    numbers = [words.number(None if value != value else value, 2) for value in (entry.image, entry.caption, entry.p)]
+    numbers = [
+        formatting.number(None if value != value else value, 2) for value in (entry.image, entry.caption, entry.p)
+    ]
     names = [entry.model, entry.label, entry.method, entry.concept]
     return [*names, str(entry.count), *numbers, VERDICTS[entry.verdict]]
 

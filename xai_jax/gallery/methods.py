@@ -1,6 +1,6 @@
 """Descriptions of the reproduced methods on the front page.
 
-The paragraphs describe what a method computes; whether it does what its paper claims, the experiments show.
+The paragraphs describe what a method computes, without a verdict on its claims.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,14 @@ from xai_jax.gallery import formulas
 
 
 class Method(NamedTuple):
-    """A paper's method: its name, what it does, its formula (MathML), what the letters mean, and figures to show it.
+    """A paper's method for the front page.
 
-    `figures` are pairs (experiment, file), the first that is there is shown.
+    Attributes:
+      name: of the method.
+      paragraph: what it computes.
+      formula: MathML.
+      letters: symbols of the formula.
+      figures: pairs (experiment, file), of which the first available one is shown.
     """
 
     name: str
@@ -88,5 +93,9 @@ OTHERS = {"explorer": "Every unit, by every method"}
 
 
 def method_name(paper: str) -> str:
-    """The method of a known paper, else the name of its folder."""
+    """The method of a known paper, else the name of its folder.
+
+    >>> method_name("kim2018"), method_name("someone2030")
+    ('Concept vectors (TCAV)', 'someone2030')
+    """
     return METHODS[paper].name if paper in METHODS else OTHERS.get(paper, paper)

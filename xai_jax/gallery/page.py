@@ -1,11 +1,14 @@
-"""What all pages share. All text from the results goes through `html.escape`."""
+"""Parts that all pages share. All text from the results goes through `html.escape`.
+
+>>> claim = {"verdict": "supported", "tested": False}
+"""
 
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.results import Experiment
 
@@ -13,7 +16,20 @@ FRONT, CLAIMS, UNITS = "index.html", "claims.html", "units.html"
 
 
 def page(title: str, body: str, root: str, units: bool) -> str:
-    """A whole page; `root` leads from its folder to the front page's, "" or "../../"."""
+    """A whole page. Example: `page("Title", "<p>Text</p>", "", units=False)`.
+
+    Args:
+      title: plain text.
+      body: HTML.
+      root: relative path from the page's folder to the front page's, "" or "../../".
+      units: whether the navigation links to the explorer of units.
+
+    Returns:
+      HTML.
+
+    Raises:
+      OSError: if a file of this package is missing.
+    """
     names = {FRONT: "Gallery", CLAIMS: "All claims"} | ({UNITS: "All units"} if units else {})
     return Template(resource("page.html")).substitute(
         title=escape(title),
@@ -25,29 +41,56 @@ def page(title: str, body: str, root: str, units: bool) -> str:
 
 
 def resource(name: str) -> str:
-    """A text file of this package."""
+    """The content of a text file of this package.
+
+    >>> "$body" in resource("page.html")
+    True
+    """
     return files(__package__).joinpath(name).read_text(encoding="utf-8").strip()
 
 
 def link(experiment: Experiment, root: str = "") -> str:
-    """A link to an experiment's page by its title."""
+    """A link to an experiment's page with its title. Example: `link(experiment, root="../../")`."""
     return f'<a href="{root}{experiment.address}">{escape(experiment.metrics["title"])}</a>'
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 paper`, `2 papers`."""
+    """A number with its noun.
+
+    >>> counted(1, "paper"), counted(2, "paper")
+    ('1 paper', '2 papers')
+    """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def verdict(claim: dict[str, Any]) -> str:
-    """The coloured decision on a claim, marked where it was compared with a threshold instead of tested."""
+    """The coloured decision on a claim, marked where it was compared with a threshold instead of tested.
+
+    >>> verdict(claim)
+    '<span class="verdict supported">supported</span> <span class="untested">descriptive, not tested</span>'
+    """
     decision = claim["verdict"]
-    mark = "" if claim["tested"] or decision == "inconclusive" else f' <span class="untested">{words.UNTESTED}</span>'
-    return f'<span class="verdict {words.VERDICTS[decision]}">{decision}</span>{mark}'
+    mark = (
+        "" if claim["tested"] or decision == "inconclusive" else f' <span class="untested">{formatting.UNTESTED}</span>'
+    )
+    return f'<span class="verdict {formatting.VERDICTS[decision]}">{decision}</span>{mark}'
 
 
 def table(label: str, header: list[str], rows: list[str], style: str) -> str:
-    """A table that scrolls inside its own box, reachable by keyboard."""
+    """A table that scrolls in its own box, reachable by keyboard. Example: `table("Numbers", ["Ours"], rows, "wide")`.
+
+    Args:
+      label: accessible name, plain text.
+      header: column headings, HTML.
+      rows: `<tr>` elements.
+      style: CSS class.
+
+    Returns:
+      HTML.
+
+    Raises:
+      TypeError: for rows that are not text.
+    """
     head = "".join(f'<th scope="col">{name}</th>' for name in header)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}"><table class="{style}">'
@@ -56,10 +99,12 @@ def table(label: str, header: list[str], rows: list[str], style: str) -> str:
 
 
 def filter_form(experiments: list[Experiment]) -> str:
-    """Search by words, paper and verdict; the script shows it, and hides what has `data-verdicts` and does not fit."""
+    """Search form by text, paper and verdict, for items with `data-verdicts`. Example: `filter_form(experiments)`."""
     papers = dict.fromkeys(experiment.paper for experiment in experiments)
     options = "".join(f'<option value="{escape(paper)}">{escape(method_name(paper))}</option>' for paper in papers)
-    verdicts = "".join(f'<option value="{style}">{decision}</option>' for decision, style in words.VERDICTS.items())
+    verdicts = "".join(
+        f'<option value="{style}">{decision}</option>' for decision, style in formatting.VERDICTS.items()
+    )
     return (
         '<form class="filter" role="search" hidden>'
         '<label>Search <input type="search" name="text" autocomplete="off"></label>'
@@ -70,6 +115,6 @@ def filter_form(experiments: list[Experiment]) -> str:
 
 
 def verdicts(experiment: Experiment) -> str:
-    """The verdicts of an experiment's claims as the filter knows them."""
+    """CSS classes of the verdicts of an experiment's claims, for the filter. Example: `verdicts(experiment)`."""
     decisions = [claim["verdict"] for claim in experiment.metrics["claims"]]
-    return " ".join(style for decision, style in words.VERDICTS.items() if decision in decisions)
+    return " ".join(style for decision, style in formatting.VERDICTS.items() if decision in decisions)

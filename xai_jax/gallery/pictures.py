@@ -1,4 +1,4 @@
-"""Pictures: whether they can be shown, and small versions that a page can hold itself."""
+"""Validation of image files, and thumbnails as data URIs."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 class Picture(NamedTuple):
-    """A picture that Pillow could decode to its end."""
+    """A completely decodable image file, and its size in pixels."""
 
     file: Path
     width: int
@@ -19,7 +19,10 @@ class Picture(NamedTuple):
 
 
 def load_picture(file: Path) -> Picture:
-    """Checks a picture. Raises `ValueError` if the file is missing, no browser shows it, or it cannot be decoded."""
+    """Validates an image file. Example: `load_picture(Path("maps.png"))`.
+
+    Raises `ValueError` if the file is missing, of a format that browsers do not show, or damaged.
+    """
     try:
         with Image.open(file, formats=BROWSER_FORMATS) as image:
             image.load()
@@ -31,14 +34,14 @@ def load_picture(file: Path) -> Picture:
 
 
 def preview(picture: Picture, side: int) -> tuple[str, int, int]:
-    """(data URI, width, height) of a picture made to fit into a square of `side` pixels; WebP."""
+    """(data URI, width, height) of an image resized to fit `side` pixels, WebP. Example: `preview(picture, 1000)`."""
     image = _colours(picture)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return _webp(image), *image.size
 
 
 def thumbnail(picture: Picture, width: int, height: int) -> str:
-    """Data URI of the upper part of a picture at exactly this size; WebP."""
+    """Data URI of the upper part of an image at exactly this size, WebP. Example: `thumbnail(picture, 320, 200)`."""
     return _webp(ImageOps.fit(_colours(picture), (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0)))
 
 
@@ -54,5 +57,9 @@ def _webp(image):
 
 
 def data_uri(mime: str, content: bytes) -> str:
-    """`content` as a `data:` URI."""
+    """`content` as a `data:` URI.
+
+    >>> data_uri("text/plain", b"text")
+    'data:text/plain;base64,dGV4dA=='
+    """
     return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"

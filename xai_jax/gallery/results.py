@@ -1,6 +1,6 @@
-"""Reads and checks what the experiments wrote.
+"""Reads and validates the results of experiments.
 
-Every problem of every experiment is collected before anything is reported, so that one run shows all there is to mend.
+The problems of all experiments are collected before any is reported, so that one run shows all of them.
 """
 
 import json
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from xai_jax.gallery import words
+from xai_jax.gallery import formatting
 from xai_jax.gallery.pictures import Picture, load_picture
 from xai_jax.io import checksums
 
 
 class ResultsError(ValueError):
-    """The results cannot be shown; the message names each file and key."""
+    """Invalid results; the message names each file and key."""
 
 
 class Experiment(NamedTuple):
-    """One `<paper>/<figure>` folder, checked: `metrics` has every key of `METRICS`.
+    """One validated `<paper>/<figure>` folder: `metrics` has every key of `METRICS`.
 
-    `pages`: paths, below the folder, of pages that the experiment itself wrote.
+    `pages`: paths below the folder of pages that the experiment itself wrote.
     """
 
     paper: str
@@ -39,14 +39,18 @@ class Experiment(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a value in the JSON may be, in words and as a test."""
+    """A type of JSON values: its description and its predicate."""
 
-    words: str
+    description: str
     accepts: Any
 
 
 def is_number(value: Any) -> bool:
-    """True for finite ints and floats, but not for JSON's true and false, which are ints to Python."""
+    """True for finite ints and floats, but not for booleans, which are ints to Python.
+
+    >>> is_number(0.5), is_number(True), is_number(float("nan"))
+    (True, False, False)
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
@@ -57,7 +61,7 @@ NUMBER = Kind("a finite number or null", lambda value: value is None or is_numbe
 RESULT = Kind("a finite number, text or null", lambda value: isinstance(value, str) or NUMBER.accepts(value))
 SECONDS = Kind("a number of seconds or null", lambda value: value is None or (is_number(value) and value >= 0))
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
-DECISION = Kind(", ".join(words.VERDICTS), lambda value: isinstance(value, str) and value in words.VERDICTS)
+DECISION = Kind(", ".join(formatting.VERDICTS), lambda value: isinstance(value, str) and value in formatting.VERDICTS)
 P_VALUE = Kind("a number from 0 to 1 or null", lambda value: value is None or (is_number(value) and 0 <= value <= 1))
 FILE = Kind(
     "the name of a file in the same folder",
@@ -103,7 +107,10 @@ METRICS = {
 
 
 def load(results: Path) -> list[Experiment]:
-    """All experiments under `results`, sorted by folder name; raises `ResultsError` listing every problem."""
+    """All experiments under `results`, sorted by folder name. Example: `load(Path("results"))`.
+
+    Raises `ResultsError` with every problem.
+    """
     if not results.is_dir():
         raise ResultsError(f"expected a folder of results, but {results} is not a folder")
     files = sorted(results.glob("*/*/metrics.json"))
@@ -113,7 +120,7 @@ def load(results: Path) -> list[Experiment]:
             "no experiment has finished there yet, or this is not the folder the experiments wrote to"
         )
     problems: list[str] = []
-    experiments = [load_experiment(file.parent, problems) for file in files]
+    experiments = [_load_experiment(file.parent, problems) for file in files]
     if problems:
         raise ResultsError(
             f"{len(problems)} problem(s) in the results:\n" + "\n".join(f"  {line}" for line in problems)
@@ -121,14 +128,14 @@ def load(results: Path) -> list[Experiment]:
     return [experiment for experiment in experiments if experiment is not None]
 
 
-def load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
-    """The experiment in `folder`, or None after adding what is wrong with it to `problems`."""
+def _load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
+    """The experiment in `folder`, or None after adding its problems to `problems`."""
     before = len(problems)
     metrics = read_json(folder / "metrics.json", METRICS, problems)
     config = read_json(folder / "config.json", {}, problems)
-    pictures = load_pictures(folder, metrics, problems)
+    pictures = _load_pictures(folder, metrics, problems)
     if len(problems) == before:
-        problems += damaged(folder, metrics)
+        problems += _checksum_errors(folder, metrics)
     if len(problems) > before:
         return None
     pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")))
@@ -136,7 +143,10 @@ def load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
 
 
 def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
-    """The checked content of `file`, None if it is no JSON; adds to `problems`."""
+    """The content of a JSON file, None if it cannot be parsed; what differs from `schema` is added to `problems`.
+
+    Example: `read_json(folder / "metrics.json", METRICS, problems)`.
+    """
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -150,28 +160,32 @@ def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
 
 
 def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
-    """Where `value` differs from `schema`, one line each; keys the schema does not name are ignored."""
+    """Differences of a value from a schema, one line each; keys that the schema does not name are ignored.
+
+    >>> list(mismatches({"title": ""}, {"title": NAME}, ""))
+    ['title: expected text that is not empty, got ""']
+    """
     if isinstance(schema, Kind):
         if not schema.accepts(value):
-            yield f"{key}: expected {schema.words}, got {shorten(value)}"
+            yield f"{key}: expected {schema.description}, got {_shorten(value)}"
     elif isinstance(schema, list):
         if not isinstance(value, list):
-            yield f"{key}: expected a list, got {shorten(value)}"
+            yield f"{key}: expected a list, got {_shorten(value)}"
             return
         for index, item in enumerate(value):
             yield from mismatches(item, schema[0], f"{key}[{index}]")
     elif not isinstance(value, dict):
-        yield f"{key or 'top level'}: expected an object, got {shorten(value)}"
+        yield f"{key or 'top level'}: expected an object, got {_shorten(value)}"
     else:
         for name, inner in schema.items():
             path = f"{key}.{name}" if key else name
             yield from mismatches(value[name], inner, path) if name in value else [f"{path}: key is missing"]
 
 
-def damaged(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
-    """What changed since the experiment wrote it, one line for each file; results without checksums are not checked.
+def _checksum_errors(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
+    """Files whose checksums differ from the recorded ones, one line each; results without checksums are not checked.
 
-    Where the checksum of the numbers differs, those of the other files are not trusted either.
+    Where the checksum of the metrics differs, those of the other files are not trusted either.
     """
     if not checksums.is_intact(metrics):
         yield _changed(folder / "metrics.json", "its checksum differs")
@@ -191,14 +205,14 @@ def _changed(file, problem):
     )
 
 
-def shorten(value: Any) -> str:
+def _shorten(value: Any) -> str:
     """A value for an error message, cut to one readable line."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def load_pictures(folder: Path, metrics: Any, problems: list[str]) -> tuple[Picture, ...]:
-    """The readable pictures that `metrics` names; whatever else is wrong with an entry was already reported."""
+def _load_pictures(folder: Path, metrics: Any, problems: list[str]) -> tuple[Picture, ...]:
+    """The valid images that `metrics` names; other problems of an entry were already reported."""
     figures = metrics.get("figures") if isinstance(metrics, dict) else None
     pictures = []
     for index, figure in enumerate(figures if isinstance(figures, list) else []):

@@ -1,6 +1,6 @@
-"""Where the papers' numbers were found.
+"""Sources of the papers' numbers.
 
-A tag is a letter for how a number is known, and for some letters a colon and a key into `SOURCES`.
+A tag is a letter for the kind of source and, for some letters, a colon and a key of `SOURCES`.
 """
 
 KINDS = {
@@ -35,7 +35,11 @@ SOURCES = {
 
 
 def shown_tag(tag: str | None) -> str:
-    """A tag as the page prints it; one that names no known kind of source is marked "unverified"."""
+    """A tag as the page prints it; one without a known kind of source is marked "unverified".
+
+    >>> shown_tag("[V:ZF §5.1]"), shown_tag("M"), shown_tag(None)
+    ('V:ZF §5.1', 'M, unverified', 'unverified')
+    """
     tag = (tag or "").strip("[] ")
     if tag[:1] in KINDS and tag[1:2] in ("", ":"):
         return tag
@@ -43,7 +47,11 @@ def shown_tag(tag: str | None) -> str:
 
 
 def meaning(shown: str) -> str:
-    """What a tag from `shown_tag` says, in words."""
+    """The meaning of a tag from `shown_tag`.
+
+    >>> meaning("V:ZF")
+    'verified in the paper, arXiv 1311.2901'
+    """
     if shown.endswith("unverified"):
         return "from memory, with no source that we could check: a hint, not a reference"
     kind, _, source = shown.partition(":")

@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and verdicts in words."""
+"""Numbers, durations, sizes and verdicts as text."""
 
 VERDICTS = {"supported": "supported", "not supported": "refuted", "inconclusive": "inconclusive"}
 """CSS classes of the decisions on claims."""
@@ -7,7 +7,11 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | str | None, digits: int = 4) -> str:
-    """A value to `digits` significant digits, text as it is, and a dash for null."""
+    """A value to `digits` significant digits; text unchanged, a dash for null.
+
+    >>> number(1.3e-5), number(1234567)
+    ('1.3 × 10⁻⁵', '1,234,567')
+    """
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -23,7 +27,11 @@ def number(value: float | str | None, digits: int = 4) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in readable units: 0.4 s, 41 s, 3 min 20 s, 2 h 5 min."""
+    """A duration in readable units.
+
+    >>> duration(0.4), duration(200), duration(7530)
+    ('0.4 s', '3 min 20 s', '2 h 6 min')
+    """
     if seconds is None:
         return "not recorded"
     if seconds < 9.95:
@@ -38,5 +46,9 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as kB or MB."""
+    """Bytes as kB or MB.
+
+    >>> size(2_500_000)
+    '2.5 MB'
+    """
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
