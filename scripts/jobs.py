@@ -1,4 +1,4 @@
-"""Child processes, some at once: what they print goes to log files, and the terminal shows one line for each."""
+"""Parallel child processes with output in log files and one status line each on the terminal."""
 
 import contextlib
 import os
@@ -12,22 +12,22 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-PAUSE = 0.1  # seconds between looks at the children
-PATIENCE = 10  # seconds that a child has to end when it is asked to
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
 
 
 class Job(NamedTuple):
-    """What to run, under which name, where its output goes, and how many minutes it should take (None: not known)."""
+    """A command with its name, the label of its status line, its log file, and the expected minutes (None: unknown)."""
 
     name: str
-    place: str
+    label: str
     command: list[str]
     log: Path
     minutes: float | None = None
 
 
 class Child(NamedTuple):
-    """A job that runs, or has run, on some cores; `started` is a time of the monotonic clock."""
+    """A running or finished job and its cores; `started` is in seconds of the monotonic clock."""
 
     job: Job
     process: subprocess.Popen
@@ -38,15 +38,15 @@ class Child(NamedTuple):
 def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event) -> list[Child]:
     """Runs all jobs in `root` and returns those that failed; raises KeyboardInterrupt once `stop` is set.
 
-    However this ends, no child is left.
+    No child outlives the call.
     """
-    at_once = max(1, min(at_once, len(jobs)))  # so that a single one has all cores
+    at_once = max(1, min(at_once, len(jobs)))  # a single job has all cores
     waiting, running, failed, drawn, free = deque(jobs), [], [], 0, shares(at_once)
     try:
         while (waiting or running) and not stop.is_set():
             while waiting and len(running) < at_once:
                 running.append(start(waiting.popleft(), root, free.pop()))
-            stop.wait(PAUSE)
+            stop.wait(POLL_SECONDS)
             ended = [child for child in running if child.process.poll() is not None]
             running = [child for child in running if child not in ended]
             failed += [child for child in ended if child.process.returncode != 0]
@@ -60,7 +60,7 @@ def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event) ->
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C and a polite kill set; a flag, so that none of them can fall between two children."""
+    """An event set by SIGINT and SIGTERM; a flag cannot be lost between two children, as an exception can."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -69,33 +69,33 @@ def stop_on_signals() -> threading.Event:
 
 
 def shares(at_once: int) -> list[frozenset[int]]:
-    """The cores of each of so many children: on cores of their own they do a fifth more than when they take turns.
+    """Disjoint cores for each of `at_once` children, which raises the throughput by a fifth.
 
-    Empty, for any cores, where there are fewer cores than children, and where the system does not say.
+    Empty, for no restriction, with fewer cores than children, and where the system does not report its cores.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return [frozenset(cores[n::at_once] if len(cores) >= at_once else ()) for n in range(at_once)]
 
 
 def start(job: Job, root: Path, cores: frozenset[int]) -> Child:
-    """Starts one child, on these cores where there are any; its log begins with the command."""
+    """Starts a child, restricted to the given cores if any; its log begins with the command."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "wb") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
         log.flush()
         output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
         child = Child(job, subprocess.Popen(job.command, cwd=root, **output), time.monotonic(), cores)
-    if cores:  # at once: JAX counts cores when it is imported
+    if cores:  # before JAX is imported, which counts the cores
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(child.process.pid, cores)
     return child
 
 
 def end(children: list[Child]) -> None:
-    """Asks the children to end, and kills those that do not."""
+    """Terminates the children, and kills those that do not end within the grace period."""
     for child in children:
         child.process.terminate()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GRACE_SECONDS
     for child in children:
         try:
             child.process.wait(max(0, deadline - time.monotonic()))
@@ -105,9 +105,9 @@ def end(children: list[Child]) -> None:
 
 
 def draw(ended: list[Child], running: list[Child], drawn: int) -> int:
-    """Prints the lines of children that ended and, on a terminal only, below them those that run.
+    """Prints a line for each child that ended and, on a terminal only, for each that is running.
 
-    `drawn` lines of running children are there from before and are written over; returns how many there are now.
+    Overwrites the `drawn` lines of running children from before; returns their new number.
     """
     terminal = sys.stdout.isatty()
     lines = [line(child) for child in ended + (running if terminal else [])]
@@ -124,7 +124,7 @@ def line(child: Child) -> str:
     state = {None: "running", 0: "done"}.get(child.process.returncode, "FAILED")
     minutes = child.job.minutes
     expected = f", expected {clock(60 * minutes)}" if minutes is not None else ""
-    return f"{child.job.place}  {state:<8} {clock(time.monotonic() - child.started):>6}{expected}"
+    return f"{child.job.label}  {state:<8} {clock(time.monotonic() - child.started):>6}{expected}"
 
 
 def clock(seconds: float) -> str:
@@ -134,7 +134,7 @@ def clock(seconds: float) -> str:
 
 
 def report(child: Child, lines: int = 12) -> str:
-    """How a child failed, with the end of its log; of a progress bar only the last state."""
+    """Exit status of a failed child with the end of its log, and only the last state of progress bars."""
     text = child.job.log.read_bytes().decode(errors="replace")
     printed = [part.rstrip().rsplit("\r", 1)[-1] for part in text.split("\n")]
     last = [part for part in printed if part][-lines:]

@@ -1,6 +1,6 @@
-"""Runs the experiments, a process each, and builds the gallery: `bash scripts/reproduce.sh --help`.
+"""Runs the experiments, one process each, and builds the gallery: `bash scripts/reproduce.sh --help`.
 
-Uses the standard library only: its arguments are checked before anything is installed.
+Uses the standard library only, so that arguments are checked before anything is installed.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import jobs
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = ("smoke", "default", "paper")
 GALLERY = "the gallery"
-ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # packages that JAX comes with for an accelerator
+ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's packages for accelerators
 
 
 class Experiment(NamedTuple):
-    """`minutes`: of the default tier on 2 cores shared with another experiment, None if not measured."""
+    """`minutes` of the default tier on 2 cores shared with another experiment, None if not measured."""
 
     paper: str
     figure: str
@@ -35,7 +35,7 @@ class Experiment(NamedTuple):
 
 
 def discover(root: Path) -> list[Experiment]:
-    """All experiments that have a `configs/<paper>/<figure>.py`, by name. Raises ValueError if one has no code."""
+    """All experiments with a `configs/<paper>/<figure>.py`, by name; ValueError if one has no code."""
     names = sorted(f"{path.parent.name}/{path.stem}" for path in root.glob("configs/[!_]*/[!_]*.py"))
     for name in names:
         if not (root / f"experiments/{name}.py").is_file():
@@ -59,7 +59,7 @@ def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
 
 
 def command(experiment: Experiment, tier: str, results: str, overwrite: bool) -> list[str]:
-    """The exact command of one experiment, to be run in the repository's root."""
+    """The command of one experiment, relative to the repository's root."""
     paper, figure = experiment.paper, experiment.figure
     options = ["--overwrite"] if overwrite else []
     return [
@@ -71,9 +71,9 @@ def command(experiment: Experiment, tier: str, results: str, overwrite: bool) ->
 
 
 def finished(experiments: list[Experiment], tier: str, results: str, root: Path) -> set[str]:
-    """Names of the experiments that would return at once: one process checks all of them.
+    """Names of the experiments with complete results, checked by one process for all.
 
-    No names where that process fails: each experiment then finds out for itself.
+    None where that process fails: each experiment then checks by itself.
     """
     names = [experiment.name for experiment in experiments]
     check = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
@@ -82,21 +82,21 @@ def finished(experiments: list[Experiment], tier: str, results: str, root: Path)
 
 
 def usual_jobs() -> int:
-    """How many experiments run at once unless the user says: two, as one seldom keeps two cores busy.
+    """Default number of parallel experiments: two, since one rarely keeps two cores busy.
 
-    One where JAX is installed for an accelerator, whose memory the first takes.
+    One where JAX is installed for an accelerator, whose memory the first experiment allocates.
     """
     return 1 if any(importlib.util.find_spec(name) for name in ACCELERATED) else 2
 
 
 def expected(experiments: Iterable[Experiment]) -> str:
-    """How long experiments take together, two at once, for those of which it is known."""
+    """Expected time of all experiments together, two at once, as far as it is known."""
     minutes = [e.minutes or 0 for e in experiments]
     return f"about {max(sum(minutes) / 2, *minutes, 0):.0f} minutes on 2 cores"
 
 
 def constants(name: str, root: Path) -> dict[str, Any]:
-    """Constants of `EXPERIMENT`, such as title, figure and minutes, read without importing the module and JAX."""
+    """Constants of `EXPERIMENT`, such as title, figure and minutes, parsed without importing the module."""
     tree = ast.parse((root / f"experiments/{name}.py").read_text())
     return {
         keyword.arg: keyword.value.value
@@ -108,7 +108,7 @@ def constants(name: str, root: Path) -> dict[str, Any]:
 
 
 def print_list(experiments: list[Experiment], root: Path) -> None:
-    """Every experiment by paper, with the minutes that the default tier takes, and totals."""
+    """Prints the experiments by paper, with the minutes of the default tier, and totals."""
     width = max(len(experiment.name) for experiment in experiments)
     for paper, group in groupby(experiments, key=lambda experiment: experiment.paper):
         group = list(group)
@@ -122,7 +122,7 @@ def print_list(experiments: list[Experiment], root: Path) -> None:
 
 
 def print_plan(experiments: list[Experiment], done: set[str], tier: str, results: str) -> None:
-    """What will run, and how long that should take."""
+    """Prints what will run, and the expected time."""
     left = [experiment for experiment in experiments if experiment.name not in done]
     time = f", {expected(left)}" if tier == "default" else ""
     print(f"{len(experiments)} experiment(s), tier {tier}, results in {results}; {len(left)} to run{time}:")
@@ -132,13 +132,13 @@ def print_plan(experiments: list[Experiment], done: set[str], tier: str, results
 
 
 def results_path(given: str | None, root: Path) -> str:
-    """Relative to the root where it lies inside, so that the commands in the gallery work in any checkout."""
+    """The results directory, relative to the root if inside it: commands in the gallery then work in any checkout."""
     path = Path(given).resolve() if given else root / "results"
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def planned(experiments: list[Experiment], arguments: argparse.Namespace, results: str, root: Path) -> list[jobs.Job]:
-    """A job for each experiment, which its line on the terminal numbers."""
+    """A job for each experiment, numbered in its status line."""
     width = max(len(experiment.name) for experiment in experiments)
     count, logs = len(experiments), root / results / "logs"
     return [
@@ -154,15 +154,15 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
 
 
 def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: Path) -> list[jobs.Child]:
-    """Runs what is not done, then the gallery, whatever failed; returns what did, or raises KeyboardInterrupt.
+    """Runs the unfinished jobs, then the gallery, regardless of failures; returns the failed ones.
 
-    The longest come first: no core is idle in the end while another has a long one left. The very longest trains the
-    networks that others use, which would wait for each other if they began together.
+    Longest first, which balances the load at the end. The longest of all trains networks that others wait for. Raises
+    KeyboardInterrupt when interrupted.
     """
     stop = jobs.stop_on_signals()
     for job in plan:
         if job.name in done:
-            print(f"{job.place}  finished before", flush=True)
+            print(f"{job.label}  finished before", flush=True)
     left = [job for job in plan if job.name not in done]
     failed = jobs.run_all(sorted(left, key=lambda job: -(job.minutes or 0)), at_once, root, stop)
     command = [sys.executable, "-m", "xai_jax.gallery", results]
@@ -171,7 +171,7 @@ def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: 
 
 
 def conclude(failed: list[jobs.Child], page: Path) -> int:
-    """Says what failed and why, and where the gallery is; returns the exit status."""
+    """Reports failures with their logs and the location of the gallery; returns the exit status."""
     names = [child.job.name for child in failed]
     if GALLERY not in names:
         print(f"gallery: {page}", flush=True)
@@ -202,7 +202,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
-    """Exit status: 0 all well, 1 something failed, 2 wrong arguments, 130 interrupted."""
+    """Exit status: 0 success, 1 something failed, 2 wrong arguments, 130 interrupted."""
     arguments = parse(argv)
     try:
         experiments = select(discover(root), arguments.only)
@@ -210,7 +210,7 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
     if arguments.list:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` reads no further: no error
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` closes the pipe early
         print_list(experiments, root)
         return 0
     results = results_path(arguments.results, root)

@@ -224,7 +224,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
     batches = -(-images // BATCH_SIZE)
     return [
-        dry_run.Step("answers of layers", answers, (variables, x), -(-concepts // BATCH_SIZE)),
+        dry_run.Step("activations of layers", answers, (variables, x), -(-concepts // BATCH_SIZE)),
         dry_run.Step("steps and gradients", slope, (variables, x), batches * (2 * config.steps + len(GROUPS))),
     ]
 

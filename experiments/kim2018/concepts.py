@@ -193,7 +193,7 @@ def plan(config: Any) -> list[dry_run.Step]:
     calls = -(-images // activation_cache.BATCH_SIZE) * len(config.seeds)
     labels = {label for _, label in config.pairs}
     return [
-        dry_run.Step("answers of layers", answers, (variables, x), calls),
+        dry_run.Step("activations of layers", answers, (variables, x), calls),
         dry_run.Step(
             "gradients of classes",
             slopes,

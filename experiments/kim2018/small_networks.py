@@ -77,4 +77,4 @@ def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], ask
         slopes = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
         return network.capture(net, x, layers)[1], slopes
 
-    return dry_run.Step("answers of layers", answers, (variables, x), -(-asked // BATCH))
+    return dry_run.Step("activations of layers", answers, (variables, x), -(-asked // BATCH))

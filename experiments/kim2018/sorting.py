@@ -145,7 +145,7 @@ def plan_answers(config: Any, images: int) -> list[dry_run.Step]:
         return network.capture(Partial(module.apply, variables), x, [config.layer])[1]
 
     calls = -(-(images + 2 * config.random) // activation_cache.BATCH_SIZE) * len(config.seeds)
-    return [dry_run.Step("answers of the layer", answers, (variables, x), calls)]
+    return [dry_run.Step("activations of the layer", answers, (variables, x), calls)]
 
 
 EXPERIMENT = runner.Experiment(

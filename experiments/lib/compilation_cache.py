@@ -1,17 +1,17 @@
-"""Compiled programs on disk, so that the next run of an experiment does not compile them again."""
+"""Persistent compilation cache, so that the next run of an experiment does not recompile its programs."""
 
 import jax
 
 from xai_jax.io.files import cache_dir
 
-LEAST_SECONDS = 0.1  # of compiling, for a program to be kept
+LEAST_SECONDS = 0.1  # of compiling, for a program to be cached
 
 
 def keep() -> None:
-    """From now on this process writes what it compiles to the cache, or reads it there.
+    """Enables the cache for this process.
 
-    JAX names a program after all that it depends on, versions and processor too, and compiles it anew where its file is
-    damaged. A folder that was chosen before, by JAX_COMPILATION_CACHE_DIR, stays.
+    JAX keys a program by everything it depends on, including versions and processor, and recompiles it where its file
+    is damaged. A directory set before, by JAX_COMPILATION_CACHE_DIR, is kept.
     """
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir("programs")))

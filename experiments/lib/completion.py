@@ -1,8 +1,8 @@
-"""Whether the results of experiments are complete, checked for many at once without starting any.
+"""Whether results of experiments are complete, for many at once without starting any.
 
     python -m experiments.lib.completion results default kim2018/captions zeiler2014/occlusion
 
-prints the names of those that are finished there.
+prints the names of the finished ones.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ from typing import Any
 
 
 def description(name: str, tier: str, config: Any) -> str:
-    """The content of config.json: all that results depend on, besides the code."""
+    """The content of config.json: everything that results depend on besides the code."""
     return json.dumps({"experiment": name, "tier": tier} | dataclasses.asdict(config), indent=2) + "\n"
 
 
 def is_finished(workdir: Path, described: str) -> bool:
-    """Whether `workdir` holds complete results of exactly this configuration; metrics.json is written last of all."""
+    """Whether `workdir` holds complete results of this configuration; metrics.json is written last."""
     try:
         return (workdir / "config.json").read_text() == described and (workdir / "metrics.json").exists()
     except (OSError, UnicodeDecodeError):
@@ -35,7 +35,7 @@ def _described(name, tier):
     try:
         config = importlib.import_module(f"configs.{name.replace('/', '.')}").get_config(tier)
         return description(name, tier, config)
-    except Exception:  # whatever it is, the experiment's own run will say so
+    except Exception:  # the experiment's own run will report it
         return ""
 
 

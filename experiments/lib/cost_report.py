@@ -1,6 +1,6 @@
 """Estimated cost of every `paper` configuration: `python -m experiments.lib.cost_report`.
 
-Writes docs/scale.md. Every number comes from the plans that dry runs go through and from the assumptions below.
+Writes docs/scale.md from the experiments' plans, as dry runs use them, and the assumptions below.
 """
 
 import argparse
@@ -17,23 +17,21 @@ from experiments.lib.dry_run import UTILISATION, Cost, Device, Step
 from xai_jax.io.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_BANDWIDTH = 0.6  # share of the memory's bandwidth that programs are assumed to reach
-PER_CORE = 100.0  # photographs that one core reads, decodes and crops in a second
-IN_MEMORY = (
-    20_000.0  # images of data sets that lie in memory as arrays, such as CIFAR's, which one core brings together
-)
-CALL = 1e-4  # seconds that the host takes to start one call
-READERS = ("search", "features", "answers", "training the inverse")  # steps of float images that come from a data set
+OF_BANDWIDTH = 0.6  # assumed fraction of the peak memory bandwidth
+PER_CORE = 100.0  # photographs read, decoded and cropped per core and second
+IN_MEMORY = 20_000.0  # images of data sets in memory, such as CIFAR's, batched per core and second
+CALL = 1e-4  # seconds of the host per dispatched call
+READERS = ("search", "features", "activations", "training the inverse")  # steps whose float images are a data set's
 
-# Bytes of one image on disk, on average: training files of ILSVRC 2012, 138 GB of 1,281,167 photographs; archives of
+# Mean bytes of an image on disk: training files of ILSVRC 2012, 138 GB of 1,281,167 photographs; archives of
 # Caltech-101, 131 MB of 9,145, and of Caltech-256, 1.2 GB of 30,607; CIFAR's are plain arrays.
 ON_DISK = {"photographs": 108e3, "caltech101": 14e3, "256_ObjectCategories": 39e3, "arrays": 3073.0}
-SMALL = 40  # pixels; images that are no larger are of data sets that lie in memory
-ARRAYS = "cifar10", "cifar100", "fashion_mnist", "digits"  # such data sets, whatever their images are enlarged to
+SMALL = 40  # pixels; smaller images are of data sets in memory
+ARRAYS = "cifar10", "cifar100", "fashion_mnist", "digits"  # such data sets, regardless of the size they are enlarged to
 
 
 class Machine(NamedTuple):
-    """`count` devices and the cores of their host, as clouds rent them."""
+    """`count` devices and the cores of their host, as cloud providers offer them."""
 
     name: str
     device: Device
@@ -49,7 +47,7 @@ MACHINES = (
 
 
 class Need(NamedTuple):
-    """What all calls of a step need; `images` come from disk or memory, `shared` says whether devices share a call."""
+    """Requirements of all calls of a step; `images` from disk or memory; `shared` if all devices share a call."""
 
     calls: int
     flops: float
@@ -62,7 +60,7 @@ class Need(NamedTuple):
 
 
 def need(step: Step, cost: Cost, data: object = "") -> Need:
-    """`data` is the data set's name, where the configuration has one."""
+    """Requirements of a step; `data` is the data set's name, where the configuration has one."""
     images, size = read(step)
     small = size <= SMALL or data in ARRAYS
     kind = next((name for name in ON_DISK if name in step.name), "arrays" if small else "photographs")
@@ -72,9 +70,9 @@ def need(step: Step, cost: Cost, data: object = "") -> Need:
 
 
 def read(step: Step) -> tuple[int, int]:
-    """How many images a call takes from a data set, and their height; (0, 0) where it takes none.
+    """Number of images that a call takes from a data set, and their height; (0, 0) for none.
 
-    uint8 images always come from one, others in the steps called `READERS`.
+    uint8 images always come from one, float images in the steps of `READERS`.
     """
     readers = step.name.split(": ")[-1].startswith(READERS)
     for leaf in jax.tree.leaves(step.arguments[1:]):
@@ -84,12 +82,12 @@ def read(step: Step) -> tuple[int, int]:
 
 
 def is_training(step: Step) -> bool:
-    """Steps of training are what devices share; all else runs on one of them."""
+    """Whether a step is training, which all devices share; other steps run on one device."""
     return step.name.startswith("step, ") and read(step)[0] > 0
 
 
 def seconds(each: Need, machine: Machine) -> dict[str, float]:
-    """Time of a step by each possible bottleneck alone."""
+    """Time of a step under each possible bottleneck alone."""
     devices = machine.count if each.shared else 1
     per_second = machine.cores * (IN_MEMORY if each.in_memory else PER_CORE)
     return {
@@ -101,7 +99,7 @@ def seconds(each: Need, machine: Machine) -> dict[str, float]:
 
 
 def verdict(needs: Sequence[Need], machine: Machine) -> tuple[float, str, bool]:
-    """(hours, the main bottleneck, whether memory suffices). Each step takes as long as its slowest part."""
+    """(hours, main bottleneck, whether memory suffices); a step takes as long as its slowest part."""
     lost: dict[str, float] = {}
     for each in needs:
         slowest, time = max(seconds(each, machine).items(), key=lambda item: item[1])
@@ -134,29 +132,28 @@ def needs_of(name: str, tier: str = "paper") -> list[Need]:
 
 
 def page(rows: Iterable[str], command: str) -> str:
-    heads = ["experiment", "PFLOP", "GB at the peak", "GB read", *(machine.name for machine in MACHINES)]
+    heads = ["experiment", "PFLOP", "peak GB", "GB read", *(machine.name for machine in MACHINES)]
     table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *rows]
     return "\n".join([_INTRODUCTION.format(command=command, **_assumptions()), *table, ""])
 
 
-_INTRODUCTION = """# What the `paper` configurations would cost
+_INTRODUCTION = """# Estimated cost of the `paper` configurations
 
     {command}
 
-Made by this command from the plans of all experiments, on a machine without accelerators: nothing here was run on
-one. Each step is assumed to take as long as its slowest part. The words after the hours name the bottleneck of most of
-them.
+Generated by this command from the plans of all experiments, on a machine without accelerators; nothing was measured on
+one. Each step is assumed to take as long as its slowest part. The words after the hours name the bottleneck that
+accounts for most of the time.
 
 - **compute**: FLOPs of all calls, at {utilisation:.0%} of the peak of dense matrix products in the vendor's data sheet
   (TF32 on GPUs, bfloat16 on TPUs).
-- **memory bandwidth**: bytes that the program moves, at {of_bandwidth:.0%} of the data sheet's bandwidth. They are
-  counted in the program that is compiled for a CPU, as is the peak of memory; other compilers fuse more.
-- **input pipeline**: photographs that are read, decoded and cropped, {per_core:.0f} a second for each core of the host;
-  {in_memory:,.0f} of small images that lie in memory. "GB read" counts every pass over the files, from the average size
-  of a file.
-- **host loop**: {call:.1g} s for each call that the host starts.
+- **memory bandwidth**: bytes moved by the program, at {of_bandwidth:.0%} of the data sheet's bandwidth. They are
+  counted in the program compiled for a CPU, as is peak memory; other compilers fuse more.
+- **input pipeline**: photographs read, decoded and cropped, {per_core:.0f} per second and core of the host;
+  {in_memory:,.0f} for small images in memory. "GB read" counts every pass over the files, at their mean size.
+- **host loop**: {call:.1g} s per call dispatched by the host.
 
-Devices share the steps that train networks. All else runs on one of them; different figures can run side by side.
+Training steps are shared by all devices. Everything else runs on one; different figures can run side by side.
 Early-stopped searches, host-side evaluation and compilation are not included. Data sheets: NVIDIA A100 and H100 (SXM,
 80 GB), Google Cloud TPU v5e.
 """

@@ -48,7 +48,7 @@ def named(config: Any, layer: str) -> SimpleNamespace:
     place = config.layers.index(layer)
     file = config.files[place] if config.files else ""
     return SimpleNamespace(
-        generator=config.generators[place], generator_weights=file, weights=config.weights, batch=config.batch_size
+        generator=config.generators[place], generator_weights=file, weights=config.weights, batch_size=config.batch_size
     )
 
 
