@@ -28,9 +28,9 @@ CONFIG = dataclasses.replace(
 
 
 def test_areas_are_those_under_the_roc_curve_with_ties_counted_half():
-    answers, labels = RNG.integers(0, 6, (50, 4)).astype("f"), RNG.integers(0, 3, 50)
-    expected = [[roc_auc_score(labels == label, column) for label in range(3)] for column in answers.T]
-    np.testing.assert_allclose(unit_panels.areas(answers, labels, 3), expected, rtol=1e-6)
+    activations, labels = RNG.integers(0, 6, (50, 4)).astype("f"), RNG.integers(0, 3, 50)
+    expected = [[roc_auc_score(labels == label, column) for label in range(3)] for column in activations.T]
+    np.testing.assert_allclose(unit_panels.areas(activations, labels, 3), expected, rtol=1e-6)
 
 
 def test_chance_exceeds_the_bound_as_often_as_said():
@@ -41,7 +41,7 @@ def test_chance_exceeds_the_bound_as_often_as_said():
     assert unit_panels.bounds(np.array([[30, 120]]), 1000)[0] > limit
 
 
-def test_each_row_answers_for_its_own_channel():
+def test_each_row_has_its_own_channel():
     weights = jnp.asarray(RNG.normal(size=(3, 5)), jnp.float32)
     x = jnp.asarray(RNG.normal(size=(2, 4, 4, 3)), jnp.float32)
     maps = unit_panels._own(Partial(lambda w, x: x @ w, weights), jnp.array([4, 1]), x)
@@ -134,7 +134,7 @@ def test_the_experiment_writes_sheets_and_an_index(results):
     assert metrics["claims"] and [figure["file"] for figure in metrics["figures"]] == ["digits.png", "measures.png"]
 
 
-def test_concepts_of_the_experiment_are_told_by_the_unit(results):
+def test_concepts_of_the_experiment_are_separated_by_the_unit(results):
     index = explorer.load(results / explorer.FOLDER)
     (found,), model, data = index["layers"], models.load("digits"), datasets.load("digits", "test")
     maps = network.features(model.net, "conv2")(unit_panels.inputs(model, data, range(len(data))))
@@ -302,10 +302,10 @@ def test_browser_shows_pictures_of_the_experiment_without_errors(shown, results)
     nodes = "return [...document.querySelectorAll('.pictures')].map((node) => node.childElementCount)"
     assert browser.execute_script(nodes) == [9, 9, 9, 1, 1]
     near = explorer.load(results / explorer.FOLDER)["layers"][0]["concepts"][21]
-    told = browser.execute_script(
+    areas = browser.execute_script(
         "return [...document.querySelectorAll('#near button span')].map((n) => n.textContent)"
     )
-    assert told == [f"{area:.2f}" for _, area in near]
+    assert areas == [f"{area:.2f}" for _, area in near]
     assert browser.get_log("browser") == []
 
 

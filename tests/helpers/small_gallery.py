@@ -57,7 +57,7 @@ def write_experiment(results, paper="springenberg2015", name="comparison", /, **
     folder.mkdir(parents=True)
     save_picture(folder / "maps.png")
     (folder / "metrics.json").write_text(json.dumps(metrics(paper, name, **changes)))
-    (folder / "config.json").write_text(json.dumps({"steps": 50, "optimizer": {"rate": 0.1}}))
+    (folder / "config.json").write_text(json.dumps({"steps": 50, "optimizer": {"learning_rate": 0.1}}))
     return folder
 
 
