@@ -53,7 +53,7 @@ def networks(config: Config) -> dict[str, nn.Module]:
     return {
         "allcnn": AllCNNImageNet(config.classes, config.width, config.dropout),
         "caffenet": CaffeNet(
-            widths, config.hidden, config.classes, deviation=config.initial_std, dropout=config.dropout
+            widths, config.hidden, config.classes, initial_std=config.initial_std, dropout=config.dropout
         ),
     }
 

@@ -243,7 +243,7 @@ def test_large_has_the_sizes_and_parameters_of_the_paper():
     [(nn.relu, lambda x: np.where(x > 0, x, 0.25 * x)), (jnp.abs, lambda x: 0.75 * np.abs(x))],
 )
 def test_large_is_leaky_and_a_rule_reaches_both_gates(relu, expected):
-    module = allcnn.LargeAllCNN(width=1 / 160, slope=0.25)
+    module = allcnn.LargeAllCNN(width=1 / 160, negative_slope=0.25)
     variables, x = built(module, (1, 126, 126, 3))
     _, taps = jax.jit(lambda v, x: capture(Partial(module.apply, v), x, relu=relu))(variables, x)
     for number in range(1, 18):

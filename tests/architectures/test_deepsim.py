@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from test_torch_file import Storage, Tensor, zip_format
 
 from tests.weights.test_caffe_file import new_format
+from tests.weights.test_torch_file import Storage, Tensor, zip_format
 from xai_jax.architectures import deepsim
 from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.weights import safetensors_file

@@ -15,6 +15,7 @@ from xai_jax import models
 from xai_jax.architectures import efficientnet_lite
 from xai_jax.core.network import capture, layer_names
 from xai_jax.core.rules import guided_relu
+from xai_jax.models import registry
 
 NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 
@@ -87,7 +88,7 @@ def test_logits_agree_with_the_pytorch_implementation(name):
     torch = pytest.importorskip("torch")
     reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     with contextlib.redirect_stdout(io.StringIO()):
-        path = str(models._published(name))
+        path = str(registry._published(name))
         net = reference.from_pretrained(name.replace("_", "-"), weights_path=path).eval()
     model = models.load(name)
     x = model.preprocess([skimage.data.chelsea(), skimage.data.coffee()])

@@ -88,21 +88,21 @@ def test_only_the_layers_of_table_3_can_be_removed(name):
         kernels(MODULES[name](widths=(4, 4, 4)))
 
 
-@pytest.mark.parametrize("options, deviation", [({}, 0.01), ({"deviation": 0.05}, 0.05)], ids=str)
+@pytest.mark.parametrize("options, std", [({}, 0.01), ({"initial_std": 0.05}, 0.05)], ids=str)
 @pytest.mark.parametrize("name", MODULES)
-def test_all_weights_start_with_the_deviation_of_the_paper_or_another(monkeypatch, name, options, deviation):
+def test_all_weights_start_with_the_standard_deviation_of_the_paper_or_another(monkeypatch, name, options, std):
     found = []
 
-    def normal(deviation):
+    def normal(std):
         def draw(key, shape, dtype):
-            found.append((deviation, shape))
+            found.append((std, shape))
             return jnp.zeros(shape, dtype)
 
         return draw
 
     monkeypatch.setattr(nn.initializers, "normal", normal)
     shapes = kernels(MODULES[name](classes=7, **options))
-    assert found == [(0.01 if name == "conv1" else deviation, shape) for name, shape in shapes.items()]
+    assert found == [(0.01 if name == "conv1" else std, shape) for name, shape in shapes.items()]
 
 
 @pytest.mark.parametrize("name", MODULES)

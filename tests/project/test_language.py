@@ -27,7 +27,7 @@ WORDS = (
         "learning rate (or which rate)",
         PEOPLE,
     ),
-    (r"slopes?", "gradient", ""),
+    (r"(?<!negative[ _])slopes?", "gradient", ""),
     (r"(goes|went|go|going|gone) on", "resumes, continues", ""),
     (r"anew", "again, restarts", ""),
     (r"(?<!make )(?<!makes )(?<!making )sure|surer|surest|unsure", "confident, confidence", ""),

@@ -43,7 +43,6 @@ LONG = {
     "tests/training/test_supervised.py",
     "tests/weights/test_caffe_file.py",
     "tests/weights/test_torch_file.py",
-    "xai_jax/training/deepsim.py",
 }
 LONG_FUNCTIONS = {
     "experiments.kim2018.retinopathy.claims",

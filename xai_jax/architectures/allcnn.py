@@ -5,7 +5,7 @@ forward order: conv1, relu1, pool1 (pools are counted by themselves), ..., logit
 `LargeAllCNN`: the network with 2x2 filters for 126x126 images (Table 4). `AllCNNImageNet`: All-CNN-B enlarged for
 ImageNet (section 3.3 and appendix B). Both have conv1, relu1, ..., logits.
 
-Convolutions with stride 2 take the place of pooling, and an average over positions the place of fully connected layers.
+Convolutions with stride 2 replace pooling, and global average pooling replaces fully connected layers.
 """
 
 from typing import Literal, NamedTuple
@@ -17,13 +17,13 @@ from xai_jax.core.network import keep
 
 _he = nn.initializers.he_normal()
 
-# The paper is silent about the start. A rectified logit that begins below zero for all images never learns, and with
-# max-pools whole networks begin so: the logits begin near 1 instead.
+# The paper does not give the initialisation. A rectified logit that is negative for all images has no gradient, and
+# with max-pooling all ten start so: here the logits start near 1 instead.
 _ALIVE = {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.ones}
 
 
 class Layer(NamedTuple):
-    """A convolution: how many filters of how many pixels a side, and what comes behind it."""
+    """A convolution: number and side of its filters, stride, padding, and the dropout after it."""
 
     channels: int
     side: int
@@ -33,7 +33,7 @@ class Layer(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A max-pooling, and the dropout behind it."""
+    """A max-pooling, and the dropout after it."""
 
     dropout: float = 0.5
 
@@ -44,7 +44,11 @@ VARIANTS = ("base", "strided", "convpool", "allcnn")
 
 
 def stack(sides: tuple[int, ...], channels: int, variant: str) -> tuple[Layer | Pool, ...]:
-    """Convolutions and what halves their map: a pool, or with dropout in its place a convolution (Table 2)."""
+    """Convolutions and the layer that halves their map: max-pooling or a strided convolution (Table 2).
+
+    >>> [type(each).__name__ for each in stack((3, 3), 96, "convpool")]
+    ['Layer', 'Layer', 'Layer', 'Pool']
+    """
     *before, last = (Layer(channels, side) for side in sides)
     match variant:
         case "strided":
@@ -58,7 +62,20 @@ def stack(sides: tuple[int, ...], channels: int, variant: str) -> tuple[Layer | 
 
 
 def layers(base: str, variant: str, width: float, classes: int) -> tuple[Layer | Pool, ...]:
-    """The layers of a network of Table 3 in forward order."""
+    """The layers of a network of Table 3 in forward order.
+
+    Args:
+      base: "A", "B" or "C", of Table 1.
+      variant: "base", "strided", "convpool" or "allcnn", of Table 2.
+      width: factor of the number of channels.
+      classes: number of logits.
+
+    Returns:
+      Convolutions and poolings.
+
+    Raises:
+      KeyError: for an unknown base.
+    """
     narrow, wide = (max(1, round(channels * width)) for channels in (96, 192))
     stacks = (*stack(BASES[base], narrow, variant), *stack(BASES[base], wide, variant))
     # Unpadded 3x3 filters make the 8x8 map 6x6, the size that Table 1 averages over.
@@ -68,11 +85,11 @@ def layers(base: str, variant: str, width: float, classes: int) -> tuple[Layer |
 class AllCNN(nn.Module):
     """(N, 32, 32, C) -> logits (N, classes); other sizes from 12 up work too.
 
-    `variant`: "base" pools, "strided" has stride 2 in the convolution before instead, "allcnn" replaces the pool by a
-    convolution with stride 2, "convpool" adds that convolution and pools. `width` multiplies the channels. Every
-    convolution is rectified, the last one too. Dropout (0.2 on the input, 0.5 on every halved map) acts only with
-    `train=True`, which needs `rngs={"dropout": key}`; narrow networks do better without: `dropout=False`. Raises
-    ValueError for unknown models and for images too small.
+    `variant`: "base" pools, "strided" has stride 2 in the preceding convolution instead, "allcnn" replaces pooling by a
+    convolution with stride 2, "convpool" adds that convolution with stride 1 before pooling. `width` multiplies the
+    channels. Every convolution is followed by a ReLU, the last one too. Dropout (0.2 on the input, 0.5 on every halved
+    map) is active with `train=True` only, which needs `rngs={"dropout": key}`; narrow networks do better without it
+    (`dropout=False`). Raises ValueError for unknown models and for images too small.
     """
 
     base: Literal["A", "B", "C"] = "C"
@@ -137,14 +154,14 @@ LARGE_LAYERS = (
 class LargeAllCNN(nn.Module):
     """(N, 126, 126, C) -> logits (N, classes); sides of 126 or more. `width` multiplies the channels.
 
-    Leaky rectification is relu(x) - slope * relu(-x), so that a backward rule reaches both of its gates. Choices of
-    ours, where the paper is silent: the slope 1/3 and dropout after the convolutions with stride 1 are those of the
-    network of Graham (2014, arXiv:1409.6070) that this one enlarges; the layer of the classes is linear. Dropout acts
-    only with `train=True`, which needs `rngs={"dropout": key}`. Raises ValueError for images too small.
+    The leaky ReLU is relu(x) - negative_slope * relu(-x), so that a backward rule applies to both of its gates. Where
+    the paper gives no details: the negative slope of 1/3 and dropout after the convolutions with stride 1 are those of
+    the network of Graham (2014, arXiv:1409.6070) that this one enlarges; the last layer is linear. Dropout is active
+    with `train=True` only, which needs `rngs={"dropout": key}`. Raises ValueError for images too small.
     """
 
     width: float = 1.0
-    slope: float = 1 / 3
+    negative_slope: float = 1 / 3
     classes: int = 10
 
     @nn.compact
@@ -153,7 +170,7 @@ class LargeAllCNN(nn.Module):
         for number, layer in enumerate(LARGE_LAYERS, 1):
             layer = layer._replace(channels=max(1, round(layer.channels * self.width)))
             x = tap(f"conv{number}", _convolution(layer, number)(x))
-            x = tap(f"relu{number}", relu(x) - self.slope * relu(-x))
+            x = tap(f"relu{number}", relu(x) - self.negative_slope * relu(-x))
             x = nn.Dropout(layer.dropout, deterministic=not train)(x)
         number = len(LARGE_LAYERS) + 1
         x = tap(f"conv{number}", _convolution(Layer(self.classes, 1), number)(x))
@@ -180,8 +197,8 @@ DROPOUT_AFTER = 9
 class AllCNNImageNet(nn.Module):
     """(N, 224, 224, 3) -> logits (N, classes); other sizes from 57 up work too. `width` multiplies the channels.
 
-    Every convolution is rectified, the last one too. Dropout (rate 0.5, after layer 9) acts only with `train=True`,
-    which needs `rngs={"dropout": key}`; narrow networks do better without: `dropout=False`.
+    Every convolution is followed by a ReLU, the last one too. Dropout (0.5, after layer 9) is active with `train=True`
+    only, which needs `rngs={"dropout": key}`; narrow networks do better without it (`dropout=False`).
     """
 
     classes: int = 1000

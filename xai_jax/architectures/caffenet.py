@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from xai_jax.architectures.zfnet import DEVIATION, classify, contrast_normalise, convolve, left
+from xai_jax.architectures.zfnet import INITIAL_STD, classify, contrast_normalise, convolve, remaining
 from xai_jax.core.convolution import grouped_convolution
 from xai_jax.core.network import keep
 from xai_jax.weights.safetensors_file import channels_last
@@ -38,29 +38,29 @@ def _normalise(x):
 
 
 class CaffeNet(nn.Module):
-    """(N, 227, 227, 3) -> logits (N, classes); other sizes from 39 up work too, the same in training and use.
+    """(N, 227, 227, 3) -> logits (N, classes); other sizes from 39 up, the same in training and inference.
 
     `widths`: channels of the five convolutions, even since conv2, conv4 and conv5 work in two groups. `hidden`: size of
-    fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3 of Zeiler & Fergus
-    2014, whose initialisation this is; the others keep their names. `deviation`: of the weights at the start, but for
-    conv1. Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow
-    networks learn only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for odd
-    widths, for other layers in `without` and for images too small.
+    fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are removed as in Table 3 of Zeiler & Fergus
+    2014, whose initialisation is used; the others keep their names. `initial_std`: standard deviation of the initial
+    weights except conv1's. Dropout (0.5, on fc6 and fc7) is active with `train=True` only, which needs
+    `rngs={"dropout": key}`. Narrow networks need larger initial weights, and do better without dropout
+    (`dropout=False`). Raises ValueError for odd widths, for other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
     without: tuple[int, ...] = ()
-    deviation: float = DEVIATION
+    initial_std: float = INITIAL_STD
     dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         self._check(x)
-        convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
+        convolutions = {number: self._convolution(number) for number in remaining(range(1, 6), self.without)}
         x = convolve(x, convolutions, _normalise, relu, tap)
-        hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
+        hidden = {number: self._dense(number, self.hidden) for number in remaining((6, 7), self.without)}
         return classify(x, hidden, self._dense(8, self.classes), relu, tap, train and self.dropout)
 
     def _convolution(self, number):
@@ -71,13 +71,13 @@ class CaffeNet(nn.Module):
             stride,
             padding,
             feature_group_count=groups,
-            kernel_init=nn.initializers.normal(DEVIATION if number == 1 else self.deviation),
+            kernel_init=nn.initializers.normal(INITIAL_STD if number == 1 else self.initial_std),
             conv_general_dilated=grouped_convolution if groups > 1 else None,
             name=f"conv{number}",
         )
 
     def _dense(self, number, size):
-        return nn.Dense(size, kernel_init=nn.initializers.normal(self.deviation), name=f"fc{number}")
+        return nn.Dense(size, kernel_init=nn.initializers.normal(self.initial_std), name=f"fc{number}")
 
     def _check(self, x):
         if len(self.widths) != 5 or any(width % 2 for width in self.widths):

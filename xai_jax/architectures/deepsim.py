@@ -1,4 +1,4 @@
-"""The networks of DeePSiM: a generator of images from codes, and a discriminator of its images and real ones.
+"""The networks of DeePSiM: a generator of images from codes, and a discriminator of generated and real images.
 
 Dosovitskiy & Brox 2016, Generating images with perceptual similarity metrics based on deep networks, arXiv 1602.02644;
 the generators that Nguyen et al. 2016, arXiv 1605.09304, use, by their published definitions. Names of layers are those
@@ -18,14 +18,14 @@ from jax import Array, lax
 
 from xai_jax.weights import safetensors_file
 
-SLOPE = 0.3  # of leaky rectifiers
+NEGATIVE_SLOPE = 0.3  # of leaky ReLUs
 
 
 class Generator(nn.Module):
     """Codes (N, d), or maps (N, h, w, d) for the form with `convs`, -> images (N, H, W, channels), not squashed.
 
     `hidden`: widths of the fully connected layers, of which the last is spread over `start` (height, width, channels).
-    `convs`: widths and paddings of convolutions that take the place of these. `stages`: for each doubling of size the
+    `convs`: widths and paddings of convolutions that replace these. `stages`: for each doubling of size the
     channels of the up-convolution, and of the convolution after it, 0 for none; a last up-convolution gives the image.
     Only the fully connected layers, and in the form with `convs` these and the image, have biases, as in the published
     files.
@@ -58,8 +58,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (N, H, W, C) -> logits (N, 2): real, then generated.
 
-    `convs`: kernel, width and stride of each convolution without padding; then the mean over all places, dropout of a
-    half, and `hidden` units. The published one has (7, 32, 4), (5, 64, 1), (3, 128, 2), (3, 256, 1), (3, 256, 2), 512.
+    `convs`: kernel, width and stride of each convolution without padding; then global average pooling, dropout of
+    0.5, and `hidden` units. The published one has (7, 32, 4), (5, 64, 1), (3, 128, 2), (3, 256, 1), (3, 256, 2), 512.
     """
 
     convs: tuple[tuple[int, int, int], ...] = ((7, 32, 4), (5, 64, 1), (3, 128, 2), (3, 256, 1), (3, 256, 2))
@@ -93,7 +93,7 @@ class UpConv(nn.Module):
 def doubled(x: Array, kernel: Array) -> Array:
     """Maps (N, H, W, C) -> (N, 2 H, 2 W, D) by the transposed convolution with `kernel` (4, 4, C, D), stride 2.
 
-    Its gradient with respect to the kernel is that of an equal convolution that gives the four neighbours at once:
+    Its gradient with respect to the kernel is that of an equivalent convolution that computes four neighbours at once:
     XLA's own is ten times slower on CPUs.
     """
     return lax.conv_transpose(x, kernel, (2, 2), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -103,12 +103,12 @@ def _forward(x, kernel):
     return doubled(x, kernel), (x, kernel)
 
 
-def _backward(saved, slope):
+def _backward(saved, gradient):
     x, kernel = saved
-    places = functools.partial(lax.conv_transpose, strides=(2, 2), padding=((2, 2), (2, 2)))
-    _, to_x = jax.vjp(lambda x: places(x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC")), x)
+    transposed = functools.partial(lax.conv_transpose, strides=(2, 2), padding=((2, 2), (2, 2)))
+    _, to_x = jax.vjp(lambda x: transposed(x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC")), x)
     _, to_kernel = jax.vjp(lambda kernel: _by_neighbours(x, kernel), kernel)
-    return *to_x(slope), *to_kernel(slope)
+    return *to_x(gradient), *to_kernel(gradient)
 
 
 doubled.defvjp(_forward, _backward)
@@ -137,7 +137,7 @@ def _scaled(scale: float):
 
 
 def _leaky(x):
-    return jax.nn.leaky_relu(x, SLOPE)
+    return jax.nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, ...]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class GoogLeNet(nn.Module):
     """(N, 224, 224, 3) with values (pixel - 127.5) / 127.5 -> logits (N, classes); sides of 15 or more.
 
     With `train=True` batch norm uses the statistics of the batch and updates its own, which needs
-    `mutable=["batch_stats"]`, and dropout (rate 0.2, before the last layer) needs `rngs={"dropout": key}`.
+    `mutable=["batch_stats"]`, and dropout (0.2, before the last layer) needs `rngs={"dropout": key}`.
     """
 
     classes: int = 1000
@@ -111,13 +111,28 @@ class GoogLeNet(nn.Module):
 
 
 def _halve(x):
-    """2x2, where the paper has 3x3: torchvision's published weights go with it. A last, incomplete window counts."""
+    """2x2 max-pooling as in torchvision (the paper has 3x3); an incomplete last window counts."""
     rows, columns = (n % 2 for n in x.shape[1:3])
     return max_pool(x, 2, 2, ((0, rows), (0, columns)))
 
 
 def classify(x, classes, dropout, name, tap, train):
-    """Average over positions, tapped as `name`, dropout, and the last layer: (N, H, W, C) -> logits (N, classes)."""
+    """Global average pooling, dropout, and the last layer.
+
+    Args:
+      x: maps (N, H, W, C).
+      classes: number of logits.
+      dropout: share of dropped features.
+      name: of the pooled activation.
+      tap: called with the name and value of each activation.
+      train: whether dropout is active.
+
+    Returns:
+      Logits (N, classes).
+
+    Raises:
+      flax.errors.InvalidRngError: with `train`, where no dropout key is given.
+    """
     x = tap(name, x.mean((1, 2)))
     x = nn.Dropout(dropout, deterministic=not train)(x)
     return tap("logits", nn.Dense(classes, name="fc")(x))
@@ -169,7 +184,7 @@ def renamed(
 ) -> dict[str, np.ndarray]:
     """Entries of torchvision's convolutions with batch norm and of its last layer `fc` -> flat own entries.
 
-    `layer` turns a convolution's path into the own one, or None if there is no such; `dropped`: prefixes to leave out.
+    `layer` maps a convolution's path to the own one, or None; `dropped`: prefixes of entries to ignore.
     """
     entries = {}
     for name, array in state.items():

@@ -156,7 +156,7 @@ class InceptionV3(nn.Module):
     """(N, 299, 299, 3) with values (pixel - 127.5) / 127.5 -> logits (N, classes); sides of 75 or more.
 
     With `train=True` batch norm uses the statistics of the batch and updates its own, which needs
-    `mutable=["batch_stats"]`, and dropout (rate 0.5, before the last layer) needs `rngs={"dropout": key}`.
+    `mutable=["batch_stats"]`, and dropout (0.5, before the last layer) needs `rngs={"dropout": key}`.
     """
 
     classes: int = 1000

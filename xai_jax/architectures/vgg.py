@@ -43,10 +43,10 @@ _he = nn.initializers.he_normal()
 
 
 class VGG(nn.Module):
-    """(N, H, W, C) -> logits (N, classes); H and W at least 2 ** number of stages, the same in training and use.
+    """(N, H, W, C) -> logits (N, classes); H and W at least 2 ** number of stages, the same in training and inference.
 
     `stages` counts the convolutions in each stack, `widths` their channels; `hidden` is the size of fc6 and fc7.
-    Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`.
+    Dropout (0.5, on fc6 and fc7) is active with `train=True` only, which needs `rngs={"dropout": key}`.
     """
 
     stages: tuple[int, ...] = (2, 2, 3, 3, 3)

@@ -17,20 +17,34 @@ from xai_jax.core.pooling import max_pool
 # Filter side, stride, padding of the five convolutions.
 _CONVOLUTIONS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
 
-REMOVABLE = (3, 4, 6, 7)  # layers that Table 3 does without
+REMOVABLE = (3, 4, 6, 7)  # layers that Table 3 removes
 
-# "All weights are initialized to 1e-2 and biases to 0", taken as the deviation: equal weights would stay equal.
-DEVIATION = 0.01
+# "All weights are initialized to 1e-2 and biases to 0", taken as the standard deviation: equal weights stay equal.
+INITIAL_STD = 0.01
 
 
 def complete_pool(x: Array) -> Array:
-    """3x3 max-pooling of maps (N, H, W, C), stride 2, that keeps a last, incomplete window: H -> ceil((H - 1) / 2)."""
+    """3x3 max-pooling of maps (N, H, W, C), stride 2, that keeps an incomplete last window: H -> ceil((H - 1) / 2)."""
     rows, columns = ((n - 3) % 2 for n in x.shape[1:3])
     return max_pool(x, 3, 2, ((0, rows), (0, columns)))
 
 
 def contrast_normalise(x: Array, k=2.0, n=5, alpha=1e-4, beta=0.75) -> Array:
-    """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta, shaped like x (Krizhevsky et al. 2012, 3.3)."""
+    """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta, shaped like x (Krizhevsky et al. 2012, 3.3).
+
+    Args:
+      x: maps (N, H, W, C).
+      k: offset.
+      n: number of neighbouring channels.
+      alpha: factor of the sum.
+      beta: exponent.
+
+    Returns:
+      Maps (N, H, W, C).
+
+    Raises:
+      ValueError: for arrays of another rank.
+    """
     channels, half = x.shape[-1], n // 2
     squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (half, half)))
     energy = sum(squares[..., shift : shift + channels] for shift in range(n))
@@ -38,7 +52,21 @@ def contrast_normalise(x: Array, k=2.0, n=5, alpha=1e-4, beta=0.75) -> Array:
 
 
 def convolve(x: Array, layers: Mapping[int, nn.Module], normalise, relu, tap) -> Array:
-    """Layers 1 to 5, those of them that `layers` has: (N, H, W, C) -> the values of pool5 (N, D)."""
+    """Convolutional layers with pooling and normalisation.
+
+    Args:
+      x: images (N, H, W, C).
+      layers: convolutions by number, out of 1 to 5.
+      normalise: applied after the pooling of layers 1 and 2.
+      relu: applied after each convolution.
+      tap: called with the name and value of each activation.
+
+    Returns:
+      The flattened pool5 (N, D).
+
+    Raises:
+      TypeError: for images that the first convolution does not take.
+    """
     for number, layer in layers.items():
         x = tap(f"conv{number}", layer(x))
         x = tap(f"relu{number}", relu(x))
@@ -50,7 +78,22 @@ def convolve(x: Array, layers: Mapping[int, nn.Module], normalise, relu, tap) ->
 
 
 def classify(x: Array, hidden: Mapping[int, nn.Module], last: nn.Module, relu, tap, train: bool) -> Array:
-    """Fully connected layers 6 and 7, those of them that `hidden` has, with dropout, and 8: (N, D) -> logits (N, K)."""
+    """Fully connected layers with dropout.
+
+    Args:
+      x: features (N, D).
+      hidden: dense layers by number, out of 6 and 7.
+      last: the layer of the logits.
+      relu: applied after each hidden layer.
+      tap: called with the name and value of each activation.
+      train: whether dropout is active.
+
+    Returns:
+      Logits (N, K).
+
+    Raises:
+      flax.errors.InvalidRngError: with `train`, where no dropout key is given.
+    """
     for number, layer in hidden.items():
         x = tap(f"fc{number}", layer(x))
         x = tap(f"relu{number}", relu(x))
@@ -58,7 +101,7 @@ def classify(x: Array, hidden: Mapping[int, nn.Module], last: nn.Module, relu, t
     return tap("fc8", last(x))
 
 
-def left(numbers: Iterable[int], without: Collection[int]) -> list[int]:
+def remaining(numbers: Iterable[int], without: Collection[int]) -> list[int]:
     """`numbers` of layers that are not in `without`; raises ValueError for layers that Table 3 does not remove."""
     if not set(without) <= set(REMOVABLE):
         raise ValueError(f"Expected numbers of layers to remove out of {REMOVABLE}, got {without}.")
@@ -66,29 +109,29 @@ def left(numbers: Iterable[int], without: Collection[int]) -> list[int]:
 
 
 class ZFNet(nn.Module):
-    """(N, 224, 224, 3) -> logits (N, classes); other sizes from 47 up work too, the same in training and use.
+    """(N, 224, 224, 3) -> logits (N, classes); other sizes from 47 up, the same in training and inference.
 
     `widths`: channels of the five convolutions; the paper's variant (b) has (96, 256, 512, 1024, 512). `hidden`: size
-    of fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are left out as in Table 3; the others keep
-    their names. `deviation`: of the weights at the start, but for conv1, whose inputs are as many in narrow networks.
-    Dropout (rate 0.5, on fc6 and fc7) acts only with `train=True`, which needs `rngs={"dropout": key}`. Narrow networks
-    learn only with more deviation, and do better without dropout: `dropout=False`. Raises ValueError for another number
-    of widths, for other layers in `without` and for images too small.
+    of fc6 and fc7. `without`: numbers of layers, out of 3, 4, 6 and 7, that are removed as in Table 3; the others keep
+    their names. `initial_std`: standard deviation of the initial weights except conv1's, whose fan-in does not depend
+    on the widths. Dropout (0.5, on fc6 and fc7) is active with `train=True` only, which needs `rngs={"dropout": key}`.
+    Narrow networks need larger initial weights, and do better without dropout (`dropout=False`). Raises ValueError for
+    another number of widths, for other layers in `without` and for images too small.
     """
 
     widths: tuple[int, ...] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     classes: int = 1000
     without: tuple[int, ...] = ()
-    deviation: float = DEVIATION
+    initial_std: float = INITIAL_STD
     dropout: bool = True
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         self._check(x)
-        convolutions = {number: self._convolution(number) for number in left(range(1, 6), self.without)}
+        convolutions = {number: self._convolution(number) for number in remaining(range(1, 6), self.without)}
         x = convolve(x, convolutions, contrast_normalise, relu, tap)
-        hidden = {number: self._dense(number, self.hidden) for number in left((6, 7), self.without)}
+        hidden = {number: self._dense(number, self.hidden) for number in remaining((6, 7), self.without)}
         return classify(x, hidden, self._dense(8, self.classes), relu, tap, train and self.dropout)
 
     def _check(self, x):
@@ -99,8 +142,8 @@ class ZFNet(nn.Module):
 
     def _convolution(self, number):
         side, stride, pad = _CONVOLUTIONS[number - 1]
-        first = nn.initializers.normal(DEVIATION if number == 1 else self.deviation)
+        first = nn.initializers.normal(INITIAL_STD if number == 1 else self.initial_std)
         return nn.Conv(self.widths[number - 1], (side, side), stride, pad, kernel_init=first, name=f"conv{number}")
 
     def _dense(self, number, size):
-        return nn.Dense(size, kernel_init=nn.initializers.normal(self.deviation), name=f"fc{number}")
+        return nn.Dense(size, kernel_init=nn.initializers.normal(self.initial_std), name=f"fc{number}")

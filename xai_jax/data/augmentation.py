@@ -1,4 +1,9 @@
-"""Random changes of a batch that leave its classes as they are, as pure functions of a key: jit them with the step."""
+"""Random augmentation that preserves the class, as pure functions of a key, compiled with the training step.
+
+>>> images = jnp.arange(8.0).reshape(1, 2, 4, 1)
+>>> random_flip(jax.random.key(0), images).shape, random_shift(jax.random.key(0), images, most=1).shape
+((1, 2, 4, 1), (1, 2, 4, 1))
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +11,15 @@ from jax import Array, lax
 
 
 def random_flip(key: Array, images: Array) -> Array:
-    """Mirrors each image (N, H, W, C) left to right, or not, with equal chance."""
+    """Mirrors each image (N, H, W, C) left to right with probability 1/2."""
     mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
 def random_shift(key: Array, images: Array, most: int = 5) -> Array:
-    """Moves each image (N, H, W, C) by -most to most pixels along each axis; zeros come in, the mean of whitened data.
+    """Shifts each image (N, H, W, C) by -most to most pixels along each axis, with zero padding.
 
-    `most` is static. Raises ValueError where it is negative. Springenberg et al. 2015, section 3.2, moves by up to 5.
+    `most` is static. Raises ValueError where it is negative. Springenberg et al. 2015, section 3.2, shift by up to 5.
     """
     if most < 0:
         raise ValueError(f"Expected a shift of 0 or more pixels, got {most}.")

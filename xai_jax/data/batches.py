@@ -1,4 +1,10 @@
-"""Batches in an order that depends on seed and epoch alone, decoded ahead by threads within bounded memory."""
+"""Batches in an order that depends on seed and epoch alone, prefetched by threads within bounded memory.
+
+>>> from xai_jax.data.datasets import load
+>>> images, labels = next(batches(load("digits", "train"), 32, seed=0, epoch=0))
+>>> images.shape, labels.shape
+((32, 8, 8, 1), (32,))
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -14,33 +20,46 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 def batches(
     dataset: Dataset,
-    size: int,
+    batch_size: int,
     seed: int,
     epoch: int,
     start: int = 0,
     transform: Transform | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Shuffled batches number `start` and on of one epoch: images (size, H, W, C) uint8, labels (size,) int32.
+    """Shuffled batches of one epoch; equal arguments give equal batches, whatever the first one.
 
-    The same arguments give the same batches, whatever number is begun at. A last batch that would be smaller is left
-    out. `transform(image, rng)` brings images to one size as they are decoded, for example `crops.random_crop`; its
-    generator depends on seed, epoch and image. `part` (index, count) gives one of `count` equal shares of each batch.
-    Raises ValueError for sizes, seeds, epochs, starts or parts out of range, and for images of different sizes.
+    A smaller last batch is dropped.
+
+    Args:
+      dataset: labelled images.
+      batch_size: images per batch.
+      seed: of the order and of `transform`.
+      epoch: number of the epoch, from 0.
+      start: number of the first batch.
+      transform: (image, rng) -> an image of one size for all, such as `crops.random_crop`; `rng` depends on seed, epoch
+        and image.
+      part: (index, count): one of `count` equal shares of each batch.
+
+    Returns:
+      An iterator of images (batch_size / count, H, W, C) uint8 and labels int32.
+
+    Raises:
+      ValueError: for arguments out of range, and for images of different sizes.
     """
-    count = len(dataset) // at_least(1, size, "images in a batch")
+    count = len(dataset) // at_least(1, batch_size, "images in a batch")
     if not count:
-        raise ValueError(f"Expected batches of at most {len(dataset)} images, as many as there are, got {size}.")
+        raise ValueError(f"Expected batches of at most {len(dataset)} images, as many as there are, got {batch_size}.")
     if not 0 <= start <= count:
         raise ValueError(f"Expected to start at one of {count} batches, got {start}.")
     at_least(0, seed, "as seed")
     at_least(0, epoch, "as epoch")
     index, shares = checked_part(part)
-    if size % shares:
-        raise ValueError(f"Expected batches that {shares} processes can share evenly, got {size} images.")
+    if batch_size % shares:
+        raise ValueError(f"Expected batches that {shares} processes can share evenly, got {batch_size} images.")
     order = np.random.default_rng([seed, epoch]).permutation(len(dataset))
-    share = size // shares
-    begins = (number * size + index * share for number in range(start, count))
+    share = batch_size // shares
+    begins = (number * batch_size + index * share for number in range(start, count))
     groups = (order[begin : begin + share] for begin in begins)
     if transform is None:
         return stream(dataset, groups, None)

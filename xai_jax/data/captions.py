@@ -1,8 +1,8 @@
-"""Pictures with a caption below that may or may not name them: the controlled experiment of Kim et al. 2018, Figure 5.
+"""Pictures with true or false captions: the controlled experiment of Kim et al. 2018, Figure 5.
 
-With noise p a caption is, with probability p, a word that has nothing to do with the picture: one of `OTHERS`, never
-the word of another class, so that a class's word is right wherever it appears. A network that learns from p = 0 can do
-without the picture, one that learns from p = 1 cannot. Fonts, sizes, colours and words are ours.
+With noise p a caption is, with probability p, a word that is unrelated to the picture: one of `OTHERS`, never the word
+of another class, so that the word of a class is always correct. A network trained with p = 0 can ignore the picture,
+one trained with p = 1 cannot. Fonts, sizes, colours and words are ours.
 """
 
 import functools
@@ -19,14 +19,14 @@ from xai_jax.data.pictures import fit, some, tint
 
 OTHERS = ("rabbit", "lemon", "guitar", "piano", "cloud", "river", "candle", "tiger", "moon", "bread", "train", "spoon")
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")  # the same letters on every machine
-PICTURE, CAPTION, CONCEPT = 1, 2, 3  # streams of chance: the same pictures come with and without captions
+PICTURE, CAPTION, CONCEPT = 1, 2, 3  # random streams: the same pictures appear with and without captions
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image of a picture, `height` x `width`, above a caption, `strip` x `width`; all in pixels, as is `letters`.
+    """A picture, `height` x `width` pixels, above a caption, `strip` x `width`, in letters of size `letters`.
 
-    Pictures of one channel are put in the middle, on black, with their shape kept; others fill the width.
+    Grey pictures keep their aspect ratio, on black; coloured ones fill the width.
     """
 
     width: int = 56
@@ -36,10 +36,11 @@ class Canvas:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of the whole image."""
         return self.height + self.strip, self.width, 3
 
     def caption(self) -> np.ndarray:
-        """Where the caption is: (H, W) bool, true in the whole strip."""
+        """The mask of the caption: (H, W) bool, true in the whole strip."""
         return np.repeat(np.arange(self.shape[0])[:, None] >= self.height, self.width, axis=1)
 
 
@@ -54,11 +55,23 @@ def captioned(
     canvas: Canvas = SMALL,
     others: Sequence[str] = OTHERS,
 ) -> OnDisk:
-    """Images (H, W, 3) uint8 of `pictures` over the word of their class, or, with probability `noise`, another word.
+    """Pictures above the word of their class, or, with probability `noise`, another word.
 
-    `words`: one for each class of `pictures`. With noise None the strip stays empty. Images are drawn when asked for,
-    each from `seed` and its index alone; its picture looks the same for every noise. Raises ValueError for words that
-    do not fit the canvas, a word of a class among the `others`, or a noise outside 0 to 1.
+    Images are drawn on access, each from `seed` and its index alone; its picture is the same for every noise.
+
+    Args:
+      pictures: labelled pictures.
+      words: one for each class.
+      noise: probability of another word, from 0 to 1; None for empty captions.
+      seed: of words, colours and positions.
+      canvas: sizes in pixels.
+      others: words that stand for no class.
+
+    Returns:
+      Images (H, W, 3) uint8 with the labels of their pictures.
+
+    Raises:
+      ValueError: for words that do not fit the canvas, a word of a class among `others`, or a noise out of range.
     """
     _check_words([*words, *others], canvas)
     if len(words) != len(pictures.classes) or len({*words, *others}) < len(words) + len(others):
@@ -80,10 +93,19 @@ def captioned(
 
 
 def without_captions(pictures: Dataset, count: int, seed: int, canvas: Canvas = SMALL) -> np.ndarray:
-    """`count` different pictures over an empty strip: (count, H, W, 3) uint8.
+    """Different pictures above empty captions: an image concept, or random images for it.
 
-    An image concept where `pictures` are of one class, its random sets where they are of other classes. Raises
-    ValueError where there are not so many.
+    Args:
+      pictures: of one class for a concept, of other classes for random images.
+      count: number of images.
+      seed: of the choice, colours and positions.
+      canvas: sizes in pixels.
+
+    Returns:
+      Images (count, H, W, 3) uint8.
+
+    Raises:
+      ValueError: for more images than there are pictures.
     """
     return _drawn(pictures, (), count, seed, canvas)
 
@@ -91,10 +113,20 @@ def without_captions(pictures: Dataset, count: int, seed: int, canvas: Canvas = 
 def captions_alone(
     pictures: Dataset, words: Sequence[str], count: int, seed: int, canvas: Canvas = SMALL
 ) -> np.ndarray:
-    """One of `words` by chance below each of `count` pictures with shuffled pixels: (count, H, W, 3) uint8.
+    """Random words below pictures with shuffled pixels: a caption concept, or random images for it.
 
-    A caption concept with the one word of a class, its random sets with `OTHERS`. Raises ValueError where there are not
-    so many pictures, and for words that do not fit.
+    Args:
+      pictures: of any classes.
+      words: the word of a class for a concept, `OTHERS` for random images.
+      count: number of images.
+      seed: of words, pixels, colours and positions.
+      canvas: sizes in pixels.
+
+    Returns:
+      Images (count, H, W, 3) uint8.
+
+    Raises:
+      ValueError: for more images than there are pictures, and for words that do not fit the canvas.
     """
     _check_words(words, canvas)
     return _drawn(pictures, words, count, seed, canvas)
@@ -115,7 +147,10 @@ def _shuffled(picture, rng):
 
 
 def _word(word, noise, others, rng):
-    chance, other = rng.random(), others[rng.integers(len(others))]  # drawn for every noise: what follows is the same
+    chance, other = (
+        rng.random(),
+        others[rng.integers(len(others))],
+    )  # drawn at every noise, so that later draws are the same
     if noise is None:
         return None
     return other if chance < noise else word
@@ -144,11 +179,11 @@ def _shift(canvas):
 
 @functools.cache
 def _letters(word, canvas):
-    """(strip, width) from 0 for paper to 1 for ink. Drawn once: fonts are not made for several threads."""
+    """(strip, width) from 0 for paper to 1 for ink. Cached, since fonts are not thread-safe."""
     image, font = Image.new("L", (canvas.width, canvas.strip)), ImageFont.truetype(str(FONT), canvas.letters)
     _, top, _, bottom = font.getbbox("lp", anchor="ms")  # about the line that letters stand on
-    place = canvas.width / 2, (canvas.strip - top - bottom) // 2
-    ImageDraw.Draw(image).text(place, word, 255, font, anchor="ms")
+    position = canvas.width / 2, (canvas.strip - top - bottom) // 2
+    ImageDraw.Draw(image).text(position, word, 255, font, anchor="ms")
     return np.asarray(image) / 255
 
 
@@ -161,6 +196,6 @@ def _check_words(words, canvas):
         inner = letters[most : canvas.strip - most, most : canvas.width - most]
         if not letters.any() or np.count_nonzero(inner) < np.count_nonzero(letters):
             raise ValueError(
-                f"Expected words that fit into {canvas.strip} x {canvas.width} pixels less {most} on each side, got "
-                f"{word!r}. Usual cause: {canvas.letters} pixels are too large a font, or there is nothing to write."
+                f"Expected words that fit into {canvas.strip} x {canvas.width} pixels minus {most} on each side, got "
+                f"{word!r}. Usual cause: a font of {canvas.letters} pixels is too large, or the word is empty."
             )

@@ -1,4 +1,11 @@
-"""Crops of photographs of any size, one image at a time on the CPU while it is being decoded."""
+"""Crops and resizing of photographs of any size, one image at a time, on the host.
+
+>>> image = np.zeros((30, 40, 3), np.uint8)
+>>> ten_crop(image, side=8, short=10).shape, random_crop(image, np.random.default_rng(0), side=8, short=10).shape
+((10, 8, 8, 3), (8, 8, 3))
+>>> resize_short(image, 15).shape, centre_crop(image, 20).shape
+((15, 20, 3), (20, 20, 3))
+"""
 
 import numpy as np
 from PIL import Image
@@ -18,12 +25,38 @@ def ten_crop(image: np.ndarray, side: int = 224, short: int = 256) -> np.ndarray
 
 
 def one_of_ten(image: np.ndarray, rng: np.random.Generator, side: int = 224, short: int = 256) -> np.ndarray:
-    """One of the ten crops by chance, for training as in Zeiler & Fergus 2014: (H, W, C) -> (side, side, C)."""
+    """One of the ten crops at random, for training as in Zeiler & Fergus 2014, section 3.
+
+    Args:
+      image: (H, W, C) uint8.
+      rng: source of randomness.
+      side: of the crop in pixels.
+      short: shorter side of the resized image.
+
+    Returns:
+      (side, side, C) uint8.
+
+    Raises:
+      ValueError: for a crop larger than the resized image.
+    """
     return ten_crop(image, side, short)[rng.integers(10)]
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, side: int = 224, short: int = 256) -> np.ndarray:
-    """A square from anywhere, mirrored or not: (H, W, C) uint8 -> (side, side, C), the shorter side being `short`."""
+    """A square at a random position, mirrored with probability 1/2.
+
+    Args:
+      image: (H, W, C) uint8.
+      rng: source of randomness.
+      side: of the crop in pixels.
+      short: shorter side of the resized image.
+
+    Returns:
+      (side, side, C) uint8.
+
+    Raises:
+      ValueError: for a crop larger than the resized image.
+    """
     _checked(side, short)
     image = resize_short(image, short)
     top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
@@ -32,7 +65,7 @@ def random_crop(image: np.ndarray, rng: np.random.Generator, side: int = 224, sh
 
 
 def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of an image: (H, W, C) -> (side, side, C). Raises ValueError where the image is smaller."""
+    """The centre of an image: (H, W, C) -> (side, side, C). Raises ValueError where the image is smaller."""
     height, width = image.shape[:2]
     _checked(side, min(height, width))
     top, left = (height - side) // 2, (width - side) // 2

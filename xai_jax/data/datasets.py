@@ -58,9 +58,9 @@ class InMemory:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A `Dataset` that decodes an image each time it is asked for: `read(i) -> (image, label)` for 0 <= i < size.
+    """A `Dataset` that decodes images on access: `read(i) -> (image, label)` for 0 <= i < size.
 
-    `label(i)` finds the label alone, where that is cheaper.
+    `label(i)` reads the label alone, where that is cheaper.
     """
 
     name: str
@@ -98,11 +98,11 @@ class OnDisk:
 
 
 def load(name: str, split: str) -> Dataset:
-    """One split of a data set; images that are not small are decoded only when asked for.
+    """One split of a data set; large images are decoded on access.
 
     `name`: a key of `SPLITS`, where its splits are, or "folder:PATH" with images at PATH/split/class/, for the split
     "all" at PATH/class/. Raises ValueError for an unknown name or split and for damaged files, FileNotFoundError where
-    the data are not on this machine and cannot be downloaded; both say what to do.
+    the data are neither on this machine nor can be downloaded.
     """
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
@@ -125,19 +125,21 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         known = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
         raise ValueError(f"Expected different classes out of {known}, got {', '.join(unknown or classes) or 'none'}.")
     labels, wanted = _labels(dataset), [dataset.classes.index(name) for name in classes]
-    places = np.flatnonzero(np.isin(labels, wanted))
-    chosen = np.array([wanted.index(label) for label in labels[places]], np.int32)
+    positions = np.flatnonzero(np.isin(labels, wanted))
+    chosen = np.array([wanted.index(label) for label in labels[positions]], np.int32)
     missing = [name for number, name in enumerate(classes) if number not in chosen]
     if missing:
         raise ValueError(f"Expected images of each class, got none of {', '.join(missing)}.")
     if isinstance(dataset, InMemory):
-        return InMemory(dataset.images[places], chosen, tuple(classes))
+        return InMemory(dataset.images[positions], chosen, tuple(classes))
     name, read = f"{', '.join(classes)} of {getattr(dataset, 'name', 'a data set')}", dataset.__getitem__
-    return OnDisk(name, len(places), lambda i: (read(int(places[i]))[0], chosen[i]), tuple(classes), chosen.__getitem__)
+    return OnDisk(
+        name, len(positions), lambda i: (read(int(positions[i]))[0], chosen[i]), tuple(classes), chosen.__getitem__
+    )
 
 
 def labeller(dataset: Dataset) -> Callable[[int], Any]:
-    """The label of the image of an index, found without its image where the data set can."""
+    """A function from an index to the label, which decodes no image where the data set supports that."""
     return getattr(dataset, "label", None) or (lambda index: dataset[index][1])
 
 

@@ -25,8 +25,8 @@ class Examples(NamedTuple):
     boxes: tuple[Box | None, ...]
 
 
-# scikit-image's photographs with the ImageNet class of what they show. Boxes were drawn by hand, to tell whether hiding
-# the object matters more than hiding the rest.
+# scikit-image's photographs with the ImageNet class of what they show. Boxes were drawn by hand, to measure whether
+# occluding the object matters more than occluding the rest.
 _PHOTOGRAPHS = {
     "chelsea": ("chelsea.png", 285, (0.2, 0.14, 0.95, 0.95)),
     "coffee": ("coffee.png", 967, (0.03, 0.17, 0.68, 0.83)),

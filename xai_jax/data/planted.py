@@ -1,7 +1,7 @@
-"""Pictures with attributes that have nothing to do with what they show, as often in each class as is asked for.
+"""Pictures with planted attributes: unrelated to the content, with a given probability in each class.
 
-A data set of doctors of whom most are men teaches a network that men look like doctors. Here the strength of such a
-bias is known: TCAV (Kim et al. 2018) should find an attribute that goes with a class, and not one that goes with all.
+A data set of doctors that are mostly men teaches a network that men look like doctors. Here the strength of such a bias
+is known: TCAV (Kim et al. 2018) should find an attribute that correlates with a class, and no attribute of all classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from xai_jax.data.datasets import Dataset, OnDisk, labeller
 from xai_jax.data.pictures import colour, fit, some, tint
 
-PICTURE, WHICH, DRAWING, CONCEPT = 1, 2, 3, 4  # streams of chance: the same pictures come with and without attributes
+PICTURE, WHICH, DRAWING, CONCEPT = 1, 2, 3, 4  # random streams: the same pictures appear with and without attributes
 FINER = 4  # attributes are drawn this many times larger, then reduced
 SIZE = 0.15  # radius of a badge or a star, as a share of the image's side
 CORNERS = ((0.2, 0.2), (0.2, 0.8), (0.8, 0.2), (0.8, 0.8))
@@ -22,24 +22,24 @@ Pen = ImageDraw.ImageDraw
 Chances = Mapping[str, Sequence[float]]
 
 
-def _badge(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+def _badge(pen: Pen, side: int, position: np.ndarray, rng: Generator) -> None:
     """A red disc with a white cross."""
     radius = SIZE * side
-    pen.ellipse([*(place - radius), *(place + radius)], (*_varied((215, 30, 40), rng), 255))
+    pen.ellipse([*(position - radius), *(position + radius)], (*_varied((215, 30, 40), rng), 255))
     long, short = 0.7 * radius, 0.22 * radius
     for arm in ((long, short), (short, long)):
-        pen.rectangle([*(place - arm), *(place + arm)], (255, 255, 255, 255))
+        pen.rectangle([*(position - arm), *(position + arm)], (255, 255, 255, 255))
 
 
-def _star(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+def _star(pen: Pen, side: int, position: np.ndarray, rng: Generator) -> None:
     """A yellow star of five points, turned at random."""
     turns = rng.uniform(0, 2 * np.pi) + np.arange(10) * np.pi / 5
     radii = 1.2 * SIZE * side * np.where(np.arange(10) % 2, 0.42, 1)[:, None]
-    points = place + radii * np.stack([np.cos(turns), np.sin(turns)], 1)
+    points = position + radii * np.stack([np.cos(turns), np.sin(turns)], 1)
     pen.polygon(points.ravel().tolist(), (*_varied((250, 205, 40), rng), 255))
 
 
-def _frame(pen: Pen, side: int, place: np.ndarray, rng: Generator) -> None:
+def _frame(pen: Pen, side: int, position: np.ndarray, rng: Generator) -> None:
     """A border of any colour."""
     shade = tuple(int(each) for each in colour(rng))
     pen.rectangle([0, 0, side - 1, side - 1], None, (*shade, 255), round(side * rng.uniform(0.05, 0.09)))
@@ -57,11 +57,20 @@ ATTRIBUTES: dict[str, Callable[[Pen, int, np.ndarray, Generator], None]] = {
 
 
 def planted(pictures: Dataset, chances: Chances, side: int, seed: int) -> OnDisk:
-    """Images (side, side, 3) uint8 of `pictures` with attributes, drawn when asked for, each from `seed` and its index.
+    """Pictures with attributes, drawn on access, each from `seed` and its index alone.
 
-    `chances`: for an attribute, how likely it is in each class, for example {"badge": (0.9, 0.1, 0.1), "star": (0.5,
-    0.5, 0.5)}; each is drawn by itself. Raises ValueError for unknown attributes and for chances that are not one for
-    each class from 0 to 1.
+    Args:
+      pictures: labelled pictures.
+      chances: for each attribute its probability in each class, for example {"badge": (0.9, 0.1, 0.1)}; attributes are
+        drawn independently.
+      side: of the images in pixels, at least 12.
+      seed: of attributes, colours and positions.
+
+    Returns:
+      Images (side, side, 3) uint8 with the labels of their pictures.
+
+    Raises:
+      ValueError: for unknown attributes, and for other than one probability per class.
     """
     _check(chances, len(pictures.classes), side)
 
@@ -74,7 +83,20 @@ def planted(pictures: Dataset, chances: Chances, side: int, seed: int) -> OnDisk
 
 
 def attributes(index: int, label: int, chances: Chances, seed: int) -> tuple[str, ...]:
-    """What is planted in an image of `planted`: the truth."""
+    """The attributes of an image of `planted`: the ground truth.
+
+    Args:
+      index: of the image.
+      label: its class.
+      chances: as of `planted`.
+      seed: as of `planted`.
+
+    Returns:
+      Names of attributes.
+
+    Raises:
+      IndexError: for a label without a probability.
+    """
     draws = np.random.default_rng([seed, index, WHICH]).random(len(ATTRIBUTES))
     return tuple(
         name for name, u in zip(ATTRIBUTES, draws, strict=True) if name in chances and u < chances[name][label]
@@ -82,15 +104,31 @@ def attributes(index: int, label: int, chances: Chances, seed: int) -> tuple[str
 
 
 def association(chances: Sequence[float], label: int) -> float:
-    """How much likelier an attribute is in a class than in the others on average, from -1 to 1: the bias's strength."""
+    """The strength of a bias: probability in a class minus the mean over the other classes, from -1 to 1.
+
+    >>> round(association((0.9, 0.1, 0.3), label=0), 2)
+    0.7
+    """
     return chances[label] - (sum(chances) - chances[label]) / (len(chances) - 1)
 
 
 def images(pictures: Dataset, attribute: str | None, count: int, side: int, seed: int) -> np.ndarray:
-    """A concept: `count` different pictures, all with one attribute, or with none, (count, side, side, 3) uint8.
+    """A concept: different pictures, all with one attribute, or with none.
 
-    The same seed gives the same pictures with any attribute: take others for random sets. Raises ValueError for an
-    unknown attribute, and where there are not so many pictures.
+    The same seed gives the same pictures for every attribute: use other seeds for random images.
+
+    Args:
+      pictures: to draw attributes on.
+      attribute: a key of `ATTRIBUTES`, or None.
+      count: number of images.
+      side: of the images in pixels.
+      seed: of pictures, colours and positions.
+
+    Returns:
+      Images (count, side, side, 3) uint8.
+
+    Raises:
+      ValueError: for an unknown attribute, and more images than there are pictures.
     """
     shown = (attribute,) if attribute is not None else ()
     _check(dict.fromkeys(shown, ()), 0, side)
@@ -106,9 +144,9 @@ def _image(picture, shown, side, look, drawing):
     layer = Image.new("RGBA", (FINER * side,) * 2)
     pen, order = ImageDraw.Draw(layer), drawing.permutation(len(CORNERS))
     for number, (name, draw) in enumerate(ATTRIBUTES.items()):
-        place = FINER * side * (np.array(CORNERS[order[number]]) + drawing.uniform(-0.03, 0.03, 2))
+        position = FINER * side * (np.array(CORNERS[order[number]]) + drawing.uniform(-0.03, 0.03, 2))
         if name in shown:
-            draw(pen, FINER * side, place, drawing)
+            draw(pen, FINER * side, position, drawing)
     return np.asarray(Image.alpha_composite(image, layer.reduce(FINER)).convert("RGB"))
 
 

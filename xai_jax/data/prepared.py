@@ -6,15 +6,15 @@ from xai_jax.io.logs import quiet
 
 
 def open_prepared(name: str, split: str, images: bool = True) -> Any:
-    """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are read when asked for.
+    """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are decoded on access.
 
-    With `images=False` they stay files, for reading labels alone.
+    With `images=False` they are not decoded, for reading labels alone.
     Raises FileNotFoundError where the data set has not been prepared as array_record files.
     """
     import tensorflow_datasets as tfds
 
     try:
-        with quiet():  # TFDS warns of data that are not there, which callers may not mind
+        with quiet():  # TFDS warns of missing data, which callers handle
             decoders = None if images else {"image": tfds.decode.SkipDecoding()}
             return tfds.data_source(name, split=split, decoders=decoders, download=False)  # its own default downloads
     except Exception as error:  # TFDS raises errors of many classes where files are missing

@@ -1,8 +1,11 @@
-"""Retinas in five stages of diabetic retinopathy, drawn on a photograph, so that it is known what makes each stage.
+"""Synthetic retinas in five stages of diabetic retinopathy, drawn on a photograph, with a known rule for each stage.
 
-Stands in for the medical example of Kim et al. 2018, whose grader and annotated images are not public. The levels
-follow the international scale, roughly: 1 has microaneurysms alone; 2 has bleedings and exudates, too; in 3 veins are
-beaded; 4 has new vessels, blood inside the eye, or scars of the laser that treats these. `CHANCES` is the exact rule.
+They replace the medical example of Kim et al. 2018, whose grader and annotated images are not public. The levels follow
+the international scale roughly: 1 has microaneurysms alone; 2 has haemorrhages and exudates, too; 3 has venous beading;
+4 has new vessels, vitreous haemorrhage, or laser scars. `CHANCES` is the exact rule.
+
+>>> round(association(3, "venous beading"), 2), round(chance(4, "new vessels"), 2)
+(0.88, 0.64)
 """
 
 import importlib.resources
@@ -17,7 +20,7 @@ from xai_jax.data.lesions import LESIONS, View
 
 CLASSES = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 
-# How likely a lesion is at each level, by itself. Of the last three, level 4 has at least one.
+# Independent probability of a lesion at each level. Of the last three, level 4 has at least one.
 CHANCES = {
     "microaneurysms": (0, 1, 0.6, 0.6, 0.3),
     "haemorrhages": (0, 0, 1, 1, 0.5),
@@ -30,15 +33,25 @@ CHANCES = {
 PROLIFERATIVE = ("new vessels", "laser scars", "vitreous haemorrhage")
 
 Mislabelled = tuple[int, int, float]
-FINDINGS, VIEW, DRAWING = 1, 2, 3  # streams of chance, so that the same eyes come with and without lesions
+FINDINGS, VIEW, DRAWING = 1, 2, 3  # random streams: the same eyes appear with and without lesions
 FIELD = 0.49  # the radius of the round field, as a share of the photograph
 
 
 def graded(count: int, side: int, seed: int, mislabelled: Mislabelled | None = None) -> OnDisk:
-    """`count` images (side, side, 3) uint8 with labels 0 to 4 in turn, drawn when asked for, each from seed and index.
+    """Retinas with labels 0 to 4 in turn, drawn on access, each from `seed` and its index alone.
 
-    `mislabelled` (a, b, p): of the images with label a, a share p is drawn as level b is, and so has a wrong label.
-    Raises ValueError for numbers out of range, FileNotFoundError where scikit-image's photograph is not there.
+    Args:
+      count: number of images.
+      side: of the images in pixels, at least 48.
+      seed: of lesions, positions and views.
+      mislabelled: (a, b, p): a share p of the images with label a is drawn like level b, and so has a wrong label.
+
+    Returns:
+      Images (side, side, 3) uint8.
+
+    Raises:
+      ValueError: for numbers out of range.
+      FileNotFoundError: where scikit-image's photograph is missing.
     """
     _check(count, side)
     _check_mislabelled(mislabelled)
@@ -64,7 +77,7 @@ def findings(index: int, seed: int, mislabelled: Mislabelled | None = None) -> t
 
 
 def chance(level: int, lesion: str, mislabelled: Mislabelled | None = None) -> float:
-    """How likely a lesion is in an image with this label: what an explanation of a good grader must agree with."""
+    """The probability of a lesion in an image with this label: the ground truth for explanations of a good grader."""
     _check_mislabelled(mislabelled)
     if mislabelled and level == mislabelled[0]:
         _, other, share = mislabelled
@@ -77,16 +90,27 @@ def chance(level: int, lesion: str, mislabelled: Mislabelled | None = None) -> f
 
 
 def association(level: int, lesion: str, mislabelled: Mislabelled | None = None) -> float:
-    """How much likelier a lesion is with this label than with the four others on average, from -1 to 1."""
+    """Probability of a lesion with this label minus the mean over the four others, from -1 to 1."""
     chances = [chance(other, lesion, mislabelled) for other in range(5)]
     return chances[level] - (sum(chances) - chances[level]) / 4
 
 
 def images(lesion: str | None, count: int, side: int, seed: int) -> np.ndarray:
-    """A concept: `count` retinas (side, side, 3) uint8 with one kind of lesion, or healthy ones where it is None.
+    """A concept: retinas with one kind of lesion, or healthy ones.
 
-    The same seed gives the same eyes with any lesion: take others for random sets. Raises ValueError for an unknown
-    lesion and numbers out of range.
+    The same seed gives the same eyes for every lesion: use other seeds for random images.
+
+    Args:
+      lesion: a key of `lesions.LESIONS`, or None.
+      count: number of images.
+      side: of the images in pixels, at least 48.
+      seed: of positions and views.
+
+    Returns:
+      Images (count, side, side, 3) uint8.
+
+    Raises:
+      ValueError: for an unknown lesion, and numbers out of range.
     """
     if lesion is not None and lesion not in LESIONS:
         raise ValueError(f"Expected a lesion out of {', '.join(LESIONS)}, or None, got {lesion!r}.")

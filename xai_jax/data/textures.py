@@ -1,7 +1,7 @@
-"""Textures and colours as concepts (Kim et al. 2018, Figure 4): drawn with variation, or read from a folder.
+"""Textures and colours as concepts (Kim et al. 2018, Figure 4): drawn at random, or read from a folder.
 
 The paper takes such images from Broden (Bau et al. 2017) and from image search; drawn ones are ours. A texture is a
-height over the plane, in periods, positive on its marks and negative between them, of the shape of the coordinates.
+function of coordinates (H, W) in periods: positive on its marks, negative between them, of the same shape.
 """
 
 import colorsys
@@ -41,13 +41,13 @@ def zigzags(u: np.ndarray, v: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def dots(u: np.ndarray, v: np.ndarray, rng: Generator) -> np.ndarray:
-    """Discs in rows, every other row moved or not."""
+    """Discs in rows, every other row shifted or not."""
     moved = u + rng.choice([0.0, 0.5]) * (np.floor(v) % 2)
     return rng.uniform(0.22, 0.36) - np.hypot(_away(moved), _away(v))
 
 
 def meshes(u: np.ndarray, v: np.ndarray, rng: Generator) -> np.ndarray:
-    """Thin lines that cross, at a right angle or askew."""
+    """Thin crossing lines, at a right angle or skewed."""
     width, skew = rng.uniform(0.06, 0.12), rng.uniform(-0.5, 0.5)
     return np.maximum(width - _away(u), width - _away(v + skew * u))
 
@@ -67,10 +67,22 @@ NAMES = (*TEXTURES, *HUES, "clouds")
 
 
 def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
-    """`count` images of one concept: (count, size, size, 3) uint8, each from `seed` and its number alone.
+    """Images of one concept, each drawn from `seed` and its number alone.
 
-    `name`: one of `NAMES`; "clouds" are of any two colours and have no texture, for random sets. Raises ValueError for
-    an unknown name, no images, or a size below 8.
+    Args:
+      name: one of `NAMES`; "clouds" have random colours and no texture, for random images.
+      count: number of images.
+      size: height and width in pixels, at least 8.
+      seed: of all random choices.
+
+    Returns:
+      Images (count, size, size, 3) uint8.
+
+    Raises:
+      ValueError: for an unknown name, no images, or a smaller size.
+
+    >>> images("stripes", count=2, size=16, seed=0).shape
+    (2, 16, 16, 3)
     """
     if name not in NAMES:
         raise ValueError(f"Expected a concept out of {', '.join(NAMES)}, got {name!r}.")
@@ -81,7 +93,7 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
 
 
 def anything(count: int, size: int, seed: int) -> np.ndarray:
-    """Random sets: parts of scikit-image's photographs, near and far, (count, size, size, 3) uint8."""
+    """Random images: crops of scikit-image's photographs at several scales, (count, size, size, 3) uint8."""
     _check(count, size)
     found = np.empty((count, size, size, 3), np.uint8)
     for number in range(count):
@@ -144,7 +156,7 @@ def _clouds(hue, size, rng):
 
 
 def _smooth(size, rng):
-    """A field from 0 to 1 without edges: a few octaves of noise."""
+    """A field from 0 to 1 without edges: a few scales of noise."""
     field = np.zeros((size, size))
     for cells in (3, 6, 12):
         grid = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))

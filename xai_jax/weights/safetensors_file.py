@@ -18,11 +18,11 @@ from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
 from xai_jax.weights import caffe_file, torch_file
 
-_HEAD = 9  # bytes that tell the formats apart
+_HEAD = 9  # bytes that identify the format
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Entries of a safetensors, PyTorch .pth/.pt or Caffe .caffemodel file, told apart by content; executes nothing.
+    """Entries of a safetensors, PyTorch .pth/.pt or Caffe .caffemodel file, recognised by content; executes nothing.
 
     Raises FileNotFoundError, and ValueError for damaged, unknown or malicious files.
     """

@@ -21,7 +21,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 
-# What damaged bytes raise in the standard library once the file is open (OSError: a place before its start).
+# What damaged bytes raise in the standard library once the file is open (OSError: an offset before its start).
 _DAMAGE = (
     TypeError,
     LookupError,
