@@ -1,4 +1,4 @@
-"""The list of experiments, and that a new figure takes two files and nothing else."""
+"""The table of experiments; a new figure takes two files and nothing else."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def run(config, work):
     found = work.stage("sums", lambda: {"x": range(config.size)})
     figure = Figure()
     figure.subplots().plot(found["x"])
-    claims = [Claim("It rises.", "Fig. 1", statistics.t_test(found["x"]), "so it does")]
+    claims = [Claim("It rises.", "Fig. 1", statistics.t_test(found["x"]), "it does")]
     return Report(claims=claims, panels=[Panel("line", figure, "A line.", "A line.")])
 
 

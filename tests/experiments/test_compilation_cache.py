@@ -1,4 +1,4 @@
-"""Compiled programs are read from disk by the next process, give the same arrays, and may be damaged."""
+"""The compilation cache: the next process reads it, results are the same, damaged files are recompiled."""
 
 import json
 import os
@@ -53,6 +53,6 @@ def test_the_second_process_reads_what_the_first_compiled(run, tmp_path):
     assert third["hits"] < second["hits"] and third["values"] == first["values"]
 
 
-def test_a_folder_chosen_before_stays(run, tmp_path):
+def test_a_directory_set_before_is_kept(run, tmp_path):
     run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     assert list((tmp_path / "mine").glob("*-cache")) and not (tmp_path / "xai_jax").exists()

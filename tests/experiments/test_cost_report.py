@@ -1,4 +1,4 @@
-"""Costs on paper: what is read, what holds a step up, and a page, against arithmetic by hand."""
+"""Estimated costs: images read, bottlenecks, and the page, against arithmetic by hand."""
 
 import jax
 import jax.numpy as jnp

@@ -59,18 +59,12 @@ def test_writes_the_contract(tmp_path):
     assert sorted(np.load(workdir / "arrays.npz")) == ["stage0/values", "stage1/values", "stage2/values"]
     assert (workdir / "curve.png").read_bytes().startswith(b"\x89PNG")
     verdict = {"verdict": "supported", "tested": True, "p": 0.01, "opposite_p": 0.99}
-    assert metrics["claims"] == [
-        {"claim": "It works.", "source": "section 1", **verdict, "measured": "it did; p = 0.01"}
-    ]
+    claim = {"claim": "It works.", "source": "section 1", **verdict, "measured": "it did; p = 0.01"}
+    assert metrics["claims"] == [claim]
     assert (workdir / "pages/a.html").read_bytes() == b"page" and metrics["order"] == 1000
-    assert sorted(metrics["files"]) == [
-        "arrays.npz",
-        "config.json",
-        "curve.png",
-        "pages/a.html",
-    ] and checksums.is_intact(metrics)
+    assert sorted(metrics["files"]) == ["arrays.npz", "config.json", "curve.png", "pages/a.html"]
+    assert checksums.is_intact(metrics) and not checksums.is_intact(metrics | {"title": "Another"})
     assert metrics["files"]["curve.png"] == checksums.sha256((workdir / "curve.png").read_bytes())
-    assert not checksums.is_intact(metrics | {"title": "Another"})
     assert not list(workdir.rglob("*.part"))
 
 
@@ -82,24 +76,33 @@ def test_resumes_where_it_stopped_and_ends_the_same(tmp_path):
     runner.execute(experiment(calls), Config(), tmp_path / "killed", "smoke")
     assert calls == [0, 1, 2]
     runner.execute(experiment([]), Config(), tmp_path / "whole", "smoke")
-    killed, whole = (np.load(tmp_path / d / "arrays.npz") for d in ("killed", "whole"))
+    assert_same_arrays(tmp_path)
+
+
+def assert_same_arrays(directory):
+    killed, whole = (np.load(directory / name / "arrays.npz") for name in ("killed", "whole"))
+    assert list(killed) == list(whole)
     for name in whole:
         np.testing.assert_array_equal(killed[name], whole[name])
 
 
-def test_finished_returns_at_once_and_overwrite_recomputes(tmp_path, capsys):
+def test_finished_returns_at_once_and_overwrite_recomputes_what_is_the_runs(tmp_path, capsys):
     calls = []
     for overwrite in (False, False, True):
         runner.execute(experiment(calls), Config(), tmp_path, "smoke", overwrite)
-    assert calls == [0, 1, 2] * 2
+        (tmp_path / "notes.txt").write_text("the user's own")
+    assert calls == [0, 1, 2] * 2 and (tmp_path / "notes.txt").exists()
     assert "finished before" in capsys.readouterr().out
 
 
-def test_another_configuration_is_refused_by_name(tmp_path):
+def test_another_or_a_damaged_configuration_is_refused_by_name(tmp_path):
     runner.execute(experiment([]), Config(), tmp_path, "smoke")
     before = (tmp_path / "metrics.json").read_bytes()
     with pytest.raises(runner.UserError, match=r"size: 3 there, 4 now.*--overwrite"):
         runner.execute(experiment([]), Config(size=4), tmp_path, "smoke")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(runner.UserError, match="config.json is damaged"):
+        runner.execute(experiment([]), Config(), tmp_path, "smoke")
     assert (tmp_path / "metrics.json").read_bytes() == before
 
 
@@ -111,25 +114,6 @@ def test_stages_of_another_configuration_or_damaged_ones_are_computed_again(tmp_
     stage.write_bytes(stage.read_bytes()[:-40])
     runner.execute(experiment(calls), Config(), tmp_path, "smoke")
     assert calls == [0, 1, 0, 2]
-
-
-def test_damaged_config_is_named(tmp_path):
-    runner.execute(experiment([]), Config(), tmp_path, "smoke")
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(runner.UserError, match="config.json is damaged"):
-        runner.execute(experiment([]), Config(), tmp_path, "smoke")
-
-
-def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
-    with runner._locked(tmp_path), pytest.raises(runner.UserError, match="Another run is working"):
-        runner.execute(experiment([]), Config(), tmp_path, "smoke")
-
-
-def test_overwrite_leaves_files_of_the_users_own(tmp_path):
-    runner.execute(experiment([]), Config(), tmp_path, "smoke")
-    (tmp_path / "notes.txt").write_text("mine")
-    runner.execute(experiment([]), Config(), tmp_path, "smoke", overwrite=True)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def command(figure, *flags):
@@ -156,10 +140,7 @@ def test_smoke_survives_sigkill_with_the_same_arrays(figure, tmp_path):
     assert not (tmp_path / "killed" / "metrics.json").exists()
     subprocess.run(command(figure, *flags), cwd=ROOT, check=True)
     subprocess.run(command(figure, "smoke", f"--workdir={tmp_path / 'whole'}"), cwd=ROOT, check=True)
-    killed, whole = (np.load(tmp_path / d / "arrays.npz") for d in ("killed", "whole"))
-    assert list(killed) == list(whole)
-    for name in whole:
-        np.testing.assert_array_equal(killed[name], whole[name])
+    assert_same_arrays(tmp_path)
     metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
     assert metrics["claims"] and metrics["numbers"]
     assert all((tmp_path / "whole" / f["file"]).exists() and f["alt"] and f["caption"] for f in metrics["figures"])

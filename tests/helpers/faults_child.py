@@ -12,7 +12,7 @@ def training(folder):
     run(folder, 3)
 
 
-def generating(folder):
+def generator(folder):
     from tests.training import test_deepsim as small
     from xai_jax.training import deepsim
 
@@ -21,18 +21,20 @@ def generating(folder):
     deepsim.fit(*parts, folder, seed=3, prepare=small.prepare)
 
 
-def evolving(folder):
+def evolution(folder):
     import numpy as np
 
     from tests.synthesis import test_fooling as small
     from xai_jax import fooling, optimize
 
     optimize.SAVE_EVERY = 0.0
-    found = fooling.evolve(small.net, fooling.Direct(small.SHAPE), 200, small.KEY, 20, checkpoint=folder / "elites.npz")
-    np.save(folder / "found.npy", found[0].x)
+    elites, _ = fooling.evolve(
+        small.net, fooling.Direct(small.SHAPE), 200, small.KEY, 20, checkpoint=folder / "elites.npz"
+    )
+    np.save(folder / "found.npy", elites.x)
 
 
-def answering(folder):
+def activations(folder):
     from tests.concepts import test_activation_cache as small
     from xai_jax import targets
     from xai_jax.concepts.activation_cache import ActivationCache
@@ -43,7 +45,7 @@ def answering(folder):
         cache.gradients(small.X, targets.logit(0))
 
 
-def showing(folder):
+def gallery(folder):
     from tests.helpers.small_gallery import write_experiment
     from xai_jax.gallery import build
 
@@ -56,7 +58,7 @@ def showing(folder):
     build(folder)
 
 
-KINDS = {run.__name__: run for run in (training, generating, evolving, answering, showing)}
+KINDS = {run.__name__: run for run in (training, generator, evolution, activations, gallery)}
 
 
 def main(kind, folder):

@@ -1,4 +1,4 @@
-"""A small folder of results for the gallery, and a reader of its pages."""
+"""Small results for the gallery, and a parser of its pages."""
 
 import json
 from html.parser import HTMLParser
@@ -12,7 +12,7 @@ VOID = {"meta", "link", "img", "br", "input"}
 
 
 def save_picture(file, height=40, width=60, seed=0):
-    """Noise, which compresses worst."""
+    """Noise, the worst case for compression."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file)
     return pixels
@@ -62,7 +62,7 @@ def write_experiment(results, paper="springenberg2015", name="comparison", /, **
 
 
 class Page(HTMLParser):
-    """Tags with attributes in order, text by enclosing tag, and a check that every tag is closed."""
+    """Tags with attributes in order and text by enclosing tag; asserts that every tag is closed."""
 
     def __init__(self, file):
         super().__init__()

@@ -1,7 +1,7 @@
-"""What real machines do to long runs: kills at random moments, full disks, unreadable files, two runs in one place.
+"""Robustness of long runs: kills at random moments, full disks, unreadable files, concurrent runs in one directory.
 
-Results equal the undisturbed run's, or an error says what is wrong. `pytest -m slow tests/project/test_faults.py` kills
-every kind of long run, 38 times in all. Damaged bytes are in test_checksums.py, malformed files in test_malformed.py.
+Results equal those of the undisturbed run, or an error names the cause. `pytest -m slow tests/project/test_faults.py`
+kills every kind of long run, 38 times in all. See also test_checksums.py (damaged bytes) and test_malformed.py.
 """
 
 import dataclasses
@@ -41,13 +41,8 @@ def everything(folder):
     return [sys.executable, "scripts/reproduce.py", "--tier", "smoke", "--results", str(folder), *only]
 
 
-# Kind of run -> (its command, how many times it is killed).
-RUNS = {
-    "training": (child("training"), 4),
-    "generator": (child("generating"), 4),
-    "evolution": (child("evolving"), 4),
-    "responses": (child("answering"), 4),
-    "gallery": (child("showing"), 4),
+# Kind of run -> (its command, number of kills).
+RUNS = {kind: (child(kind), 4) for kind in ("training", "generator", "evolution", "activations", "gallery")} | {
     "inversion": (figure("mahendran2015/multiple"), 4),
     "dgn": (figure("nguyen2016/classes"), 4),
     "fooling": (figure("nguyen2015/direct"), 3),
@@ -58,7 +53,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """Starts a command with a cache of compiled programs, so that a run that is started again gets further."""
+    """Starts a command with a compilation cache, so that a restarted run gets further."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs"))}
     cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
@@ -75,7 +70,7 @@ def finish(process):
 
 
 def kill_after(process, seconds):
-    """Kills a run and what it started, as a machine that loses power does; whether it was still running."""
+    """Kills a run with its children, as a power failure does; returns whether it was still running."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -85,7 +80,7 @@ def kill_after(process, seconds):
 
 
 def content(folder):
-    """Everything that a run leaves to look at: arrays but for times, and whole weights and pages."""
+    """The results of a run: arrays without times, weights and pages."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -97,17 +92,17 @@ def content(folder):
 
 
 def survives(name, tmp_path, started, kills):
-    """Kills a run, at moments of chance within the time that it takes, and lets it end; how often it was killed."""
+    """Kills a run at random moments within its run time, then completes it; returns the number of kills."""
     make, rng, counted = RUNS[name][0], random.Random(name), 0
-    place = "reproduced" if name == "reproduce" else name
-    finish(started(make(tmp_path / "warm" / place)))  # compiles
-    began = time.monotonic()
-    finish(started(make(tmp_path / "whole" / place)))
-    seconds = time.monotonic() - began
+    directory = "reproduced" if name == "reproduce" else name
+    finish(started(make(tmp_path / "warm" / directory)))  # compiles
+    start = time.monotonic()
+    finish(started(make(tmp_path / "whole" / directory)))
+    seconds = time.monotonic() - start
     while counted < kills:
-        counted += kill_after(started(make(tmp_path / "killed" / place)), rng.uniform(0.1, 0.9) * seconds)
-    finish(started(make(tmp_path / "killed" / place)))
-    whole, killed = (content(tmp_path / each / place) for each in ("whole", "killed"))
+        counted += kill_after(started(make(tmp_path / "killed" / directory)), rng.uniform(0.1, 0.9) * seconds)
+    finish(started(make(tmp_path / "killed" / directory)))
+    whole, killed = (content(tmp_path / each / directory) for each in ("whole", "killed"))
     assert whole and list(killed) == list(whole)
     assert [path for path in whole if killed[path] != whole[path]] == []
     return counted
@@ -125,16 +120,16 @@ def test_survives_kills_at_random_moments_bit_for_bit(name, tmp_path, started):
     counted = survives(name, tmp_path, started, RUNS[name][1])
     print(f"{name}: killed {counted} times")
     partial = [path for path in (tmp_path / "killed").rglob("*.part")]
-    assert not partial or name in ("responses", "gallery")  # which hold no lock; leftovers are hidden and never read
+    assert not partial or name in ("activations", "gallery")  # without a lock; partial files are hidden and never read
 
 
-def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path):
+def test_a_second_run_is_refused_and_the_first_continues(tmp_path):
     quiet = experiment([])
 
     def disturbed(config, run):
         with pytest.raises(runner.UserError, match="Another run is working in"):
             runner.execute(quiet, Config(), tmp_path / "first", "smoke")
-        quiet.run(config, run)
+        return quiet.run(config, run)
 
     runner.execute(dataclasses.replace(quiet, run=disturbed), Config(), tmp_path / "first", "smoke")
     runner.execute(quiet, Config(), tmp_path / "alone", "smoke")
@@ -143,7 +138,7 @@ def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path):
 
 @pytest.fixture
 def small_disk():
-    """Files may not grow beyond 4 kB, which is how a full disk looks to whoever writes; the kernel's signal is off."""
+    """Limits files to 4 kB: the writer sees what it sees on a full disk, with the kernel's signal ignored."""
     old, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
     yield
@@ -162,7 +157,7 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing(write, tmp_path, s
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(tmp_path):
+def test_a_full_disk_is_named_and_the_run_resumes_once_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True).returncode:
@@ -186,9 +181,9 @@ def test_no_page_shows_results_of_which_a_bit_changed(name, tmp_path):
     build(tmp_path)
     pages = {page: page.read_bytes() for page in tmp_path.rglob("*.html")}
     whole, rng, refused = (file := tmp_path / "paper/figure" / name).read_bytes(), np.random.default_rng(0), 0
-    for place, bit in zip(rng.integers(len(whole), size=40), rng.integers(8, size=40), strict=True):
+    for index, bit in zip(rng.integers(len(whole), size=40), rng.integers(8, size=40), strict=True):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << bit
+        damaged[index] ^= 1 << bit
         file.write_bytes(damaged)
         try:
             build(tmp_path)
@@ -196,10 +191,10 @@ def test_no_page_shows_results_of_which_a_bit_changed(name, tmp_path):
             refused += 1
             assert "paper/figure/" in str(error)
         assert {page: page.read_bytes() for page in tmp_path.rglob("*.html")} == pages
-    assert refused > 30  # what is left changed spaces, or the names of checksums
+    assert refused > 30  # the others changed whitespace, or names of checksums
 
 
-def test_a_figure_that_is_gone_or_of_another_run_is_named(tmp_path):
+def test_a_missing_or_foreign_figure_is_named(tmp_path):
     folder = tmp_path / "paper/figure"
     runner.execute(experiment([]), Config(), folder, "smoke")
     small_gallery.save_picture(folder / "curve.png")
@@ -211,7 +206,7 @@ def test_a_figure_that_is_gone_or_of_another_run_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["stages/stage0.npz", "config.json", "metrics.json"])
-def test_what_cannot_be_read_or_written_is_named(name, tmp_path):
+def test_an_unreadable_path_is_named(name, tmp_path):
     (tmp_path / name).mkdir(parents=True)
     with pytest.raises(OSError, match=name):
         runner.execute(experiment([]), Config(), tmp_path, "smoke")

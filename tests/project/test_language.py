@@ -31,7 +31,7 @@ WORDS = (
     (r"(goes|went|go|going|gone) on", "resumes, continues", ""),
     (r"anew", "again, restarts", ""),
     (r"(?<!make )(?<!makes )(?<!making )sure|surer|surest|unsure", "confident, confidence", ""),
-    (r"answers?|answered|answering", "activation, output, prediction, logit", PEOPLE),
+    (r"(?<!human_study_)answers?|answered|answering", "activation, output, prediction, logit", PEOPLE),
     (r"(?<!in )(?<!take )(?<!takes )(?<!decimal )(?<!in its )places?", "position, location", ""),
     (r"alike|likeness|likelier|likeliest", "similar, similarity; more probable", ""),
     (r"learnt", "trained on, learned", ""),
@@ -49,11 +49,11 @@ WORDS = (
 )
 PATTERNS = [(re.compile(rf"(?<![A-Za-z])({word})(?![A-Za-z])", re.IGNORECASE), better, re.compile(where or r"(?!)"))
             for word, better, where in WORDS]  # fmt: skip
-LONG = re.compile(r'"(?:image/png|data:image)[^"]*"')  # pictures in notebooks
+LONG = re.compile(r'"(?:image/png|data:image)[^"]*"')  # images in notebooks
 
 
 def findings(path: Path) -> list[str]:
-    """A line for each private word in a file: place, word, and the standard term."""
+    """A line for each private word in a file: position, word, and the standard term."""
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if "lint: keep" in line:
@@ -82,6 +82,7 @@ def test_private_words_are_kept_out():
         ("the slopes at which it_told", 2),
         ("standard deviation, total variation, learning rate, make sure, in place, held-out", 0),
         ("deviation variation rate sure place held", 6),
+        ("human_study_answers, answers", 1),
     ],
 )
 def test_lint_finds_words_in_prose_and_identifiers(tmp_path, text, words):
@@ -91,9 +92,8 @@ def test_lint_finds_words_in_prose_and_identifiers(tmp_path, text, words):
 
 if __name__ == "__main__":
     chosen = [Path(argument) for argument in sys.argv[1:]]
-    chosen = [
-        p for c in chosen for p in ([c] if c.is_file() else sorted(c.rglob("*"))) if p.suffix in SUFFIXES
-    ] or files()
-    lines = [line for path in chosen for line in findings(path)]
+    chosen = [path for each in chosen for path in ([each] if each.is_file() else sorted(each.rglob("*")))]
+    chosen = [path for path in chosen if path.suffix in SUFFIXES and path.resolve() != Path(__file__).resolve()]
+    lines = [line for path in chosen or files() for line in findings(path)]
     print("\n".join([*lines, f"{len(lines)} found"]))
     sys.exit(bool(lines))

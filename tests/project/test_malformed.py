@@ -1,6 +1,6 @@
-"""Malformed files, made by chance: every reader loads them or says what is wrong with which file, and nothing else.
+"""Fuzzing of all readers: a malformed file loads, or an error names it and says what is wrong.
 
-A few hundred files in ordinary runs; `pytest -m slow tests/project/test_malformed.py` makes more than ten thousand.
+A few hundred files by default; `pytest -m slow tests/project/test_malformed.py` generates more than ten thousand.
 """
 
 import gzip
@@ -31,20 +31,20 @@ from xai_jax.io.errors import TrainingError
 from xai_jax.training import checkpoints
 from xai_jax.weights import safetensors_file
 
-FEW, MANY = 15, 800
+COUNTS = [15, pytest.param(800, marks=pytest.mark.slow)]  # files of each kind
 MOST_MEMORY = 64_000_000  # bytes, for files of a few kilobytes
 
 
 class Reader(NamedTuple):
-    """`write` puts a whole file where `read` looks for it; `read` may raise what `errors` says, naming the file."""
+    """`write` writes a valid file where `read` expects it; `read` may raise `errors` that name the file."""
 
     write: Callable[[Path], None]
     read: Callable[[Path], object]
     errors: tuple[type[Exception], ...] = (ValueError,)
 
 
-def array_file(name, raw):
-    return lambda folder: (folder / name).write_bytes(raw)
+def array_file(raw):
+    return lambda folder: (folder / "file").write_bytes(raw)
 
 
 STORAGE = torch.Storage("0", torch.VALUES.tobytes())
@@ -65,37 +65,26 @@ def write_activations(folder):
         array[:] = np.arange(12).reshape(3, 4)
 
 
-def write_gallery(folder):
-    small_gallery.write_experiment(folder, "paper", "figure")
+def write_result(name):
+    """Results of an experiment of which one file is the fuzzed one."""
 
+    def write(folder):
+        path = small_gallery.write_experiment(folder, "paper", "figure") / name
+        path.rename(folder / "file")
+        path.symlink_to(folder / "file")
 
-def write_metrics(folder):
-    write_gallery(folder)
-    (folder / "paper/figure/metrics.json").rename(folder / "file")
-    (folder / "paper/figure/metrics.json").symlink_to(folder / "file")
-
-
-def write_config(folder):
-    write_gallery(folder)
-    (folder / "paper/figure/config.json").rename(folder / "file")
-    (folder / "paper/figure/config.json").symlink_to(folder / "file")
+    return write
 
 
 KEY = {"study": "s", "images": 24, "maps": 72}
 KEY |= {"tasks": [dict(model="m", method="x", label="zebra", concept="image", images=6)] * 6}
 
 
-def write_answers(folder):
+def write_human_study_answers(folder):
     (folder / "key.json").write_text(json.dumps(KEY))
-    (folder / "answers").mkdir()
+    (folder / "answers").mkdir()  # lint: keep
     (folder / "file").write_text(json.dumps(small_study.sheet(KEY, model="m")))
-    (folder / "answers/file").symlink_to(folder / "file")
-
-
-def picture(form):
-    buffer, pixels = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, form)
-    return buffer.getvalue()
+    (folder / "answers/file").symlink_to(folder / "file")  # lint: keep
 
 
 IDX = struct.pack(">4B3i", 0, 0, 8, 3, 4, 5, 6) + bytes(range(120))
@@ -110,67 +99,60 @@ def read_idx(folder):
         path.rename(folder / "file")
 
 
-def write_checkpoint_log(folder):
-    (folder / "file").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
+def linked(name, **content):
+    """A JSON file under another name."""
+
+    def write(folder):
+        (folder / name).symlink_to(folder / "file")
+        (folder / "file").write_text(json.dumps(content))
+
+    return write
 
 
-def write_description(folder):
-    (folder / "training.json").symlink_to(folder / "file")
-    (folder / "file").write_text(json.dumps({"network": "Small", "seed": 1}))
+def read_weights(folder):
+    return safetensors_file.read(folder / "file")
 
 
-def write_run(folder):
-    (folder / "config.json").symlink_to(folder / "file")
-    (folder / "file").write_text(json.dumps({"experiment": "paper/figure", "seed": 1}))
+def picture(form):
+    buffer, pixels = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, form)
+    return Reader(array_file(buffer.getvalue()), lambda folder: decoding.decode(folder / "file"))
 
 
 READERS = {
     "safetensors": Reader(
         lambda folder: safetensors_file.write(folder / "file", {"params/a": np.arange(6.0), "b": np.ones((2, 2), "f")}),
-        lambda folder: safetensors_file.read(folder / "file"),
+        read_weights,
     ),
-    "foreign safetensors": Reader(
-        array_file("file", safetensors.numpy.save({"a": np.arange(6.0)})),
-        lambda folder: safetensors_file.read(folder / "file"),
-    ),
-    "torch zip": Reader(
-        array_file("file", STATE_BYTES["zip_format"]), lambda folder: safetensors_file.read(folder / "file")
-    ),
-    "torch pickles": Reader(
-        array_file("file", STATE_BYTES["old_format"]), lambda folder: safetensors_file.read(folder / "file")
-    ),
-    "caffemodel": Reader(
-        array_file("file", caffe.new_format(caffe.ARRAYS)), lambda folder: safetensors_file.read(folder / "file")
-    ),
-    "old caffemodel": Reader(
-        array_file("file", caffe.old_format(caffe.ARRAYS)), lambda folder: safetensors_file.read(folder / "file")
-    ),
+    "foreign safetensors": Reader(array_file(safetensors.numpy.save({"a": np.arange(6.0)})), read_weights),
+    "torch zip": Reader(array_file(STATE_BYTES["zip_format"]), read_weights),
+    "torch pickles": Reader(array_file(STATE_BYTES["old_format"]), read_weights),
+    "caffemodel": Reader(array_file(caffe.new_format(caffe.ARRAYS)), read_weights),
+    "old caffemodel": Reader(array_file(caffe.old_format(caffe.ARRAYS)), read_weights),
     "CAV": Reader(write_cav, lambda folder: cav.load(folder / "file")),
     "stage": Reader(write_stage, lambda folder: runner._read_stage(folder / "file", "f"), ()),
     "activations": Reader(write_activations, lambda folder: activation_cache._read(folder / "file", (3, 4)), ()),
-    "idx": Reader(array_file("file", gzip.compress(IDX)), read_idx),
-    "PNG": Reader(array_file("file", picture("PNG")), lambda folder: decode(folder)),
-    "JPEG": Reader(array_file("file", picture("JPEG")), lambda folder: decode(folder)),
-    "GIF": Reader(array_file("file", picture("GIF")), lambda folder: decode(folder)),
-    "TIFF": Reader(array_file("file", picture("TIFF")), lambda folder: decode(folder)),
-    "WebP": Reader(array_file("file", picture("WEBP")), lambda folder: decode(folder)),
-    "metrics.json": Reader(write_metrics, results.load),
-    "config.json": Reader(write_config, results.load),
-    "answers": Reader(write_answers, human_study_answers.read),
+    "idx": Reader(array_file(gzip.compress(IDX)), read_idx),
+    **{form: picture(form) for form in ("PNG", "JPEG", "GIF", "TIFF", "WEBP")},
+    "metrics.json": Reader(write_result("metrics.json"), results.load),
+    "config.json": Reader(write_result("config.json"), results.load),
+    "human study": Reader(write_human_study_answers, human_study_answers.read),
     "metrics.jsonl": Reader(
-        write_checkpoint_log, lambda folder: checkpoints.read_log(folder / "file"), (TrainingError,)
+        array_file(b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'),
+        lambda folder: checkpoints.read_log(folder / "file"),
+        (TrainingError,),
     ),
     "training.json": Reader(
-        write_description, lambda folder: checkpoints.agree(folder, {"network": "Small", "seed": 1}), (TrainingError,)
+        linked("training.json", network="Small", seed=1),
+        lambda folder: checkpoints.agree(folder, {"network": "Small", "seed": 1}),
+        (TrainingError,),
     ),
     "a run's config.json": Reader(
-        write_run, lambda folder: runner._finished(folder, '{"experiment": "paper/figure"}'), (runner.UserError,)
+        linked("config.json", experiment="paper/figure", seed=1),
+        lambda folder: runner._finished(folder, '{"experiment": "paper/figure"}'),
+        (runner.UserError,),
     ),
 }
-
-
-def decode(place):
-    return decoding.decode(place / "file")
 
 
 NASTY = [b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"9" * 400, b"1e999", b"NaN", b"-1"]
@@ -180,16 +162,14 @@ NASTY += [b"cos\nsystem\n(S'touch hacked'\ntR."]
 
 @st.composite
 def damaged(draw, raw):
-    """A few bytes changed, pieces put in, taken out or repeated, and the end cut off; or bytes of chance alone."""
+    """Bytes with a few changed, inserted, removed or repeated, or truncated; or random bytes alone."""
     if draw(st.integers(0, 19)) == 0:
         return draw(st.binary(max_size=200))
     for _ in range(draw(st.integers(1, 3))):
         at, size = draw(st.integers(0, len(raw))), draw(st.integers(0, 40))
         kind = draw(st.sampled_from(("flip", "put", "take", "repeat", "cut")))
         if kind == "flip":
-            raw = (
-                raw[:at] + bytes(255 & (byte ^ draw(st.integers(1, 255))) for byte in raw[at : at + 1]) + raw[at + 1 :]
-            )
+            raw = raw[:at] + bytes(byte ^ draw(st.integers(1, 255)) for byte in raw[at : at + 1]) + raw[at + 1 :]
         elif kind == "put":
             piece = draw(st.sampled_from(NASTY) | st.binary(max_size=12))
             raw = raw[:at] + piece + raw[at + draw(st.sampled_from((0, len(piece)))) :]
@@ -200,34 +180,20 @@ def damaged(draw, raw):
     return raw
 
 
-def check(reader, place, raw):
-    """Reads `raw` as the reader's file: it loads, or one of its errors names the file in words."""
-    (place / "file").write_bytes(raw)
+def check(reader, folder, raw):
+    """Reads `raw` as the reader's file: it loads, or one of the reader's errors names the file."""
+    (folder / "file").write_bytes(raw)
     tracemalloc.start()
     try:
-        reader.read(place)
+        reader.read(folder)
     except reader.errors as error:
-        assert str(place) in str(error) and len(str(error)) < 20_000, error
+        assert str(folder) in str(error) and len(str(error)) < 20_000, error
         str(error).encode()  # can be printed
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < MOST_MEMORY
     assert not Path("hacked").exists()
-
-
-def hunt(name, place, count):
-    reader = READERS[name]
-    reader.write(place)
-    raw = (place / "file").read_bytes()
-    reader.read(place) if name != "idx" and name != "a run's config.json" else None
-
-    @given(raw=damaged(raw))
-    @settings(deadline=10_000, max_examples=count, derandomize=True, database=None, suppress_health_check=HealthCheck)
-    def each(raw):
-        check(reader, place, raw)
-
-    each()
 
 
 def test_half_characters_in_keys_and_values_are_named_in_words(tmp_path):
@@ -240,21 +206,23 @@ def test_half_characters_in_keys_and_values_are_named_in_words(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog):
-    """Pillow warns of what it finds odd in files that it reads all the same."""
+    """Pillow logs what it finds odd in files that it reads nevertheless."""
     caplog.set_level("CRITICAL")
 
 
-odd_pictures = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-
-
-@odd_pictures
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", READERS)
-def test_malformed_files_load_or_are_named(name, tmp_path):
-    hunt(name, tmp_path, FEW)
+def test_malformed_files_load_or_are_named(name, count, tmp_path):
+    reader = READERS[name]
+    reader.write(tmp_path)
+    raw = (tmp_path / "file").read_bytes()
+    if name not in ("idx", "a run's config.json"):  # of another checksum, and of another configuration
+        reader.read(tmp_path)
 
+    @given(raw=damaged(raw))
+    @settings(deadline=10_000, max_examples=count, derandomize=True, database=None, suppress_health_check=HealthCheck)
+    def each(raw):
+        check(reader, tmp_path, raw)
 
-@odd_pictures
-@pytest.mark.slow
-@pytest.mark.parametrize("name", READERS)
-def test_many_malformed_files_load_or_are_named(name, tmp_path):
-    hunt(name, tmp_path, MANY)
+    each()
