@@ -1,6 +1,6 @@
 """Inversion of networks, for several experiments: mean-subtracted images, their layers, and steps of a dry run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,19 @@ class Subject(NamedTuple):
     def pixels(self, x: Any) -> np.ndarray:
         """Such images as RGB in [0, 1]."""
         return self.model.to_pixels(self.inputs(jnp.asarray(x))) / 255
+
+    def rows(self, count: int, found: Mapping[str, Sequence[Any]]) -> tuple[list[list[np.ndarray]], list[str]]:
+        """A figure's images and titles of rows: for each of the first images a row per title in `found`.
+
+        A row has the image, then its entry in each stack of images (N, H, W, C) under the title.
+        """
+        shown = range(min(count, len(self.images)))
+        images = [
+            [self.pixels(self.images[n]), *(self.pixels(x[n]) for x in stacks)]
+            for n in shown
+            for stacks in found.values()
+        ]
+        return images, [*found] * len(shown)
 
 
 def load(config: Any) -> Subject:

@@ -31,6 +31,15 @@ class Number:
         return cls(name, values.mean() if values.size else None, values.std() if values.size else None, note=note)
 
 
+def means(found: Mapping[str, Mapping[str, Iterable[float]]], names: Mapping[str, str]) -> list[Number]:
+    """Means of named measures under each condition, called "name, condition"; `names` maps keys of `found` to names."""
+    return [
+        Number.mean(f"{name}, {condition}", each[key])
+        for condition, each in found.items()
+        for key, name in names.items()
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Claim:
     """A claim, its source, its verdict and what was measured, in words; the verdict's own text is appended to them."""

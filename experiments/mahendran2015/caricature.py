@@ -9,7 +9,7 @@ import numpy as np
 from configs.mahendran2015.caricature import Config
 from experiments.lib import dry_run, papers, preimages, statistics
 from experiments.lib.measures import correlations
-from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015.photographs import GAIN, dots_panel, load, predicted_grid, predictions, stacked
 from experiments.mahendran2015.streams import frequency
@@ -97,10 +97,8 @@ def numbers(before, found):
         "frequency": "mean frequency of what is added (cycles per pixel)",
         "probability": "probability of the photograph's class",
     }
-    return [
-        Number.mean("probability of the photograph's class, photograph", before["probability"]),
-        *(Number.mean(f"{name}, {layer}", each[key]) for layer, each in found.items() for key, name in names.items()),
-    ]
+    photograph = means({"photograph": before}, {"probability": names["probability"]})
+    return photograph + means(found, names)
 
 
 def claims(before, found):

@@ -7,7 +7,7 @@ import numpy as np
 
 from configs.mahendran2015.consistency import Config
 from experiments.lib import dry_run, figures, papers, preimages, statistics
-from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import inversion, network
 from xai_jax.synthesis.inversion import IJCV
@@ -52,12 +52,8 @@ def inverted(subject, layer, form, seed):
 
 def preimages_panel(subject, found, config):
     """A row for each weight of the loss, a column for each layer."""
-    images, rows = [], []
-    for n in range(min(config.shown, config.count)):
-        for weight in config.weights_of_loss:
-            by_layer = [subject.pixels(found[layer, weight]["images"][n]) for layer in config.layers]
-            images.append([subject.pixels(subject.images[n]), *by_layer])
-            rows.append(f"C = {weight:g}")
+    stacks = {f"C = {c:g}": [found[layer, c]["images"] for layer in config.layers] for c in config.weights_of_loss}
+    images, rows = subject.rows(config.shown, stacks)
     caption = (
         "Pre-images in the form of the second paper: by layer, and by the weight C of the loss relative to the priors. "
         "With a small weight the prior dominates, with a large one the features do."
@@ -90,11 +86,8 @@ def lines_panel(found, config):
 
 def numbers(found):
     """Consistency and errors."""
-    return [
-        Number.mean(f"{name}, {layer}, C = {weight:g}", each[key].astype(float))
-        for (layer, weight), each in found.items()
-        for name, key in (("same class", "same"), ("relative error", "error"))
-    ]
+    by_condition = {f"{layer}, C = {weight:g}": each for (layer, weight), each in found.items()}
+    return means(by_condition, {"same": "same class", "error": "relative error"})
 
 
 def claims(found, config):

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from configs.mahendran2015.learned import Config
 from experiments.lib import dry_run, figures, papers, preimages
 from experiments.lib.measures import roughness
-from experiments.lib.report import Number, Report, paired_claim
+from experiments.lib.report import Number, Report, means, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015.layers import recipe
 from xai_jax import inversion, learned_inversion, models, network
@@ -66,12 +66,8 @@ def measured(subject, layer, x):
 
 def images_panel(subject, found, config):
     """Two rows for each image, one for each method; a column for each layer."""
-    images, rows = [], []
-    for n in range(min(config.shown, config.count)):
-        for method in METHODS:
-            by_layer = [subject.pixels(found[layer, method]["images"][n]) for layer in config.layers]
-            images.append([subject.pixels(subject.images[n]), *by_layer])
-            rows.append(method)
+    stacks = {method: [found[layer, method]["images"] for layer in config.layers] for method in METHODS}
+    images, rows = subject.rows(config.shown, stacks)
     caption = (
         "Images reconstructed from the features of a layer: by gradient descent on this image alone, and in one pass "
         "of a network that was trained on other images. The first has the same features; the second approximates the "
@@ -85,7 +81,7 @@ def numbers(found):
     """Errors, roughness and classes of both methods."""
     listed = []
     for (layer, method), each in found.items():
-        listed += [Number.mean(f"{name}, {layer}, {method}", each[key]) for key, name in MEASURES.items()]
+        listed += means({f"{layer}, {method}": each}, MEASURES)
         listed.append(Number(f"share of the images' classes kept, {layer}, {method}", each["same"].mean()))
     return listed
 

@@ -46,11 +46,7 @@ def restarts(represent, images, strength, config):
 
 def preimages_panel(subject, found, config):
     """A row of pre-images for each image and layer, as in Fig. 7."""
-    images, rows = [], []
-    for n in range(min(config.shown, config.count)):
-        for layer in config.layers:
-            images.append([subject.pixels(subject.images[n]), *subject.pixels(found[layer]["images"][n])])
-            rows.append(layer)
+    images, rows = subject.rows(config.shown, {layer: each["images"].swapaxes(0, 1) for layer, each in found.items()})
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))]
     caption = (
         "Images with the same features as the one on the left, in the layer named, each optimised from different "

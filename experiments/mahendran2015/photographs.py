@@ -12,7 +12,7 @@ from configs.mahendran2015.photographs import Config
 from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.measures import correlations
 from experiments.lib.preimages import Subject
-from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015 import consistency
 from xai_jax import models, network, plots
@@ -134,11 +134,7 @@ def numbers_of(found, weight):
     """Measures of every layer."""
     names = {"error": "relative error", "alike": "correlation of photograph and pre-image"}  # lint: keep
     names |= {"same": "same class", "probability": "probability of the photograph's class"}
-    return [
-        Number.mean(f"{name}, {layer}, C = {weight:g}", each[key])
-        for layer, each in found.items()
-        for key, name in names.items()
-    ]
+    return means({f"{layer}, C = {weight:g}": each for layer, each in found.items()}, names)
 
 
 def claims_of(found, weight):

@@ -10,7 +10,7 @@ from scipy import ndimage
 from configs.mahendran2015.regulariser import Config
 from experiments.lib import dry_run, figures, papers, preimages
 from experiments.lib.measures import roughness
-from experiments.lib.report import Number, Report, paired_claim
+from experiments.lib.report import Report, means, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.mahendran2015.layers import recipe
 from xai_jax import inversion, network
@@ -52,12 +52,8 @@ def spikes(image: np.ndarray) -> float:
 
 def preimages_panel(name, subject, found, layer, config):
     """A block of rows for each image, a row for each power, a column for each weight."""
-    images, rows = [], []
-    for n in range(min(config.shown, config.count)):
-        for beta in config.betas:
-            by_strength = [subject.pixels(found[layer, beta, s]["images"][n]) for s in config.total_variations]
-            images.append([subject.pixels(subject.images[n]), *by_strength])
-            rows.append(f"beta {beta:g}")
+    stacks = {f"beta {b:g}": [found[layer, b, s]["images"] for s in config.total_variations] for b in config.betas}
+    images, rows = subject.rows(config.shown, stacks)
     titles = ["image", *(f"penalty {s:g}" for s in config.total_variations)]
     caption = (
         f"Pre-images of {layer} by the weight of the total variation prior (columns) and its power beta (rows). The "
@@ -69,11 +65,8 @@ def preimages_panel(name, subject, found, layer, config):
 
 def numbers(found):
     """Errors, spikes and roughness of all."""
-    return [
-        Number.mean(f"{name}, {layer}, beta {beta:g}, penalty {strength:g}", each[key])
-        for (layer, beta, strength), each in found.items()
-        for name, key in (("error of features", "error"), ("spikes", "spikes"), ("roughness", "roughness"))
-    ]
+    by_condition = {f"{layer}, beta {beta:g}, penalty {s:g}": each for (layer, beta, s), each in found.items()}
+    return means(by_condition, {"error": "error of features", "spikes": "spikes", "roughness": "roughness"})
 
 
 def claims(found, config):
