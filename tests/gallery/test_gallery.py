@@ -304,7 +304,7 @@ def test_broken_json_is_named(tmp_path, name, content):
     file = write_experiment(tmp_path) / name
     if content is None:
         file.unlink()
-        message = "found none" if name == "metrics.json" else "comparison/config.json: expected beside"
+        message = "found none" if name == "metrics.json" else "comparison/config.json: there is no such file"
     else:
         file.write_bytes(content)
         message = f"comparison/{name}: (expected JSON|top level: expected an object)"

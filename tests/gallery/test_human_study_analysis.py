@@ -199,7 +199,7 @@ def test_two_different_sheets_of_one_worker_are_refused(study):
     folder, key = study
     save(folder, sheet(key), "one")
     save(folder, sheet(key, rate=lambda task: (1, 1, 1)), "two")
-    with pytest.raises(AnswersError, match=r"two.json: other answers than .*one.json by the same worker 'a'"):
+    with pytest.raises(AnswersError, match=r"two.json: answers differ from .*one.json by the same worker 'a'"):
         human_study_answers.read(folder)
 
 
@@ -230,7 +230,7 @@ def put(value, *keys):
         (put(1, "answers", 0, "task"), "answers: expected different tasks of one model"),
         (put(7, "answers", 0, "task"), "answers: expected different tasks of one model"),
         (put("", "worker"), "worker: expected text that is not empty"),
-        (put("other", "study"), r"study: expected '\w{16}', got 'other'. Usual cause: the page was built anew"),
+        (put("other", "study"), r"study: expected '\w{16}', got 'other'. Usual cause: the page was built again"),
         (lambda content: content.pop("seed"), "seed: key is missing"),
     ],
 )
@@ -338,7 +338,7 @@ def test_the_command_prints_the_numbers_beside_the_papers(study, capsys):
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in map(row_cells, text.splitlines())}
     assert rows["Workers"] == ["50", "50"] and rows["Different images"] == ["36", "60"]
     assert rows["Different saliency maps"] == ["72", "120"]
-    share, paper = rows["Answers that rate the right concept higher, ties left out (chance: 50 %)"]
+    share, paper = rows["Answers that rate the right concept higher, ties left out (chance level: 50 %)"]
     assert share.startswith(f"{100 * analysis.analyse(folder).correct.value:.0f} % (") and paper == "52 %"
     assert text.count("SmoothGrad") == 6 and "late.json: incomplete, 0 of 6 tasks" in text
 

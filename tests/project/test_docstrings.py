@@ -10,9 +10,7 @@ SECTIONS = ("Args", "Returns", "Raises")
 METHODS = ("core", "io", "adapters", "attribution", "units", "synthesis", "concepts", "gallery")
 
 # Files with functions that lack sections, or examples; both sets may only shrink.
-INCOMPLETE = {
-    "xai_jax/gallery/human_study_analysis.py",
-}
+INCOMPLETE = set()
 
 
 NO_EXAMPLE = {
@@ -21,10 +19,6 @@ NO_EXAMPLE = {
     "xai_jax/concepts/layer_scores.py",
     "xai_jax/concepts/sampling.py",
     "xai_jax/concepts/tcav.py",
-    "xai_jax/gallery/human_study.py",
-    "xai_jax/gallery/human_study_analysis.py",
-    "xai_jax/gallery/human_study_answers.py",
-    "xai_jax/gallery/human_study_report.py",
 }
 
 

@@ -4,7 +4,7 @@ const storageKey = `human-study-${study.id}`;
 const form = find("#task");
 const range = (count) => [...Array(count).keys()];
 
-// Random numbers in [0, 1) that a seed repeats anywhere: Mulberry32 (Tommy Ettinger, public domain).
+// Pseudo-random numbers in [0, 1), the same in every browser: Mulberry32 (Tommy Ettinger, public domain).
 function generator(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -22,7 +22,7 @@ function shuffled(items, random) {
   return items;
 }
 
-// One model, its tasks in random order, and the pictures of each: all of it follows from the seed.
+// One model, its tasks in random order, and the pictures of each: all determined by the seed.
 function plan(seed) {
   const random = generator(seed);
   const models = Math.max(...study.tasks.map((task) => task.model)) + 1;
@@ -40,7 +40,7 @@ function begin() {
   return { study: study.id, worker, seed, started: false, draft: {}, answers: [] };
 }
 
-// Storage may be switched off, full or spoilt: the study then goes on without it, and says so.
+// Storage may be switched off, full or corrupt: the study then works without it, and the page says so.
 function load() {
   try {
     const saved = JSON.parse(localStorage.getItem(storageKey));
@@ -62,10 +62,10 @@ function picture(number, alt) {
   return Object.assign(new Image(), { src: study.pictures[number], alt });
 }
 
-function pair(task, image, place) {
+function pair(task, image, position) {
   const figure = document.createElement("figure");
-  figure.append(picture(task.images[image], `Picture ${place + 1} of ${study.shown}`));
-  figure.append(picture(task.maps[image], `Map of picture ${place + 1}`));
+  figure.append(picture(task.images[image], `Picture ${position + 1} of ${study.shown}`));
+  figure.append(picture(task.maps[image], `Map of picture ${position + 1}`));
   return figure;
 }
 
@@ -75,7 +75,7 @@ function showTask() {
   form.querySelector("h1").textContent = `Task ${done + 1} of ${steps.length}`;
   Object.assign(find("progress"), { value: done, max: steps.length });
   find("#label").textContent = study.tasks[task].label;
-  find("#pairs").replaceChildren(...images.map((image, place) => pair(study.tasks[task], image, place)));
+  find("#pairs").replaceChildren(...images.map((image, position) => pair(study.tasks[task], image, position)));
   form.reset();
   for (const [name, value] of Object.entries(state.draft)) form.elements[name].value = value;
 }
@@ -98,7 +98,7 @@ function show() {
   return heading;
 }
 
-// The focus goes to the new heading, so that a screen reader says what is there now.
+// The focus goes to the new heading, so that a screen reader reads it.
 function advance(change) {
   Object.assign(state, change);
   save();

@@ -1,21 +1,20 @@
-"""Reads and checks the answer files of a study. A file counts, is refused, or is listed: none is dropped silently."""
+"""Reads and validates the answer files of a study. A file is counted, rejected, or listed as excluded."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xai_jax.gallery.human_study import ANSWERS, CONCEPTS, KEY, LABELS, METHODS, QUESTIONS, SHOWN
-from xai_jax.gallery.results import NAME, Kind, mismatches
+from xai_jax.gallery.results import NAME, Kind, read_json
 
 TASKS = LABELS * METHODS  # of one worker
 
 
 class AnswersError(ValueError):
-    """The answers cannot be counted; the message names each file and key."""
+    """Invalid answer files; the message names each file and key."""
 
 
 class Sheet(NamedTuple):
-    """The answers of one worker, in the order they were given; `answers` as in the file."""
+    """The answers of one worker, in the order of the tasks; `answers` as in the file."""
 
     worker: str
     file: Path
@@ -23,24 +22,24 @@ class Sheet(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """The key, one complete sheet per worker, and one line for each file that does not count, with the reason."""
+    """The key, one complete sheet per worker, and one line for each excluded file, with the reason."""
 
     key: dict[str, Any]
     sheets: list[Sheet]
     excluded: list[str]
 
 
-def whole(low: int, high: float, words: str) -> Kind:
-    """An integer from `low` to `high`; JSON's true and 7.0 are none."""
-    return Kind(words, lambda value: type(value) is int and low <= value <= high)
+def _integer(low: int, high: float, description: str) -> Kind:
+    """An integer from `low` to `high`; not JSON's true or 7.0."""
+    return Kind(description, lambda value: type(value) is int and low <= value <= high)
 
 
-INDEX = whole(0, float("inf"), "a whole number, 0 or more")
+INDEX = _integer(0, float("inf"), "a whole number, 0 or more")
 PICTURES = Kind(
     f"{SHOWN} different whole numbers",
     lambda value: isinstance(value, list) and all(map(INDEX.accepts, value)) and len(value) == len({*value}) == SHOWN,
 )
-RATINGS = {q.name: whole(1, q.points, f"a whole number from 1 to {q.points}") for q in QUESTIONS}
+RATINGS = {q.name: _integer(1, q.points, f"a whole number from 1 to {q.points}") for q in QUESTIONS}
 SHEET = {"study": NAME, "worker": NAME, "seed": INDEX, "answers": [{"task": INDEX, "images": PICTURES} | RATINGS]}
 CONCEPT = Kind('"image" or "caption"', lambda value: value in CONCEPTS)
 TASK = {"model": NAME, "method": NAME, "label": NAME, "concept": CONCEPT, "images": INDEX}
@@ -48,50 +47,44 @@ SOLUTION = {"study": NAME, "images": INDEX, "maps": INDEX, "tasks": [TASK]}
 
 
 def read(folder: str | Path) -> Answers:
-    """The answers in `folder/answers`, checked against `folder/key.json` as `human_study.build` wrote it.
+    """The answers in `folder/answers` to the study of `folder/key.json`. Example: `read("results/study").sheets`.
 
-    Files may lie in folders of their own. Raises `AnswersError` with every problem found in any file.
+    Files in subfolders count. Raises `AnswersError` with every problem found in any file.
     """
     folder, problems = Path(folder), []
-    key = read_json(folder / KEY, SOLUTION, problems)
+    key = _read_valid(folder / KEY, SOLUTION, problems)
     if key is None:
         raise AnswersError(f"Expected {KEY} in {folder} as human_study.build wrote it: {'; '.join(problems)}")
     files = sorted(path for path in (folder / ANSWERS).rglob("*") if path.is_file() and path.name[0] != ".")
-    sheets = [sheet for file in files if (sheet := read_sheet(file, key, problems))]
-    counted, excluded = once(sheets, problems)
+    sheets = [sheet for file in files if (sheet := _read_sheet(file, key, problems))]
+    counted, excluded = _first_of_each_worker(sheets, problems)
     if problems:
         lines = "\n".join(f"  {line}" for line in problems)
-        raise AnswersError(f"{len(problems)} problem(s) in the answers:\n{lines}\nMend or remove these files.")
+        raise AnswersError(f"{len(problems)} problem(s) in the answers:\n{lines}\nCorrect or remove these files.")
     return Answers(key, counted, excluded)
 
 
-def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
+def _read_valid(file: Path, schema: Any, problems: list[str]) -> Any:
     """The content of `file` if it fits the schema, else None after adding to `problems`."""
-    try:
-        content = json.loads(file.read_bytes())
-        found = [f"{file}: {line}" for line in mismatches(content, schema, "")]
-    except FileNotFoundError:
-        found = [f"{file}: there is no such file"]
-    except (OSError, ValueError, RecursionError) as error:
-        found = [f"{file}: expected JSON, cannot read it ({error}). Usual cause: a file that was cut or edited"]
-    problems.extend(found)
-    return None if found else content
+    before = len(problems)
+    content = read_json(file, schema, problems)
+    return content if len(problems) == before else None
 
 
-def read_sheet(file: Path, key: dict[str, Any], problems: list[str]) -> Sheet | None:
-    """The sheet in `file`, complete or not, or None after adding what is wrong with it to `problems`."""
-    content = read_json(file, SHEET, problems)
+def _read_sheet(file: Path, key: dict[str, Any], problems: list[str]) -> Sheet | None:
+    """The sheet in `file`, complete or not, or None after adding its problems to `problems`."""
+    content = _read_valid(file, SHEET, problems)
     if content is None:
         return None
-    found = conflicts(content, key)
+    found = _conflicts(content, key)
     problems.extend(f"{file}: {line}" for line in found)
     return None if found else Sheet(content["worker"], file, content["answers"])
 
 
-def conflicts(content: dict[str, Any], key: dict[str, Any]) -> list[str]:
-    """Where a well-formed sheet does not fit the study, one line each."""
+def _conflicts(content: dict[str, Any], key: dict[str, Any]) -> list[str]:
+    """Inconsistencies of a well-formed sheet with the study, one line each."""
     if content["study"] != key["study"]:
-        return [f"study: expected {key['study']!r}, got {content['study']!r}. Usual cause: the page was built anew"]
+        return [f"study: expected {key['study']!r}, got {content['study']!r}. Usual cause: the page was built again"]
     answers, tasks = content["answers"], key["tasks"]
     numbers = [answer["task"] for answer in answers]
     if any(number >= len(tasks) for number in numbers):
@@ -105,10 +98,10 @@ def conflicts(content: dict[str, Any], key: dict[str, Any]) -> list[str]:
     return found
 
 
-def once(sheets: list[Sheet], problems: list[str]) -> tuple[list[Sheet], list[str]]:
-    """The first complete sheet of each worker, and why each other one does not count.
+def _first_of_each_worker(sheets: list[Sheet], problems: list[str]) -> tuple[list[Sheet], list[str]]:
+    """The first complete sheet of each worker, and the reason why each other sheet is excluded.
 
-    Different complete answers of one worker go to `problems`: nobody but a person can say which are meant.
+    Different complete sheets of one worker are added to `problems`: only the people who ran the study can choose.
     """
     counted: dict[str, Sheet] = {}
     excluded = []
@@ -117,7 +110,7 @@ def once(sheets: list[Sheet], problems: list[str]) -> tuple[list[Sheet], list[st
         if first is None:
             excluded.append(f"{sheet.file}: incomplete, {len(sheet.answers)} of {TASKS} tasks")
         elif first is not sheet and len(sheet.answers) == TASKS and sheet.answers != first.answers:
-            problems.append(f"{sheet.file}: other answers than {first.file} by the same worker {sheet.worker!r}")
+            problems.append(f"{sheet.file}: answers differ from {first.file} by the same worker {sheet.worker!r}")
         elif first is not sheet:
             excluded.append(f"{sheet.file}: the same worker as {first.file}")
     return list(counted.values()), excluded

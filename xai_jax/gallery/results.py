@@ -147,16 +147,17 @@ def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
 
     Example: `read_json(folder / "metrics.json", METRICS, problems)`.
     """
+    content = None
     try:
         content = json.loads(file.read_bytes())
+        problems += [f"{file}: {line}" for line in mismatches(content, schema, "")]
     except FileNotFoundError:
-        problems.append(f"{file}: expected beside the other results, is missing")
+        problems.append(f"{file}: there is no such file")
     except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{file}: expected JSON, cannot read it ({error}); was the experiment interrupted?")
-    else:
-        problems.extend(f"{file}: {line}" for line in mismatches(content, schema, ""))
-        return content
-    return None
+        problems.append(
+            f"{file}: expected JSON, cannot read it ({error}). Usual cause: interrupted writing, or an edit"
+        )
+    return content
 
 
 def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
