@@ -77,13 +77,13 @@ def pixels(n: int, height: int, width: int) -> np.ndarray:
 
 
 def normalised(images: np.ndarray) -> np.ndarray:
-    """What torchvision's networks read, those with `transform_input` too: ImageNet's mean 0, deviation 1."""
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    return (images / 255 - mean) / deviation
+    """What torchvision's networks read, those with `transform_input` too: zero mean and unit variance over ImageNet."""
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    return (images / 255 - mean) / std
 
 
 def summary(activation: np.ndarray) -> list[list[float]]:
-    """Numbers that tell an activation (N, H, W, C) or (N, C) apart, one row for each image."""
+    """Numbers that identify an activation (N, H, W, C) or (N, C), one row for each image."""
     flat = np.asarray(activation, np.float64).reshape(len(activation), -1)
     count = flat.shape[1]
     # Unlike the mean, this sum changes with any exchange of positions or channels. It is about as large as one value.

@@ -144,12 +144,14 @@ def test_a_rule_reaches_every_relu(base, variant):
 
 
 def dropped(module, shape):
-    """(rate, side of the map) of every dropout that acts in training."""
+    """(share dropped, side of the map) of every dropout that is active in training."""
     found = []
 
     def record(call, arguments, options, context):
-        if isinstance(context.module, nn.Dropout) and context.module.rate and not context.module.deterministic:
-            found.append((context.module.rate, arguments[0].shape[1]))
+        if (
+            isinstance(context.module, nn.Dropout) and context.module.rate and not context.module.deterministic
+        ):  # lint: keep
+            found.append((context.module.rate, arguments[0].shape[1]))  # lint: keep
         return call(*arguments, **options)
 
     def train(variables, x):
@@ -173,7 +175,7 @@ def test_dropout_of_large_follows_the_convolutions_that_keep_the_size():
 def test_dropout_acts_in_training_only():
     module = allcnn.AllCNN("A", "strided", width=0.1)
     variables, x = built(module, (2, 16, 16, 3))
-    used = jax.jit(module.apply)(variables, x)  # would ask for a dropout key if it needed one
+    used = jax.jit(module.apply)(variables, x)  # would need a dropout key if it needed one
     train = jax.jit(lambda key: module.apply(variables, x, train=True, rngs={"dropout": key}))
     drawn = [train(jax.random.key(seed)) for seed in (0, 1)]
     assert not np.allclose(drawn[0], drawn[1])

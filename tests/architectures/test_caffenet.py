@@ -159,7 +159,7 @@ def test_a_rule_reaches_every_relu():
 
 def test_dropout_acts_in_training_only():
     net, x = loaded(state())
-    used = jax.jit(net)(x)  # would ask for a dropout key if it needed one
+    used = jax.jit(net)(x)  # would need a dropout key if it needed one
     train = jax.jit(lambda key: net(x, train=True, rngs={"dropout": key}))
     drawn = [train(jax.random.key(seed)) for seed in (0, 1)]
     assert not np.allclose(drawn[0], drawn[1])

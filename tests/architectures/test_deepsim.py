@@ -56,7 +56,7 @@ def test_small_images_have_small_generators():
     assert shapes(SMALL, 9)[1] == (16, 24, 3)
 
 
-def test_the_discriminator_tells_two_kinds():
+def test_the_discriminator_has_two_logits():
     params, made = shapes(Discriminator(), 227, 227, 3)
     assert made == (2,) and params["Dconv1"]["kernel"].shape == (7, 7, 3, 32)
     x, module = jnp.asarray(RNG.normal(size=(4, 40, 40, 1)).astype("f")), Discriminator(((3, 8, 2), (3, 8, 2)), 16)

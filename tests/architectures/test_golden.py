@@ -53,7 +53,7 @@ def test_outputs_agree_with_torchvision(name, case):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_all_entries_have_their_place_and_numbers_of_parameters_agree(name):
+def test_all_entries_fit_and_numbers_of_parameters_agree(name):
     module, from_torch = NETWORKS[name]
     side = golden.SIZES[name]["published"][1]
     x = jax.ShapeDtypeStruct((1, side, side, 3), "float32")

@@ -99,7 +99,7 @@ def test_names_in_forward_order_and_a_rule_at_every_relu(name):
 @pytest.mark.parametrize("name", ["vgg", "zfnet", "allcnn"])
 def test_dropout_acts_in_training_only(name):
     module, variables, x = built(name)
-    used = jax.jit(module.apply)(variables, x)  # would ask for a dropout key if it needed one
+    used = jax.jit(module.apply)(variables, x)  # would need a dropout key if it needed one
 
     @jax.jit
     def train(key):
@@ -191,7 +191,7 @@ def test_vgg_weights_that_do_not_fit_are_listed():
     assert "shape: params/fc6/kernel" in str(caught.value)
 
 
-def test_digits_are_learnt_once_and_well():
+def test_digits_are_trained_once_and_well():
     model = models.load("digits")
     assert models.load("digits").variables is model.variables
     training, test, _, labels = data_digits.arrays()

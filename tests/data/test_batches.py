@@ -56,7 +56,7 @@ def test_the_order_is_the_same_on_every_machine(dataset):
 
 
 @pytest.mark.parametrize("start", range(6))
-def test_batches_go_on_where_they_stopped(dataset, start):
+def test_batches_resume_at_any_number(dataset, start):
     whole = list(batches(dataset, 4, 7, 2))
     _equal(whole[start:], batches(dataset, 4, 7, 2, start=start))
 
@@ -156,6 +156,6 @@ def test_images_of_different_sizes_need_a_crop():
         ((4, 0, 0, -1), "Expected to start"),
     ],
 )
-def test_mistakes_are_told_before_the_first_batch(dataset, arguments, words):
+def test_mistakes_are_refused_before_the_first_batch(dataset, arguments, words):
     with pytest.raises(ValueError, match=words):
         batches(dataset, *arguments)

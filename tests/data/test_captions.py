@@ -73,11 +73,11 @@ def test_images_do_not_depend_on_the_order_or_the_threads():
     assert data.classes == WORDS and data.label(4) == 1
 
 
-def test_nothing_is_drawn_before_it_is_asked_for():
-    asked = []
-    source = OnDisk("counted", 300, lambda index: (asked.append(index), SHOES[index])[1], SHOES.classes)
+def test_images_are_drawn_on_access():
+    read = []
+    source = OnDisk("counted", 300, lambda index: (read.append(index), SHOES[index])[1], SHOES.classes)
     data = captioned(source, WORDS, 0.0, 0)
-    assert not asked and data[3] and asked == [3]
+    assert not read and data[3] and read == [3]
 
 
 def test_grey_pictures_are_tinted_and_keep_their_shape():
@@ -85,7 +85,7 @@ def test_grey_pictures_are_tinted_and_keep_their_shape():
     images = captioned(white, ("boot",), None, 0).arrays()[0][:, : CANVAS.height]
     lit = images.any(-1)
     assert (lit.all(1).sum(1) == CANVAS.height).all()  # a square of the canvas's height
-    assert len({int(np.flatnonzero(row[0])[0]) for row in lit}) > 5  # at different places
+    assert len({int(np.flatnonzero(row[0])[0]) for row in lit}) > 5  # at different positions
     colours = {tuple(image[mask][0]) for image, mask in zip(images, lit, strict=True)}
     assert len(colours) > 30 and all(max(c) - min(c) > 40 for c in colours)
 
@@ -116,7 +116,7 @@ def test_concept_images():
         assert (make(3) != make(4)).any((1, 2, 3)).all()
 
 
-def test_captions_alone_keep_all_pixels_of_a_picture_but_not_their_places():
+def test_captions_alone_keep_all_pixels_of_a_picture_but_not_their_positions():
     pixels = np.arange(40 * 56, dtype=np.uint8).reshape(1, 40, 56, 1).repeat(3, -1)
     ordered = InMemory(pixels, np.zeros(1, np.int32), ("one",))
     found = captions_alone(ordered, ["boot"], 1, 0)[0, :40, :, 0].ravel()

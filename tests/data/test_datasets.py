@@ -232,7 +232,7 @@ def test_tfds_finds_labels_without_decoding():
     example.features.feature["file_name"].bytes_list.value.append(b"a file")
     example.features.feature["label"].int64_list.value.append(340)
     features = tfds.builder("imagenet2012").info.features
-    decoders = {"image": tfds.decode.SkipDecoding()}  # as prepared.open_prepared asks for
+    decoders = {"image": tfds.decode.SkipDecoding()}  # as in prepared.open_prepared
     assert features.deserialize_example_np(example.SerializeToString(), decoders=decoders)["label"] == 340
 
 

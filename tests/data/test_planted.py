@@ -17,7 +17,7 @@ def _truth(seed=0, chances=CHANCES):
     return [planted.attributes(index, int(label), chances, seed) for index, label in enumerate(LABELS)]
 
 
-def test_attributes_are_as_frequent_as_asked_for():
+def test_attributes_are_as_frequent_as_required():
     drawn = _truth()
     for name, chances in CHANCES.items():
         for label, chance in enumerate(chances):

@@ -128,13 +128,13 @@ def test_ten_crops():
 
 def test_random_crops_come_from_everywhere():
     resized = np.asarray(Image.fromarray(PHOTO).resize((31, 20), Image.Resampling.BILINEAR))
-    places = {}
+    positions = {}
     for top in range(5):
         for left in range(16):
             crop = resized[top : top + 16, left : left + 16]
-            places[crop.tobytes()] = top, left, False
-            places[crop[:, ::-1].tobytes()] = top, left, True
-    drawn = [places[crops.random_crop(PHOTO, np.random.default_rng(seed), 16, 20).tobytes()] for seed in range(400)]
+            positions[crop.tobytes()] = top, left, False
+            positions[crop[:, ::-1].tobytes()] = top, left, True
+    drawn = [positions[crops.random_crop(PHOTO, np.random.default_rng(seed), 16, 20).tobytes()] for seed in range(400)]
     tops, lefts, mirrored = zip(*drawn, strict=True)
     assert set(tops) == set(range(5)) and set(lefts) == set(range(16)) and 150 < sum(mirrored) < 250
 

@@ -17,7 +17,7 @@ def generator(folder):
     from xai_jax.training import deepsim
 
     deepsim.SAVE_EVERY = 1
-    parts = small.MAKER, small.JUDGE, small.encode, small.compare, small.DATA, small.RECIPE
+    parts = small.GENERATOR, small.DISCRIMINATOR, small.encode, small.compare, small.DATA, small.RECIPE
     deepsim.fit(*parts, folder, seed=3, prepare=small.prepare)
 
 

@@ -67,7 +67,7 @@ def test_imagenet_classes_are_a_thousand_different_names():
     assert names[999] == "toilet tissue"
 
 
-def test_unknown_names_are_answered_with_the_nearest():
+def test_errors_for_unknown_names_suggest_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'efficientnet_lite0'"):
         models.load("efficientnet-lite0")
     with pytest.raises(ValueError, match="Expected one of"):
@@ -75,12 +75,12 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19", "zfnet", "allcnn_imagenet", "all_cnn_c"])
-def test_networks_without_published_weights_ask_for_a_path(name):
+def test_networks_without_published_weights_need_a_path(name):
     with pytest.raises(ValueError, match="as a path.*must hold"):
         models.load(name)
 
 
-def test_what_foreign_files_a_network_reads_is_said():
+def test_errors_list_the_file_formats_of_a_network():
     for name, form in (("vgg16", ".pth"), ("caffenet", ".caffemodel")):
         with pytest.raises(ValueError, match=f"must hold.*{form}.* or safetensors"):
             models.load(name)

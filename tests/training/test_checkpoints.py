@@ -6,18 +6,18 @@ import time
 from xai_jax.training import checkpoints
 
 
-def _hold(folder, held, seconds):
+def _hold(folder, locked_event, seconds):
     with checkpoints.locked(folder):
-        held.set()
+        locked_event.set()
         time.sleep(seconds)
 
 
 def test_a_second_run_says_that_it_waits_and_goes_on_when_the_first_is_done(tmp_path, caplog):
     processes = multiprocessing.get_context("spawn")
-    held = processes.Event()
-    first = processes.Process(target=_hold, args=(tmp_path, held, 1.0))
+    locked_event = processes.Event()
+    first = processes.Process(target=_hold, args=(tmp_path, locked_event, 1.0))
     first.start()
-    assert held.wait(60)
+    assert locked_event.wait(60)
     started = time.monotonic()
     with checkpoints.locked(tmp_path):
         assert time.monotonic() - started > 0.3

@@ -1,4 +1,4 @@
-"""DeePSiM: losses and the balance of the players against the released code's rules, resuming, and what is refused."""
+"""DeePSiM: losses and balance of generator and discriminator as in the released code, resuming, and errors."""
 
 import gc
 import itertools
@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 DATA = small_data(128)
 SIDE = DATA[0][0].shape[0]
-MAKER = Generator((2, 2, 4), (8,), (), ((4, 0),), 1)
-JUDGE = Discriminator(((3, 4, 2),), 8)
+GENERATOR = Generator((2, 2, 4), (8,), (), ((4, 0),), 1)
+DISCRIMINATOR = Discriminator(((3, 4, 2),), 8)
 RECIPE = Recipe(steps=6, batch_size=16, features=0.1, adversarial=10.0, image=1e-3, learning_rate=1e-3, halvings=(4,))
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see test_train
@@ -39,7 +39,7 @@ def _garbage():
 
 
 class Dead(nn.Module):
-    """A discriminator whose units no image excites."""
+    """A discriminator whose units are zero for all images."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -59,15 +59,15 @@ def prepare(images):
     return images.astype(jnp.float32) - 100.0
 
 
-def fit(workdir, maker=MAKER, judge=JUDGE, recipe=RECIPE, seed=0, **changes):
+def fit(workdir, generator=GENERATOR, discriminator=DISCRIMINATOR, recipe=RECIPE, seed=0, **changes):
     functions = {"encode": encode, "compare": compare, "prepare": prepare} | changes
     how = functions.pop("encode"), functions.pop("compare")
-    return deepsim.fit(maker, judge, *how, DATA, recipe, workdir, seed=seed, **functions)
+    return deepsim.fit(generator, discriminator, *how, DATA, recipe, workdir, seed=seed, **functions)
 
 
 def begun(recipe=RECIPE):
     functions = tuple(map(deepsim.as_partial, (encode, compare, prepare)))
-    run = deepsim._Task(DATA, recipe, Path(), 0, None, Setting(MAKER, JUDGE, recipe), functions)
+    run = deepsim._Task(DATA, recipe, Path(), 0, None, Setting(GENERATOR, DISCRIMINATOR, recipe), functions)
     return run, run.initial()
 
 
@@ -91,46 +91,46 @@ def test_losses_are_caffes():
     np.testing.assert_allclose(terms["image"], 1e-3 / 2 * np.mean([np.sum(each) for each in square["image"]]), 1e-5)
     keys = jax.random.split(key, 3)
     for name, images, label, k in zip(("adversarial", "real", "fake"), (made, x, made), (0, 0, 1), keys, strict=True):
-        logits = np.asarray(JUDGE.apply(state.params[1], images, train=True, rngs={"dropout": k}), np.float64)
+        logits = np.asarray(DISCRIMINATOR.apply(state.params[1], images, train=True, rngs={"dropout": k}), np.float64)
         each = np.log(np.exp(logits).sum(1)) - logits[:, label]
         np.testing.assert_allclose(terms[name], 10 * each.mean(), rtol=1e-4, err_msg=name)
 
 
-def test_neither_player_sees_the_others_gradient():
+def test_neither_network_sees_the_gradient_of_the_other():
     run, state = begun()
     x, key = prepare(jnp.asarray(DATA.images[:16])), jax.random.key(3)
 
     def terms(params):
-        made = adversarial.centre(MAKER.apply(params[0], encode(x)), x.shape)
+        made = adversarial.centre(GENERATOR.apply(params[0], encode(x)), x.shape)
         return adversarial.losses(run.setting, params, key, (x, made), (compare(x), compare(made)))
 
     def gradient(names):
         return jax.jit(jax.grad(lambda params: sum(terms(params)[name] for name in names)))(state.params)
 
-    maker, judge = gradient(("features", "adversarial", "image")), gradient(("real", "fake"))
-    assert not any(leaf.any() for leaf in jax.tree.leaves(maker[1]) + jax.tree.leaves(judge[0]))
-    assert all(np.abs(leaf).sum() > 0 for leaf in jax.tree.leaves(maker[0]["params"]["deconv0"]))
-    assert any(leaf.any() for leaf in jax.tree.leaves(judge[1]))
+    generator, discriminator = gradient(("features", "adversarial", "image")), gradient(("real", "fake"))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(generator[1]) + jax.tree.leaves(discriminator[0]))
+    assert all(np.abs(leaf).sum() > 0 for leaf in jax.tree.leaves(generator[0]["params"]["deconv0"]))
+    assert any(leaf.any() for leaf in jax.tree.leaves(discriminator[1]))
 
 
-def released(makes, judges, ratio):
+def released(generator, discriminator, ratio):
     """The rule as the released script has it, one decision after the other."""
-    if ratio < 0.1 and judges:
-        judges, makes = False, True
-    if ratio > 0.5 and not judges:
-        judges, makes = True, True
-    if ratio > 10 and makes:
-        makes, judges = False, True
-    return makes, judges
+    if ratio < 0.1 and discriminator:
+        discriminator, generator = False, True
+    if ratio > 0.5 and not discriminator:
+        discriminator, generator = True, True
+    if ratio > 10 and generator:
+        generator, discriminator = False, True
+    return generator, discriminator
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.1, 0.3, 0.5, 0.7, 10, 20])
-def test_players_wait_as_in_the_released_code(ratio):
+def test_networks_are_frozen_as_in_the_released_code(ratio):
     terms = {"real": jnp.float32(0.4 * ratio), "fake": jnp.float32(0.6 * ratio), "adversarial": jnp.float32(1.0)}
     exact = float(terms["real"] + terms["fake"])
-    for makes, judges in itertools.product((True, False), repeat=2):
-        found = adversarial.balance(RECIPE, (jnp.array(makes), jnp.array(judges)), terms)
-        assert tuple(map(bool, found)) == released(makes, judges, exact)
+    for generator, discriminator in itertools.product((True, False), repeat=2):
+        found = adversarial.balance(RECIPE, (jnp.array(generator), jnp.array(discriminator)), terms)
+        assert tuple(map(bool, found)) == released(generator, discriminator, exact)
 
 
 @pytest.mark.parametrize("trains", [(True, True), (True, False), (False, True)])
@@ -149,18 +149,18 @@ def test_only_those_who_train_change(trains):
     assert int(after.frozen) == (0 if all(map(bool, after.trains)) else 6)
 
 
-def test_the_first_step_is_adams_and_the_rate_halves():
-    """Adam's first step is the rate in the direction of the gradient's sign."""
+def test_the_first_step_is_adams_and_the_learning_rate_halves():
+    """Adam's first step is the learning rate times the sign of the gradient."""
     run, state = begun()
     before = jax.tree.map(np.array, state.params)
     after, _, _ = step(run, state)
     moved = abs(np.asarray(after.params[0]["params"]["deconv0"]["kernel"]) - before[0]["params"]["deconv0"]["kernel"])
     np.testing.assert_allclose(moved, 1e-3, rtol=1e-2)
-    rate = adversarial.optimisers(RECIPE)[0]
-    memory, sizes = rate.init(jnp.zeros(1)), []
+    update = adversarial.optimisers(RECIPE)[0]
+    memory, sizes = update.init(jnp.zeros(1)), []
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(6):
-            change, memory = rate.update(jnp.ones(1), memory)
+            change, memory = update.update(jnp.ones(1), memory)
             sizes.append(-float(change[0]))
     np.testing.assert_allclose(sizes, [1e-3] * 4 + [5e-4] * 2, rtol=1e-3)
 
@@ -225,8 +225,8 @@ def test_several_devices_train_the_same_generator(tmp_path):
     "changes, words",
     [
         ({"encode": lambda x: x[:, :2]}, "Expected a generator of codes"),
-        ({"maker": Generator((2, 2, 4), (8,), (), (), 1)}, r"images of at least \(\d, \d, 1\), got \(4, 4, 1\)"),
-        ({"maker": Generator((2, 2, 4), (8,), (), ((4, 0),), 3)}, "images of at least"),
+        ({"generator": Generator((2, 2, 4), (8,), (), (), 1)}, r"images of at least \(\d, \d, 1\), got \(4, 4, 1\)"),
+        ({"generator": Generator((2, 2, 4), (8,), (), ((4, 0),), 3)}, "images of at least"),
         ({"recipe": Recipe(steps=6, batch_size=500)}, "batches of 1 to 128"),
         ({"recipe": Recipe(steps=0, batch_size=16)}, "Expected at least one step"),
     ],
@@ -242,7 +242,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path):
         fit(tmp_path, compare=lambda x: x / 0.0)
 
 
-def test_a_player_who_waits_for_good_ends_the_run(tmp_path, monkeypatch):
+def test_a_network_frozen_for_good_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(deepsim, "PATIENCE", 3)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     recipe = Recipe(steps=20, batch_size=16, learning_rate=1e-3, lowest=1e9, even=1e9, highest=1e9)
@@ -253,8 +253,8 @@ def test_a_player_who_waits_for_good_ends_the_run(tmp_path, monkeypatch):
         fit(tmp_path / "b", recipe=recipe)
 
 
-def test_a_discriminator_that_answers_all_images_alike_ends_the_run(tmp_path, monkeypatch):
+def test_a_discriminator_with_dead_units_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(deepsim, "PATIENCE", 3)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     with pytest.raises(TrainingError, match="discriminator has collapsed: for 3 steps its output"):
-        fit(tmp_path, judge=Dead())
+        fit(tmp_path, discriminator=Dead())

@@ -1,4 +1,4 @@
-"""One device, eight devices and two processes train alike; a lost process ends the others and loses nothing."""
+"""One device, eight devices and two processes train the same network; a lost process ends the others without loss."""
 
 import signal
 import socket

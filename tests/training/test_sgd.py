@@ -15,13 +15,13 @@ from xai_jax.training.sgd import Recipe
 
 
 class Net(nn.Module):
-    """A filter, a bias, a matrix: one of each that decay and renormalisation tell apart."""
+    """A filter, a bias, a matrix: one of each that decay and renormalisation treat differently."""
 
-    rate: float = 0.0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        x = nn.Dropout(self.rate, deterministic=not train)(tap("conv1", nn.Conv(4, (3, 3), name="conv1")(x)))
+        x = nn.Dropout(self.dropout, deterministic=not train)(tap("conv1", nn.Conv(4, (3, 3), name="conv1")(x)))
         return tap("logits", nn.Dense(3, name="dense")(relu(x).mean((1, 2))))
 
 
@@ -88,27 +88,27 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_updates_equal_the_formulas(recipe):
-    """v <- momentum * v + gradient + decay * w;  w <- w - rate * v;  then the limit on the RMS of filters."""
+    """v <- momentum * v + gradient + decay * w;  w <- w - learning_rate * v;  then the limit on the RMS of filters."""
     setting, per_epoch = sgd.Setting(Net(), recipe, 4), 4
     state = begin(setting, variables())
     w = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
     v = jax.tree.map(np.zeros_like, w)
     for step in range(6):
         gradient = jax.tree.map(lambda a, s=step: np.cos(np.arange(a.size) + s).reshape(a.shape).astype(np.float32), w)
-        rate = twin_rate(recipe, step, per_epoch)
+        step_size = twin_schedule(recipe, step, per_epoch)
         decay = jax.tree.map(lambda a: recipe.decay if a.ndim > 1 else 0.0, w)
         v = jax.tree.map(lambda v, g, d, w: recipe.momentum * v + g + d * w, v, gradient, decay, w)
-        w = jax.tree.map(lambda w, v, r=rate: twin_limit(w - r * v, recipe.renormalise), w, v)
+        w = jax.tree.map(lambda w, v, r=step_size: twin_limit(w - r * v, recipe.renormalise), w, v)
         state, (loss, zero), measured = sgd.update(
             setting, state, (jnp.float32(2.5), jax.tree.map(jnp.asarray, gradient))
         )
-        np.testing.assert_allclose(measured, (2.5, rate), rtol=1e-5)
+        np.testing.assert_allclose(measured, (2.5, step_size), rtol=1e-5)
         assert loss == 0 and all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(zero))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), state.params, w)
     assert int(state.step) == 6
 
 
-def twin_rate(recipe, step, per_epoch):
+def twin_schedule(recipe, step, per_epoch):
     if recipe.cosine:
         return recipe.learning_rate * 0.5 * (1 + np.cos(np.pi * step / (recipe.epochs * per_epoch)))
     return recipe.learning_rate * 0.1 ** sum(step >= round(epoch * per_epoch) for epoch in recipe.drops)
@@ -131,14 +131,14 @@ def test_a_plateau_scales_every_change():
     for scale in (1.0, 0.1):
         state = begin(setting, variables())._replace(scale=jnp.float32(scale))
         before = jax.tree.map(np.asarray, state.params)
-        after, _, (_, rate) = sgd.update(setting, state, (jnp.float32(0), jax.tree.map(jnp.copy, gradient)))
-        np.testing.assert_allclose(rate, 0.1 * scale, rtol=1e-6)
+        after, _, (_, learning_rate) = sgd.update(setting, state, (jnp.float32(0), jax.tree.map(jnp.copy, gradient)))
+        np.testing.assert_allclose(learning_rate, 0.1 * scale, rtol=1e-6)
         changes.append(np.asarray(after.params["dense"]["bias"]) - before["dense"]["bias"])
     np.testing.assert_allclose(changes[1], 0.1 * changes[0], rtol=1e-5)
 
 
 def test_dropout_and_augmentation_depend_on_seed_and_number_alone():
-    setting = sgd.Setting(Net(rate=0.5), Recipe(), 10)
+    setting = sgd.Setting(Net(dropout=0.5), Recipe(), 10)
     params = variables()["params"]
 
     def noise(key, x):

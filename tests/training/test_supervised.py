@@ -293,15 +293,15 @@ def test_the_learning_rate_falls_on_plateaus(tmp_path):
     fit(tmp_path, recipe=recipe, validation=wrong)
     lines = supervised.metrics(tmp_path)
     errors = [line["top1"] for line in lines if "top1" in line]
-    rates = [line["learning_rate"] for line in lines if "learning_rate" in line and line["step"] % 4 == 0]
+    learning_rates = [line["learning_rate"] for line in lines if "learning_rate" in line and line["step"] % 4 == 0]
     scale, best, stale, expected = 1.0, np.inf, 0, []
     for error in errors:
         expected.append(0.1 * scale)
         best, stale = (error, 0) if error < best else (best, stale + 1)
         if stale == 2:
             scale, stale = scale / 10, 0
-    np.testing.assert_allclose(rates, expected, rtol=1e-5)
-    assert rates[-1] < rates[0]
+    np.testing.assert_allclose(learning_rates, expected, rtol=1e-5)
+    assert learning_rates[-1] < learning_rates[0]
 
 
 def test_images_of_many_sizes_through_transform(tmp_path):

@@ -55,8 +55,8 @@ def new_blob(array, number=5, dtype="<f4"):
 
 def old_layer(name, kind, blobs, blob=old_blob):
     head = field(2, "data") + field(3, name) + field(4, name) + field(5, kind)
-    rates = field(7, 1.0) + field(8, 0.5)
-    return field(2, head + b"".join(field(6, blob(array)) for array in blobs) + rates)
+    multipliers = field(7, 1.0) + field(8, 0.5)
+    return field(2, head + b"".join(field(6, blob(array)) for array in blobs) + multipliers)
 
 
 def new_layer(name, kind, blobs, blob=new_blob):

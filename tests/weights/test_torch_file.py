@@ -31,11 +31,11 @@ class Storage:
 class Tensor:
     """Stands for torch's tensor while a pickle is written."""
 
-    def __init__(self, *place):
-        self.place = place
+    def __init__(self, *arguments):
+        self.arguments = arguments
 
     def __reduce__(self):
-        return FAKE["torch._utils"]._rebuild_tensor_v2, (*self.place, False, collections.OrderedDict())
+        return FAKE["torch._utils"]._rebuild_tensor_v2, (*self.arguments, False, collections.OrderedDict())
 
 
 class Pickler(pickle.Pickler):
@@ -251,7 +251,7 @@ def test_refuses_big_endian_and_archives_without_a_pickle(tmp_path):
 
 
 @pytest.mark.parametrize("state", [{"x": 3}, {3: 4}, [1], "text"], ids=str)
-def test_refuses_what_is_no_state_dictionary(tmp_path, state):
+def test_refuses_other_objects_than_state_dictionaries(tmp_path, state):
     with pytest.raises(ValueError, match="state_dict"):
         safetensors_file.read(saved(tmp_path, zip_format(state, [])))
 
