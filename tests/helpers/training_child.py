@@ -6,8 +6,32 @@ python -m tests.helpers.training_child CHECKPOINT_DIR [--devices=N] [--process=H
 import argparse
 import functools
 import os
+import subprocess
 import sys
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(checkpoint_dir, *flags):
+    command = [sys.executable, "-m", "tests.helpers.training_child", str(checkpoint_dir), *flags]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out + err
+
+
+def steps_logged(checkpoint_dir):
+    try:
+        return len((checkpoint_dir / "metrics.jsonl").read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
 
 def main():

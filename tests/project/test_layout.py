@@ -31,7 +31,6 @@ UPWARD = set()
 LONG = {
     "experiments/lib/runner.py",
     "experiments/zeiler2014/transfer.py",
-    "tests/data/test_datasets.py",
     "tests/experiments/test_nguyen_units.py",
     "tests/experiments/test_transfer.py",
     "tests/gallery/test_explorer.py",
@@ -40,9 +39,6 @@ LONG = {
     "tests/gallery/test_human_study_analysis.py",
     "tests/project/test_benchmark.py",
     "tests/project/test_scripts.py",
-    "tests/training/test_supervised.py",
-    "tests/weights/test_caffe_file.py",
-    "tests/weights/test_torch_file.py",
 }
 LONG_FUNCTIONS = {
     "experiments.kim2018.retinopathy.claims",

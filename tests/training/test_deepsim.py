@@ -1,6 +1,5 @@
 """DeePSiM: losses and balance of generator and discriminator as in the released code, resuming, and errors."""
 
-import gc
 import itertools
 import json
 import os
@@ -28,14 +27,6 @@ SIDE = DATA[0][0].shape[0]
 GENERATOR = Generator((2, 2, 4), (8,), (), ((4, 0),), 1)
 DISCRIMINATOR = Discriminator(((3, 4, 2),), 8)
 RECIPE = Recipe(steps=6, batch_size=16, features=0.1, adversarial=10.0, image=1e-3, learning_rate=1e-3, halvings=(4,))
-
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see test_train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _garbage():
-    yield
-    gc.collect()
 
 
 class Dead(nn.Module):

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.training.test_supervised import files, finish, start, steps_logged
+from tests.helpers.training_child import files, finish, start, steps_logged
 from xai_jax.io.errors import TrainingError
 from xai_jax.training import supervised
 
@@ -70,3 +70,27 @@ def test_a_process_that_is_alone_says_so():
 
     with pytest.raises(TrainingError, match="Could not join the other processes at .* as number 5 of 2"):
         parallel.join(address(), 2, 5)
+
+
+@pytest.mark.parametrize(
+    "lines", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)]
+)
+def test_survives_sigkill_bit_for_bit(tmp_path, lines):
+    killed = start(tmp_path / "killed")
+    while steps_logged(tmp_path / "killed") < lines and killed.poll() is None:
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed/weights.safetensors").exists()
+    for name in ("killed", "whole"):
+        status, text = finish(start(tmp_path / name))
+        assert status == 0, text
+    killed, whole = files(tmp_path / "killed"), files(tmp_path / "whole")
+    assert list(killed) == list(whole)
+    for path in whole:
+        if path.suffix == ".safetensors":
+            assert killed[path] == whole[path], path
+    losses = [
+        [line.get("loss", line.get("top1")) for line in supervised.metrics(tmp_path / n)] for n in ("killed", "whole")
+    ]
+    assert losses[0] == losses[1]

@@ -1,13 +1,9 @@
 """Training as users meet it: it learns, it survives SIGKILL bit for bit, and its errors leave earlier results alone."""
 
 import dataclasses
-import gc
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import flax.linen as nn
@@ -17,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.small_network import Small, small_data
+from tests.helpers.training_child import files
 from xai_jax.core.network import keep
 from xai_jax.data import datasets
 from xai_jax.io.errors import TrainingError
@@ -29,26 +26,11 @@ RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.1)
 DATA = small_data(256)
 
 
-# Reading or writing in vain leaves event loops of orbax to the garbage collector, which complains of them later.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _garbage():
-    """Collected before the tests of other modules, which take every complaint for an error."""
-    yield
-    gc.collect()
-
-
 def fit(checkpoint_dir, **changes):
     arguments = {"module": Small(), "data": DATA, "recipe": RECIPE, "seed": 0} | changes
     return supervised.fit(
         arguments.pop("module"), arguments.pop("data"), arguments.pop("recipe"), checkpoint_dir, **arguments
     )
-
-
-def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
 
 def assert_same(a, b):
@@ -90,47 +72,6 @@ def test_goes_through_every_batch_in_the_order_of_its_seed(tmp_path, monkeypatch
     fit(tmp_path)
     expected = [np.random.default_rng([0, epoch]).permutation(256) for epoch in range(3)]
     np.testing.assert_array_equal(np.concatenate(seen[1:]), DATA.labels[np.concatenate(expected)])
-
-
-def start(checkpoint_dir, *flags):
-    command = [sys.executable, "-m", "tests.helpers.training_child", str(checkpoint_dir), *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=240)
-    return process.returncode, out + err
-
-
-def steps_logged(checkpoint_dir):
-    try:
-        return len((checkpoint_dir / "metrics.jsonl").read_text().splitlines())
-    except FileNotFoundError:
-        return 0
-
-
-@pytest.mark.parametrize(
-    "lines", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)]
-)
-def test_survives_sigkill_bit_for_bit(tmp_path, lines):
-    killed = start(tmp_path / "killed")
-    while steps_logged(tmp_path / "killed") < lines and killed.poll() is None:
-        time.sleep(0.002)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed/weights.safetensors").exists()
-    for name in ("killed", "whole"):
-        status, text = finish(start(tmp_path / name))
-        assert status == 0, text
-    killed, whole = files(tmp_path / "killed"), files(tmp_path / "whole")
-    assert list(killed) == list(whole)
-    for path in whole:
-        if path.suffix == ".safetensors":
-            assert killed[path] == whole[path], path
-    losses = [
-        [line.get("loss", line.get("top1")) for line in supervised.metrics(tmp_path / n)] for n in ("killed", "whole")
-    ]
-    assert losses[0] == losses[1]
 
 
 class Stop(Exception):

@@ -2,15 +2,11 @@
 
 import struct
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xai_jax import models
-from xai_jax.architectures import caffenet
 from xai_jax.weights import caffe_file, safetensors_file
 
 RNG = np.random.default_rng(0)
@@ -285,71 +281,3 @@ def test_reads_what_protobuf_writes(tmp_path, is_old):
             else:
                 blob.shape.dim.extend(array.shape)
     check(safetensors_file.read(saved(tmp_path, net.SerializeToString())), ARRAYS)
-
-
-def filters(seed, hidden=7, classes=5):
-    """Weights of a small CaffeNet in Caffe's layout; pool5 of 79x79 images is 2x2."""
-    rng = np.random.default_rng(seed)
-    shapes = {"conv1": (4, 3, 11, 11), "conv2": (6, 2, 5, 5), "conv3": (8, 6, 3, 3), "conv4": (6, 4, 3, 3)}
-    shapes |= {"conv5": (4, 3, 3, 3), "fc6": (hidden, 4 * 2 * 2), "fc7": (hidden, hidden), "fc8": (classes, hidden)}
-    arrays = {}
-    for name, shape in shapes.items():
-        arrays[f"{name}.weight"] = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype("f")
-        arrays[f"{name}.bias"] = rng.normal(0.1, 0.1, shape[0]).astype("f")
-    return arrays
-
-
-def convolved(x, kernel, bias, stride, pad, groups):
-    """Caffe's convolution of one image (C, H, W) with filters (O, C / groups, S, S), window by window."""
-    x = np.pad(x.astype(float), ((0, 0), (pad, pad), (pad, pad)))
-    side = kernel.shape[-1]
-    parts = []
-    for inputs, filters in zip(np.split(x, groups), np.split(kernel, groups), strict=True):
-        windows = np.lib.stride_tricks.sliding_window_view(inputs, (side, side), (1, 2))[:, ::stride, ::stride]
-        parts.append(np.einsum("chwij,ocij->ohw", windows, filters))
-    return np.concatenate(parts) + bias[:, None, None]
-
-
-def pooled(x):
-    """3x3 windows at stride 2; the last one may be incomplete."""
-    starts = range(0, x.shape[1] - 1, 2)
-    return np.stack([np.stack([x[:, i : i + 3, j : j + 3].max((1, 2)) for j in starts], -1) for i in starts], 1)
-
-
-def normalised(x):
-    energy = np.stack([(x[max(c - 2, 0) : c + 3] ** 2).sum(0) for c in range(len(x))])
-    return x / (1 + 1e-4 / 5 * energy) ** 0.75
-
-
-def caffe(arrays, image):
-    """Logits of one RGB image (H, W, 3), in Caffe's order of axes and of colours, in NumPy."""
-    x = image[..., ::-1].transpose(2, 0, 1)
-    for number, geometry in enumerate(((4, 0, 1), (1, 2, 2), (1, 1, 1), (1, 1, 2), (1, 1, 2)), 1):
-        x = np.maximum(convolved(x, arrays[f"conv{number}.weight"], arrays[f"conv{number}.bias"], *geometry), 0)
-        x = pooled(x) if number in (1, 2, 5) else x
-        x = normalised(x) if number in (1, 2) else x
-    x = x.ravel()
-    for number in (6, 7, 8):
-        x = arrays[f"fc{number}.weight"] @ x + arrays[f"fc{number}.bias"]
-        x = np.maximum(x, 0) if number < 8 else x
-    return x
-
-
-@FORMATS
-def test_caffenet_computes_what_caffe_does(tmp_path, form, monkeypatch):
-    small = caffenet.CaffeNet(widths=(4, 6, 8, 6, 4), hidden=7, classes=5)
-    entry = models._ENTRIES["caffenet"]
-    entry = entry._replace(build=lambda: small, input=entry.input._replace(size=79))
-    monkeypatch.setitem(models._ENTRIES, "small", entry)
-    arrays = filters(1)
-    variables = models.read_variables("small", saved(tmp_path, form(arrays)))
-    images = np.random.default_rng(2).normal(0, 50, (2, 79, 79, 3)).astype("f")
-    logits = jax.jit(small.apply)(variables, jnp.asarray(images))
-    expected = np.stack([caffe(arrays, image) for image in images])
-    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-
-
-def test_entries_that_do_not_fit_caffenet_are_listed(tmp_path):
-    path = saved(tmp_path, old_format(ARRAYS))
-    with pytest.raises(ValueError, match="does not fit caffenet(.|\n)*missing: params/conv2/kernel"):
-        models.read_variables("caffenet", path)

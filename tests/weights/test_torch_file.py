@@ -127,16 +127,6 @@ def test_reads_contiguous_transposed_sliced_and_scalar_tensors(tmp_path, form):
         assert arrays[name].shape == array.shape and arrays[name].dtype == np.float32
 
 
-DTYPES = {
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-}
-DTYPES |= {"CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
-
-
 @FORMATS
 @pytest.mark.parametrize("kind", DTYPES)
 def test_reads_every_dtype(tmp_path, form, kind):
