@@ -148,10 +148,9 @@ def dropped(module, shape):
     found = []
 
     def record(call, arguments, options, context):
-        if (
-            isinstance(context.module, nn.Dropout) and context.module.rate and not context.module.deterministic
-        ):  # lint: keep
-            found.append((context.module.rate, arguments[0].shape[1]))  # lint: keep
+        module = context.module
+        if isinstance(module, nn.Dropout) and module.rate and not module.deterministic:  # lint: keep
+            found.append((module.rate, arguments[0].shape[1]))  # lint: keep
         return call(*arguments, **options)
 
     def train(variables, x):
