@@ -231,7 +231,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="kim2018/adversarial",
-    title="Can TCAV tell adversarial images?",
+    title="Does TCAV distinguish adversarial images?",
     figure="appendix, adversarial examples",
     paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279",

@@ -221,7 +221,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="kim2018/captions",
-    title="Does TCAV tell what a network relies on?",
+    title="Does TCAV identify what a network relies on?",
     figure="Figure 5, the controlled experiment",
     paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279",

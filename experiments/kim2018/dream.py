@@ -159,7 +159,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="kim2018/dream",
-    title="Dreams of concepts",
+    title="Dreams along CAVs",
     figure="section 4.1.2, empirical deep dream",
     paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279",

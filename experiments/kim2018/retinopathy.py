@@ -213,7 +213,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="kim2018/retinopathy",
-    title="Does a grader of eye disease look at what doctors look at?",
+    title="Does a grader of retinopathy rely on the doctors' concepts?",
     figure="the section on diabetic retinopathy",
     paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279",

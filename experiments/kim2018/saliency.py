@@ -214,7 +214,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="kim2018/saliency",
-    title="Do saliency maps tell what a network relies on?",
+    title="Do saliency maps show what a network relies on?",
     figure="saliency maps of the controlled experiment",
     paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279",

@@ -28,7 +28,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2015/cppn",
-    title="Fooling a network without its gradient: patterns",
+    title="Fooling images by evolution: CPPN encoding",
     figure="Figs. 5 and 8, and the confidence by generation",
     paper="Nguyen, Yosinski and Clune 2015, Deep Neural Networks are Easily Fooled: High Confidence Predictions for "
     "Unrecognizable Images, arXiv 1412.1897",

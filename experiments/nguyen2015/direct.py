@@ -28,7 +28,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2015/direct",
-    title="Fooling a network without its gradient: pixels",
+    title="Fooling images by evolution: direct encoding",
     figure="Fig. 4, and the confidence by generation",
     paper="Nguyen, Yosinski and Clune 2015, Deep Neural Networks are Easily Fooled: High Confidence Predictions for "
     "Unrecognizable Images, arXiv 1412.1897",

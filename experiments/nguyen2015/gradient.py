@@ -86,7 +86,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2015/gradient",
-    title="Fooling a network by its gradient",
+    title="Fooling images by gradient ascent",
     figure="images by gradient ascent",
     paper="Nguyen, Yosinski and Clune 2015, Deep Neural Networks are Easily Fooled: High Confidence Predictions for "
     "Unrecognizable Images, arXiv 1412.1897",

@@ -233,7 +233,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2015/retrain",
-    title="Teaching a network what fools it",
+    title="Retraining a network on fooling images",
     figure="retraining with fooling images",
     paper="Nguyen, Yosinski and Clune 2015, Deep Neural Networks are Easily Fooled: High Confidence Predictions for "
     "Unrecognizable Images, arXiv 1412.1897",

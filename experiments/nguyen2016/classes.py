@@ -86,7 +86,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/classes",
-    title="What every class would like to see",
+    title="Preferred inputs of all classes",
     figure="preferred inputs of all classes",
     paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
     "Networks, arXiv 1605.09304",

@@ -185,7 +185,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/combine",
-    title="Two wishes in one picture",
+    title="Maximising two units jointly",
     figure="two units at once",
     paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
     "Networks, arXiv 1605.09304",

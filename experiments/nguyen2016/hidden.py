@@ -208,7 +208,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/hidden",
-    title="What the units of every layer would like to see",
+    title="Preferred inputs of the units of every layer",
     figure="preferred inputs of hidden units",
     paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
     "Networks, arXiv 1605.09304",

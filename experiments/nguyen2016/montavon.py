@@ -214,7 +214,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/montavon",
-    title="Prototypes, in pixels and in codes",
+    title="Prototypes in pixel space and in code space",
     figure="prototypes of classes",
     paper="Montavon, Samek and Müller 2018, Methods for Interpreting and Understanding Deep Neural Networks, Digital "
     "Signal Processing; Nguyen et al. 2016, arXiv 1605.09304",

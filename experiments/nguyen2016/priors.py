@@ -98,7 +98,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/priors",
-    title="Priors thought of, and a learnt one",
+    title="Hand-designed priors and a learned one",
     figure="comparison of priors",
     paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
     "Networks, arXiv 1605.09304; rivals: Simonyan et al. 2014, Yosinski et al. 2015, Mahendran and Vedaldi 2016, "

@@ -127,7 +127,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="nguyen2016/priors_imagenet",
-    title="Priors thought of, on an ImageNet network",
+    title="Hand-designed priors on an ImageNet network",
     figure="comparison of priors, ImageNet",
     paper="Simonyan et al. 2014, Yosinski et al. 2015, Mahendran and Vedaldi 2016, Nguyen et al. 2016 (Multifaceted "
     "Feature Visualization), Olah et al. 2017: the rivals of Nguyen et al. 2016, arXiv 1605.09304",

@@ -138,7 +138,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/ablation",
-    title="What layers are for: a small network without them",
+    title="Ablation of the layers of a small network",
     figure="Table 3, by its design",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

@@ -201,7 +201,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/architecture",
-    title="What was wrong with the first layer",
+    title="Architecture selection by first-layer features",
     figure="Fig. 6",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

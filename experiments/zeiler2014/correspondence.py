@@ -223,7 +223,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/correspondence",
-    title="Do parts of objects correspond?",
+    title="Correspondence between parts of objects",
     figure="Table 1",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

@@ -152,7 +152,7 @@ def passes(config: Any, searches: int, projections: int) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/features",
-    title="What excites the feature maps",
+    title="Strongest activations of the feature maps",
     figure="Fig. 2",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

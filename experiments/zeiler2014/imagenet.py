@@ -263,7 +263,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/imagenet",
-    title="ZFNet, the network before it, and what their layers are for",
+    title="ZFNet, its predecessor, and ablation of their layers",
     figure="Tables 2 and 3",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

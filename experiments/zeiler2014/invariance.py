@@ -178,7 +178,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/invariance",
-    title="What moving, enlarging and turning the image does",
+    title="Invariance to translation, scale and rotation",
     figure="Fig. 5",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

@@ -138,7 +138,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/switches",
-    title="What the switches do",
+    title="The role of the max-pooling switches",
     figure="section 2.1",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(

@@ -279,7 +279,7 @@ def plan(config: Any) -> list[dry_run.Step]:
 
 EXPERIMENT = runner.Experiment(
     name="zeiler2014/transfer",
-    title="How well features of a trained network serve other data sets",
+    title="Transfer of features to other data sets",
     figure="Tables 4 to 7, Fig. 9",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     summary=(
