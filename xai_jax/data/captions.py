@@ -3,6 +3,13 @@
 With noise p a caption is, with probability p, a word that is unrelated to the picture: one of `OTHERS`, never the word
 of another class, so that the word of a class is always correct. A network trained with p = 0 can ignore the picture,
 one trained with p = 1 cannot. Fonts, sizes, colours and words are ours.
+
+>>> from xai_jax.data.datasets import InMemory
+>>> pictures = InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog"))
+>>> captioned(pictures, ("cat", "dog"), noise=0.3, seed=0)[1][0].shape
+(56, 56, 3)
+>>> without_captions(pictures, 2, seed=0).shape, captions_alone(pictures, ["cat"], 2, seed=0).shape
+((2, 56, 56, 3), (2, 56, 56, 3))
 """
 
 import functools

@@ -1,4 +1,9 @@
-"""Labelled images behind one interface: digits, Fashion-MNIST, CIFAR, ImageNet, and folders of images by class."""
+"""Labelled images behind one interface: digits, Fashion-MNIST, CIFAR, ImageNet, and folders of images by class.
+
+>>> digits_only = only(load("digits", "test"), ["3", "8"])
+>>> digits_only.classes, digits_only[0][0].shape, labeller(digits_only)(0) == digits_only[0][1]
+(('3', '8'), (8, 8, 1), True)
+"""
 
 import operator
 from collections.abc import Callable, Sequence

@@ -1,4 +1,8 @@
-"""A few images with their true classes: photographs, digits, or ImageNet's validation set through TFDS."""
+"""A few images with their true classes: photographs, digits, or ImageNet's validation set through TFDS.
+
+>>> load("photographs", 2).names
+('chelsea', 'coffee')
+"""
 
 import importlib.resources
 import itertools

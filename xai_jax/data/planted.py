@@ -2,6 +2,13 @@
 
 A data set of doctors that are mostly men teaches a network that men look like doctors. Here the strength of such a bias
 is known: TCAV (Kim et al. 2018) should find an attribute that correlates with a class, and no attribute of all classes.
+
+>>> from xai_jax.data.datasets import InMemory
+>>> pictures, chances = InMemory(np.zeros((4, 8, 8, 1), np.uint8), np.int32([0, 1, 0, 1]), ("a", "b")), {"star": (1, 0)}
+>>> planted(pictures, chances, side=16, seed=0)[0][0].shape, attributes(0, 0, chances, seed=0)
+((16, 16, 3), ('star',))
+>>> images(pictures, "badge", count=2, side=16, seed=0).shape
+(2, 16, 16, 3)
 """
 
 from collections.abc import Callable, Mapping, Sequence

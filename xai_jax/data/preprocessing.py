@@ -1,4 +1,10 @@
-"""Global contrast normalisation and ZCA whitening, as Goodfellow et al. 2013 (Maxout networks) prepared CIFAR-10."""
+"""Global contrast normalisation and ZCA whitening, as Goodfellow et al. 2013 (Maxout networks) prepared CIFAR-10.
+
+>>> images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+>>> x = contrast_normalise(images)
+>>> whiten(fit_zca(x), x).shape, round(float((x[0] ** 2).sum() ** 0.5), 3)
+((20, 4, 4, 3), 55.0)
+"""
 
 from typing import Any, NamedTuple
 

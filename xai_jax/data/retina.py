@@ -6,6 +6,8 @@ the international scale roughly: 1 has microaneurysms alone; 2 has haemorrhages 
 
 >>> round(association(3, "venous beading"), 2), round(chance(4, "new vessels"), 2)
 (0.88, 0.64)
+>>> graded(5, side=48, seed=0)[4][0].shape, images("exudates", 2, side=48, seed=0).shape, findings(0, seed=0)
+((48, 48, 3), (2, 48, 48, 3), (0, ()))
 """
 
 import importlib.resources

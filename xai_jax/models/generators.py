@@ -1,11 +1,14 @@
-"""Generators of images from the codes of a network, by name: trained here on first use, and kept.
+"""Generators of images from the codes of a network, by name; trained on first use, and cached.
 
     generator = generators.load("fashion_fc6")
-    codes = network.call(generator.encode, model.preprocess(pictures))
+    codes = network.call(generator.encode, model.preprocess(photographs))
     images = network.call(generator.generate, codes)
 
-Codes are those of a network that `models.load` knows, images its input. Sizes are those of small images; the published
-generators of 256x256 pixels, for CaffeNet, are read by `deepsim.read_generator`.
+Codes are activations of a network of `models.load`, images its input. The published generators of 256x256 pixels, for
+CaffeNet, are read by `architectures.deepsim.read_generator`.
+
+>>> network_of("fashion_fc6"), abstract("fashion_fc6")[2]
+('fashion_maxpool', (256,))
 """
 
 import dataclasses
@@ -29,13 +32,13 @@ from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training.deepsim import Recipe, fit
 
 SEED = 0
-BOUNDED_BY = 5000  # images whose codes say how far each unit reaches
+BOUNDED_BY = 5000  # images whose codes give the upper bound of each unit
 
 
 class LoadedGenerator(NamedTuple):
     """`generate`: codes (N, ...) -> input of the network (N, S, S, C); `encode`: the reverse.
 
-    `upper` bounds each unit of a code from above, `network` and `layer` say whose codes they are.
+    `upper` is the upper bound of each unit; the codes are activations of `layer` in `network`.
     """
 
     generate: Partial
@@ -46,7 +49,7 @@ class LoadedGenerator(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """What is trained, and on what. `mean` is the images' mean pixel, which is taken off."""
+    """Networks, data and recipe of a training. `mean` is the images' mean pixel, which is subtracted."""
 
     network: str
     layer: str
@@ -81,8 +84,8 @@ def _caffenet(layer: str, **module) -> _Entry:
     return _Entry("caffenet", layer, "pool5", "imagenet2012", mean, *networks, Recipe(), crop)
 
 
-# Losses weigh about as much as the published ones do at the start, for whose sizes and features see `Recipe`. The brief
-# recipe is for comparisons of layers, whose generators should all have had the same training.
+# Initial losses have about the published ratios. The brief recipe is for comparisons of layers, whose generators should
+# all have the same training.
 _LONG = Recipe(steps=5000, batch_size=32, features=10.0, image=3e-4, halvings=(2500, 3750))
 _BRIEF = dataclasses.replace(_LONG, steps=700, halvings=(350, 525))
 _WIDE = (256, 256)
@@ -113,9 +116,9 @@ def load(
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    Training takes seconds for digits, seven minutes on two cores for "fashion_fc6" and one or two for each of the brief
-    ones, weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError for
-    an unknown name and a file that does not fit, FileNotFoundError if there are no images to train on.
+    Training takes seconds for digits, seven minutes on two cores for "fashion_fc6", one or two for each of the brief
+    ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError
+    for an unknown name and a file that does not fit, FileNotFoundError where there are no images to train on.
     """
     entry = _entry(name)
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
@@ -131,7 +134,7 @@ def load(
 
 
 def _codes(encode, model, data):
-    """Codes of the first images, by the hundred."""
+    """Codes of the first images, in batches of 100."""
     count = min(BOUNDED_BY, len(data))
     for start in range(0, count, 100):
         images = (data[i][0] for i in range(start, min(start + 100, count)))
@@ -157,7 +160,7 @@ def _less(mean, images):
 
 
 def network_of(name: str) -> str:
-    """The name of the network that a generator was made for."""
+    """The name of the network whose codes a generator inverts."""
     return _entry(name).network
 
 

@@ -127,19 +127,39 @@ _ENTRIES = {
 
 
 def names() -> tuple[str, ...]:
-    """Names that `load` takes."""
+    """Names that `load` takes.
+
+    >>> names()[:2], type(module("digits")).__name__
+    (('efficientnet_lite0', 'efficientnet_lite1'), 'DigitsNet')
+    """
     return tuple(_ENTRIES)
 
 
 def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     """The network `name` with its weights.
 
-    `weights`: "pretrained", or the path of a safetensors, .pth or .caffemodel file (own entry names, or PyTorch's and
-    Caffe's where the network is known there). "digits" is trained on first use, in seconds; "fashion_maxpool" and
-    "fashion_allcnn" in minutes, once for all. The networks for CIFAR-10 whiten images if the
-    file says how (see `models.cifar`), else they read pixel / 255. Raises ValueError for an unknown name, for networks
-    that have no published weights here, and for files that do not fit; ModuleNotFoundError if the weights' package is
-    not installed, FileNotFoundError if there are no images to train on.
+    "digits" is trained on first use, in seconds; the networks for Fashion-MNIST in minutes; both are cached. Networks
+    for CIFAR-10 whiten images if the file contains a whitening (see `models.cifar`), else their input is pixel / 255.
+
+    Args:
+      name: one of `names()`.
+      weights: "pretrained", or the path of a safetensors, .pth or .caffemodel file, with this project's entry names, or
+        those of torchvision or Caffe where they have the network.
+
+    Returns:
+      The network with its input and classes.
+
+    Raises:
+      ValueError: for an unknown name, networks without published weights, and files that do not fit.
+      ModuleNotFoundError: where the package with the weights is not installed.
+      FileNotFoundError: where there are no images to train on.
+
+    >>> model = load("digits")
+    >>> model.input.shape, model.classes[3], model.to_pixels(np.ones((8, 8, 1))).shape
+    ((8, 8, 1), '3', (8, 8, 3))
+    >>> to_network = model.from_centred((77.8,))  # for synthesis methods, whose images are mean-subtracted pixels
+    >>> float(to_network(jnp.full(1, -77.8))[0])
+    0.0
     """
     entry, net = _entry(name), module(name)
     variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
@@ -148,7 +168,7 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
 
 
 def _split(variables):
-    """Variables of the module, and the whitening that came with them, if any."""
+    """Variables of the module, and the whitening of their file, if any."""
     if "preprocess" not in variables:
         return variables, None
     own = {name: collection for name, collection in variables.items() if name != "preprocess"}
@@ -156,7 +176,11 @@ def _split(variables):
 
 
 def abstract(name: str) -> tuple[nn.Module, Any, tuple[int, int, int]]:
-    """(module, variables as `jax.ShapeDtypeStruct`s, input shape (H, W, C)): the network without its numbers."""
+    """(module, variables as `jax.ShapeDtypeStruct`s, input shape (H, W, C)), without weights.
+
+    >>> abstract("caffenet")[2]
+    (227, 227, 3)
+    """
     net, shape = module(name), _entry(name).input.shape
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return net, jax.eval_shape(net.init, jax.random.key(0), x), shape

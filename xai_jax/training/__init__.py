@@ -3,6 +3,16 @@
 >>> from xai_jax import training
 >>> training.Recipe(epochs=30, batch_size=64, learning_rate=0.05, cosine=True).learning_rate
 0.05
+
+>>> import tempfile
+>>> from xai_jax.architectures.digits import DigitsNet
+>>> from xai_jax.data import datasets
+>>> recipe = training.Recipe(epochs=1, batch_size=128, learning_rate=0.1)
+>>> with tempfile.TemporaryDirectory() as checkpoint_dir:
+...     variables = training.fit(DigitsNet(), datasets.load("digits", "train"), recipe, checkpoint_dir, seed=0)
+...     lines = training.metrics(checkpoint_dir)
+>>> list(variables), lines[-1]["step"], lines[-1]["loss"] < lines[0]["loss"]
+(['params'], 11, True)
 """
 
 import importlib

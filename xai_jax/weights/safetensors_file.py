@@ -2,6 +2,14 @@
 
 Own files are safetensors with one entry for each array of the variables, named by its path: "params/conv1/kernel", and
 a checksum.
+
+>>> import tempfile
+>>> flat = flatten({"params": {"dense": {"bias": np.float32([1, 2])}}})
+>>> with tempfile.TemporaryDirectory() as directory:
+...     write(f"{directory}/weights.safetensors", flat)
+...     arrays = read(f"{directory}/weights.safetensors")
+>>> fit(arrays, unflatten(arrays))["params"]["dense"]["bias"].tolist()
+[1.0, 2.0]
 """
 
 import math
