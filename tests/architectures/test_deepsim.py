@@ -1,6 +1,5 @@
 """Generator and discriminator: shapes and counts of the papers, transposed convolutions, and published weights."""
 
-import importlib.util
 import math
 
 import jax
@@ -181,32 +180,6 @@ def test_published_weights_make_the_images_of_the_published_definitions(tmp_path
     variables = deepsim.read_generator(tmp_path / "generator", module, CODES[module])
     found = np.asarray(module.apply(variables, codes))
     np.testing.assert_allclose(found, released(module, state, codes)[..., ::-1], atol=1e-4)
-
-
-def test_published_weights_give_what_pytorch_makes_of_them():
-    if not importlib.util.find_spec("torch"):
-        pytest.skip("needs the extra bench")
-    import torch
-    from torch.nn import functional
-
-    state, codes = published(SMALL), RNG.normal(size=(2, 9)).astype("f")
-    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-
-    def leaky(x):
-        return functional.leaky_relu(x, 0.3)
-
-    x = torch.from_numpy(codes)
-    for name in ("defc7", "defc6", "defc5"):
-        x = leaky(functional.linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"]))
-    x = x.reshape(2, 8, 2, 3)
-    x = leaky(functional.conv_transpose2d(x, tensors["deconv2.weight"], stride=2, padding=1))
-    x = leaky(functional.conv_transpose2d(x, tensors["conv2_1.weight"], stride=1, padding=1))
-    x = leaky(functional.conv_transpose2d(x, tensors["deconv1.weight"], stride=2, padding=1))
-    x = functional.conv_transpose2d(x, tensors["deconv0.weight"], stride=2, padding=1)
-    blue_first = x.permute(0, 2, 3, 1).numpy()
-    expected = jax.eval_shape(SMALL.init, jax.random.key(0), codes)
-    variables = safetensors_file.fit(deepsim.from_published(state, SMALL.start), expected)
-    np.testing.assert_allclose(SMALL.apply(variables, codes), blue_first[..., ::-1], atol=1e-4)
 
 
 @pytest.mark.parametrize("module", [SMALL, MAPS], ids=["fc6", "pool5"])

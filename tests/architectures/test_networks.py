@@ -115,8 +115,9 @@ def test_dropout_acts_in_training_only(name):
     assert not np.allclose(drawn[0], used)
 
 
-def test_allcnn_without_dropout_draws_nothing_in_training():
-    module, x = allcnn.AllCNNImageNet(classes=3, dropout=False), jax.ShapeDtypeStruct((2, 57, 57, 1), jnp.float32)
+@pytest.mark.parametrize("kind", [allcnn.AllCNNImageNet, zfnet.ZFNet, caffenet.CaffeNet])
+def test_training_without_dropout_draws_nothing(kind):
+    module, x = kind(classes=3, dropout=False), jax.ShapeDtypeStruct((2, 57, 57, 1), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), x)
     logits = jax.eval_shape(lambda v, x: module.apply(v, x, train=True), variables, x)  # no key for dropout
     assert logits.shape == (2, 3)

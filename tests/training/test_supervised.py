@@ -194,21 +194,6 @@ def test_a_learning_rate_too_high_is_named(tmp_path):
     assert not (tmp_path / "weights.safetensors").exists()
 
 
-def test_labels_out_of_range(tmp_path):
-    data = datasets.InMemory(DATA.images, DATA.labels + 1, DATA.classes)
-    with pytest.raises(ValueError, match="Expected labels from 0 to 2, got .*count from 1"):
-        fit(tmp_path, data=data)
-
-
-def test_one_channel_images_into_a_network_for_colour(tmp_path):
-    colour = fit(tmp_path / "colour", data=small_data(128, channels=3))
-    net = jax.tree_util.Partial(Small().apply, colour)
-    with pytest.raises(ValueError, match=r"got \(6, 6, 1\).*one-channel images into a network for colour"):
-        supervised.evaluation.errors(net, DATA)
-    with pytest.raises(ValueError, match="one-channel images"):
-        fit(tmp_path / "checked", data=small_data(128, channels=3), validation=DATA)
-
-
 class Normalised(nn.Module):
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
@@ -216,12 +201,15 @@ class Normalised(nn.Module):
 
 
 def test_arguments_that_do_not_fit(tmp_path):
+    brief, shifted = Recipe(1, 64), datasets.InMemory(DATA.images, DATA.labels + 1, DATA.classes)
     for change, words in [
         ({"recipe": dataclasses.replace(RECIPE, batch_size=300)}, "batches of 1 to 256 images"),
         ({"recipe": dataclasses.replace(RECIPE, epochs=0)}, "at least one step"),
         ({"recipe": dataclasses.replace(RECIPE, cosine=True, drops=(1,))}, "a cosine or drops but not both"),
         ({"data": small_data(256, classes=tuple("abcd"))}, "the data's 4 classes, got one with 3"),
         ({"module": Normalised()}, "parameters alone, got .*batch_stats"),
+        ({"data": shifted}, "Expected labels from 0 to 2, got .*count from 1"),
+        ({"data": small_data(128, channels=3), "validation": DATA, "recipe": brief}, "one-channel images"),
     ]:
         with pytest.raises(ValueError, match=words):
             fit(tmp_path / "never" / words[:5], **change)
