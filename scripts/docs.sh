@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the reference of all modules, functions and classes, from their docstrings and with their source, into
-# results/docs (or the folder given). Needs no network once .venv is set up.
+# Builds the API reference from docstrings, with source, in results/docs (or the given directory). Needs no network once
+# .venv is set up.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

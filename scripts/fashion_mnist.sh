@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts Debian's Fashion-MNIST into .venv, where xai_jax finds it, unless this machine has it already. Needs no root.
-# Where it cannot be had, this only says so: experiments that need the images say what else to do.
+# Unpacks Debian's Fashion-MNIST into .venv, where xai_jax finds it, unless it is already available. Needs no root.
+# If it cannot be fetched, prints a message: experiments that need the images name the alternatives.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -12,7 +12,7 @@ here() {
     "$ROOT/.venv/bin/python" -c 'import sys; from xai_jax.data import fashion_mnist as f; sys.exit(not f.folder())'
 }
 
-# A fresh container has no list of packages yet; only root can get it. The last step is whole or not at all.
+# A fresh container lacks the package lists, which only root can update. The last step is atomic.
 fetch() {
   command -v apt-get dpkg-deb &&
     { apt-get -q download "$PACKAGE" || { [[ "$(id -u)" == 0 ]] && apt-get -q update && apt-get -q download "$PACKAGE"; }; } &&

@@ -196,8 +196,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--results", metavar="DIR")
     parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
     parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
-    parser.add_argument("--list", action="store_true", help="print the experiments with expected minutes, and stop")
-    parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--list", action="store_true", help="list the experiments with expected minutes, and exit")
+    parser.add_argument("--plan", action="store_true", help="print what would run, and exit")
     return parser.parse_args(argv)
 
 

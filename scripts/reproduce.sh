@@ -10,17 +10,17 @@ usage() {
   cat <<'TEXT'
 Usage: bash scripts/reproduce.sh [--accelerator cuda12|cuda13|tpu] [options]
 
-Makes .venv, installs xai_jax, runs every experiment and builds the gallery, results/index.html.
-Run again, it continues where it stopped. An experiment that fails stops no other; the end says which failed, and why.
+Creates .venv, installs xai_jax, runs every experiment and builds the gallery, results/index.html.
+An interrupted run resumes. A failing experiment does not stop the others; failures are reported at the end.
 
   --accelerator NAME      install JAX for cuda12, cuda13 or tpu (default: CPU)
-  --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; wants an accelerator)
-  --only PAPER[/FIGURE]   run these only; may be given several times
-  --results DIR           where results go (default: results); what experiments print goes to DIR/logs
+  --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; needs an accelerator)
+  --only PAPER[/FIGURE]   run only these; may be repeated
+  --results DIR           directory of results (default: results); output of experiments goes to DIR/logs
   --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
   --overwrite             run finished experiments again
-  --list                  print all experiments with the minutes they should take, and stop
-  --plan                  print what would run, and stop
+  --list                  list all experiments with expected minutes, and exit
+  --plan                  print what would run, and exit
   -h, --help              this text
 
 XAI_JAX_PYTHON=/path/to/python overrides the choice of Python.
@@ -52,7 +52,7 @@ while (($#)); do
   shift
 done
 
-# reproduce.py needs nothing but Python itself, so that wrong arguments are found before anything is installed.
+# reproduce.py uses the standard library only, so that wrong arguments are reported before anything is installed.
 chosen="$(choose_python)"
 read -r _ _ _ python <<<"$chosen"
 plan=("$python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"} --plan)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with xai_jax and the extras named as arguments (default: imagenet). Safe to re-run; nothing to do takes a second.
+# Creates .venv with xai_jax and the given extras (default: imagenet). Idempotent; takes a second if up to date.
 #
 #   bash scripts/setup.sh [imagenet|test|bench|prepare|cuda12|cuda13|tpu ...]
 #
@@ -11,7 +11,7 @@ VENV="$ROOT/.venv"
 STAMP="$VENV/xai_jax-setup"
 EXTRAS=" imagenet test bench prepare cuda12 cuda13 tpu "
 
-# Prints "minor micro path" where the command is a Python that can hold this project, and fails otherwise.
+# Prints "minor micro path" if the command is a usable Python, and fails otherwise.
 # The path is that of the interpreter itself: a shim or an active virtual environment may change later.
 probe_python() {
   "$1" -c '
@@ -70,7 +70,7 @@ choose_python() {
   head -n 1 <<<"$found"
 }
 
-# What is installed depends on these and on the extras; another value means installing again.
+# The installation depends on these files and on the extras; a change triggers another installation.
 fingerprint() {
   local constraints="$1"
   if [[ ! -f "$constraints" ]]; then constraints=/dev/null; fi
@@ -79,7 +79,7 @@ fingerprint() {
 
 stamp_line() { sed -n "s/^$1=//p" "$STAMP" 2>/dev/null || true; }
 
-# Says why .venv cannot be kept, or nothing where it can. A virtual environment does not survive being moved or copied.
+# Prints why .venv must be created again, or nothing. Virtual environments cannot be moved or copied.
 why_recreate() {
   local python="$1" accelerator="$2" previous
   if [[ ! -f "$STAMP" ]]; then echo "its installation was not finished"; return; fi
@@ -156,7 +156,7 @@ main() {
   fi
   rm -f "$STAMP"
   install_all "$minor" "$extras"
-  # Written last and in one step, so that an interrupted installation is never taken for a finished one.
+  # Written last and atomically, so that an interrupted installation never counts as finished.
   printf 'root=%s\npython=%s\ninputs=%s\nextras=%s\n' "$ROOT" "$path" "$inputs" "$extras" >"$STAMP.new"
   mv "$STAMP.new" "$STAMP"
   echo "setup: done in $((SECONDS - started)) s"
