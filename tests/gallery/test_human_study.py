@@ -1,14 +1,13 @@
-"""The page that asks people: what is refused, what it holds and hides, and a person's way through it in a browser."""
+"""The page of the human-subject study: validation, what it contains and hides, and its use in a browser."""
 
-import base64
-import io
 import json
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.helpers.browser import attributes, click, evaluate, find, fits, keys, set_width
+from tests.helpers.small_gallery import decoded
 from tests.helpers.small_study import LABELS, METHODS, TRUTH, build, noise, tasks
 from xai_jax.gallery import human_study, human_study_answers
 
@@ -18,45 +17,31 @@ def content(file):
     return json.loads(re.search(r'<script type="application/json" id="study">(.*)</script>', file.read_text())[1])
 
 
-def decoded(uri):
-    head, _, encoded = uri.partition(",")
-    assert head == "data:image/webp;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
-
-
 def test_every_picture_is_on_the_page_as_it_was_given(tmp_path):
     shown = content(human_study.build(tmp_path, tasks()))
     assert [entry["label"] for entry in shown["tasks"]] == [task.label for task in tasks()]
     assert [entry["model"] for entry in shown["tasks"]] == [0] * 6 + [1] * 6
     for entry, task in zip(shown["tasks"], tasks(), strict=True):
         for given, numbers in ((task.images, entry["images"]), (task.maps, entry["maps"])):
-            pictures = np.stack([decoded(shown["pictures"][number]) for number in numbers])
+            pictures = np.stack([np.asarray(decoded(shown["pictures"][number])) for number in numbers])
             assert pictures.shape[1:3] == (224, 224)
             small = pictures[:, 7::14, 7::14]
             expected = given if given.dtype == np.uint8 else np.round(255 * given)[..., None]
             np.testing.assert_array_equal(small, np.broadcast_to(expected, small.shape))
 
 
-def test_the_same_picture_is_stored_once(tmp_path):
-    """Six pictures of two models and three classes, and twice as many maps: the paper's 60 and 120 for ten each."""
-    key = build(tmp_path)
-    assert (key["images"], key["maps"]) == (36, 72)
-    assert len(content(tmp_path / "human_study.html")["pictures"]) == 36 + 72
-
-
-def test_the_page_does_not_tell_and_the_key_does(tmp_path):
+def test_the_page_hides_names_and_concepts_and_the_key_has_them(tmp_path):
     key = build(tmp_path)
     text = (tmp_path / "human_study.html").read_text()
     assert not any(name in text for name in (*TRUTH, *METHODS, "concept"))
     truth = [(model, label, method, TRUTH[model], 6) for model in TRUTH for label in LABELS for method in METHODS]
     names = ("model", "label", "method", "concept", "images")
     assert [tuple(entry[name] for name in names) for entry in key["tasks"]] == truth
-    assert content(tmp_path / "human_study.html")["id"] == key["study"]
-    assert (tmp_path / "answers").is_dir() and sorted(path.name for path in tmp_path.iterdir()) == [
-        "answers",
-        "human_study.html",
-        "key.json",
-    ]
+    shown = content(tmp_path / "human_study.html")
+    assert shown["id"] == key["study"]
+    # Six images of two models and three classes, and twice as many maps; each is stored once.
+    assert len(shown["pictures"]) == key["images"] + key["maps"] == 36 + 72
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers", "human_study.html", "key.json"]
 
 
 def test_another_study_has_another_name_and_the_same_has_the_same_bytes(tmp_path):
@@ -78,7 +63,7 @@ def test_a_name_cannot_end_the_script(tmp_path):
 def test_pictures_of_any_shape_are_shown(tmp_path, shape):
     some = [task._replace(images=noise(shape, i), maps=noise(shape[:3], i + 9)) for i, task in enumerate(tasks())]
     shown = content(human_study.build(tmp_path, some))
-    picture = decoded(shown["pictures"][shown["tasks"][0]["images"][0]])
+    picture = np.asarray(decoded(shown["pictures"][shown["tasks"][0]["images"][0]]))
     factor = picture.shape[0] // shape[1]
     assert picture.shape[:2] == (factor * shape[1], factor * shape[2]) and factor == max(1, 224 // shape[1])
 
@@ -168,31 +153,16 @@ def study(tmp_path_factory):
 @pytest.fixture
 def page(chromium, study):
     set_width(chromium, 360)
-    open_anew(chromium, study / "human_study.html")
+    open_first(chromium, study / "human_study.html")
     return chromium
 
 
-def open_anew(browser, file):
-    """Opens a page as a person new to it does."""
+def open_first(browser, file):
+    """Opens a page as on a first visit."""
     browser.get(file.as_uri())
     browser.execute_script("localStorage.clear()")
     browser.refresh()
     browser.get_log("browser")
-
-
-def set_width(browser, width):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def keys(browser, *pressed):
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(browser).send_keys(*pressed).perform()
-
-
-def click(browser, selector):
-    browser.find_element("css selector", selector).click()
 
 
 def rate(browser, image, caption, confidence):
@@ -201,27 +171,30 @@ def rate(browser, image, caption, confidence):
 
 
 def heading(browser):
-    """The heading that is seen."""
-    seen = "return [...document.querySelectorAll('h1')].filter(h => h.checkVisibility()).map(h => h.textContent)"
-    (text,) = browser.execute_script(seen)
+    """The visible heading."""
+    (text,) = [text for seen, text in attributes(browser, "h1", "checkVisibility()", "textContent") if seen]
     return text
 
 
 def stored(browser):
-    return json.loads(browser.execute_script("return localStorage.getItem(localStorage.key(0))"))
+    return json.loads(evaluate(browser, "localStorage.getItem(localStorage.key(0))"))
 
 
 def saved(browser):
-    """The answers as the text to copy has them."""
-    return json.loads(browser.execute_script("return document.querySelector('#text').value"))
+    """The answers in the text to copy."""
+    return json.loads(attributes(browser, "#text", "value")[0])
+
+
+def ratings(answers):
+    return [tuple(answer[name] for name in ("image", "caption", "confidence")) for answer in answers]
 
 
 def fill_in(browser, tasks=6):
     """Answers the tasks from the first on; returns the ratings."""
     given = [(1 + task, 10 - task, 1 + task % 5) for task in range(tasks)]
     click(browser, "#start")
-    for ratings in given:
-        rate(browser, *ratings)
+    for values in given:
+        rate(browser, *values)
         click(browser, "#task button")
     return given
 
@@ -236,8 +209,7 @@ def test_browser_takes_a_person_through_all_six_tasks_to_a_file_that_counts(page
     file = wait_for(tmp_path / f"answers-{worker}.json")
     answers = json.loads(file.read_text())
     assert answers == saved(page) and re.fullmatch("[0-9a-f]{16}", worker)
-    ratings = [tuple(answer[name] for name in ("image", "caption", "confidence")) for answer in answers["answers"]]
-    assert ratings == given
+    assert ratings(answers["answers"]) == given
     assert [(answer["task"], answer["images"]) for answer in answers["answers"]] == plan(answers["seed"])
     target = study / "answers" / file.name
     target.write_bytes(file.read_bytes())
@@ -248,26 +220,22 @@ def test_browser_takes_a_person_through_all_six_tasks_to_a_file_that_counts(page
 
 
 def wait_for(file):
-    import time
+    from selenium.webdriver.support.ui import WebDriverWait
 
-    for _ in range(100):
-        if file.exists():
-            return file
-        time.sleep(0.1)
-    raise AssertionError(f"no download arrived at {file}")
+    WebDriverWait(None, 10).until(lambda _: file.exists(), f"no download at {file}")
+    return file
 
 
 def test_browser_shows_the_pictures_of_the_plan_with_their_maps(page, study):
     click(page, "#start")
     task, images = plan(stored(page)["seed"])[0]
     shown = content(study / "human_study.html")
-    sources = "return [...document.images].map(i => [i.src, i.alt, i.complete && i.naturalWidth])"
-    entry, found = shown["tasks"][task], page.execute_script(sources)
+    entry, found = shown["tasks"][task], attributes(page, "img", "src", "alt", "naturalWidth")
     assert [src for src, _, _ in found[0::2]] == [shown["pictures"][entry["images"][image]] for image in images]
     assert [src for src, _, _ in found[1::2]] == [shown["pictures"][entry["maps"][image]] for image in images]
     assert [alt for _, alt, _ in found[:3]] == ["Picture 1 of 4", "Map of picture 1", "Picture 2 of 4"]
     assert all(width == 224 for _, _, width in found)
-    assert page.find_element("id", "label").text == entry["label"]
+    assert find(page, "#label").text == entry["label"]
 
 
 def test_browser_can_be_used_by_keyboard_alone(page):
@@ -279,13 +247,10 @@ def test_browser_can_be_used_by_keyboard_alone(page):
         # Tab goes to a question; space takes its first point, each arrow the next.
         keys(page, Keys.TAB, Keys.SPACE, *[Keys.ARROW_RIGHT] * 6)
         keys(page, Keys.TAB, Keys.SPACE, Keys.ARROW_RIGHT)
-        ring = "return getComputedStyle(document.activeElement.nextElementSibling).outlineWidth"
-        assert page.execute_script(ring) == "3px"
+        assert evaluate(page, "getComputedStyle(document.activeElement.nextElementSibling).outlineWidth") == "3px"
         keys(page, Keys.TAB, Keys.SPACE, Keys.ARROW_LEFT, Keys.TAB, Keys.ENTER)
     assert heading(page) == "Thank you" == page.switch_to.active_element.text
-    assert {tuple(answer[n] for n in ("image", "caption", "confidence")) for answer in saved(page)["answers"]} == {
-        (7, 2, 5)
-    }
+    assert ratings(saved(page)["answers"]) == [(7, 2, 5)] * 6
     keys(page, Keys.TAB)
     assert page.switch_to.active_element.text == "Save my answers"
     assert page.get_log("browser") == []
@@ -294,18 +259,17 @@ def test_browser_can_be_used_by_keyboard_alone(page):
 def test_browser_keeps_progress_and_half_a_task_over_a_reload(page):
     fill_in(page, 2)
     click(page, "input[name=caption][value='9']")
-    before, order = stored(page), page.execute_script("return [...document.images].map(i => i.src)")
+    before, order = stored(page), attributes(page, "img", "src")
     page.refresh()
     assert heading(page) == "Task 3 of 6" and stored(page) == before and len(before["answers"]) == 2
-    assert page.execute_script("return [...document.images].map(i => i.src)") == order
-    checked = "return [...document.querySelectorAll('input:checked')].map(i => i.name + i.value)"
-    assert page.execute_script(checked) == ["caption9"]
+    assert attributes(page, "img", "src") == order
+    assert attributes(page, "input:checked", "name", "value") == [["caption", "9"]]
     rate(page, 1, 2, 3)
     click(page, "#task button")
-    assert heading(page) == "Task 4 of 6" and page.execute_script(checked) == []
+    assert heading(page) == "Task 4 of 6" and attributes(page, "input:checked", "name") == []
 
 
-def test_browser_goes_on_only_when_all_questions_are_answered(page):
+def test_browser_continues_only_when_all_questions_are_answered(page):
     click(page, "#start")
     for name, value in (("image", 4), ("confidence", 5), ("caption", 4)):
         click(page, "#task button")
@@ -333,29 +297,22 @@ def test_browser_names_every_control_for_screen_readers(page):
 def test_browser_needs_no_horizontal_scrolling(chromium, tmp_path, width):
     named = [task._replace(label="unbreakable" * 20 if task.label == "cab" else task.label) for task in tasks()]
     set_width(chromium, width)
-    open_anew(chromium, human_study.build(tmp_path, named))
-    widths = "const e = document.documentElement; return [innerWidth, e.clientWidth, e.scrollWidth]"
-
-    def fits():
-        inner, client, scroll = chromium.execute_script(widths)
-        return inner == width and scroll <= client
-
-    assert fits()
+    open_first(chromium, human_study.build(tmp_path, named))
+    assert fits(chromium, width)
     click(chromium, "#start")
     for _ in range(6):
-        assert fits()
-        small = "return Math.min(...[...document.querySelectorAll('.scale label')].map(l => l.clientWidth))"
-        assert chromium.execute_script(small) >= 24
+        assert fits(chromium, width)
+        assert min(attributes(chromium, ".scale label", "clientWidth")) >= 24
         rate(chromium, 1, 1, 1)
         click(chromium, "#task button")
     click(chromium, "summary")
-    assert heading(chromium) == "Thank you" and fits()
+    assert heading(chromium) == "Thank you" and fits(chromium, width)
 
 
 def test_browser_cannot_send_anything(page):
     fill_in(page)
-    loaded = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"
-    assert page.execute_script(loaded) == []
+    loaded = evaluate(page, "performance.getEntriesByType('resource').map(e => e.name)")
+    assert all(name.startswith("data:") for name in loaded)
     refused = "fetch('http://127.0.0.1:9/').then(() => arguments[0]('sent'), e => arguments[0]('refused'))"
     assert page.execute_async_script(refused) == "refused"
     assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
@@ -366,17 +323,17 @@ def test_browser_without_storage_says_so_and_still_works(page):
     script = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", spoil)
     page.refresh()
     page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
-    assert "does not keep your answers" in page.find_element("id", "forgetful").text
+    assert "does not keep your answers" in find(page, "#forgetful").text
     fill_in(page)
     assert len(saved(page)["answers"]) == 6 and page.get_log("browser") == []
 
 
-@pytest.mark.parametrize("spoilt", ["{", "null", "[]", '{"study": "other"}'])
-def test_browser_starts_anew_from_storage_it_cannot_use(page, spoilt):
-    page.execute_script("localStorage.setItem(localStorage.key(0), arguments[0])", spoilt)
-    page.refresh()
-    assert heading(page) == "What does the program rely on?" and stored(page)["answers"] == []
-    assert page.get_log("browser") == []
+def test_browser_restarts_from_storage_it_cannot_use(page):
+    for content in ("{", "null", "[]", '{"study": "other"}'):
+        page.execute_script("localStorage.setItem(localStorage.key(0), arguments[0])", content)
+        page.refresh()
+        assert heading(page) == "What does the program rely on?" and stored(page)["answers"] == []
+        assert page.get_log("browser") == []
 
 
 def test_browser_lets_another_person_start_only_when_the_first_agrees(page):
@@ -390,4 +347,4 @@ def test_browser_lets_another_person_start_only_when_the_first_agrees(page):
     assert heading(page) == "What does the program rely on?"
     assert stored(page)["answers"] == [] and stored(page)["worker"] != first["worker"]
     click(page, "#start")
-    assert page.execute_script("return document.querySelectorAll('input:checked').length") == 0
+    assert attributes(page, "input:checked", "name") == []

@@ -1,13 +1,15 @@
-"""From answer files to numbers: what counts, what is refused, and that the numbers are those of the formulas."""
+"""From answer files to numbers: which files count, which are rejected, and statistics against their definitions."""
 
+import functools
 import itertools
 import json
+import operator
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.small_study import LABELS, METHODS, TRUTH, build, save, sheet
@@ -24,12 +26,15 @@ def key(tmp_path_factory):
 @pytest.fixture
 def study(tmp_path, key):
     """A folder with the key alone, which is all that reading answers needs."""
-    return keep_key(tmp_path, key), key
+    return write_study(tmp_path, key, []), key
 
 
-def keep_key(folder, key):
+def write_study(folder, key, sheets):
+    """A folder with the key and these answer files."""
     folder.mkdir(exist_ok=True)
     (folder / "key.json").write_text(json.dumps(key))
+    for content in sheets:
+        save(folder, content)
     return folder
 
 
@@ -45,49 +50,45 @@ def random_sheets(key, workers, seed=0, favour=0):
     return [sheet(key, f"w{i}", model, rate) for i, model in zip(range(workers), models, strict=False)]
 
 
-def twin(key, sheets):
+def expected_counts(key, sheets):
     """Right, wrong and tied answers, and the very confident among the first two, counted one by one."""
-    counts = dict.fromkeys(("right", "wrong", "tied", "sure right", "sure wrong"), 0)
+    counts = dict.fromkeys(("right", "wrong", "tied", "confident right", "confident wrong"), 0)
     for answer in (answer for content in sheets for answer in content["answers"]):
-        concept = key["tasks"][answer["task"]]["concept"]
-        other = "caption" if concept == "image" else "image"
-        verdict = "tied"
-        if answer[concept] != answer[other]:
-            verdict = "right" if answer[concept] > answer[other] else "wrong"
-        counts[verdict] += 1
-        if verdict != "tied" and answer["confidence"] == 5:
-            counts[f"sure {verdict}"] += 1
-    return counts
+        right, wrong = sorted(("image", "caption"), key=key["tasks"][answer["task"]]["concept"].__ne__)
+        outcome = {1: "right", 0: "tied", -1: "wrong"}[np.sign(answer[right] - answer[wrong])]
+        counts[outcome] += 1
+        if outcome != "tied" and answer["confidence"] == 5:
+            counts[f"confident {outcome}"] += 1
+    return counts.values()
 
 
 def test_shares_are_those_of_counting(study):
     folder, key = study
     sheets = random_sheets(key, 20)
-    for content in sheets:
-        save(folder, content)
-    found, counts = analysis.analyse(folder), twin(key, sheets)
-    right, wrong, tied = counts["right"], counts["wrong"], counts["tied"]
+    found = analysis.analyse(write_study(folder, key, sheets))
+    right, wrong, tied, confident_right, confident_wrong = expected_counts(key, sheets)
     assert tied > 0 and right + wrong + tied == 120
     assert found.correct[::3] == (right / (right + wrong), right + wrong)
     assert found.halved[::3] == ((right + tied / 2) / 120, 120)
     assert found.tied[::3] == (tied / 120, 120)
-    assert found.confident_right[::3] == (counts["sure right"] / right, right)
-    assert found.confident_wrong[::3] == (counts["sure wrong"] / wrong, wrong)
+    assert found.confident_right[::3] == (confident_right / right, right)
+    assert found.confident_wrong[::3] == (confident_wrong / wrong, wrong)
     assert all(share.low < share.value < share.high for share in found[1:6])
 
 
 def test_only_the_right_concept_of_each_model_counts_as_right(study):
     folder, key = study
     save(folder, sheet(key, "a", "noise 0 %", lambda task: (2, 9, 5)))
+    assert np.isnan(analysis.analyse(folder).correct[1:3]).all()  # one worker has no interval
     save(folder, sheet(key, "b", "noise 100 %", lambda task: (9, 2, 1)))
     found = analysis.analyse(folder)
     assert found.correct == (1, 1, 1, 12)
     assert found.confident_right.value == 0.5 and np.isnan(found.confident_wrong.value)
 
 
-def test_the_interval_draws_workers_not_answers():
+def test_the_bootstrap_resamples_workers_not_answers():
     worker = np.repeat(np.arange(40), 6)
-    agree = np.repeat(np.arange(40) % 2, 6)  # all six answers of a worker alike: as good as forty answers
+    agree = np.repeat(np.arange(40) % 2, 6)  # six equal answers per worker: as informative as forty answers
     mixed = np.tile([0, 1], 120)
     wide, none = (analysis.share(part, np.ones(240), worker) for part in (agree, mixed))
     expected = 1.96 * np.sqrt(0.25 / 40)
@@ -95,14 +96,8 @@ def test_the_interval_draws_workers_not_answers():
     assert none == (0.5, 0.5, 0.5, 240)
 
 
-def test_one_worker_has_no_interval(study):
-    folder, key = study
-    save(folder, sheet(key))
-    assert np.isnan(analysis.analyse(folder).correct[1:3]).all()
-
-
 def exact_p(lead):
-    """Share of all ways to sign the ranks whose rank sum is as far from the middle as the one found."""
+    """Share of all signs of the ranks for which the rank sum is at least as far from zero as the one found."""
     ranks = np.array([(abs(lead) < a).sum() + ((abs(lead) == a).sum() + 1) / 2 for a in abs(lead)])
     sums = np.array([signs @ ranks for signs in itertools.product((-1, 1), repeat=len(lead))])
     return (abs(sums) >= abs(np.sign(lead) @ ranks) - 1e-9).mean()
@@ -134,16 +129,14 @@ def test_verdicts_need_significance_and_enough_answers(lead, verdict):
     assert analysis.signed_rank(np.array(lead, int))[1] == verdict
 
 
-def test_conditions_and_pairs_are_judged_from_their_own_answers(study):
+def test_conditions_and_pairs_depend_on_their_own_answers_alone(study):
     folder, key = study
 
     def rate(task):
         lead = {"zebra": (4, 4), "cab": (4, -4), "cucumber": (0, -4)}[task["label"]][METHODS.index(task["method"])]
         return (5 + lead, 5, 5) if task["concept"] == "image" else (5, 5 + lead, 5)
 
-    for worker in range(8):
-        save(folder, sheet(key, f"w{worker}", "noise 0 %", rate))
-    found = analysis.analyse(folder)
+    found = analysis.analyse(write_study(folder, key, [sheet(key, f"w{worker}", rate=rate) for worker in range(8)]))
     verdicts = {(c.label, c.method): c.verdict for c in found.conditions if c.model == "noise 0 %"}
     assert [[verdicts[label, method] for method in METHODS] for label in LABELS] == [[1, 1], [1, -1], [0, -1]]
     assert all(c.verdict is None and c.count == 0 for c in found.conditions if c.model == "noise 100 %")
@@ -153,46 +146,32 @@ def test_conditions_and_pairs_are_judged_from_their_own_answers(study):
     assert (zebra.count, zebra.image, zebra.caption, zebra.p) == (8, 5, 9, 2 / 2**8)
 
 
-def test_random_answers_are_near_chance_and_seeing_people_are_not(tmp_path, key):
-    for name, favour in (("blind", 0), ("seeing", 5)):
-        keep_key(tmp_path / name, key)
-        for content in random_sheets(key, 50, favour=favour):
-            save(tmp_path / name, content)
-    blind, seeing = (analysis.analyse(tmp_path / name) for name in ("blind", "seeing"))
-    assert blind.correct.low < 0.5 < blind.correct.high and seeing.correct.low > 0.75
-    assert analysis.outcomes(blind)[0] >= 10 and analysis.outcomes(seeing)[1] == 12
-    assert analysis.methods_right(seeing) == {2: 6}
+def test_random_answers_are_at_chance_level_and_informed_ones_above(tmp_path, key):
+    blind, informed = (
+        analysis.analyse(write_study(tmp_path / str(favour), key, random_sheets(key, 50, favour=favour)))
+        for favour in (0, 5)
+    )
+    assert blind.correct.low < 0.5 < blind.correct.high and informed.correct.low > 0.75
+    assert analysis.outcomes(blind)[0] >= 10 and analysis.outcomes(informed)[1] == 12
+    assert analysis.methods_right(informed) == {2: 6}
 
 
 def test_copies_count_once_and_incomplete_answers_are_listed(study):
     folder, key = study
     first = sheet(key)
-    save(folder, first)
-    save(folder, first, "a (1)")
+    save(folder, first, "a")
+    save(folder, first, "student 1/b")
     save(folder, first | {"answers": first["answers"][:2]}, "0 early")
-    save(folder, sheet(key, "b") | {"answers": first["answers"][:3]})
-    save(folder, sheet(key, "c") | {"answers": []})
+    save(folder, sheet(key, "b") | {"answers": first["answers"][:3]}, "c")
     (folder / "answers" / ".DS_Store").write_bytes(b"\0")
     found = human_study_answers.read(folder)
     assert [sheet.worker for sheet in found.sheets] == ["a"]
-    lines = [line.removeprefix(f"{folder / 'answers'}/") for line in found.excluded]
-    same = f"the same worker as {found.sheets[0].file}"
-    copies = {found.sheets[0].file.name, lines[0].split(":")[0]}
-    assert copies == {"a.json", "a (1).json"} and lines[0].endswith(same)
-    assert lines[1:] == [
-        f"0 early.json: {same}",
-        "b.json: incomplete, 3 of 6 tasks",
-        "c.json: incomplete, 0 of 6 tasks",
-    ]
-
-
-def test_files_in_folders_of_their_own_and_any_name_count(study):
-    folder, key = study
-    for worker, name in (("a", "student 1/answers.json"), ("b", "student 2/pasted.txt")):
-        file = folder / "answers" / name
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(sheet(key, worker)), encoding="utf-8-sig")
-    assert [sheet.worker for sheet in human_study_answers.read(folder).sheets] == ["a", "b"]
+    same = f"the same worker as {folder}/answers/a.json"
+    lines = [f"student 1/b.json: {same}", f"0 early.json: {same}", "c.json: incomplete, 3 of 6 tasks"]
+    assert found.excluded == [f"{folder}/answers/{line}" for line in lines]
+    text = json.dumps(sheet(key, "z"))
+    (folder / "answers/student 1/pasted.txt").write_text(text, encoding="utf-8-sig")
+    assert [sheet.worker for sheet in human_study_answers.read(folder).sheets] == ["a", "z"]
 
 
 def test_two_different_sheets_of_one_worker_are_refused(study):
@@ -203,41 +182,30 @@ def test_two_different_sheets_of_one_worker_are_refused(study):
         human_study_answers.read(folder)
 
 
-def put(value, *keys):
-    """Sets the value at the end of a path of keys."""
-
-    def change(content):
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("path", "value", "message"),
     [
-        (put(11, "answers", 0, "image"), r"answers\[0\].image: expected a whole number from 1 to 10, got 11"),
-        (put(0, "answers", 1, "caption"), r"answers\[1\].caption: expected a whole number from 1 to 10, got 0"),
-        (put(6, "answers", 2, "confidence"), r"answers\[2\].confidence: expected a whole number from 1 to 5, got 6"),
-        (put(True, "answers", 0, "image"), r"answers\[0\].image: expected a whole number from 1 to 10, got true"),
-        (put(7.0, "answers", 0, "image"), r"answers\[0\].image: expected .*, got 7.0"),
-        (put("7", "answers", 0, "image"), r"answers\[0\].image: expected .*, got \"7\""),
-        (put([1, 2, 3], "answers", 0, "images"), r"answers\[0\].images: expected 4 different whole numbers"),
-        (put([1, 2, 3, 3], "answers", 0, "images"), r"answers\[0\].images: expected 4 different whole numbers"),
-        (put([0, 1, 2, 6], "answers", 4, "images"), r"answers\[4\].images: expected numbers below 6"),
-        (put(12, "answers", 0, "task"), "answers: expected tasks below 12"),
-        (put(1, "answers", 0, "task"), "answers: expected different tasks of one model"),
-        (put(7, "answers", 0, "task"), "answers: expected different tasks of one model"),
-        (put("", "worker"), "worker: expected text that is not empty"),
-        (put("other", "study"), r"study: expected '\w{16}', got 'other'. Usual cause: the page was built again"),
-        (lambda content: content.pop("seed"), "seed: key is missing"),
+        (["answers", 0, "image"], 11, r"answers\[0\].image: expected a whole number from 1 to 10, got 11"),
+        (["answers", 1, "caption"], 0, r"answers\[1\].caption: expected a whole number from 1 to 10, got 0"),
+        (["answers", 2, "confidence"], 6, r"answers\[2\].confidence: expected a whole number from 1 to 5, got 6"),
+        (["answers", 0, "image"], True, r"answers\[0\].image: expected a whole number from 1 to 10, got true"),
+        (["answers", 0, "image"], 7.0, r"answers\[0\].image: expected .*, got 7.0"),
+        (["answers", 0, "image"], "7", r"answers\[0\].image: expected .*, got \"7\""),
+        (["answers", 0, "images"], [1, 2, 3], r"answers\[0\].images: expected 4 different whole numbers"),
+        (["answers", 0, "images"], [1, 2, 3, 3], r"answers\[0\].images: expected 4 different whole numbers"),
+        (["answers", 4, "images"], [0, 1, 2, 6], r"answers\[4\].images: expected numbers below 6"),
+        (["answers", 0, "task"], 12, "answers: expected tasks below 12"),
+        (["answers", 0, "task"], 1, "answers: expected different tasks of one model"),
+        (["answers", 0, "task"], 7, "answers: expected different tasks of one model"),
+        (["worker"], "", "worker: expected text that is not empty"),
+        (["study"], "other", r"study: expected '\w{16}', got 'other'. Usual cause: the page was built again"),
+        (["answers", 0], dict(task=0, image=1, caption=1, confidence=1), r"answers\[0\].images: key is missing"),
     ],
 )
-def test_a_wrong_value_is_named_with_file_and_key(study, change, message):
+def test_a_wrong_value_is_named_with_file_and_key(study, path, value, message):
     folder, key = study
     content = sheet(key)
-    change(content)
+    functools.reduce(operator.getitem, path[:-1], content)[path[-1]] = value
     save(folder, content, "wrong")
     with pytest.raises(AnswersError, match=f"1 problem.*\n.*answers/wrong.json: {message}"):
         human_study_answers.read(folder)
@@ -247,10 +215,12 @@ def test_all_problems_come_in_one_error(study):
     folder, key = study
     save(folder, sheet(key))
     save(folder, {"worker": 3}, "three")
-    (folder / "answers" / "cut.json").write_text('{"study": "')
-    with pytest.raises(AnswersError, match="5 problem") as error:
+    for number, content in enumerate((b"", b'{"study": "', b"[" * 100_000, b"1" * 5000, b"\xff\xfe\xfa")):
+        (folder / "answers" / f"{number}.json").write_bytes(content)
+    with pytest.raises(AnswersError, match="9 problem") as error:
         human_study_answers.read(folder)
-    assert "cut.json: expected JSON" in str(error.value) and "three.json: worker: " in str(error.value)
+    assert [f"{i}.json: expected JSON" in str(error.value) for i in range(5)] == [True] * 5
+    assert "three.json: worker: " in str(error.value)
 
 
 JSON = st.recursive(
@@ -260,67 +230,47 @@ JSON = st.recursive(
 )
 
 
-def places(content, path=()):
+def paths(content, path=()):
     """The paths to all values inside some JSON."""
     items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for name, inner in items:
         yield (*path, name)
-        yield from places(inner, (*path, name))
-
-
-def outcome(key, content):
-    """Reads a study with this one answer file; returns what was read, or None where it was refused by name."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = keep_key(Path(name), key)
-        (folder / "answers").mkdir()
-        (folder / "answers" / "file.json").write_bytes(content)
-        try:
-            return human_study_answers.read(folder)
-        except AnswersError as error:
-            assert "answers/file.json: " in str(error)
-            return None
-
-
-@given(content=st.binary(max_size=50) | JSON.map(lambda value: json.dumps(value).encode()))
-@example(content=b"[" * 100_000)
-@example(content=b'{"a":' * 900 + b"1" + b"}" * 900)
-@example(content=b"1" * 5000)
-@example(content=b"")
-@settings(deadline=None, max_examples=150)
-def test_what_is_no_answer_file_is_refused_by_name(key, content):
-    assert outcome(key, content) is None
+        yield from paths(inner, (*path, name))
 
 
 @given(data=st.data(), value=JSON, remove=st.booleans())
 @settings(deadline=None, max_examples=300)
-def test_a_spoilt_answer_file_is_refused_or_still_in_range(key, data, value, remove):
+def test_a_changed_answer_file_is_refused_or_still_in_range(key, data, value, remove):
     content = sheet(key)
-    *path, last = data.draw(st.sampled_from(list(places(content))))
-    inner = content
-    for name in path:
-        inner = inner[name]
+    *path, last = data.draw(st.sampled_from(list(paths(content))))
+    inner = functools.reduce(operator.getitem, path, content)
     before = json.dumps(inner)
     if remove:
         del inner[last]
     else:
         inner[last] = value
-    found = outcome(key, json.dumps(content).encode())
-    assert found is not None or json.dumps(inner) != before
-    for answer in [answer for read in found.sheets for answer in read.answers] if found else []:
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_study(Path(name), key, [])
+        save(folder, content, "file")
+        try:
+            found = human_study_answers.read(folder)
+        except AnswersError as error:
+            assert "answers/file.json: " in str(error) and json.dumps(inner) != before
+            return
+    for answer in [answer for read in found.sheets for answer in read.answers]:
         assert answer["image"] in range(1, 11) and answer["caption"] in range(1, 11)
         assert answer["confidence"] in range(1, 6) and len(set(answer["images"])) == 4
-    complete = found is not None and len(content["answers"]) == 6
-    assert found is None or (len(found.sheets), len(found.excluded)) == (complete, 1 - complete)
+    complete = len(content["answers"]) == 6
+    assert (len(found.sheets), len(found.excluded)) == (complete, 1 - complete)
 
 
 def test_a_folder_without_key_or_answers_is_refused(tmp_path, key):
     with pytest.raises(AnswersError, match=r"Expected key.json in .*: .*key.json: there is no such file"):
         analysis.analyse(tmp_path)
-    keep_key(tmp_path, key)
+    write_study(tmp_path, key, [])
     with pytest.raises(AnswersError, match="Expected answers to all tasks by at least one worker in .*, found none"):
         analysis.analyse(tmp_path)
-    save(tmp_path, sheet(key))
-    keep_key(tmp_path, key | {"tasks": [{"model": 1}]})
+    write_study(tmp_path, key | {"tasks": [{"model": 1}]}, [sheet(key)])
     with pytest.raises(AnswersError, match=r"key.json: tasks\[0\].model: expected text"):
         analysis.analyse(tmp_path)
 
@@ -329,19 +279,13 @@ def test_the_command_prints_the_numbers_beside_the_papers(study, capsys):
     folder, key = study
     assert human_study_report.main([str(folder)]) == 1
     assert "human study: Expected answers" in capsys.readouterr().err
-    for content in random_sheets(key, 50):
-        save(folder, content)
-    save(folder, sheet(key, "late") | {"answers": []})
-    capsys.readouterr()
+    write_study(folder, key, [*random_sheets(key, 50), sheet(key, "late") | {"answers": []}])
     assert human_study_report.main([str(folder)]) == 0
     text = capsys.readouterr().out
-    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in map(row_cells, text.splitlines())}
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = {name: cells for name, *cells in table}
     assert rows["Workers"] == ["50", "50"] and rows["Different images"] == ["36", "60"]
     assert rows["Different saliency maps"] == ["72", "120"]
     share, paper = rows["Answers that rate the right concept higher, ties left out (chance level: 50 %)"]
     assert share.startswith(f"{100 * analysis.analyse(folder).correct.value:.0f} % (") and paper == "52 %"
     assert text.count("SmoothGrad") == 6 and "late.json: incomplete, 0 of 6 tasks" in text
-
-
-def row_cells(line):
-    return line.split("|") if line.startswith("|") else ["", line, ""]

@@ -1,12 +1,14 @@
 """Small results for the gallery, and a parser of its pages."""
 
+import base64
+import io
 import json
 from html.parser import HTMLParser
 
 import numpy as np
 from PIL import Image
 
-HOSTILE = "</p><script>alert(1)</script>\"' onload=x & <b>"
+HOSTILE = "</p><script>alert(1)</script>\"' onload=x & <b> $style ${script}"
 ORDER = {"zeiler2014": 1, "mahendran2015": 2, "springenberg2015": 3, "nguyen2016": 4, "nguyen2015": 5, "kim2018": 6}
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -16,6 +18,13 @@ def save_picture(file, height=40, width=60, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file)
     return pixels
+
+
+def decoded(uri):
+    """The image in a data URI."""
+    head, _, content = uri.partition(",")
+    assert head == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content)))
 
 
 def metrics(paper="springenberg2015", name="comparison", /, **changes):
@@ -32,15 +41,8 @@ def metrics(paper="springenberg2015", name="comparison", /, **changes):
         "seed": 7,
         "figures": [{"file": "maps.png", "caption": "The maps.", "alt": "A grid of maps"}],
         "numbers": [
-            {
-                "name": "share",
-                "value": 0.61321,
-                "spread": 0.0411,
-                "unit": "",
-                "paper": 0.5,
-                "paper_tag": "V:ZF",
-                "note": "over four photographs",
-            }
+            {"name": "share", "value": 0.61321, "spread": 0.0411, "unit": ""}
+            | {"paper": 0.5, "paper_tag": "V:ZF", "note": "over four photographs"}
         ],
         "claims": [claim("Sharper maps.", source="section 3.4", measured="0.61 against 0.38")],
         "order": ORDER.get(paper),

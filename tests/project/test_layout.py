@@ -36,7 +36,6 @@ LONG = {
     "tests/gallery/test_explorer.py",
     "tests/gallery/test_gallery.py",
     "tests/gallery/test_human_study.py",
-    "tests/gallery/test_human_study_analysis.py",
     "tests/project/test_benchmark.py",
     "tests/project/test_scripts.py",
 }
