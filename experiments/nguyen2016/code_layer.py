@@ -38,9 +38,9 @@ def preferred(model, classes, layer, config):
     """Pictures through the generator for a layer; steps are as long a share of its codes' reach as in all others."""
     generator, _ = generator_codes.load(named(config, layer))
     starts = generator_codes.initial_codes(generator, len(classes), config.seed)
-    form = DGN(config.share * float(np.mean(generator.upper)), steps=config.steps, keep=config.keep)
+    form = DGN(config.share * float(np.mean(generator.upper)), steps=config.steps, decay_factor=config.keep)
     found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
-    return prior_comparison.pictured(model, found)
+    return generator_codes.as_pixels(model, found)
 
 
 def named(config: Any, layer: str) -> SimpleNamespace:

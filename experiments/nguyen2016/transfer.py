@@ -58,7 +58,7 @@ def preferred(generator, model, classes, config):
     starts = generator_codes.initial_codes(generator, len(classes), config.seed)
     form = DGN(config.learning_rate, steps=config.steps, decay_factor=config.keep)
     found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
-    return prior_comparison.pictured(model, found)
+    return generator_codes.as_pixels(model, found)
 
 
 def pictures(names, found, classes, config):
