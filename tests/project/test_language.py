@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("xai_jax", "experiments", "configs", "scripts", "tests", "docs", ".ci")
-SUFFIXES = {".py", ".md", ".ipynb", ".sh", ".html", ".js", ".css"}
+SUFFIXES = {".py", ".md", ".ipynb", ".sh", ".html", ".js", ".css", ".toml"}
 PEOPLE = r"human_study|small_study"  # whose answers are people's
 
 # (what is found, what the field says instead, files in which it is right). Underscores end a word, as spaces do.

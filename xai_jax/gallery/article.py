@@ -32,9 +32,7 @@ def article(experiment: Experiment, before: Experiment | None, after: Experiment
       KeyError: for metrics that `results.load` has not checked.
     """
     metrics = experiment.metrics
-    pictures = "\n".join(
-        _figure(entry, picture) for entry, picture in zip(metrics["figures"], experiment.pictures, strict=True)
-    )
+    pictures = "\n".join(map(_figure, metrics["figures"], experiment.pictures))
     body = (
         f"<article>\n<header>\n"
         f'<p class="eyebrow">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</p>\n'
@@ -87,9 +85,8 @@ def _numbers(metrics: dict[str, Any]) -> str:
     """The table of our numbers beside the paper's, with a legend of the source tags."""
     if not metrics["numbers"]:
         return ""
-    rows = [_number_row(entry) for entry in metrics["numbers"]]
-    label = f"Numbers: {metrics['title']}"
-    shown = table(label, ["Quantity", "Ours", "Paper"], rows, "numbers")
+    rows = list(map(_number_row, metrics["numbers"]))
+    shown = table(f"Numbers: {metrics['title']}", ["Quantity", "Ours", "Paper"], rows, "numbers")
     return f"<h2>Numbers</h2>\n{shown}\n{_tag_legend(metrics)}"
 
 
@@ -108,29 +105,26 @@ def _number_row(entry: dict[str, Any]) -> str:
 def _tag_legend(metrics: dict[str, Any]) -> str:
     """What the source tags of this page mean."""
     shown = {shown_tag(entry["paper_tag"]) for entry in metrics["numbers"] if entry["paper"] is not None}
-    terms = "".join(f"<div><dt>{escape(tag)}</dt><dd>{escape(meaning(tag))}</dd></div>" for tag in sorted(shown))
-    return (
-        f'<p class="source">The tag after a number of the paper gives its source.</p><dl class="tags">{terms}</dl>'
-        if terms
-        else ""
-    )
+    terms = _terms({tag: meaning(tag) for tag in sorted(shown)}, "tags")
+    return f'<p class="source">The tag after a number of the paper gives its source.</p>{terms}' if shown else ""
+
+
+def _terms(descriptions: dict[str, str], style: str) -> str:
+    """A list of terms with their descriptions."""
+    items = (f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in descriptions.items())
+    return f'<dl class="{style}">{"".join(items)}</dl>'
 
 
 def _provenance(experiment: Experiment) -> str:
     """How the experiment was run: command, time, tier, hardware, seed, config."""
     metrics = experiment.metrics
-    facts = {
-        "Time": formatting.duration(metrics["seconds"]),
-        "Tier": metrics["tier"],
-        "Hardware": metrics["hardware"],
-        "Seed": "–" if metrics["seed"] is None else str(metrics["seed"]),
-    }
-    terms = "".join(f"<div><dt>{term}</dt><dd>{escape(fact)}</dd></div>" for term, fact in facts.items())
+    facts = {"Time": formatting.duration(metrics["seconds"]), "Tier": metrics["tier"], "Hardware": metrics["hardware"]}
+    facts["Seed"] = "–" if metrics["seed"] is None else str(metrics["seed"])
     # Whole words on a line: a browser would break the command after the dashes of an option.
     command = " ".join(f"<span>{escape(word)}</span>" for word in metrics["command"].split(" "))
     config = escape(json.dumps(experiment.config, indent=2, ensure_ascii=False))
     return (
         f'<h2>How it was run</h2>\n<pre class="command"><code>{command}</code></pre>\n'
-        f'<dl class="facts">{terms}</dl>\n'
+        f"{_terms(facts, 'facts')}\n"
         f'<details><summary>Configuration</summary><pre tabindex="0"><code>{config}</code></pre></details>'
     )

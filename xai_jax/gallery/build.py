@@ -8,11 +8,8 @@ from xai_jax.gallery import explorer
 from xai_jax.gallery.article import article
 from xai_jax.gallery.claims import claims_page
 from xai_jax.gallery.front import front
-from xai_jax.gallery.page import CLAIMS, FRONT
+from xai_jax.gallery.page import CLAIMS, FRONT, remove_generated, write
 from xai_jax.gallery.results import Experiment, load
-from xai_jax.io.files import write_atomically
-
-OURS = b'<meta name="generator" content="xai_jax.gallery">'
 
 
 def build(results: str | Path) -> Path:
@@ -27,10 +24,12 @@ def build(results: str | Path) -> Path:
     units = explorer.build(results) is not None
     neighbours = [None, *experiments, None]
     for before, (experiment, after) in zip(neighbours, pairwise(neighbours[1:]), strict=False):
-        _write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
-    _write(results / CLAIMS, claims_page(experiments, units))
-    _write(results / FRONT, front(experiments, units))
-    _remove_stale(results)
+        write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
+    write(results / CLAIMS, claims_page(experiments, units))
+    write(results / FRONT, front(experiments, units))
+    for path in results.glob(f"*/*/{FRONT}"):
+        if not (path.parent / "metrics.json").exists():
+            remove_generated(path)
     return results / FRONT
 
 
@@ -42,15 +41,3 @@ def _in_order(experiments: list[Experiment]) -> list[Experiment]:
 
     first = {e.paper: min(order(other) for other in experiments if other.paper == e.paper) for e in experiments}
     return sorted(experiments, key=lambda e: (first[e.paper], e.paper, order(e), e.name))
-
-
-def _write(path: Path, page: str) -> None:
-    """Writes a page as UTF-8. Lone surrogates, legal in JSON but not in UTF-8, become character references."""
-    write_atomically(path, page.encode("utf-8", "xmlcharrefreplace"))
-
-
-def _remove_stale(results: Path) -> None:
-    """Removes generated pages of experiments whose results are gone."""
-    for path in results.glob(f"*/*/{FRONT}"):
-        if not (path.parent / "metrics.json").exists() and OURS in path.read_bytes():
-            path.unlink()

@@ -12,12 +12,10 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from xai_jax.gallery.page import counted, resource
-from xai_jax.gallery.results import NAME, Kind, ResultsError, is_number, read_json
-from xai_jax.io.files import write_atomically
+from xai_jax.gallery.page import UNITS, counted, remove_generated, resource, write
+from xai_jax.gallery.results import NAME, Kind, check, is_number, read_json
 
-PAGE, FOLDER, INDEX = "units.html", "explorer/units", "units.json"
-OURS = b'<meta name="generator" content="xai_jax.gallery">'
+FOLDER, INDEX = "explorer/units", "units.json"
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 
 COUNT = Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0)
@@ -34,24 +32,16 @@ SHEET = Kind(
     "the path of a sheet, sheets/NAME.webp",
     lambda value: isinstance(value, str) and re.fullmatch(r"sheets/[^/\\\0]+\.webp", value) is not None,
 )
-LAYER = {
-    "network": NAME,
-    "layer": NAME,
-    "count": COUNT,
-    "chunk": Kind("a whole number above 0", lambda value: COUNT.accepts(value) and value > 0),
-    "channels": [COUNT],
-    "strongest": [VALUE],
-    "error": [VALUE],
-    "reached": [VALUE],
-    "labels": [[COUNT]],
-    "concepts": [[NEAR]],
+CHUNK = Kind("a whole number above 0", lambda value: COUNT.accepts(value) and value > 0)
+BY_UNIT = {"strongest": [VALUE], "error": [VALUE], "reached": [VALUE], "labels": [[COUNT]], "concepts": [[NEAR]]}
+LAYER = {"network": NAME, "layer": NAME, "count": COUNT, "chunk": CHUNK, "channels": [COUNT], **BY_UNIT}
+LAYER |= {
     "cells": dict.fromkeys(KINDS, [COUNT]),
+    "sheets": [dict.fromkeys(KINDS, SHEET)],
     "field": [COUNT],
     "box": SHARES,
-    "sheets": [dict.fromkeys(KINDS, SHEET)],
 }
 SCHEMA = {"concepts": [NAME], "classes": COUNT, "bounds": [VALUE], "layers": [LAYER]}
-BY_UNIT = "strongest", "error", "reached", "labels", "concepts"
 
 
 def build(results: str | Path) -> Path | None:
@@ -63,11 +53,10 @@ def build(results: str | Path) -> Path | None:
     results = Path(results)
     folder = results / FOLDER
     if not (folder / "metrics.json").exists():
-        if (results / PAGE).exists() and OURS in (results / PAGE).read_bytes():
-            (results / PAGE).unlink()
+        remove_generated(results / UNITS)
         return None
-    write_atomically(results / PAGE, _page(load(folder)).encode("utf-8", "xmlcharrefreplace"))
-    return results / PAGE
+    write(results / UNITS, _page(load(folder)))
+    return results / UNITS
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -77,23 +66,17 @@ def load(folder: Path) -> dict[str, Any]:
     """
     problems: list[str] = []
     index = read_json(folder / INDEX, SCHEMA, problems)
-    if not problems:
-        for number, layer in enumerate(index["layers"]):
-            problems += [
-                f"{folder / INDEX}: layers[{number}]: {line}" for line in _inconsistencies(layer, index, folder)
-            ]
-    if problems:
-        lines = "\n".join(f"  {line}" for line in problems)
-        raise ResultsError(f"{len(problems)} problem(s) in the units:\n{lines}")
+    for number, layer in enumerate([] if problems else index["layers"]):
+        problems += [f"{folder / INDEX}: layers[{number}]: {line}" for line in _inconsistencies(layer, index, folder)]
+    check(problems, "the units")
     return index
 
 
 def _inconsistencies(layer: dict[str, Any], index: dict[str, Any], folder: Path) -> list[str]:
     """Inconsistencies between the entries of a layer whose keys and types are valid."""
-    units, problems = len(layer["channels"]), []
-    problems += [
-        f"{name}: expected {units} entries, one for each unit" for name in BY_UNIT if len(layer[name]) != units
-    ]
+    units = len(layer["channels"])
+    wrong = [name for name in BY_UNIT if len(layer[name]) != units]
+    problems = [f"{name}: expected {units} entries, one for each unit" for name in wrong]
     sheets = -(-units // layer["chunk"])
     if len(layer["sheets"]) != sheets:
         problems.append(f"sheets: expected {sheets}, got {len(layer['sheets'])}")

@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and verdicts as text."""
+"""Numbers, durations and verdicts as text."""
 
 VERDICTS = {"supported": "supported", "not supported": "refuted", "inconclusive": "inconclusive"}
 """CSS classes of the decisions on claims."""
@@ -43,12 +43,3 @@ def duration(seconds: float | None) -> str:
         return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def size(count: int) -> str:
-    """Bytes as kB or MB.
-
-    >>> size(2_500_000)
-    '2.5 MB'
-    """
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xai_jax.gallery.human_study import ANSWERS, CONCEPTS, KEY, LABELS, METHODS, QUESTIONS, SHOWN
-from xai_jax.gallery.results import NAME, Kind, read_json
+from xai_jax.gallery.results import NAME, Kind, check, read_json
 
 TASKS = LABELS * METHODS  # of one worker
 
@@ -58,9 +58,7 @@ def read(folder: str | Path) -> Answers:
     files = sorted(path for path in (folder / ANSWERS).rglob("*") if path.is_file() and path.name[0] != ".")
     sheets = [sheet for file in files if (sheet := _read_sheet(file, key, problems))]
     counted, excluded = _first_of_each_worker(sheets, problems)
-    if problems:
-        lines = "\n".join(f"  {line}" for line in problems)
-        raise AnswersError(f"{len(problems)} problem(s) in the answers:\n{lines}\nCorrect or remove these files.")
+    check(problems, "the answers", "Correct or remove these files.", AnswersError)
     return Answers(key, counted, excluded)
 
 

@@ -5,14 +5,17 @@
 
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
 
 from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.results import Experiment
+from xai_jax.io.files import write_atomically
 
 FRONT, CLAIMS, UNITS = "index.html", "claims.html", "units.html"
+GENERATED = b'<meta name="generator" content="xai_jax.gallery">'
 
 
 def page(title: str, body: str, root: str, units: bool) -> str:
@@ -38,6 +41,20 @@ def page(title: str, body: str, root: str, units: bool) -> str:
         links=" ".join(f'<a href="{root}{file}">{name}</a>' for file, name in names.items()),
         body=body,
     )
+
+
+def write(path: Path, html: str) -> None:
+    """Writes a page atomically as UTF-8. Example: `write(Path("index.html"), html)`.
+
+    Lone surrogates, legal in JSON but not in UTF-8, become character references.
+    """
+    write_atomically(path, html.encode("utf-8", "xmlcharrefreplace"))
+
+
+def remove_generated(path: Path) -> None:
+    """Removes a page of this package, but no other file. Example: `remove_generated(Path("units.html"))`."""
+    if path.exists() and GENERATED in path.read_bytes():
+        path.unlink()
 
 
 def resource(name: str) -> str:
@@ -69,10 +86,8 @@ def verdict(claim: dict[str, Any]) -> str:
     >>> verdict(claim)
     '<span class="verdict supported">supported</span> <span class="untested">descriptive, not tested</span>'
     """
-    decision = claim["verdict"]
-    mark = (
-        "" if claim["tested"] or decision == "inconclusive" else f' <span class="untested">{formatting.UNTESTED}</span>'
-    )
+    decision, plain = claim["verdict"], claim["tested"] or claim["verdict"] == "inconclusive"
+    mark = "" if plain else f' <span class="untested">{formatting.UNTESTED}</span>'
     return f'<span class="verdict {formatting.VERDICTS[decision]}">{decision}</span>{mark}'
 
 
@@ -102,9 +117,8 @@ def filter_form(experiments: list[Experiment]) -> str:
     """Search form by text, paper and verdict, for items with `data-verdicts`. Example: `filter_form(experiments)`."""
     papers = dict.fromkeys(experiment.paper for experiment in experiments)
     options = "".join(f'<option value="{escape(paper)}">{escape(method_name(paper))}</option>' for paper in papers)
-    verdicts = "".join(
-        f'<option value="{style}">{decision}</option>' for decision, style in formatting.VERDICTS.items()
-    )
+    styles = formatting.VERDICTS.items()
+    verdicts = "".join(f'<option value="{style}">{decision}</option>' for decision, style in styles)
     return (
         '<form class="filter" role="search" hidden>'
         '<label>Search <input type="search" name="text" autocomplete="off"></label>'

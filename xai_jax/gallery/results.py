@@ -68,42 +68,14 @@ FILE = Kind(
     lambda value: NAME.accepts(value) and value == Path(value).name and "\0" not in value,
 )
 
-METRICS = {
-    "experiment": NAME,
-    "title": NAME,
-    "figure": TEXT,
-    "paper": NAME,
-    "summary": TEXT,
-    "tier": NAME,
-    "command": NAME,
-    "seconds": SECONDS,
-    "hardware": TEXT,
-    "seed": NUMBER,
-    "figures": [{"file": FILE, "caption": TEXT, "alt": NAME}],
-    "numbers": [
-        {
-            "name": NAME,
-            "value": RESULT,
-            "spread": NUMBER,
-            "unit": NOTE,
-            "paper": RESULT,
-            "paper_tag": NOTE,
-            "note": NOTE,
-        }
-    ],
-    "claims": [
-        {
-            "claim": NAME,
-            "source": TEXT,
-            "verdict": DECISION,
-            "tested": BOOLEAN,
-            "p": P_VALUE,
-            "opposite_p": P_VALUE,
-            "measured": TEXT,
-        }
-    ],
-    "order": NUMBER,
-}
+TEXTS = {"experiment": NAME, "title": NAME, "figure": TEXT, "paper": NAME, "summary": TEXT}
+RUN = {"tier": NAME, "command": NAME, "seconds": SECONDS, "hardware": TEXT, "seed": NUMBER}
+FIGURE = {"file": FILE, "caption": TEXT, "alt": NAME}
+ROW = {"name": NAME, "value": RESULT, "spread": NUMBER, "unit": NOTE, "paper": RESULT, "paper_tag": NOTE, "note": NOTE}
+TEST = {"verdict": DECISION, "tested": BOOLEAN, "p": P_VALUE, "opposite_p": P_VALUE}
+CLAIM = {"claim": NAME, "source": TEXT, "measured": TEXT} | TEST
+METRICS = TEXTS | RUN | {"figures": [FIGURE], "numbers": [ROW], "claims": [CLAIM], "order": NUMBER}
+"""Schema of `metrics.json`: a `Kind` for each value, one entry in a list for all of its items."""
 
 
 def load(results: Path) -> list[Experiment]:
@@ -113,19 +85,32 @@ def load(results: Path) -> list[Experiment]:
     """
     if not results.is_dir():
         raise ResultsError(f"expected a folder of results, but {results} is not a folder")
-    files = sorted(results.glob("*/*/metrics.json"))
+    files, problems = sorted(results.glob("*/*/metrics.json")), []
     if not files:
         raise ResultsError(
             f"expected results at {results}/<paper>/<figure>/metrics.json, found none: "
             "no experiment has finished there yet, or this is not the folder the experiments wrote to"
         )
-    problems: list[str] = []
     experiments = [_load_experiment(file.parent, problems) for file in files]
+    check(problems, "the results")
+    return experiments
+
+
+def check(problems: list[str], where: str, advice: str = "", error: type[ValueError] = ResultsError) -> None:
+    """Raises an error with a line for each problem, if any. Example: `check(["metrics.json: missing"], "the results")`.
+
+    Args:
+      problems: one line each.
+      where: what they were found in.
+      advice: last line of the message.
+      error: its type.
+
+    Raises:
+      ResultsError: or `error`, if there are problems.
+    """
     if problems:
-        raise ResultsError(
-            f"{len(problems)} problem(s) in the results:\n" + "\n".join(f"  {line}" for line in problems)
-        )
-    return [experiment for experiment in experiments if experiment is not None]
+        lines = [f"{len(problems)} problem(s) in {where}:", *(f"  {line}" for line in problems), advice]
+        raise error("\n".join(lines).rstrip("\n"))
 
 
 def _load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
@@ -214,13 +199,11 @@ def _shorten(value: Any) -> str:
 
 def _load_pictures(folder: Path, metrics: Any, problems: list[str]) -> tuple[Picture, ...]:
     """The valid images that `metrics` names; other problems of an entry were already reported."""
-    figures = metrics.get("figures") if isinstance(metrics, dict) else None
-    pictures = []
+    figures, pictures = metrics.get("figures") if isinstance(metrics, dict) else None, []
     for index, figure in enumerate(figures if isinstance(figures, list) else []):
-        if not isinstance(figure, dict) or not FILE.accepts(figure.get("file")):
-            continue
-        try:
-            pictures.append(load_picture(folder / figure["file"]))
-        except ValueError as error:
-            problems.append(f"{folder / 'metrics.json'}: figures[{index}].file: {error}")
+        if isinstance(figure, dict) and FILE.accepts(figure.get("file")):
+            try:
+                pictures.append(load_picture(folder / figure["file"]))
+            except ValueError as error:
+                problems.append(f"{folder / 'metrics.json'}: figures[{index}].file: {error}")
     return tuple(pictures)
