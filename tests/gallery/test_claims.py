@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.small_gallery import Page, claim, write_experiment
 from xai_jax.gallery import build, formatting
+from xai_jax.gallery.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 VERDICT = r'<span class="verdict (\w+)">(.*?)</span>'
@@ -32,27 +33,21 @@ DECISIVE = re.compile(
 @pytest.fixture
 def results(tmp_path):
     """Three experiments with claims of every verdict, one without."""
-    for number, (paper, name) in enumerate((("kim2018", "captions"), ("kim2018", "dream"), ("zeiler2014", "features"))):
-        claims = [
-            claim(f"{name} <{i}>", verdict, "s & t", f"{name} {i} > {number}")
-            for i, verdict in enumerate([*formatting.VERDICTS, "supported"][: number + 2])
-        ]
-        write_experiment(tmp_path, paper, name, claims=claims)
+    for number, name in enumerate(("kim2018/captions", "kim2018/dream", "zeiler2014/features"), start=2):
+        verdicts = enumerate([*formatting.VERDICTS, "supported"][:number])
+        claims = [claim(f"{name} <{i}>", verdict, "s & t", f"{name} {i} > {number}") for i, verdict in verdicts]
+        write_experiment(tmp_path, *name.split("/"), claims=claims)
     write_experiment(tmp_path, "aaai1999", "none", claims=[])
     build(tmp_path)
     return tmp_path
 
 
 def recorded(results):
-    """(experiment, verdict's word, claim, measured) of every metrics.json."""
+    """(folder, (CSS class, verdict), claim, measured) of every claim in every metrics.json."""
     for file in results.glob("*/*/metrics.json"):
         for found in json.loads(file.read_text())["claims"]:
-            yield (
-                file.parent,
-                (formatting.VERDICTS[found["verdict"]], found["verdict"]),
-                found["claim"],
-                found["measured"],
-            )
+            verdict = found["verdict"]
+            yield file.parent, (formatting.VERDICTS[verdict], verdict), found["claim"], found["measured"]
 
 
 def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results):
@@ -80,11 +75,8 @@ def test_the_front_page_counts_and_filters_by_these_verdicts(results):
     counts = Counter(style for _, (style, _), _, _ in recorded(results))
     assert counts == {"supported": 4, "refuted": 3, "inconclusive": 2}
     assert "4 experiments from 3 papers, 9 claims: 4 supported, 3 not supported, 2 inconclusive." in page.text()
-    cards = [card for card in page.all("li") if "data-verdicts" in card]
-    assert [card["data-verdicts"] for card in cards] == [
-        *["supported refuted inconclusive", "supported refuted", "supported refuted inconclusive"],
-        "",
-    ]
+    cards = [card["data-verdicts"] for card in page.all("li") if "data-verdicts" in card]
+    assert cards == ["supported refuted inconclusive", "supported refuted", "supported refuted inconclusive", ""]
 
 
 def _texts_of_figures(path):
@@ -101,6 +93,4 @@ def test_captions_carry_no_verdict():
 
 
 def test_what_the_front_page_says_of_methods_carries_no_verdict():
-    from xai_jax.gallery.methods import METHODS
-
     assert [name for name, method in METHODS.items() if DECISIVE.search(method.paragraph + method.letters)] == []

@@ -106,43 +106,6 @@ def test_what_makes_no_study_is_refused_before_anything_is_written(tmp_path, wro
     assert not (tmp_path / "new").exists()
 
 
-def mulberry(seed):
-    """The page's random numbers, on 32 bits as in the page."""
-
-    def multiply(a, b):
-        return a * b & 0xFFFFFFFF
-
-    while True:
-        seed = (seed + 0x6D2B79F5) & 0xFFFFFFFF
-        bits = multiply(seed ^ seed >> 15, seed | 1)
-        bits ^= (bits + multiply(bits ^ bits >> 7, bits | 61)) & 0xFFFFFFFF
-        yield (bits ^ bits >> 14) / 2**32
-
-
-def plan(seed, pictures=6):
-    """What a worker with this seed gets to see: (task, four pictures) in order."""
-    random = mulberry(seed)
-
-    def shuffled(items):
-        for last in range(len(items) - 1, 0, -1):
-            other = int(next(random) * (last + 1))
-            items[last], items[other] = items[other], items[last]
-        return items
-
-    model = int(next(random) * 2)
-    order = shuffled(list(range(6 * model, 6 * model + 6)))
-    return [(task, shuffled(list(range(pictures)))[:4]) for task in order]
-
-
-def test_seeds_share_models_orders_and_pictures_evenly():
-    plans = [plan(seed) for seed in range(3000)]
-    first = np.array([order[0][0] for order in plans])
-    pictures = np.concatenate([images for order in plans for _, images in order])
-    assert all({task for task, _ in order} in ({*range(6)}, {*range(6, 12)}) for order in plans)
-    for counts in (np.bincount(first, minlength=12), np.bincount(pictures, minlength=6)):
-        np.testing.assert_allclose(counts, counts.mean(), rtol=0.25)
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
@@ -210,13 +173,28 @@ def test_browser_takes_a_person_through_all_six_tasks_to_a_file_that_counts(page
     answers = json.loads(file.read_text())
     assert answers == saved(page) and re.fullmatch("[0-9a-f]{16}", worker)
     assert ratings(answers["answers"]) == given
-    assert [(answer["task"], answer["images"]) for answer in answers["answers"]] == plan(answers["seed"])
+    assert [(answer["task"], answer["images"]) for answer in answers["answers"]] == plan(page, answers["seed"])
     target = study / "answers" / file.name
     target.write_bytes(file.read_bytes())
     read = human_study_answers.read(study)
     target.unlink()
     assert [sheet.worker for sheet in read.sheets] == [worker] and read.excluded == []
     assert page.get_log("browser") == []
+
+
+def plan(browser, seed):
+    """(task, four images) in order, for a worker with this seed."""
+    return [(step["task"], step["images"]) for step in evaluate(browser, f"plan({seed})")]
+
+
+def test_browser_assigns_models_orders_and_images_evenly(page):
+    assert plan(page, 1)[:2] == [(7, [4, 0, 2, 1]), (11, [3, 5, 4, 1])]  # Mulberry32
+    plans = evaluate(page, "range(3000).map(plan)")
+    assert all({step["task"] for step in steps} in ({*range(6)}, {*range(6, 12)}) for steps in plans)
+    first = np.bincount([steps[0]["task"] for steps in plans], minlength=12)
+    images = np.bincount([image for steps in plans for step in steps for image in step["images"]], minlength=6)
+    for counts in (first, images):
+        np.testing.assert_allclose(counts, counts.mean(), rtol=0.25)
 
 
 def wait_for(file):
@@ -228,7 +206,7 @@ def wait_for(file):
 
 def test_browser_shows_the_pictures_of_the_plan_with_their_maps(page, study):
     click(page, "#start")
-    task, images = plan(stored(page)["seed"])[0]
+    task, images = plan(page, stored(page)["seed"])[0]
     shown = content(study / "human_study.html")
     entry, found = shown["tasks"][task], attributes(page, "img", "src", "alt", "naturalWidth")
     assert [src for src, _, _ in found[0::2]] == [shown["pictures"][entry["images"][image]] for image in images]

@@ -34,7 +34,6 @@ LONG = {
     "tests/experiments/test_nguyen_units.py",
     "tests/experiments/test_transfer.py",
     "tests/gallery/test_explorer.py",
-    "tests/gallery/test_gallery.py",
     "tests/gallery/test_human_study.py",
     "tests/project/test_benchmark.py",
     "tests/project/test_scripts.py",

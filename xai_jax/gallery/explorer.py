@@ -4,26 +4,21 @@
 its folder, so it works without a server.
 """
 
-import json
 import re
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from xai_jax.gallery.page import UNITS, counted, remove_generated, resource, write
-from xai_jax.gallery.results import NAME, Kind, check, is_number, read_json
+from xai_jax.gallery.page import UNITS, counted, embedded, remove_generated, render, write
+from xai_jax.gallery.results import NAME, Kind, check, is_number, optional, read_json
 
 FOLDER, INDEX = "explorer/units", "units.json"
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 
 COUNT = Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0)
 VALUE = Kind("a finite number", is_number)
-SHARES = Kind(
-    "four numbers or null",
-    lambda value: value is None or (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))),
-)
+BOX = Kind("four numbers", lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)))
 NEAR = Kind(
     "a concept's number and a finite number",
     lambda value: isinstance(value, list) and len(value) == 2 and COUNT.accepts(value[0]) and is_number(value[1]),
@@ -35,12 +30,8 @@ SHEET = Kind(
 CHUNK = Kind("a whole number above 0", lambda value: COUNT.accepts(value) and value > 0)
 BY_UNIT = {"strongest": [VALUE], "error": [VALUE], "reached": [VALUE], "labels": [[COUNT]], "concepts": [[NEAR]]}
 LAYER = {"network": NAME, "layer": NAME, "count": COUNT, "chunk": CHUNK, "channels": [COUNT], **BY_UNIT}
-LAYER |= {
-    "cells": dict.fromkeys(KINDS, [COUNT]),
-    "sheets": [dict.fromkeys(KINDS, SHEET)],
-    "field": [COUNT],
-    "box": SHARES,
-}
+LAYER |= {"cells": dict.fromkeys(KINDS, [COUNT]), "sheets": [dict.fromkeys(KINDS, SHEET)], "field": [COUNT]}
+LAYER |= {"box": optional(BOX)}
 SCHEMA = {"concepts": [NAME], "classes": COUNT, "bounds": [VALUE], "layers": [LAYER]}
 
 
@@ -90,15 +81,11 @@ def _inconsistencies(layer: dict[str, Any], index: dict[str, Any], folder: Path)
 
 
 def _page(index: dict[str, Any]) -> str:
-    """The whole page. Its data is JSON in a script element, where "<" is escaped so that no name can close it."""
-    return Template(resource("explorer.html")).substitute(
-        style=resource("style.css") + "\n" + resource("explorer.css"),
-        tally=escape(_unit_count(index)),
-        chance=escape(_concept_note(index)),
-        concepts="".join(f'<option value="{escape(name)}"></option>' for name in index["concepts"]),
-        data=json.dumps(index | {"folder": quote(FOLDER)}, separators=(",", ":")).replace("<", "\\u003c"),
-        script=resource("explorer_unit.js") + "\n" + resource("explorer.js"),
-    )
+    """The whole page."""
+    options = "".join(f'<option value="{escape(name)}"></option>' for name in index["concepts"])
+    texts = {"tally": escape(_unit_count(index)), "chance": escape(_concept_note(index)), "concepts": options}
+    scripts = ["explorer_unit.js", "explorer.js"]
+    return render("explorer.html", ["explorer.css"], scripts, **texts, data=embedded(index | {"folder": quote(FOLDER)}))
 
 
 def _unit_count(index: dict[str, Any]) -> str:

@@ -10,13 +10,12 @@ import json
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from xai_jax.gallery.page import resource
+from xai_jax.gallery.page import embedded, render, write
 from xai_jax.gallery.pictures import data_uri
 from xai_jax.io.files import write_atomically
 
@@ -84,7 +83,7 @@ def build(folder: str | Path, tasks: Iterable[Task]) -> Path:
     shown, key = _contents(tasks), _key(tasks)
     study = hashlib.sha256(json.dumps([shown, key]).encode()).hexdigest()[:16]
     write_atomically(folder / KEY, json.dumps({"study": study} | key, indent=2).encode())
-    write_atomically(folder / PAGE, _page({"id": study, "shown": SHOWN} | shown).encode())
+    write(folder / PAGE, _page({"id": study, "shown": SHOWN} | shown))
     return folder / PAGE
 
 
@@ -192,14 +191,10 @@ def _data_uri(image: np.ndarray) -> str:
 
 
 def _page(study: dict[str, Any]) -> str:
-    """The whole page. Its data is JSON in a script element, where "<" is escaped so that no name can close it."""
-    return Template(resource("human_study.html")).substitute(
-        style=resource("style.css") + "\n" + resource("human_study.css"),
-        instructions="\n".join(map(_instruction, QUESTIONS)),
-        questions="\n".join(map(_fieldset, QUESTIONS)),
-        study=json.dumps(study).replace("<", "\\u003c"),
-        script=resource("human_study.js"),
-    )
+    """The whole page."""
+    instructions, questions = ("\n".join(map(part, QUESTIONS)) for part in (_instruction, _fieldset))
+    texts = {"instructions": instructions, "questions": questions, "study": embedded(study)}
+    return render("human_study.html", ["human_study.css"], ["human_study.js"], **texts)
 
 
 def _instruction(question: Question) -> str:

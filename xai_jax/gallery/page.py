@@ -3,6 +3,7 @@
 >>> claim = {"verdict": "supported", "tested": False}
 """
 
+import json
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -34,13 +35,36 @@ def page(title: str, body: str, root: str, units: bool) -> str:
       OSError: if a file of this package is missing.
     """
     names = {FRONT: "Gallery", CLAIMS: "All claims"} | ({UNITS: "All units"} if units else {})
-    return Template(resource("page.html")).substitute(
-        title=escape(title),
-        style=resource("style.css"),
-        script=resource("script.js"),
-        links=" ".join(f'<a href="{root}{file}">{name}</a>' for file, name in names.items()),
-        body=body,
-    )
+    links = " ".join(f'<a href="{root}{file}">{name}</a>' for file, name in names.items())
+    return render("page.html", [], ["script.js"], title=escape(title), links=links, body=body)
+
+
+def render(template: str, styles: list[str], scripts: list[str], **fields: str) -> str:
+    """A page from a template with inline styles and scripts. Example: `render("page.html", [], [], title="Title")`.
+
+    Args:
+      template: name of a file of this package.
+      styles: names of style sheets besides style.css.
+      scripts: names of scripts.
+      **fields: HTML of all other fields of the template.
+
+    Returns:
+      HTML.
+
+    Raises:
+      KeyError: if a field is missing.
+    """
+    style, script = ("\n".join(map(resource, names)) for names in (["style.css", *styles], scripts))
+    return Template(resource(template)).substitute(style=style, script=script, **fields)
+
+
+def embedded(data: Any) -> str:
+    """JSON for a script element, where "<" is escaped so that no text can close it.
+
+    >>> embedded({"name": "</script>"})
+    '{"name":"\\\\u003c/script>"}'
+    """
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def write(path: Path, html: str) -> None:

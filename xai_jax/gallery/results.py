@@ -54,15 +54,23 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
+def optional(kind: Kind) -> Kind:
+    """The kind, or null.
+
+    >>> optional(TEXT).accepts(None), optional(TEXT).description
+    (True, 'text or null')
+    """
+    return Kind(f"{kind.description} or null", lambda value: value is None or kind.accepts(value))
+
+
 TEXT = Kind("text", lambda value: isinstance(value, str))
 NAME = Kind("text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
-NOTE = Kind("text or null", lambda value: value is None or isinstance(value, str))
-NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
+NOTE, NUMBER = optional(TEXT), optional(Kind("a finite number", is_number))
 RESULT = Kind("a finite number, text or null", lambda value: isinstance(value, str) or NUMBER.accepts(value))
-SECONDS = Kind("a number of seconds or null", lambda value: value is None or (is_number(value) and value >= 0))
+SECONDS = optional(Kind("a number of seconds", lambda value: is_number(value) and value >= 0))
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 DECISION = Kind(", ".join(formatting.VERDICTS), lambda value: isinstance(value, str) and value in formatting.VERDICTS)
-P_VALUE = Kind("a number from 0 to 1 or null", lambda value: value is None or (is_number(value) and 0 <= value <= 1))
+P_VALUE = optional(Kind("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1))
 FILE = Kind(
     "the name of a file in the same folder",
     lambda value: NAME.accepts(value) and value == Path(value).name and "\0" not in value,

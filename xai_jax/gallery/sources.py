@@ -1,37 +1,10 @@
-"""Sources of the papers' numbers.
+"""Sources of the papers' numbers, by the tags of `sources.toml`."""
 
-A tag is a letter for the kind of source and, for some letters, a colon and a key of `SOURCES`.
-"""
+import tomllib
+from pathlib import Path
 
-KINDS = {
-    "D": "printed in the lecture",
-    "V": "verified in {}",
-    "S": "quoted by {}",
-    "C": "computed from verified facts",
-}
-SOURCES = {
-    "ZF": "the paper, arXiv 1311.2901",
-    "DG": "github.com/aravindhm/deep-goggle, the authors' code of 2015",
-    "NP": "github.com/aravindhm/nnpreimage, the authors' code of 2016",
-    "MVn": "public reading notes on arXiv 1412.0035",
-    **dict.fromkeys(
-        ("CS4240", "WTS", "LIT", "REPRO", "BMOD", "T1", "LARGE"), "public reproductions of and notes on arXiv 1412.6806"
-    ),
-    "BUDA": "github.com/mateuszbuda/ALL-CNN, a third-party re-implementation with its logs",
-    "NEON": "github.com/NervanaSystems/neon, a third-party re-implementation",
-    "PL2": "github.com/lisa-lab/pylearn2, which prepares the data",
-    "SYN": "github.com/Evolving-AI-Lab/synthesizing, the authors' code",
-    "KAM": "github.com/KamitaniLab/End2EndDeepImageReconstruction, after the authors' release",
-    "ALEJU": "public reading notes on arXiv 1602.02644",
-    "MFV": "github.com/Evolving-AI-Lab/mfv, the authors' code",
-    "DVT": "github.com/yosinski/deep-visualization-toolbox",
-    "FOOL": "github.com/Evolving-AI-Lab/fooling, the authors' code",
-    "FOOLn": "public reading notes on arXiv 1412.1897",
-    "MONT": "github.com/1202kbs/Understanding-NN, tutorial code for Montavon et al. 2018",
-    "TCAVp": "the paper, ICML 2018",
-    "TCAVc": "github.com/tensorflow/tcav, the authors' code",
-    "TCAVn": "a public summary of the paper",
-}
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+KINDS, SOURCES = _TEXTS["kinds"], _TEXTS["sources"]
 
 
 def shown_tag(tag: str | None) -> str:
