@@ -1,4 +1,4 @@
-"""The explorer of units: measurements of units, sheets of images, the page, and its use in a browser."""
+"""The explorer of units: measurements of units, sheets of images, the index, and their display."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 from configs.explorer import units as config_of
 from experiments.explorer import sprites, unit_panels, units
 from experiments.lib import runner
-from tests.helpers.browser import attributes, evaluate, find, fits, set_width, wait
-from tests.helpers.small_gallery import HOSTILE
+from tests.helpers.browser import attributes
+from tests.helpers.small_units import LOADED, write_units
 from xai_jax import deconvnet, models, network, plots, saliency, targets
 from xai_jax.data import datasets
 from xai_jax.gallery import ResultsError, explorer
@@ -173,36 +173,6 @@ def test_overwrite_clears_sheets_and_index(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def write_units(results, sizes, concepts=("coat", "stripes")):
-    """An index and sheets of so many units in each layer, with noise for pictures, and some silent units."""
-    folder = results / explorer.FOLDER
-    (folder / "sheets").mkdir(parents=True)
-    layers = [layer(folder, f"net{n // 2}", f"conv{n % 2}", size, n) for n, size in enumerate(sizes)]
-    index = {"concepts": list(concepts), "classes": 1, "bounds": [0.6, 0.7], "layers": layers}
-    (folder / "units.json").write_text(json.dumps(index))
-    (folder / "metrics.json").write_text("{}")
-    return folder
-
-
-def layer(folder, own, name, size, n):
-    cells, columns = {"patches": 5, "deconvnet": 5, "guided": 5, "preimage": 12, "preferred": 12}, 9
-    found = []
-    for first in range(0, size, 64):
-        rows, paths = min(64, size - first), {}
-        for kind, side in cells.items():
-            paths[kind] = f"sheets/{own}-{name}-{first // 64}-{kind}.webp"
-            shape = rows * side, side * (1 if side == 12 else columns)
-            Image.fromarray(RNG.integers(0, 256, shape, np.uint8)).save(folder / paths[kind], "WEBP", quality=1)
-        found.append(paths)
-    channels = np.arange(size) + (np.arange(size) >= 3)  # number 3 is silent
-    near = [[[1, 0.8 + unit / 1e5]] * (unit % 3 == 1) + [[0, 0.75]] * (unit % 3 > 0) for unit in range(size)]
-    entries = {"network": own, "layer": name, "count": size + 1, "chunk": 64, "channels": channels.tolist()}
-    entries |= {key: np.round(RNG.uniform(1, 2, size), 2).tolist() for key in ("strongest", "error", "reached")}
-    entries |= {"labels": np.zeros((size, columns), int).tolist(), "concepts": near, "field": [5, 5]}
-    entries |= {"cells": {kind: [side, side] for kind, side in cells.items()}, "sheets": found}
-    return entries | {"box": None if n % 2 else [0.25, 0.25, 0.5, 0.5]}
-
-
 def test_no_results_no_page(tmp_path):
     assert explorer.build(tmp_path) is None
     folder = write_units(tmp_path, [3])
@@ -239,178 +209,15 @@ def test_what_is_wrong_in_the_index_is_named_and_the_old_page_stays(tmp_path, pa
     assert (tmp_path / "units.html").read_bytes() == before
 
 
-@pytest.fixture
-def shown(chromium):
-    """Opens the page of some results at some address in it; expects no errors by the end of the test."""
-
-    def show(results, address=""):
-        chromium.get("about:blank")
-        chromium.get_log("browser")
-        chromium.get(explorer.build(results).as_uri() + address)
-        return chromium
-
-    yield show
-    assert chromium.get_log("browser") == []
-
-
-def press(browser, key, times=1):
-    script = "for (let n = 0; n < arguments[1]; n++) document.body.dispatchEvent(new KeyboardEvent('keydown', {key: "
-    browser.execute_script(script + "arguments[0], bubbles: true, cancelable: true}));", key, times)
-
-
-def text(browser, selector="#name"):
-    return attributes(browser, selector, "textContent")[0]
-
-
-def address(browser):
-    wait(browser)  # addresses are written ten times a second
-    return evaluate(browser, "location.hash")
-
-
-def search(browser, words):
-    script = "const f = document.querySelector('#find'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
-    browser.execute_script(script, words)
-    return text(browser, "#status")
-
-
-LOADED = """
-const done = arguments[arguments.length - 1];
-const urls = new Set([...document.querySelectorAll('.sprite')].map(
-  (node) => getComputedStyle(node).backgroundImage.slice(5, -2)));
-Promise.all([...urls].map((url) => new Promise((found) => {
-  const image = new Image();
-  image.onload = () => found([url, image.naturalWidth, image.naturalHeight]);
-  image.onerror = () => found([url, 0, 0]);
-  image.src = url;
-}))).then(done);
-"""
-
-
-def test_browser_shows_pictures_of_the_experiment_without_errors(shown, results):
-    browser = shown(results, "#digits/conv2/21")
-    assert text(browser) == "digits › conv2 › unit 21"
-    found = browser.execute_async_script(LOADED)
+def test_browser_shows_pictures_of_the_experiment_without_errors(chromium, results):
+    chromium.get_log("browser")
+    chromium.get(explorer.build(results).as_uri() + "#digits/conv2/21")
+    assert attributes(chromium, "#name", "textContent") == ["digits › conv2 › unit 21"]
+    found = chromium.execute_async_script(LOADED)
     assert len(found) == 6 and all(width > 0 for _, width, _ in found)  # the list shows the other patches, too
     size = {re.search(r"(\d-\w+)\.webp", url)[1]: (width, height) for url, width, height in found}
     assert size["1-patches"] == (72, 128) and size["0-patches"] == (72, 128) and size["1-preferred"] == (8, 128)
-    assert attributes(browser, ".pictures", "childElementCount") == [9, 9, 9, 1, 1]
+    assert attributes(chromium, ".pictures", "childElementCount") == [9, 9, 9, 1, 1]
     near = explorer.load(results / explorer.FOLDER)["layers"][0]["concepts"][21]
-    assert attributes(browser, "#near button span", "textContent") == [f"{area:.2f}" for _, area in near]
-
-
-def test_browser_shows_the_cell_of_the_unit(shown, tmp_path):
-    folder = write_units(tmp_path, [70])
-    sheet = folder / "sheets" / "net0-conv0-1-preimage.webp"
-    pixels = np.zeros((6 * 12, 12), np.uint8)
-    pixels[24:36] = 255  # the picture of unit 66 alone is white
-    Image.fromarray(pixels).save(sheet, "WEBP", lossless=True)
-    bright = {}
-    for channel in (66, 67, 68):
-        browser = shown(tmp_path, f"#net0/conv0/{channel}")
-        browser.execute_async_script(LOADED)
-        node = find(browser, "[data-kind=preimage] .sprite")
-        bright[channel] = np.asarray(Image.open(io.BytesIO(node.screenshot_as_png)).convert("L"))
-    assert bright[67].min() == 255 and bright[66].max() == 0 and bright[68].max() == 0
-
-
-def test_browser_follows_keys_and_addresses(shown, tmp_path):
-    write_units(tmp_path, [200, 20, 6])
-    browser = shown(tmp_path)
-    assert (text(browser), address(browser)) == ("net0 › conv0 › unit 0", "#net0/conv0/0")
-    for key, times, expected in (
-        ("ArrowRight", 3, "conv0/4"),  # 3 is silent
-        ("ArrowLeft", 1, "conv0/2"),
-        ("ArrowRight", 500, "conv0/200"),
-        ("ArrowDown", 1, "conv1/20"),  # the nearest unit of that layer
-        ("ArrowDown", 1, "conv1/20"),  # the next layer is another network's
-        ("ArrowUp", 1, "conv0/200"),  # the unit that was chosen
-    ):
-        press(browser, key, times)
-        assert address(browser) == f"#net0/{expected}"
-    browser.execute_script("location.hash = '#net1/conv0/5'")
-    assert (address(browser), text(browser)) == ("#net1/conv0/5", "net1 › conv0 › unit 5")
-    assert attributes(browser, "#network", "value") == ["net1"]
-    browser.execute_script("location.hash = '#net9/conv0/5'")
-    assert address(browser) == "#net0/conv0/5" and "names no unit" in text(browser, "#status")
-
-
-def test_browser_keeps_an_address_that_is_typed_while_its_own_waits(shown, tmp_path):
-    write_units(tmp_path, [20, 8, 6])
-    browser = shown(tmp_path)
-    browser.execute_script("""
-        const right = {key: "ArrowRight", bubbles: true};
-        const press = () => document.body.dispatchEvent(new KeyboardEvent("keydown", right));
-        press();
-        press();  // its address is written a moment later
-        history.replaceState(null, "", "#net1/conv0/5");  // as if typed, before the page is notified
-    """)
-    assert address(browser) == "#net1/conv0/5"
-    browser.execute_script("dispatchEvent(new HashChangeEvent('hashchange'))")
-    assert (text(browser), address(browser)) == ("net1 › conv0 › unit 5", "#net1/conv0/5")
-
-
-def test_browser_finds_units_by_number_and_concept(shown, tmp_path):
-    write_units(tmp_path, [200])
-    browser = shown(tmp_path)
-    search(browser, "57")
-    assert address(browser) == "#net0/conv0/57"
-    assert "No image excites unit 3" in search(browser, "3") and address(browser) == "#net0/conv0/57"
-    assert "units 0 to 200" in search(browser, "999")
-    assert "67 of 200 units are near" in search(browser, "STRI")
-    assert address(browser) == "#net0/conv0/200"  # the nearest, unit 199 of those that are not silent
-    press(browser, "ArrowRight")
-    assert address(browser) == "#net0/conv0/197"
-    browser.execute_script("document.querySelectorAll('#near button')[1].click()")
-    assert "133 of 200 units are near “coat”" in text(browser, "#status")
-    search(browser, "nothing")
-    assert attributes(browser, ".option", "id") == []
-
-
-def test_browser_copies_the_link(shown, tmp_path):
-    write_units(tmp_path, [4])
-    browser = shown(tmp_path, "#net0/conv0/2")
-    find(browser, "#copy").click()
-    wait(browser)
-    assert text(browser, "#copied") == "Copied." or text(browser, "#copied").endswith("units.html#net0/conv0/2")
-
-
-def test_browser_is_fast_with_5000_units(shown, tmp_path):
-    write_units(tmp_path, [5000, 8])
-    browser = shown(tmp_path)
-    timed = """
-        const times = [], nodes = [];
-        const act = (action) => {
-          const before = performance.now();
-          action();
-          document.body.offsetHeight;
-          times.push(performance.now() - before);
-          nodes.push(document.querySelectorAll("*").length);
-        };
-        const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-        const find = document.querySelector("#find");
-        for (let n = 0; n < 30; n++) act(() => press("ArrowRight"));
-        for (const text of ["4999", "stripes", ""]) {
-          act(() => { find.value = text; find.dispatchEvent(new Event("input")); });
-        }
-        act(() => press("ArrowDown"));
-        act(() => press("ArrowUp"));
-        return [times, nodes];
-    """
-    times, nodes = browser.execute_script(timed)
-    assert np.median(times) < 100 and max(nodes) < 600
-    browser.execute_script("document.querySelector('#units').scrollTop = 1e9")
-    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-    assert attributes(browser, "#option-4999", "id")
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-def test_browser_needs_no_horizontal_scrolling(shown, results, width):
-    set_width(browser := shown(results), width)
-    assert fits(browser, width)
-
-
-def test_browser_shows_names_as_text(shown, tmp_path):
-    write_units(tmp_path, [4], (HOSTILE, HOSTILE * 9))
-    browser = shown(tmp_path, "#net0/conv0/1")
-    assert attributes(browser, "#near button", "firstChild.data")[0] == HOSTILE * 9
-    assert attributes(browser, "b", "tagName") == []
+    assert attributes(chromium, "#near button span", "textContent") == [f"{area:.2f}" for _, area in near]
+    assert chromium.get_log("browser") == []

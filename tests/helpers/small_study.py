@@ -1,6 +1,7 @@
-"""A small study with people: two models that differ in what they rely on, and answer files as the page saves them."""
+"""A small human-subject study: two models that rely on different concepts, and answer files as the page saves them."""
 
 import json
+import re
 
 import numpy as np
 
@@ -33,6 +34,11 @@ def build(folder):
     return json.loads((folder / "key.json").read_text())
 
 
+def content(file):
+    """The data in the page of a study."""
+    return json.loads(re.search(r'<script type="application/json" id="study">(.*)</script>', file.read_text())[1])
+
+
 def sheet(key, worker="a", model="noise 0 %", rate=lambda task: (3, 7, 4)):
     """A complete sheet; `rate(task of the key)` gives importance of image and caption, and confidence."""
     answers = [
@@ -45,7 +51,7 @@ def sheet(key, worker="a", model="noise 0 %", rate=lambda task: (3, 7, 4)):
 
 
 def save(folder, content, name=None):
-    """Puts a sheet among the answers."""
+    """Writes a sheet into the folder of answers."""
     file = folder / "answers" / f"{name or content['worker']}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content))

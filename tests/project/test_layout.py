@@ -33,8 +33,6 @@ LONG = {
     "experiments/zeiler2014/transfer.py",
     "tests/experiments/test_nguyen_units.py",
     "tests/experiments/test_transfer.py",
-    "tests/gallery/test_explorer.py",
-    "tests/gallery/test_human_study.py",
     "tests/project/test_benchmark.py",
     "tests/project/test_scripts.py",
 }
