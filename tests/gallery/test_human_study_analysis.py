@@ -286,6 +286,6 @@ def test_the_command_prints_the_numbers_beside_the_papers(study, capsys):
     rows = {name: cells for name, *cells in table}
     assert rows["Workers"] == ["50", "50"] and rows["Different images"] == ["36", "60"]
     assert rows["Different saliency maps"] == ["72", "120"]
-    share, paper = rows["Answers that rate the right concept higher, ties left out (chance level: 50 %)"]
+    share, paper = rows["Right answers among those that are not tied (chance level: 50 %)"]
     assert share.startswith(f"{100 * analysis.analyse(folder).correct.value:.0f} % (") and paper == "52 %"
     assert text.count("SmoothGrad") == 6 and "late.json: incomplete, 0 of 6 tasks" in text

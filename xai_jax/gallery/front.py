@@ -86,9 +86,9 @@ def _description(paper: str) -> str:
 def _example_figure(paper: str, experiments: list[Experiment]) -> str:
     """The figure chosen for a method, else the first available one; empty without figures."""
     figures = {
-        (experiment.name, entry["file"]): (experiment, entry, picture)
-        for experiment in experiments
-        for entry, picture in zip(experiment.metrics["figures"], experiment.pictures, strict=True)
+        (each.name, entry["file"]): (each, entry, picture)
+        for each in experiments
+        for entry, picture in zip(each.metrics["figures"], each.pictures, strict=True)
     }
     wanted = METHODS[paper].figures if paper in METHODS else ()
     key = next((key for key in (*wanted, *figures) if key in figures), None)
@@ -106,9 +106,9 @@ def _example_figure(paper: str, experiments: list[Experiment]) -> str:
 def _card(experiment: Experiment) -> str:
     """An experiment among all figures: first image, title, and hidden text for the search."""
     metrics = experiment.metrics
-    uri = thumbnail(experiment.pictures[0], *THUMBNAIL) if experiment.pictures else ""
     size = 'width="{}" height="{}"'.format(*THUMBNAIL)
-    image = f'<img src="{uri}" {size} alt="">' if uri else ""
+    first = experiment.pictures[:1]
+    image = "".join(f'<img src="{thumbnail(picture, *THUMBNAIL)}" {size} alt="">' for picture in first)
     hidden = " ".join([experiment.paper, experiment.name, metrics["summary"], *(c["claim"] for c in metrics["claims"])])
     return (
         f'<li data-paper="{escape(experiment.paper)}" data-verdicts="{verdicts(experiment)}" '

@@ -40,11 +40,7 @@ def _summary(analysis: Analysis) -> list[list[str]]:
         ["Workers", str(len(analysis.answers.sheets)), "50"],
         ["Different images", str(key["images"]), "60"],
         ["Different saliency maps", str(key["maps"]), "120"],
-        [
-            "Answers that rate the right concept higher, ties left out (chance level: 50 %)",
-            _percent(analysis.correct),
-            "52 %",
-        ],
+        ["Right answers among those that are not tied (chance level: 50 %)", _percent(analysis.correct), "52 %"],
         ["The same with every tie counted as half right", _percent(analysis.halved), "–"],
         ["Ties: answers that rate both concepts the same", _percent(analysis.tied), "–"],
         ["Very confident among the right answers", _percent(analysis.confident_right), "similar to the next"],

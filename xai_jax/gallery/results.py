@@ -147,9 +147,7 @@ def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
     except FileNotFoundError:
         problems.append(f"{file}: there is no such file")
     except (OSError, ValueError, RecursionError) as error:
-        problems.append(
-            f"{file}: expected JSON, cannot read it ({error}). Usual cause: interrupted writing, or an edit"
-        )
+        problems.append(f"{file}: expected JSON, cannot read it ({error}). Usual cause: interrupted or edited")
     return content
 
 
@@ -181,22 +179,19 @@ def _checksum_errors(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
 
     Where the checksum of the metrics differs, those of the other files are not trusted either.
     """
+    changed = {}
     if not checksums.is_intact(metrics):
-        yield _changed(folder / "metrics.json", "its checksum differs")
+        changed["metrics.json"] = "its checksum differs"
     elif checksums.CHECKSUM in metrics:
-        for name, mark in metrics["files"].items():
+        for name, checksum in metrics["files"].items():
             try:
-                if checksums.sha256((folder / name).read_bytes()) != mark:
-                    yield _changed(folder / name, "its checksum differs")
+                if checksums.sha256((folder / name).read_bytes()) != checksum:
+                    changed[name] = "its checksum differs"
             except OSError as error:
-                yield _changed(folder / name, error.strerror)
-
-
-def _changed(file, problem):
-    return (
-        f"{file}: expected what the experiment wrote, {problem}. Usual causes: a failing disk, or a file that was "
-        "edited. Run the experiment again with --overwrite."
-    )
+                changed[name] = error.strerror
+    advice = "Usual causes: a failing disk, or a file that was edited. Run the experiment again with --overwrite."
+    for name, problem in changed.items():
+        yield f"{folder / name}: expected what the experiment wrote, {problem}. {advice}"
 
 
 def _shorten(value: Any) -> str:
