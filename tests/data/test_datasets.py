@@ -127,10 +127,10 @@ def test_fashion_mnist_from_nowhere_names_all_three_ways(tmp_path, monkeypatch):
         assert word in str(caught.value)
 
 
-@pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(not fashion_mnist.folder(), reason="needs Debian's package dataset-fashion-mnist")
 @pytest.mark.parametrize("split, count", [("train", 60_000), ("test", 10_000)])
 def test_debians_files_are_the_published_ones(split, count):
-    images, labels = fashion_mnist.read(fashion_mnist.DEBIAN, split)
+    images, labels = fashion_mnist.read(fashion_mnist.folder(), split)
     assert images.shape == (count, 28, 28, 1)
     np.testing.assert_array_equal(np.bincount(labels), [count // 10] * 10)
 
