@@ -38,7 +38,7 @@ def test_the_span_of_the_images_gives_the_decisions_of_all_dimensions(copies):
     z, z_new = linear_classifiers.span(known, new)
     assert z.shape == (40, 40 - copies) and z_new.shape == (24, 40 - copies)
     for C in (0.1, 100.0):
-        full, reduced = (LinearSVC(C=C, dual=False, tol=1e-6).fit(x, labels) for x in (known, z))
+        full, reduced = (LinearSVC(C=C, dual=False, tol=1e-9, max_iter=10_000).fit(x, labels) for x in (known, z))
         np.testing.assert_allclose(reduced.decision_function(z_new), full.decision_function(new), atol=1e-4)
         full, reduced = (LogisticRegression(C=C, solver="newton-cg", tol=1e-9).fit(x, labels) for x in (known, z))
         np.testing.assert_allclose(reduced.predict_proba(z_new), full.predict_proba(new), atol=1e-5)

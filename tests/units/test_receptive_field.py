@@ -13,7 +13,8 @@ from tests.helpers import adapted_models
 from xai_jax import models, network, pooling
 from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
 from xai_jax.core import convolution
-from xai_jax.models import cifar, fashion
+from xai_jax.models import cifar
+from xai_jax.models.pretrained import fashion
 from xai_jax.units.receptive_field import receptive_field
 
 NARROW = {
