@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.lib import dry_run, runner, training_task
-from experiments.lib.runner import Number
+from configs.zeiler2014.ablation import Config
+from experiments.lib import dry_run, papers, training_task
+from experiments.lib.report import Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.training_task import Line
 from experiments.zeiler2014 import imagenet
 from experiments.zeiler2014.imagenet import TRAINING, VALIDATION
@@ -55,22 +57,21 @@ CONTRASTS = (
 )
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Trains and checks the whole network and every change, several times each."""
     task = training_task.load(config, crops.one_of_ten, config.mean)
     modules = build(config)
 
     def trained(name, seed):
-        workdir = run.workdir / "training" / f"{name}-{seed}"
+        workdir = work.directory / "training" / f"{name}-{seed}"
         return training_task.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
 
     seeds = range(config.seed, config.seed + config.seeds)
-    found = imagenet.errors_of(modules, seeds, trained, task, config, run)
-    run.figure("ablation", *figure(found, config))
-    report(run, found, config)
+    found = imagenet.errors_of(modules, seeds, trained, task, config, work)
+    return Report(*findings(found, config), [ablation_panel(found, config)])
 
 
-def build(config: Any) -> dict[str, Any]:
+def build(config: Config) -> dict[str, Any]:
     """The networks by name: the whole one, and one for each change that `config.changes` names, or all."""
     if not set(config.changes) <= set(CHANGES):
         raise ValueError(f"Expected changes out of {', '.join(CHANGES)}, got {', '.join(config.changes)}.")
@@ -80,20 +81,20 @@ def build(config: Any) -> dict[str, Any]:
 
 
 def cost(name: str) -> np.ndarray:
-    """What the change cost in the paper: points of training top-1, validation top-1 and validation top-5."""
+    """The increase of the errors in the paper: points of training top-1, validation top-1 and validation top-5."""
     change = CHANGES[name]
     return np.subtract(imagenet.ROWS[change.row].paper, imagenet.ROWS[change.before].paper)
 
 
-def figure(found, config):
-    """What each change adds to the errors, here and in the paper."""
+def ablation_panel(found, config):
+    """The increase of the errors by each change, here and in the paper."""
     lines = []
     for name in found:
         if name == WHOLE:
             continue
         added, paper = (found[name] - found[WHOLE])[:, :2], cost(name)[:2]
         kinds = "training, top-1", "validation, top-1"
-        cells = [f"{mean:+.1f} ± {deviation:.1f}" for mean, deviation in zip(added.mean(0), added.std(0), strict=True)]
+        cells = [f"{mean:+.1f} ± {std:.1f}" for mean, std in zip(added.mean(0), added.std(0), strict=True)]
         cells += [f"{value:+.1f}" for value in paper]
         here, there = (dict(zip(kinds, values, strict=True)) for values in (added.T, paper))
         lines.append(Line(CHANGES[name].title, tuple(cells), here, there))
@@ -101,34 +102,33 @@ def figure(found, config):
     figure = training_task.table(lines, columns, config.data, "points of error added")
     training, validation = found[WHOLE].mean(0)[:2]
     caption = (
-        f"What each change of layers adds to the errors, in points, of a network of {config.width:g} times ZFNet's "
-        f"width (training {training:.1f} %, validation {validation:.1f} %): mean and deviation over {config.seeds} "
-        "networks, a dot for each and a bar at the mean. The paper removed layers of its replication of Krizhevsky's "
-        "network, and resized layers of ZFNet, on ImageNet."
+        f"Increase of the errors, in points, by each change of layers of a network of {config.width:g} times ZFNet's "
+        f"width (training {training:.1f} %, validation {validation:.1f} %): mean and standard deviation over "
+        f"{config.seeds} networks, a dot for each and a bar at the mean. The paper removed layers of its replication "
+        "of Krizhevsky's network, and resized layers of ZFNet, on ImageNet."
     )
-    return figure, caption, f"Table of {len(lines)} changes with what they add to two errors, and dots of it."
+    alt = f"Table of {len(lines)} changes with their increase of two errors, and dots of it."
+    return Panel("ablation", figure, caption, alt)
 
 
-def report(run, found, config):
-    """Errors, what changes add to them, and claims."""
-    kinds = "training top-1", "validation top-1", "validation top-5"
+def findings(found, config):
+    """Errors, their increase by each change, and claims."""
+    kinds, numbers = ("training top-1", "validation top-1", "validation top-5"), []
     for name, values in found.items():
-        idle = imagenet.untrained(values, config.classes)
+        untrained = imagenet.untrained(values, config.classes)
         for column, kind in enumerate(kinds):
             number = Number.mean(f"{name}, {kind}", values[:, column])
-            note = f"{number.note}; {idle} of them learnt nothing"
-            run.numbers.append(dataclasses.replace(number, unit="%", note=note))
+            note = f"{number.note}; {untrained} of them at chance level"
+            numbers.append(dataclasses.replace(number, unit="%", note=note))
             if name != WHOLE:
                 number = Number.mean(f"{name}, {kind}, added", values[:, column] - found[WHOLE][:, column])
                 paper = round(float(cost(name)[column]), 1)
-                run.numbers.append(dataclasses.replace(number, unit="points", paper=paper, paper_tag="C"))
-    run.claims += [
-        imagenet.contrast(found, config, words, "Table 3", weights, column) for words, column, weights in CONTRASTS
-    ]
-    run.claims.append(imagenet.the_worst(found, config, "without_3467"))
+                numbers.append(dataclasses.replace(number, unit="points", paper=paper, paper_tag="C"))
+    claims = [imagenet.contrast(found, config, text, "Table 3", weights, column) for text, column, weights in CONTRASTS]
+    return numbers, [*claims, imagenet.highest_error(found, config, "without_3467")]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Training and ten crops of each network, as often as there are seeds."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name, module in build(config).items():
@@ -136,17 +136,15 @@ def plan(config: Any) -> list[dry_run.Step]:
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/ablation",
     title="Ablation of the layers of a small network",
     figure="Table 3, by its design",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "Which layers matter? Layers of one network are removed or resized, it is trained again, and the errors are "
-        "compared. The paper does so to two networks on ImageNet; here they are made to one small ZFNet, "
-        "several times each, and a claim is judged by Welch's t-test over these networks at the 5 % level, each claim "
-        "by itself, unless one of them learnt nothing. What a change adds to the error can be compared with the "
-        "paper's, the errors themselves cannot."
+        "Which layers matter? Layers of one network are removed or resized, the network is trained again, and errors "
+        "are compared, each claim by Welch's t-test over several networks. The paper does so with two networks on "
+        "ImageNet, here with one small ZFNet: only the increase of the error can be compared with the paper's."
     ),
     run=run,
     plan=plan,
@@ -155,4 +153,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

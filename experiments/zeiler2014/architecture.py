@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,10 @@ import numpy as np
 from jax import Array, lax
 from matplotlib.figure import Figure
 
-from experiments.lib import dry_run, runner, training_task
-from experiments.lib.runner import Number
+from configs.zeiler2014.architecture import Config
+from experiments.lib import dry_run, papers, training_task
+from experiments.lib.report import Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.zeiler2014 import features
 from experiments.zeiler2014.imagenet import recipe
 from xai_jax import deconvnet, network, plots, targets
@@ -42,41 +44,40 @@ MEASURES = {
     "error": ("validation error, top-1", "%"),
     "dominance": ("largest RMS of a filter over the median", ""),
     "dominating": (f"filters with more than {DOMINATING} times the median RMS", ""),
-    "dead": ("filters that no image excites", ""),
+    "dead": ("filters that no image activates", ""),
     "alike": ("greatest similarity of a filter to another one", "cosine"),
     "aliased": ("share of the responses' power that the stride aliases", ""),
 }
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Trains the three networks of the figure, measures their first layers, and draws layers 1 and 2."""
     task = training_task.load(config, crops.one_of_ten, config.mean)
     pairs = [(name, seed) for name in KINDS for seed in range(config.seed, config.seed + config.seeds)]
     found = {name: {measure: [] for measure in MEASURES} for name in KINDS}
     drawn = {}
-    for name, seed in run.progress(pairs, "networks"):
-        stage = run.stage(f"{name}-{seed}", lambda n=name, s=seed: study(n, s, task, config, run))
+    for name, seed in work.progress(pairs, "networks"):
+        stage = work.stage(f"{name}-{seed}", lambda n=name, s=seed: study(n, s, task, config, work))
         drawn.setdefault(name, stage)
         for measure in MEASURES:
             found[name][measure].append(float(stage[measure]))
     found = {name: {key: np.array(values) for key, values in kinds.items()} for name, kinds in found.items()}
-    run.figure("architecture", *figure(drawn, config))
-    report(run, found)
+    return Report(*findings(found), [layers_panel(drawn, config)])
 
 
-def build(name: str, config: Any) -> nn.Module:
+def build(name: str, config: Config) -> nn.Module:
     """The network of a kind, as wide as the configuration says."""
     return KINDS[name].network(config.widths, config.hidden, config.classes, (), config.initial_std, config.dropout)
 
 
-def settings(name, config):
+def recipe_of(name, config):
     return dataclasses.replace(recipe(config), renormalise=config.renormalise if KINDS[name].limited else None)
 
 
-def study(name, seed, task, config, run):
+def study(name, seed, task, config, work):
     """Trains a network; its filters, their measures, and projections of the strongest activations of layer 2."""
-    workdir = run.workdir / "training" / f"{name}-{seed}"
-    net = training_task.fit(build(name, config), task, settings(name, config), workdir, seed)
+    workdir = work.directory / "training" / f"{name}-{seed}"
+    net = training_task.fit(build(name, config), task, recipe_of(name, config), workdir, seed)
     top = deconvnet.top_k(net, ("relu1", "relu2"), task.validation, 9, task.prepare, task.centre, 32)
     kernel = np.asarray(net.args[0]["params"]["conv1"]["kernel"])
     images = np.stack([task.centre(task.validation[i][0]) for i in range(min(config.probes, len(task.validation)))])
@@ -87,7 +88,7 @@ def study(name, seed, task, config, run):
         "dominance": rms.max() / np.median(rms),
         "dominating": (rms > DOMINATING * np.median(rms)).sum(),
         "dead": (top["relu1"].values[:, 0] <= 0).sum(),
-        "alike": alike(kernel).mean(),
+        "alike": similarity(kernel).mean(),
         "aliased": aliased(np.asarray(responses), KINDS[name].stride).mean(),
         "filters": kernel,
         "projections": projections(net, top["relu2"], task, config),
@@ -96,12 +97,12 @@ def study(name, seed, task, config, run):
 
 @partial(jax.jit, static_argnums=2)
 def respond(x: Array, kernel: Array, padding: int) -> Array:
-    """Responses of filters at every place of images, as if the stride were 1."""
+    """Responses of filters at every position of images, as if the stride were 1."""
     pads = ((padding, padding),) * 2
     return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def alike(kernel: np.ndarray) -> np.ndarray:
+def similarity(kernel: np.ndarray) -> np.ndarray:
     """For each filter (H, W, in, out) the greatest absolute cosine with another one, (out,)."""
     flat = kernel.reshape(-1, kernel.shape[-1])
     cosines = np.abs(flat.T @ flat) / np.maximum(np.outer(*[np.linalg.norm(flat, axis=0)] * 2), 1e-12)
@@ -111,8 +112,8 @@ def alike(kernel: np.ndarray) -> np.ndarray:
 def aliased(responses: np.ndarray, stride: int) -> np.ndarray:
     """The share of each channel's power (N, H, W, C) at frequencies that a stride folds onto lower ones, (C,).
 
-    They are those above half a period for each stride, in either direction. The mean is taken off before, and a Hann
-    window keeps the borders from leaking.
+    They are those above half a period for each stride, in either direction. The mean is subtracted before, and a Hann
+    window reduces leakage at the borders.
     """
     height, width = responses.shape[1:3]
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])[..., None]
@@ -125,16 +126,16 @@ def aliased(responses: np.ndarray, stride: int) -> np.ndarray:
 
 
 def projections(net, top, task, config):
-    """Tiles (maps, 9, h, w, C) of the projections of layer 2, of maps by chance among those that are alive."""
+    """Tiles (maps, 9, h, w, C) of the projections of layer 2, of randomly chosen maps that are alive."""
     alive = np.flatnonzero(top.values[:, 0] > 0)
     channels = np.sort(np.random.default_rng(config.seed).permutation(alive)[: config.maps])
     images, rows, columns = (getattr(top, name)[channels].ravel() for name in ("images", "rows", "columns"))
     x = jax.jit(task.prepare)(np.stack([task.centre(task.validation[int(i)][0]) for i in images]))
-    tiles, _ = features.brought_down(net, "relu2", x, np.repeat(channels, 9), rows, columns)
+    tiles, _ = features.projected_tiles(net, "relu2", x, np.repeat(channels, 9), rows, columns)
     return np.stack(tiles).reshape(len(channels), 9, *tiles[0].shape).astype(np.float32)
 
 
-def figure(drawn, config):
+def layers_panel(drawn, config):
     """Filters of layer 1 above, projections of layer 2 below, a column for each network."""
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, len(KINDS), height_ratios=(1, 1.7))
@@ -149,20 +150,22 @@ def figure(drawn, config):
         column[1].set_title("layer 2: projections", fontsize=9)
     caption = (
         "Above: the filters of the first layer, all of a network on one scale, zero at grey, so that filters that "
-        "dominate stand out. Below: the nine strongest activations of maps of layer 2, brought down to pixels, each "
-        f"with a scale of its own. One of {config.seeds} networks of each kind."
+        "dominate stand out. Below: the nine strongest activations of maps of layer 2, projected to pixel space, each "
+        f"on its own scale. One of {config.seeds} networks of each kind."
     )
-    return figure, caption, "Three columns of filters and of blocks of nine small projections below them."
+    alt = "Three columns of filters and of blocks of nine small projections below them."
+    return Panel("architecture", figure, caption, alt)
 
 
-def report(run, found):
+def findings(found):
     """Measures of every kind of network, and claims about pairs of them."""
+    numbers = []
     for name, kind in KINDS.items():
-        for measure, (words, unit) in MEASURES.items():
+        for measure, (description, unit) in MEASURES.items():
             title = kind.title.replace("\n", " ")
-            number = Number.mean(f"{words}, {title}", found[name][measure])
-            run.numbers.append(dataclasses.replace(number, unit=unit))
-    run.claims += [compare(found, *contrast) for contrast in CONTRASTS]
+            number = Number.mean(f"{description}, {title}", found[name][measure])
+            numbers.append(dataclasses.replace(number, unit=unit))
+    return numbers, [lower_claim(found, *contrast) for contrast in CONTRASTS]
 
 
 # Claims that a measure is lower for one kind of network than for another.
@@ -174,18 +177,19 @@ CONTRASTS = (
 )
 
 
-def compare(found, words, measure, less, more):
+def lower_claim(found, text, measure, less, more):
+    """The claim that a measure is lower for one kind of network than for another."""
     formula, terms = f"{MEASURES[measure][0]}: {less} - {more}", [(1, found[less]), (-1, found[more])]
     samples = [(weight, kinds[measure]) for weight, kinds in terms]
-    return training_task.claim(words, "section 4.1 and Fig. 6", formula, samples)
+    return training_task.error_claim(text, "section 4.1 and Fig. 6", formula, samples)
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Training of the three networks, and the search."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name in KINDS:
         module = build(name, config)
-        steps += training_task.plan(name, module, settings(name, config), config, shape, 1)
+        steps += training_task.plan(name, module, recipe_of(name, config), config, shape, 1)
         variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         x = jax.ShapeDtypeStruct((features.BATCH, *shape), jnp.float32)
 
@@ -194,24 +198,22 @@ def plan(config: Any) -> list[dry_run.Step]:
             return deconvnet.project(net, x, targets.neuron("relu2", 0, (0, 0))), network.capture(net, x, ["relu1"])
 
         steps.append(
-            dry_run.Step(f"projections, {name}", project, (variables, x), -(-9 * config.maps // features.BATCH))
+            dry_run.Step(
+                f"projections, {name}", project, (variables, x), dry_run.calls(9 * config.maps, features.BATCH)
+            )
         )
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/architecture",
     title="Architecture selection by first-layer features",
     figure="Fig. 6",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "Pictures of the first two layers led the authors from filters of 11x11 pixels and stride 4 to 7x7 and stride "
-        "2, and to a limit on the RMS of filters. Here the three networks are trained, and what the pictures show is "
-        "counted: filters that dominate, dead ones, similar ones, and the share of the responses' power at frequencies "
-        "that the stride cannot carry and folds onto lower ones (aliasing). The measures are ours. By default the "
-        "networks are small, and learn 3000 images of Fashion-MNIST enlarged to 72 pixels. Settings were changed after "
-        "first runs: filters that started with a deviation of 0.05 stayed noise, so the first layer now starts with "
-        "the paper's 0.01, and since no filter reached the paper's limit of 0.1 it was lowered to 0.04."
+        "Visualisations of the first two layers led the authors from filters of 11x11 pixels and stride 4 to 7x7 and "
+        "stride 2, and to a limit on the RMS of filters. Here the three networks are trained, and what the figures "
+        "show is measured: dominating, dead and similar filters, and aliasing by the stride. The measures are ours."
     ),
     run=run,
     plan=plan,
@@ -220,4 +222,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

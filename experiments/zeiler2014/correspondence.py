@@ -4,23 +4,22 @@ import csv
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy import stats
 
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number, told
+from configs.zeiler2014.correspondence import Config
+from experiments.lib import dry_run, figures, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, UserError, Workspace, main
 from xai_jax import models, network, plots
 from xai_jax.data import datasets
 
-RANDOM, COMMON = "random place in each", "random place, one for all"
-# Table 1: mean and deviation in layers 5 and 7.
+RANDOM, COMMON = "random position in each", "random position, one for all"  # controls
+# Table 1: mean and standard deviation in layers 5 and 7.
 PAPER = {
     "right eye": ((0.067, 0.007), (0.069, 0.015)),
     "left eye": ((0.069, 0.007), (0.068, 0.013)),
@@ -36,22 +35,23 @@ class Parts(NamedTuple):
     centres: dict[str, np.ndarray]
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Hides corresponding parts, and random places, in sets of images; compares the signs of what changes."""
+def run(config: Config, work: Workspace) -> Report:
+    """Occludes corresponding parts and random positions in sets of images; compares the signs of feature changes."""
     model = models.load(config.network, config.weights)
     parts = from_file(config.places) if config.places else from_data(config)
     if len(parts.images) < config.count:
-        raise runner.UserError(f"Expected at least {config.count} images of one kind, got {len(parts.images)}.")
-    found = run.stage("distances", lambda: measure(model, parts, config, run))
-    run.figure("correspondence", *figure(draw(parts, config, 0), found, config))
-    report(run, found, list(parts.centres), config)
+        raise UserError(f"Expected at least {config.count} images of one kind, got {len(parts.images)}.")
+    found = work.stage("distances", lambda: measure(model, parts, config, work))
+    found = {key.replace("place", "position"): values for key, values in found.items()}
+    panel = correspondence_panel(draw(parts, config, 0), found, config)
+    return Report(*findings(found, list(parts.centres), config), [panel])
 
 
-def from_data(config: Any) -> Parts:
-    """The test images of one class, where parts lie at the same place in all."""
+def from_data(config: Config) -> Parts:
+    """The test images of one class, in which parts have the same position."""
     data = datasets.load(config.data, datasets.SPLITS[config.data][-1])
     images, labels = data.arrays()
-    images = [image[..., 0] if image.shape[-1] == 1 else image for image in images[labels == config.label]]
+    images = list(images[labels == config.label])
     shape = np.array(images[0].shape[:2])
     centres = {name: np.tile((row, column) * shape, (len(images), 1)) for name, row, column in config.parts}
     return Parts(images, centres)
@@ -63,7 +63,7 @@ def from_file(path: str) -> Parts:
         with open(path, newline="") as file:
             rows = [(r["image"], r["part"], float(r["row"]), float(r["column"])) for r in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
-        raise runner.UserError(
+        raise UserError(
             f"Expected a CSV file with the columns image, part, row and column as --config.places, got {path}: "
             f"{type(error).__name__}: {error}. The paper's dogs and their eyes and noses are not published."
         ) from error
@@ -71,13 +71,13 @@ def from_file(path: str) -> Parts:
     names, parts = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
     missing = [f"{part} in {name}" for name in names for part in parts if (name, part) not in at]
     if missing or not rows:
-        raise runner.UserError(f"Expected every part in every image of {path}, missing: {', '.join(missing) or 'all'}.")
+        raise UserError(f"Expected every part in every image of {path}, missing: {', '.join(missing) or 'all'}.")
     images = [np.asarray(Image.open(Path(path).parent / name).convert("RGB")) for name in names]
     return Parts(images, {part: np.array([at[name, part] for name in names]) for part in parts})
 
 
-def draw(parts: Parts, config: Any, number: int) -> Parts:
-    """One set of images, with random places beside the parts: another one in each image, and one for all."""
+def draw(parts: Parts, config: Config, number: int) -> Parts:
+    """One set of images, with random positions beside the parts: one for each image, and one for all."""
     rng = np.random.default_rng([config.seed, number])
     chosen = rng.choice(len(parts.images), config.count, replace=False)
     images = [parts.images[i] for i in chosen]
@@ -88,8 +88,8 @@ def draw(parts: Parts, config: Any, number: int) -> Parts:
     return Parts(images, {name: centres[chosen] for name, centres in parts.centres.items()} | random)
 
 
-def hide(image: np.ndarray, centre: np.ndarray, config: Any) -> np.ndarray:
-    """The image with a grey square around a place; it is clipped at the border."""
+def hide(image: np.ndarray, centre: np.ndarray, config: Config) -> np.ndarray:
+    """The image with a grey square around a position, clipped at the border."""
     side = max(1, round(config.side * min(image.shape[:2])))
     starts = np.round(np.asarray(centre) - side / 2).astype(int)
     top, left = np.maximum(starts, 0)
@@ -99,22 +99,22 @@ def hide(image: np.ndarray, centre: np.ndarray, config: Any) -> np.ndarray:
     return hidden
 
 
-def measure(model, parts, config, run):
-    """Distances (sets,) for each layer and place."""
+def measure(model, parts, config, work):
+    """Distances (sets,) for each layer and part or control."""
     found = {}
-    for number in run.progress(range(config.sets), "sets of images"):
+    for number in work.progress(range(config.sets), "sets of images"):
         images, centres = draw(parts, config, number)
-        pictures = [hide(i, at, config) for places in centres.values() for i, at in zip(images, places, strict=True)]
-        features = _features(model.net, model.preprocess(images + pictures), tuple(config.layers))
+        occluded = [hide(i, at, config) for each in centres.values() for i, at in zip(images, each, strict=True)]
+        features = _features(model.net, model.preprocess(images + occluded), tuple(config.layers))
         for layer, values in features.items():
             whole, hidden = np.split(np.asarray(values, np.float64), [config.count])
             changes = whole - hidden.reshape(len(centres), *whole.shape)
             for name, change in zip(centres, changes, strict=True):
-                found.setdefault(f"{layer} {name}", []).append(distance(change))
+                found.setdefault(f"{layer} {name}".replace("position", "place"), []).append(distance(change))
     return found
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jax.jit, static_argnames="layers")
 def _features(net, x, layers):
     return {name: value.reshape(len(x), -1) for name, value in network.capture(net, x, layers)[1].items()}
 
@@ -130,8 +130,8 @@ def distance(changes: np.ndarray) -> float:
     return pairs[~np.eye(len(pairs), dtype=bool)].mean()
 
 
-def figure(shown, found, config):
-    """Examples of what is hidden above; below, distances here on the left and the paper's on the right."""
+def correspondence_panel(shown, found, config):
+    """Above, examples of occluded images; below, distances here on the left and the paper's on the right."""
     names = list(shown.centres)
     figure = Figure(figsize=(12, 3.4 + 0.38 * len(names)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.9, 1 + 0.38 * len(names)))
@@ -149,89 +149,81 @@ def figure(shown, found, config):
     for axis, (title, rows) in zip(below.subplots(1, 4), panels, strict=True):
         dots(axis, title, rows)
     caption = (
-        f"Above: one image, and the same with a part hidden. Below: how often the signs of the features' changes "
-        f"differ between two images in which the same part is hidden; mean and deviation over {config.sets} sets of "
-        f"{config.count} images here, over pairs of images in the paper (Table 1, on dogs). The lower, the more alike "
-        "the network treats the part in all images."
+        f"Above: one image, and the same with a part occluded. Below: how often the signs of the features' changes "
+        f"differ between two images in which the same part is occluded; mean and standard deviation over {config.sets} "
+        f"sets of {config.count} images here, over pairs of images in the paper (Table 1, on dogs). Lower values mean "
+        "that the network treats the part more similarly in all images."
     )
-    return figure, caption, "A row of masked pictures; below, dots with bars for each part and control in two layers."
+    alt = "A row of occluded images; below, dots with bars for each part and control in two layers."
+    return Panel("correspondence", figure, caption, alt)
 
 
 def dots(axis, title, rows):
-    """Mean and deviation of each row as a dot with a bar and as words; the controls are grey."""
-    for y, (name, (mean, deviation)) in enumerate(rows.items()):
+    """Mean and standard deviation of each row as a dot with a bar and as text; the controls are grey."""
+    for y, (name, (mean, std)) in enumerate(rows.items()):
         colour = "0.55" if name in (RANDOM, COMMON) else "tab:blue"
-        axis.errorbar(mean, y, xerr=deviation, fmt="o", color=colour, ms=5, capsize=3)
-        axis.annotate(
-            f"{mean:.3f} ± {deviation:.3f}", (mean, y), (0, 6), textcoords="offset points", ha="center", fontsize=7
-        )
+        axis.errorbar(mean, y, xerr=std, fmt="o", color=colour, ms=5, capsize=3)
+        axis.annotate(f"{mean:.3f} ± {std:.3f}", (mean, y), (0, 6), textcoords="offset points", ha="center", fontsize=7)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.set_ylim(len(rows) - 0.5, -0.7)
-    axis.set_title(title, fontsize=9)
-    axis.set_xlabel("sign distance", fontsize=8)
-    axis.set_xlim(0, 1.25 * max(mean + deviation for mean, deviation in rows.values()))
-    axis.tick_params(labelsize=7)
-    axis.spines[["top", "right"]].set_visible(False)
+    figures.label(axis, title, "sign distance")
+    axis.set_xlim(0, 1.25 * max(mean + std for mean, std in rows.values()))
+    figures.hide_spines(axis)
 
 
-def report(run, found, parts, config):
-    """Numbers, and whether parts are nearer than random places, in the lower layer above all."""
-    means, gaps = {}, {}
+def findings(found, parts, config):
+    """Numbers, and whether parts have lower distances than random positions, above all in the lower layer."""
+    numbers, means, gaps = [], {}, {}
     for layer, (paper, _) in zip(config.layers, PAPER[RANDOM], strict=True):
         for name in (*parts, RANDOM, COMMON):
             number = Number.mean(f"sign distance in {layer}, {name}", found[f"{layer} {name}"])
-            here = {"paper": paper, "paper_tag": "V:ZF"} if name == RANDOM else {}
-            run.numbers.append(dataclasses.replace(number, **here))
+            tagged = {"paper": paper, "paper_tag": "V:ZF"} if name == RANDOM else {}
+            numbers.append(dataclasses.replace(number, **tagged))
         means[layer] = np.mean([found[f"{layer} {name}"] for name in parts], axis=0)
         gaps[layer] = found[f"{layer} {RANDOM}"] - means[layer]
     lower, upper = config.layers
-    random, common = (found[f"{lower} {name}"] for name in (RANDOM, COMMON))
-    p, q, r = (
-        stats.ttest_1samp(values, 0, alternative="greater").pvalue
-        for values in (gaps[lower], gaps[lower] - gaps[upper], common - means[lower])
+    return numbers, [parts_claim(found, means[lower], lower), layers_claim(gaps, lower, upper)]
+
+
+def parts_claim(found, parts, layer):
+    """That parts have lower distances than random positions, beside the control of one random position for all."""
+    random, common = (found[f"{layer} {name}"] for name in (RANDOM, COMMON))
+    return Claim(
+        "Occluding corresponding parts changes layer 5 more similarly in all images than occluding random regions.",
+        "section 4.3 and Table 1",
+        statistics.t_test(random, parts),
+        f"in {layer} the distance is {parts.mean():.3f} for parts, {random.mean():.3f} for random positions. For "
+        f"random positions common to all images of a set it is {common.mean():.3f} (parts lower: "
+        f"{statistics.t_test(common, parts).text}): where images are similar, position alone explains much",
     )
-    run.claims += [
-        Claim(
-            "Hiding corresponding parts changes layer 5 more alike in all images than hiding random regions.",
-            "section 4.3 and Table 1",
-            told(p),
-            f"in {lower} the distance is {means[lower].mean():.3f} for parts and {random.mean():.3f} for random places "
-            f"(paired one-sided t-test over {config.sets} sets, p = {p:.2g}). For random places that are the same in "
-            f"all images of a set it is {common.mean():.3f} (parts lower, p = {r:.2g}): where images lie alike, "
-            "place alone goes a long way",
-        ),
-        Claim(
-            "In layer 7 parts and random regions differ less than in layer 5.",
-            "section 4.3 and Table 1",
-            told(q),
-            f"random places less parts: {gaps[lower].mean():.3f} in {lower}, {gaps[upper].mean():.3f} in {upper} "
-            f"(paired one-sided t-test over {config.sets} sets, p = {q:.2g})",
-        ),
-    ]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
-    """One forward pass of each set: its images, with nothing, three parts or two random places hidden."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((6 * config.count, *shape), jnp.float32)
+def layers_claim(gaps, lower, upper):
+    """That the difference between parts and random positions shrinks from the lower to the upper layer."""
+    return Claim(
+        "In layer 7 parts and random regions differ less than in layer 5.",
+        "section 4.3 and Table 1",
+        statistics.t_test(gaps[lower], gaps[upper]),
+        f"random positions minus parts: {gaps[lower].mean():.3f} in {lower}, {gaps[upper].mean():.3f} in {upper}",
+    )
 
-    def forward(variables, x):
-        return _features(Partial(module.apply, variables), x, tuple(config.layers))
 
-    return [dry_run.Step("images with parts hidden", forward, (variables, x), config.sets)]
+def plan(config: Config) -> list[dry_run.Step]:
+    """One forward pass of each set: its images as they are, and with three parts and two random positions occluded."""
+    compute = partial(_features, layers=tuple(config.layers))
+    return [dry_run.forward(config.network, 6 * config.count, config.sets, compute, name="images with parts hidden")]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/correspondence",
     title="Correspondence between parts of objects",
     figure="Table 1",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "Nothing tells a network that the eyes in two pictures correspond. If it relates them all the same, hiding "
-        "them should change its features alike in both. The paper hides eyes and noses of five dogs, which are not "
-        "published; by default ankle boots of Fashion-MNIST take their place, forty sets of five. They lie alike in "
-        "all images, so a second control of ours hides one random place in all images of a set: what it shares with "
-        "the parts is due to place, not to correspondence. Square and grey are choices of ours."
+        "Does a network relate corresponding parts of objects implicitly? Then occluding them should change its "
+        "features similarly in all images. The paper occludes eyes and noses of five dogs, which are not published; "
+        "by default ankle boots of Fashion-MNIST are used. They are aligned, so a control occludes one random "
+        "position common to all images of a set."
     ),
     run=run,
     plan=plan,
@@ -240,4 +232,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

@@ -1,16 +1,16 @@
-"""How the features of each layer change while the network is trained (Zeiler & Fergus 2014, section 4.1 and Fig. 4)."""
+"""Evolution of features during training (Zeiler & Fergus 2014, section 4.1 and Fig. 4)."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number, told
+from configs.zeiler2014.evolution import Config
+from experiments.lib import dry_run, figures, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, UserError, Workspace, main
 from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -18,25 +18,23 @@ from xai_jax.models.pretrained import fashion
 from xai_jax.training import supervised
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Follows some maps of each layer through the epochs: their strongest image, and how near they are to the end."""
+def run(config: Config, work: Workspace) -> Report:
+    """Follows some maps of each layer through training: their strongest activation, and their convergence."""
     data = datasets.load(config.data, config.split)
-    epochs = kept(config, data, run.workdir / "training" / config.network)
+    epochs = kept(config, data, work.directory / "training" / config.network)
     last = models.load(config.network, epochs[max(epochs)])
     probes = np.random.default_rng(config.seed).choice(len(data), config.probes, replace=False)
     x = jnp.stack([as_input(last, data[int(i)][0]) for i in probes])
     final = maps(last.net, x, config.layers)
     found = {}
-    for epoch in run.progress(sorted(epochs), "epochs"):
+    for epoch in work.progress(sorted(epochs), "epochs"):
         model = models.load(config.network, epochs[epoch])
-        found[epoch] = run.stage(f"epoch-{epoch}", lambda m=model: one_epoch(m, data, x, final, config))
-    run.figure("evolution", *figure(found, config))
-    run.figure("convergence", *convergence_figure(found, config))
-    report(run, found, config)
+        found[epoch] = work.stage(f"epoch-{epoch}", lambda m=model: one_epoch(m, data, x, final, config))
+    return Report(*findings(found, config), [projections_panel(found, config), convergence_panel(found, config)])
 
 
 def kept(config, data, workdir):
-    """Weights by the number of epochs trained, of those that the figure shows; the small networks are trained here."""
+    """Weights by the number of epochs trained, of the epochs shown; small networks are trained here."""
     if config.network in fashion.NAMES:
         paths = fashion.epochs(config.network)
     elif config.weights:
@@ -46,7 +44,7 @@ def kept(config, data, workdir):
         supervised.fit(models.module(config.network), data, recipe, workdir, seed=config.seed, keep_epochs=True)
         paths = supervised.epoch_weights(workdir)
     if not set(config.epochs) <= set(paths):
-        raise runner.UserError(
+        raise UserError(
             f"Expected weights after the epochs {config.epochs}, got {tuple(paths)}. Train with `keep_epochs=True` and "
             "give that directory as --config.weights."
         )
@@ -69,7 +67,7 @@ def one_epoch(model, data, x, final, config):
 
 
 def followed(layer, channels, config):
-    """The maps of a layer that the figure follows, by chance."""
+    """The maps of a layer that the figure follows, chosen at random."""
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
     return np.sort(rng.permutation(channels)[: config.maps])
 
@@ -85,14 +83,14 @@ def _capture(net, x, layers):
 
 
 def correlations(now, final):
-    """Correlation of each channel with its final self over images and positions, (C,); NaN for dead channels."""
+    """Correlation of each channel with its final activations over images and positions, (C,); NaN for dead channels."""
     a, b = (np.asarray(m, np.float64).reshape(-1, m.shape[-1]) for m in (now, final))
     a, b = a - a.mean(0), b - b.mean(0)
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     return np.divide((a * b).sum(0), norm, out=np.full(a.shape[1], np.nan), where=norm > 0)
 
 
-def figure(found, config):
+def projections_panel(found, config):
     """Blocks of layers, a row for each map, a column for each epoch, as in the paper."""
     figure = Figure(figsize=(2.6 * len(config.layers) + 1, 0.36 * config.maps + 1), layout="constrained")
     epochs = sorted(found)
@@ -106,70 +104,67 @@ def figure(found, config):
         axis.set_title(layer, fontsize=10)
         axis.set_xlabel("epochs trained", fontsize=8)
     caption = (
-        "Each row follows one map, chosen by chance, through training: its strongest activation over the data set at "
-        "that time, brought down to pixels by the deconvnet. Jumps come from a change of the image that excites the "
-        "map most. Zero is grey; each picture has a scale of its own, which enhances its contrast."
+        "Each row follows one randomly chosen map through training: its strongest activation over the data set after "
+        "each epoch, projected to pixel space by the deconvnet. Jumps come from a change of the image that activates "
+        "the map most. Zero is grey; each projection is on its own scale."
     )
-    return figure, caption, "Rows of small pictures that settle from left to right, a block for each layer."
+    alt = "Rows of small images that converge from left to right, a block for each layer."
+    return Panel("evolution", figure, caption, alt)
 
 
-def convergence_figure(found, config):
+def convergence_panel(found, config):
     """Correlation with the last epoch by layer and epoch."""
-    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    axis, epochs = figure.subplots(), sorted(found)
+    figure, ((axis,),) = figures.axes(1, 1, (5.6, 3.4))
+    epochs = sorted(found)
     for layer in config.layers:
         values = np.array([found[epoch][f"{layer} correlations"] for epoch in epochs])
         quartiles = np.nanpercentile(values, (25, 50, 75), axis=1)
         axis.plot(epochs, quartiles[1], "-o", ms=3, label=layer)
         axis.fill_between(epochs, quartiles[0], quartiles[2], alpha=0.15)
-    axis.set_xlabel("epochs trained")
-    axis.set_ylabel("correlation with the last epoch")
+    figures.label(axis, x="epochs trained", y="correlation with the last epoch", size=9)
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
     caption = (
-        f"Correlation of each map with its final self over {config.probes} images: median and quartiles over the maps "
-        "of a layer. The earlier a layer settles, the higher its line begins."
+        f"Correlation of each map with its activations after the last epoch, over {config.probes} images: median and "
+        "quartiles over the maps of a layer. The earlier a layer converges, the higher its line begins."
     )
-    return figure, caption, "Lines that rise to one, those of lower layers above those of upper layers or not."
+    return Panel("convergence", figure, caption, "Lines that rise to one, one for each layer.")
 
 
-def report(run, found, config):
-    """Correlations after each epoch, changes of the strongest image, and whether lower layers settle earlier."""
+def findings(found, config):
+    """Correlations after each epoch, and whether lower layers converge earlier."""
     epochs = sorted(found)
-    for layer in config.layers:
-        for epoch in epochs[:-1]:
-            values = found[epoch][f"{layer} correlations"]
-            run.numbers.append(Number.mean(f"correlation with epoch {epochs[-1]} after epoch {epoch}, {layer}", values))
+    numbers = [
+        Number.mean(f"correlation with epoch {epochs[-1]} after epoch {epoch}, {n}", found[epoch][f"{n} correlations"])
+        for n in config.layers
+        for epoch in epochs[:-1]
+    ]
     lowest, highest = (found[epochs[0]][f"{layer} correlations"] for layer in (config.layers[0], config.layers[-1]))
-    lowest, highest = (values[~np.isnan(values)] for values in (lowest, highest))
-    p = stats.mannwhitneyu(lowest, highest, alternative="greater").pvalue
-    run.claims.append(
-        Claim(
-            "Lower layers converge within few epochs, upper layers only after many.",
-            "section 4.1 and Fig. 4",
-            told(p),
-            f"after epoch {epochs[0]} the maps of {config.layers[0]} correlate with their final selves by "
-            f"{lowest.mean():.2f}, those of {config.layers[-1]} by {highest.mean():.2f} (one-sided Mann-Whitney over "
-            f"maps, p = {p:.2g}); one network, one seed",
-        )
+    claim = Claim(
+        "Lower layers converge within few epochs, upper layers only after many.",
+        "section 4.1 and Fig. 4",
+        statistics.mann_whitney(lowest, highest),
+        f"after epoch {epochs[0]} the maps of {config.layers[0]} correlate with their final activations by "
+        f"{np.nanmean(lowest):.2f}, those of {config.layers[-1]} by {np.nanmean(highest):.2f}, over maps; one network, "
+        "one seed",
     )
+    return numbers, [claim]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """The search over the whole data set at each epoch, and the projections."""
-    epochs = len(config.epochs)
-    return passes(config, epochs * -(-config.images // config.batch_size), epochs * -(-config.maps // BATCH))
+    searches, projections = dry_run.calls(config.images, config.batch_size), dry_run.calls(config.maps, BATCH)
+    return passes(config, len(config.epochs) * searches, len(config.epochs) * projections)
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/evolution",
     title="How features change during training",
     figure="Fig. 4",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "The weights after each epoch were kept. For maps chosen by chance in each layer, the strongest activation in "
-        "the whole data set is brought down to pixels, epoch by epoch. How early a layer settles is measured by the "
-        "correlation of its maps with what they become in the end."
+        "When do features form? The weights after each epoch are kept. For randomly chosen maps of each layer, the "
+        "strongest activation over the whole data set is projected to pixel space, epoch by epoch. Convergence is "
+        "measured by the correlation of a layer's maps with those after the last epoch."
     ),
     run=run,
     plan=plan,
@@ -178,4 +173,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

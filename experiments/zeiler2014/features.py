@@ -1,17 +1,15 @@
 """What excites the feature maps of each layer (Zeiler & Fergus 2014, section 4.1 and Fig. 2)."""
 
 from functools import partial
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.figure import Figure
-from scipy import stats
 
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number, told
+from configs.zeiler2014.features import Config
+from experiments.lib import dry_run, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input, search, tile
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -20,29 +18,30 @@ from xai_jax.weights import safetensors_file
 BATCH = 36  # projections at once
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Searches the data set once for all layers, brings the strongest activations down, and draws a figure a layer."""
+def run(config: Config, work: Workspace) -> Report:
+    """Searches the data set once for all layers, and projects the strongest activations of each to pixel space."""
     model = models.load(config.network, config.weights)
     data = datasets.load(config.data, config.split)
-    found = run.stage("search", lambda: search(model, data, config, run))
-    run.figure("filters", *filters_figure(model.variables["params"]))
+    found = work.stage("search", lambda: search(model, data, config, work))
+    panels = [filters_panel(model.variables["params"])]
     for layer in config.layers:
-        shown = run.stage(layer, lambda layer=layer: projections(model, data, found, layer, config))
-        run.figure(layer, *figure(shown, layer, config.k))
-    report(run, {layer: purity(found[f"{layer} labels"]) for layer in config.layers}, data, config.k)
+        shown = work.stage(layer, lambda layer=layer: projections(model, data, found, layer, config))
+        panels.append(layer_panel(shown, layer, config.k))
+    purities = {layer: purity(found[f"{layer} labels"]) for layer in config.layers}
+    return Report(*findings(purities, len(data.classes), config.k), panels)
 
 
 def projections(model, data, found, layer, config):
     """Tiles (maps, k, h, w, 3) of projections and of the image patches that caused them, for maps chosen at random.
 
-    Dead maps, which no image excites, are not shown, as in the paper.
+    Dead maps, which no image activates, are left out, as in the paper.
     """
     alive = np.flatnonzero(found[f"{layer} values"][:, 0] > 0)
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
     channels = np.sort(rng.permutation(alive)[: config.maps])
     images, rows, columns = (found[f"{layer} {name}"][channels].ravel() for name in ("images", "rows", "columns"))
     x = np.stack([as_input(model, data[int(i)][0]) for i in images])
-    down, field = brought_down(model.net, layer, jnp.asarray(x), np.repeat(channels, config.k), rows, columns)
+    down, field = projected_tiles(model.net, layer, jnp.asarray(x), np.repeat(channels, config.k), rows, columns)
     pixels = model.to_pixels(x) / 255
     patches = [tile(p, field, *at, fill=1.0) for p, *at in zip(pixels, rows, columns, strict=True)]
     shape = len(channels), config.k
@@ -50,15 +49,15 @@ def projections(model, data, found, layer, config):
     return {"channels": channels, "projections": down.astype(np.float32), "patches": patches.astype(np.float32)}
 
 
-def brought_down(net, layer, x, channels, rows, columns):
-    """Projections of one neuron of each image, as tiles of what it sees, and the layer's receptive field."""
+def projected_tiles(net, layer, x, channels, rows, columns):
+    """Projections of one neuron of each image, cut to its receptive field, and the receptive fields of the layer."""
     maps = deconvnet.project(net, x, targets.neuron(layer, channels, (rows, columns)), batch_size=BATCH)
     field = deconvnet.receptive_field(net, layer, x)
     return [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)], field
 
 
-def figure(shown, layer, k):
-    """Projections on the left, the patches in the same places on the right, k to a map."""
+def layer_panel(shown, layer, k):
+    """Projections on the left, the patches at the same positions on the right, k for each map."""
     side = int(np.ceil(np.sqrt(len(shown["channels"]))))
     h, w = shown["patches"].shape[2:4]
     larger = max(1, 20 // h)  # or the gaps would be as wide as the smallest patches
@@ -71,10 +70,11 @@ def figure(shown, layer, k):
     numbers = ", ".join(map(str, shown["channels"]))
     caption = (
         f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over the whole data set, at most "
-        f"one an image, brought down to pixels by the deconvnet (left; zero is grey, one scale for each), and the "
-        f"patches of {h}x{w} pixels, the receptive field, that caused them (right). Maps {numbers}, row by row."
+        "one per image, projected to pixel space by the deconvnet (left; zero is grey, each on its own scale), and "
+        f"the patches of {h}x{w} pixels, the receptive field, that caused them (right). Maps {numbers}, row by row."
     )
-    return figure, caption, f"Blocks of {k} small pictures each: structures found by maps of {layer}, and the patches."
+    alt = f"Blocks of {k} small images each: structures detected by maps of {layer}, and the patches."
+    return Panel(layer, figure, caption, alt)
 
 
 def mosaic(tiles, columns, gap, fill):
@@ -82,84 +82,78 @@ def mosaic(tiles, columns, gap, fill):
     h, w, c = np.shape(tiles[0])
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), fill, np.float32)
-    for i, picture in enumerate(tiles):
+    for i, image in enumerate(tiles):
         top, left = i // columns * (h + gap), i % columns * (w + gap)
-        sheet[top : top + h, left : left + w] = picture
+        sheet[top : top + h, left : left + w] = image
     return sheet
 
 
-def filters_figure(params):
-    """The filters of the first layer, which are pictures themselves."""
+def filters_panel(params):
+    """The filters of the first layer as images."""
     kernel = np.asarray(next(array for array in safetensors_file.flatten(params).values() if array.ndim == 4))
     filters = [plots.signed(f) for f in kernel.transpose(3, 0, 1, 2)]
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
     plots.show(axis, mosaic(filters, max(8, int(np.sqrt(2 * len(filters)))), 1, 1.0))
     axis.set_title(f"the {len(filters)} filters of the first layer", fontsize=10)
-    caption = "The first layer's filters themselves, zero at grey and each with a scale of its own."
-    return figure, caption, f"{len(filters)} small filters of {kernel.shape[0]}x{kernel.shape[1]} pixels."
+    caption = "The filters of the first layer, zero at grey and each on its own scale."
+    alt = f"{len(filters)} small filters of {kernel.shape[0]}x{kernel.shape[1]} pixels."
+    return Panel("filters", figure, caption, alt)
 
 
 def purity(labels):
-    """For each map, how many of its strongest images are of the class that most of them are of, as a share."""
+    """For each row of labels (maps, k), the share of the most frequent class."""
     return np.array([np.bincount(row).max() / len(row) for row in labels])
 
 
-def report(run, purities, data, k):
-    """Numbers and the claim about classes."""
-    chance = purity(np.random.default_rng(0).integers(0, len(data.classes), (10_000, k))).mean()
-    for layer, values in purities.items():
-        run.numbers.append(Number.mean(f"share of the commonest class among the {k} strongest images, {layer}", values))
-    run.numbers.append(Number("the same for images at random", chance))
+def findings(purities, classes, k):
+    """Numbers, and the claim about classes, from the purities (maps,) of each layer."""
+    random = purity(np.random.default_rng(0).integers(0, classes, (10_000, k))).mean()
+    numbers = [
+        Number.mean(f"share of the most frequent class among the {k} strongest images, {layer}", values)
+        for layer, values in purities.items()
+    ]
     first, *_, last = purities
-    p = stats.mannwhitneyu(purities[last], purities[first], alternative="greater").pvalue
-    run.claims.append(
-        Claim(
-            "Maps of upper layers are more class-specific than those of lower layers.",
-            "section 4.1, from memory of the paper (unverified)",
-            told(p),
-            f"{purities[first].mean():.2f} of the {k} strongest images are of one class in {first}, "
-            f"{purities[last].mean():.2f} in {last} ({chance:.2f} at random; one-sided Mann-Whitney over maps, "
-            f"p = {p:.2g})",
-        )
+    claim = Claim(
+        "Maps of upper layers are more class-specific than those of lower layers.",
+        "section 4.1, from memory of the paper (unverified)",
+        statistics.mann_whitney(purities[last], purities[first]),
+        f"{purities[first].mean():.2f} of the {k} strongest images are of one class in {first}, "
+        f"{purities[last].mean():.2f} in {last} ({random:.2f} for random images), over maps",
     )
+    return [*numbers, Number("the same for random images", random)], [claim]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """The search over the whole data set, and the projections of each layer."""
-    return passes(config, -(-config.images // config.batch_size), -(-config.maps * config.k // BATCH))
+    return passes(config, dry_run.calls(config.images, config.batch_size), dry_run.calls(config.maps * config.k, BATCH))
 
 
-def passes(config: Any, searches: int, projections: int) -> list[dry_run.Step]:
-    """That many batches searched, and that many projected from each layer."""
-    module, variables, shape = models.abstract(config.network)
-    many, few = (jax.ShapeDtypeStruct((n, *shape), jnp.float32) for n in (config.batch_size, BATCH))
+def passes(config: Config, searches: int, projections: int) -> list[dry_run.Step]:
+    """Batches searched, and batches projected from each layer."""
+    network_passes = partial(dry_run.forward, config.network)
 
-    def activations(variables, x):
-        return network.capture(Partial(module.apply, variables), x, config.layers)[1]
+    def activations(net, x):
+        return network.capture(net, x, config.layers)[1]
 
-    def project(layer, variables, x):
-        return deconvnet.project(Partial(module.apply, variables), x, targets.neuron(layer, 0, (0, 0)))
+    def project(layer, net, x):
+        return deconvnet.project(net, x, targets.neuron(layer, 0, (0, 0)))
 
     return [
-        dry_run.Step("search", activations, (variables, many), searches),
-        *(
-            dry_run.Step(f"projections of {n}", partial(project, n), (variables, few), projections)
-            for n in config.layers
-        ),
+        network_passes(config.batch_size, searches, activations, name="search"),
+        *(network_passes(BATCH, projections, partial(project, n), name=f"projections of {n}") for n in config.layers),
     ]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/features",
     title="Strongest activations of the feature maps",
     figure="Fig. 2",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "For maps chosen at random in each layer, the nine images that excite them most in the whole data set. A "
-        "deconvnet shows what in each image the map responds to; beside it stands the patch that the unit sees, which "
-        "varies more than the projections do. The search keeps nothing but the best so far, so it takes one pass and "
-        "little memory for a data set of any size."
+        "Which structures in images activate a feature map? For randomly chosen maps of each layer, the nine strongest "
+        "activations over the whole data set are projected to pixel space by a deconvnet; beside them are the patches "
+        "that the units see, which vary more than the projections. The search takes one pass over the data."
     ),
     run=run,
     plan=plan,
@@ -168,4 +162,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

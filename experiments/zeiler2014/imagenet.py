@@ -5,7 +5,7 @@ Zeiler & Fergus 2014, Tables 2 and 3; training as in section 3.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.lib import dry_run, runner, training_task
-from experiments.lib.runner import Claim, Number
+from configs.zeiler2014.imagenet import Config
+from experiments.lib import dry_run, papers, statistics, training_task
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.training_task import Line
 from xai_jax.architectures.caffenet import CaffeNet
 from xai_jax.architectures.zfnet import ZFNet
@@ -53,50 +55,48 @@ ROWS = {
 ENSEMBLES = {"a": (36.7, 15.3), "a+b": (36.0, 14.7)}
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Trains and checks every row, several times each, and ensembles of them."""
     task = training_task.load(config, crops.one_of_ten, config.mean)
     names = chosen(config)
     modules = {name: build(ROWS[name], config) for name in names}
 
     def trained(name, seed):
-        workdir = run.workdir / "training" / f"{name}-{seed}"
+        workdir = work.directory / "training" / f"{name}-{seed}"
         followed = (name, seed) == ("zfnet", config.seed)  # by zeiler2014/evolution
         return training_task.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
 
     seeds = range(config.seed, config.seed + config.seeds)
-    found = errors_of(names, seeds, trained, task, config, run)
-    ensembles = run.stage("ensembles", lambda: check_ensembles(trained, task, names, seeds, config))
-    run.figure("table3", *table_3(found, config))
-    if ensembles:
-        run.figure("table2", *table_2(found, ensembles, config))
-    report(run, found, ensembles, config)
+    found = errors_of(names, seeds, trained, task, config, work)
+    ensembles = work.stage("ensembles", lambda: check_ensembles(trained, task, names, seeds, config))
+    panels = [table_3(found, config), *([table_2(found, ensembles, config)] if ensembles else [])]
+    return Report(*findings(found, ensembles, config), panels)
 
 
-def errors_of(names, seeds, trained, task, config, run):
+def errors_of(names, seeds, trained, task, config, work):
     """Errors (networks, kinds) in % of `trained(name, seed)` by name: training top-1, validation top-1 and top-5."""
     found = {name: [] for name in names}
-    for name, seed in run.progress([(name, seed) for name in names for seed in seeds], "networks"):
-        stage = run.stage(f"{name}-{seed}", lambda n=name, s=seed: check(trained(n, s), task, config))
+    for name, seed in work.progress([(name, seed) for name in names for seed in seeds], "networks"):
+        stage = work.stage(f"{name}-{seed}", lambda n=name, s=seed: check(trained(n, s), task, config))
         found[name].append([stage[kind] for kind in ("training", "top1", "top5")])
     return {name: np.array(values) for name, values in found.items()}
 
 
-def chosen(config: Any) -> tuple[str, ...]:
-    """Names of the rows to train. Raises ValueError for names that are none."""
+def chosen(config: Config) -> tuple[str, ...]:
+    """Names of the rows to train. Raises ValueError for unknown names."""
     if not set(config.rows) <= set(ROWS):
         raise ValueError(f"Expected rows out of {', '.join(ROWS)}, got {', '.join(config.rows)}.")
     return config.rows or tuple(ROWS)
 
 
-def build(row: Row, config: Any) -> nn.Module:
+def build(row: Row, config: Config) -> nn.Module:
     """The row's network, of the configuration's width; channels stay even, for the replication's two groups."""
     widths = tuple(2 * max(1, round(channels * config.width / 2)) for channels in row.widths)
     hidden = round(row.hidden * config.width)
     return row.network(widths, hidden, config.classes, row.without, config.initial_std, config.dropout)
 
 
-def recipe(config: Any) -> sgd.Recipe:
+def recipe(config: Config) -> sgd.Recipe:
     return sgd.Recipe(
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -151,10 +151,12 @@ def table_3(found, config):
     kinds = ("training\ntop-1", "validation\ntop-1", "validation\ntop-5")
     figure = training_task.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
     caption = (
-        f"Errors (%) of networks with layers removed or resized: mean and deviation over {config.seeds} networks of "
-        f"{config.width:g} times the paper's width, a dot for each and a bar at the mean. The paper's: from ImageNet."
+        f"Errors (%) of networks with layers removed or resized: mean and standard deviation over {config.seeds} "
+        f"networks of {config.width:g} times the paper's width, a dot for each and a bar at the mean. The paper's: "
+        "from ImageNet."
     )
-    return figure, caption, f"Table of {len(lines)} networks with training and validation errors, and dots of them."
+    alt = f"Table of {len(lines)} networks with training and validation errors, and dots of them."
+    return Panel("table3", figure, caption, alt)
 
 
 def table_2(found, ensembles, config):
@@ -168,10 +170,11 @@ def table_2(found, ensembles, config):
     kinds = ("validation\ntop-1", "validation\ntop-5")
     figure = training_task.table(lines, (*kinds, *(f"paper:\n{kind}" for kind in kinds)), config.data)
     caption = (
-        "Validation errors (%) of single networks (mean and deviation, a dot for each) and of ensembles that average "
-        "the networks' probabilities. The paper's are from ImageNet."
+        "Validation errors (%) of single networks (mean and standard deviation, a dot for each) and of ensembles that "
+        "average the networks' probabilities. The paper's are from ImageNet."
     )
-    return figure, caption, f"Table of {len(lines)} single networks and ensembles with errors, and dots of them."
+    alt = f"Table of {len(lines)} single networks and ensembles with errors, and dots of them."
+    return Panel("table2", figure, caption, alt)
 
 
 def line_2(title, values, paper):
@@ -179,18 +182,18 @@ def line_2(title, values, paper):
     return Line(title, cells, {"validation, top-1": values[:, 0]}, {"validation, top-1": paper[0]})
 
 
-def report(run, found, ensembles, config):
+def findings(found, ensembles, config):
     """Numbers beside the paper's, and claims."""
-    kinds = ("training top-1", "validation top-1", "validation top-5")
+    kinds, numbers = ("training top-1", "validation top-1", "validation top-5"), []
     for name, values in found.items():
         for kind, column, paper in zip(kinds, values.T, ROWS[name].paper, strict=True):
             number = Number.mean(f"{ROWS[name].network.__name__}: {name}, {kind}", column)
-            run.numbers.append(dataclasses.replace(number, unit="%", paper=paper, paper_tag="V:ZF"))
+            numbers.append(dataclasses.replace(number, unit="%", paper=paper, paper_tag="V:ZF"))
     for name, values in ensembles.items():
         for kind, value, paper in zip(kinds[1:], values, ENSEMBLES[name], strict=True):
-            run.numbers.append(Number(f"ensemble {name}, {kind}", value, None, "%", paper, "V:ZF"))
-    run.claims += [contrast(found, config, *arguments) for arguments in CONTRASTS]
-    run.claims += [the_worst(found, config), better_together(found, ensembles)]
+            numbers.append(Number(f"ensemble {name}, {kind}", value, None, "%", paper, "V:ZF"))
+    claims = [contrast(found, config, *arguments) for arguments in CONTRASTS]
+    return numbers, [*claims, highest_error(found, config), ensemble_claim(found, ensembles)]
 
 
 # Claims that one error is below another, or a sum of errors below zero: column of the errors, weights of the rows.
@@ -213,47 +216,53 @@ CONTRASTS = (
 
 
 def untrained(errors: np.ndarray, classes: int) -> int:
-    """How many networks (networks, kinds of errors) learnt nothing: their validation error is near a guess's."""
+    """Number of networks (networks, kinds of errors) with a validation error close to chance level."""
     return int((errors[:, VALIDATION] > 0.9 * 100 * (1 - 1 / classes)).sum())
 
 
-def contrast(found, config, words, source, weights, column=VALIDATION):
-    """Whether a sum of rows' errors is below zero; None where a row was left out, or some networks learnt nothing."""
-    missing = [name for name in weights if name not in found]
+def unusable(found, names, config):
+    """Why a claim on these rows cannot be tested: a row was left out, or some networks are at chance level; or ""."""
+    missing = [name for name in names if name not in found]
     if missing:
-        return Claim(words, source, None, f"this run leaves out {', '.join(missing)}")
-    idle = [name for name in weights if untrained(found[name], config.classes)]
-    if idle:
-        return Claim(words, source, None, f"some networks learnt nothing: {', '.join(idle)}")
+        return f"this run leaves out {', '.join(missing)}"
+    idle = [name for name in names if untrained(found[name], config.classes)]
+    return f"some networks are at chance level: {', '.join(idle)}" if idle else ""
+
+
+def contrast(found, config, text, source, weights, column=VALIDATION):
+    """The claim that a weighted sum of rows' errors is below zero."""
+    reason = unusable(found, weights, config)
+    if reason:
+        return Claim(text, source, statistics.inconclusive(reason), "")
     formula = " ".join(f"{'-' if weight < 0 else '+'} {name}" for name, weight in weights.items()).removeprefix("+ ")
-    return training_task.claim(words, source, formula, [(w, found[name][:, column]) for name, w in weights.items()])
+    samples = [(weight, found[name][:, column]) for name, weight in weights.items()]
+    return training_task.error_claim(text, source, formula, samples)
 
 
-def the_worst(found, config, worst="replication_without_3467"):
-    """Whether one row's validation error is above every other row's."""
-    words = "Without layers 3, 4, 6 and 7 the validation error is the highest of all."
-    if worst not in found:
-        return Claim(words, "Table 3", None, f"this run leaves out {worst}")
-    if untrained(found[worst], config.classes):
-        return Claim(words, "Table 3", None, f"some networks of {worst} learnt nothing")
-    others = {name: values[:, VALIDATION] for name, values in found.items() if name != worst}
-    tests = [training_task.below_zero([(1, other), (-1, found[worst][:, VALIDATION])]) for other in others.values()]
-    held = False if False in [t.held for t in tests] else None if None in [t.held for t in tests] else True
-    next_worst = max(others, key=lambda name: others[name].mean())
-    means = found[worst][:, VALIDATION].mean(), others[next_worst].mean()
-    return Claim(words, "Table 3", held, f"{means[0]:.1f} %; next is {next_worst} with {means[1]:.1f} %")
+def highest_error(found, config, worst="replication_without_3467"):
+    """The claim that one row's validation error is above every other row's."""
+    text = "Without layers 3, 4, 6 and 7 the validation error is the highest of all."
+    reason = unusable(found, [worst], config)
+    if reason:
+        return Claim(text, "Table 3", statistics.inconclusive(reason), "")
+    errors = {name: values[:, VALIDATION] for name, values in found.items()}
+    own = errors.pop(worst)
+    second = max(errors, key=lambda name: errors[name].mean())
+    tests = [statistics.welch([(1, other), (-1, own)]) for other in errors.values()]
+    measured = f"{own.mean():.1f} %; the second highest is {second} with {errors[second].mean():.1f} %"
+    return Claim(text, "Table 3", statistics.all_of(tests), measured)
 
 
-def better_together(found, ensembles):
-    """Whether the ensemble's error is below that of its networks."""
-    words = "An ensemble of networks of Fig. 3 has a lower validation error than one such network."
+def ensemble_claim(found, ensembles):
+    """The claim that the ensemble's error is below that of its networks."""
+    text = "An ensemble of networks of Fig. 3 has a lower validation error than one such network."
     if not ensembles:
-        return Claim(words, "Table 2", None, "this run leaves out zfnet")
+        return Claim(text, "Table 2", statistics.inconclusive("this run leaves out zfnet"), "")
     differences = ensembles["a"][0] - found["zfnet"][:, VALIDATION]
-    return training_task.claim(words, "Table 2", "ensemble - zfnet", [(1, differences)])
+    return training_task.error_claim(text, "Table 2", "ensemble - zfnet", [(1, differences)])
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Training and ten crops of each row, as often as there are seeds. Ensembles add a few forward passes."""
     shape, steps = (config.side, config.side, len(config.mean)), []
     for name in chosen(config):
@@ -261,21 +270,16 @@ def plan(config: Any) -> list[dry_run.Step]:
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/imagenet",
     title="ZFNet, its predecessor, and ablation of their layers",
     figure="Tables 2 and 3",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "How much better is the network of Fig. 3 than the one before it, what do ensembles add, and which layers "
-        "matter? Each network is trained several times, and a claim is judged by Welch's t-test over these networks at "
-        "the 5 % level, each claim by itself. By default all is small: an eighth of the width, 3000 images of "
-        "Fashion-MNIST enlarged from 28 to 72 pixels, six epochs. Errors are far from the paper's, only comparisons "
-        "count, and a comparison that fails here may hold on ImageNet. Choices of ours: the mean pixel is subtracted, "
-        "not the mean image; training errors are those of ten crops; by default weights above layer 1 start larger, "
-        "there is no dropout, and the rate follows half a cosine, since narrow networks hardly learn otherwise in so "
-        "few epochs. That rate was lowered from 0.007 to 0.003 after a first run, in which two of three networks "
-        "without layers 3, 4, 6 and 7 ended at chance: the claims about them would have held for that reason alone."
+        "How much better is the network of Fig. 3 than its predecessor, what do ensembles add, and which layers "
+        "matter? Each network is trained several times; claims are tested by Welch's t-test over networks. By default "
+        "networks have an eighth of the width and see 3000 images of Fashion-MNIST enlarged to 72 pixels: errors are "
+        "far from the paper's, only comparisons count."
     ),
     run=run,
     plan=plan,
@@ -284,4 +288,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

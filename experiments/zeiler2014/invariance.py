@@ -1,17 +1,15 @@
-"""How features change as the image is moved, enlarged and turned (Zeiler & Fergus 2014, section 4.1 and Fig. 5)."""
+"""Invariance of features to translation, scale and rotation (Zeiler & Fergus 2014, section 4.1 and Fig. 5)."""
 
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from matplotlib.figure import Figure
-from scipy import ndimage, stats
+from scipy import ndimage
 
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number, told
+from configs.zeiler2014.invariance import Config
+from experiments.lib import dry_run, figures, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import models, network, plots
 from xai_jax.data import examples
 
@@ -19,28 +17,28 @@ BATCH = 32
 KINDS = {"translation": "vertical shift (pixels)", "scale": "scale (ratio)", "rotation": "rotation (degrees)"}
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Transforms every image by all amounts, and records distances of features and probabilities."""
     model = models.load(config.network, config.weights)
     data = examples.load(config.images, config.count)
     x = np.asarray(model.preprocess(data.images))
     amounts = {kind: np.linspace(*getattr(config, kind), config.steps) for kind in KINDS}
     found = {}
-    for kind in run.progress(KINDS, "transformations"):
-        found[kind] = run.stage(kind, lambda kind=kind: measure(model.net, x, data.labels, kind, amounts[kind], config))
+    for kind in work.progress(KINDS, "transformations"):
+        found[kind] = work.stage(kind, lambda k=kind: measure(model.net, x, data.labels, k, amounts[k], config))
     names = [model.classes[label] for label in data.labels]
-    run.figure("invariance", *figure(model, x, found, amounts, names, config))
-    report(run, found, amounts, config)
+    panel = invariance_panel(model, x, found, amounts, names, config)
+    return Report(*findings(found, amounts, config), [panel])
 
 
 def measure(net, x, labels, kind, amounts, config):
     """Distances (images, amounts) in each layer and probabilities of the true class.
 
-    Distances are Euclidean, as shares of the mean distance between the features of different images, so that layers can
-    be compared; the paper's are not divided by anything.
+    Distances are Euclidean, divided by the mean distance between the features of different images, so that layers can
+    be compared; the paper's are not normalised.
     """
-    turned = np.stack([[transform(image, kind, amount) for amount in amounts] for image in x])
-    flat = turned.reshape(-1, *x.shape[1:])
+    transformed = np.stack([[transform(image, kind, amount) for amount in amounts] for image in x])
+    flat = transformed.reshape(-1, *x.shape[1:])
     parts = [_features(net, flat[i : i + BATCH], tuple(config.layers)) for i in range(0, len(flat), BATCH)]
     original, _ = _features(net, x, tuple(config.layers))
     arrays = {}
@@ -48,13 +46,13 @@ def measure(net, x, labels, kind, amounts, config):
         whole = np.asarray(original[layer])
         moved = np.concatenate([np.asarray(kept[layer]) for kept, _ in parts])
         distance = np.linalg.norm(moved.reshape(len(x), len(amounts), -1) - whole[:, None], axis=-1)
-        apart = np.linalg.norm(whole[:, None] - whole, axis=-1)[~np.eye(len(x), dtype=bool)].mean()
-        arrays[layer] = distance / apart
+        between = np.linalg.norm(whole[:, None] - whole, axis=-1)[~np.eye(len(x), dtype=bool)].mean()
+        arrays[layer] = distance / between
     probability = np.concatenate([np.asarray(p) for _, p in parts]).reshape(len(x), len(amounts), -1)
     return arrays | {"probability": probability[np.arange(len(x)), :, labels]}
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jax.jit, static_argnames="layers")
 def _features(net, x, layers):
     """Features of each layer (N, D) and probabilities (N, K)."""
     logits, kept = network.capture(net, x, layers)
@@ -62,9 +60,9 @@ def _features(net, x, layers):
 
 
 def transform(image, kind, amount):
-    """An image (H, W, C) moved down by `amount` pixels, enlarged by the ratio or turned by degrees about its centre.
+    """An image (H, W, C) translated by `amount` pixels, scaled by a ratio or rotated by degrees about its centre.
 
-    What comes in from outside repeats the border.
+    Pixels from outside repeat the border.
     """
     matrix, shift = np.eye(2), np.zeros(2)
     if kind == "translation":
@@ -80,10 +78,9 @@ def transform(image, kind, amount):
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def figure(model, x, found, amounts, names, config):
+def invariance_panel(model, x, found, amounts, names, config):
     """A row for each transformation, as in the paper: examples, distances in two layers, and probabilities."""
-    figure = Figure(figsize=(12, 2.9 * len(KINDS)), layout="constrained")
-    axes = figure.subplots(len(KINDS), 4, width_ratios=(1.5, 1, 1, 1))
+    figure, axes = figures.axes(len(KINDS), 4, (3, 2.9), width_ratios=(1.5, 1, 1, 1))
     for row, (kind, words) in zip(axes, KINDS.items(), strict=True):
         plots.show(row[0], examples_of(model, x, kind, amounts[kind]))
         row[0].set_title(
@@ -94,97 +91,89 @@ def figure(model, x, found, amounts, names, config):
         for axis, (key, label) in zip(row[1:], panels, strict=True):
             for values, name in zip(found[kind][key], names, strict=True):
                 axis.plot(amounts[kind], values, lw=1.2, label=name)
-            axis.set_title(key if label == "distance" else label, fontsize=9)
-            axis.set_xlabel(words, fontsize=8)
+            figures.label(axis, key if label == "distance" else label, words)
             axis.set_ylim(bottom=0)
-            axis.tick_params(labelsize=7)
-            axis.spines[["top", "right"]].set_visible(False)
         highest = max(found[kind][layer].max() for layer in config.layers)
         for axis in row[1:3]:
             axis.set_ylim(0, 1.05 * highest)
     figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     caption = (
-        "Images moved, enlarged and turned. Distance of their features from those of the untouched image, in the first "
-        "and in the last layer, as a share of the mean distance between different images; and the probability of the "
-        "true class. What comes in from outside repeats the image's border."
+        "Translated, scaled and rotated images. Distance of their features from those of the original image, in the "
+        "first and in the last layer, as a share of the mean distance between different images; and the probability of "
+        "the true class. Pixels from outside repeat the image's border."
     )
-    return (
-        figure,
-        caption,
-        "Three rows: example images, two panels of distances and one of probabilities against the amount.",
-    )
+    alt = "Three rows: example images, two panels of distances and one of probabilities against the amount."
+    return Panel("invariance", figure, caption, alt)
 
 
 def examples_of(model, x, kind, amounts):
-    """The first image by the least, the middle and the greatest amount, side by side."""
+    """The first image transformed by the smallest, the middle and the largest amount, side by side."""
     chosen = amounts[[0, len(amounts) // 2, -1]]
     return np.concatenate([model.to_pixels(transform(x[0], kind, a)) for a in chosen], axis=1) / 255
 
 
-def report(run, found, amounts, config):
+def findings(found, amounts, config):
     """Mean distances and probabilities, and whether the last layer changes less than the first."""
     first, last = config.layers
-    gaps = {}
-    for kind in KINDS:
-        below, above = (found[kind][layer].mean(1) for layer in (first, last))
-        run.numbers += [
+    numbers, gaps, stable = [], {}, {}
+    for kind, values in found.items():
+        below, above = (values[layer].mean(1) for layer in (first, last))
+        gaps[kind] = below - above
+        stable[kind] = values["probability"].mean(1) / nearest(values, amounts[kind], kind)
+        numbers += [
             Number.mean(f"distance under {kind}, {first}", below),
             Number.mean(f"distance under {kind}, {last}", above),
-            Number.mean(f"probability of the true class under {kind}", found[kind]["probability"].mean(1)),
+            Number.mean(f"probability of the true class under {kind}", values["probability"].mean(1)),
         ]
-        gaps[kind] = below - above
+    return numbers, [layers_claim(gaps, first, last), stability_claim(stable)]
+
+
+def layers_claim(gaps, first, last):
+    """That features of the last layer move less than those of the first."""
     moved = np.mean([gaps["translation"], gaps["scale"]], axis=0)
-    p = stats.ttest_1samp(moved, 0, alternative="greater").pvalue if len(moved) > 2 else np.nan
-    small = {kind: nearest(found[kind], amounts[kind], kind) for kind in KINDS}
-    stable = {kind: found[kind]["probability"].mean(1) / small[kind] for kind in KINDS}
-    turns = np.mean([stable["translation"], stable["scale"]], axis=0) - stable["rotation"]
-    q = stats.ttest_1samp(turns, 0, alternative="greater").pvalue if len(turns) > 2 else np.nan
-    run.claims += [
-        Claim(
-            "Small transformations change the first layer dramatically and the last layer little.",
-            "section 4.1 and Fig. 5",
-            told(p),
-            f"mean distance under translation and scale lower in {last} than in {first} by {moved.mean():.2f} ± "
-            f"{moved.std():.2f} over {len(moved)} images (one-sided t-test, p = {p:.2g})",
-        ),
-        Claim(
-            "The output is stable to translation and scale, but not to rotation.",
-            "section 4.1 and Fig. 5",
-            told(q),
-            "share of the true class's probability that is left on average: "
-            + ", ".join(f"{kind} {values.mean():.2f}" for kind, values in stable.items())
-            + f" (rotation lower, one-sided t-test over {len(turns)} images, p = {q:.2g})",
-        ),
-    ]
+    return Claim(
+        "Small transformations change the first layer dramatically and the last layer little.",
+        "section 4.1 and Fig. 5",
+        statistics.t_test(moved),
+        f"mean distance under translation and scale lower in {last} than in {first} by {moved.mean():.2f} ± "
+        f"{moved.std():.2f} over {len(moved)} images",
+    )
+
+
+def stability_claim(stable):
+    """That rotation lowers the class's probability more than translation and scale do."""
+    return Claim(
+        "The output is stable to translation and scale, but not to rotation.",
+        "section 4.1 and Fig. 5",
+        statistics.t_test(np.mean([stable["translation"], stable["scale"]], axis=0), stable["rotation"]),
+        "mean share of the true class's probability that remains: "
+        + ", ".join(f"{kind} {values.mean():.2f}" for kind, values in stable.items())
+        + "; tested is that it is lower under rotation",
+    )
 
 
 def nearest(found, amounts, kind):
-    """Probability of the true class by the amount nearest to none."""
+    """Probability of the true class at the amount nearest to no change."""
     none = 1.0 if kind == "scale" else 0.0
     return found["probability"][:, np.abs(amounts - none).argmin()]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Forward passes of all transformed images."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
-
-    def forward(variables, x):
-        return _features(Partial(module.apply, variables), x, config.layers)
-
-    calls = -(-len(KINDS) * config.count * config.steps // BATCH)
-    return [dry_run.Step("transformed images", forward, (variables, x), calls)]
+    calls = dry_run.calls(len(KINDS) * config.count * config.steps, BATCH)
+    compute = partial(_features, layers=tuple(config.layers))
+    return [dry_run.forward(config.network, BATCH, calls, compute, name="transformed images")]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/invariance",
     title="Invariance to translation, scale and rotation",
     figure="Fig. 5",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "Images are moved, enlarged and turned. A layer is invariant where its features stay near those of the "
-        "untouched image. The paper plots Euclidean distances; here they are shares of the mean distance between "
-        "different images, so that layers of different sizes can be compared."
+        "How invariant are features to translation, scale and rotation? A layer is invariant where the features of "
+        "transformed images stay close to those of the original. The paper plots Euclidean distances; here they are "
+        "divided by the mean distance between different images, so that layers of different sizes can be compared."
     ),
     run=run,
     plan=plan,
@@ -193,4 +182,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.svm import LinearSVC
 
-from experiments.lib.runner import told
 from xai_jax import network
 from xai_jax.core.network import Network
 from xai_jax.data.batches import in_order
@@ -110,28 +108,3 @@ def precisions(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     `truth` (N, K): which classes are there; `probability` (N, K) ranks the images of each class.
     """
     return 100 * np.asarray(average_precision_score(truth, probability, average=None))
-
-
-class Test(NamedTuple):
-    """A mean difference, the chance of one so large where there is none, and what follows at the 5 % level."""
-
-    mean: float
-    p: float
-    held: bool | None
-
-
-def above_zero(differences: np.ndarray, ratio: float) -> Test:
-    """Whether a mean difference over folds is above zero (True), below (False), or the folds cannot tell (None).
-
-    Folds share images, so their variance alone is too small: the t-test is corrected by the `ratio` of test to
-    training images (Nadeau & Bengio 2003, Inference for the generalization error, section 3). Fewer than three folds
-    never tell, nor do folds that all give zero.
-    """
-    mean, count = float(np.mean(differences)), len(differences)
-    if count < 3:
-        return Test(mean, np.nan, None)
-    error = np.sqrt((1 / count + ratio) * np.var(differences, ddof=1))
-    if not error:
-        return Test(mean, np.nan, None)
-    p = float(stats.t.sf(mean / error, count - 1))
-    return Test(mean, p, told(p))

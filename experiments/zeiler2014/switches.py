@@ -1,18 +1,17 @@
-"""What the switches of one image do to the projection of another's activation (Zeiler & Fergus 2014, section 2.1)."""
+"""Projections by an image's own switches and by another image's (Zeiler & Fergus 2014, section 2.1)."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from scipy import ndimage
 
-from experiments.lib import dry_run, runner
+from configs.zeiler2014.switches import Config
+from experiments.lib import dry_run, figures, papers
 from experiments.lib.measures import correlation
-from experiments.lib.report import paired_claim
-from experiments.lib.runner import Number
+from experiments.lib.report import Number, Report, paired_claim
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -21,26 +20,26 @@ BATCH = 25  # projections at once
 KINDS = {"own": "its switches", "other": "the other's switches", "none": "no switches"}
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Projects the strongest activation of each image three times: by its switches, by another image's, without."""
+def run(config: Config, work: Workspace) -> Report:
+    """Projects each image's strongest activation with its own switches, with another image's, and without."""
     model = models.load(config.network, config.weights)
     data = datasets.load(config.data, config.split)
     drawn = np.random.default_rng(config.seed).choice(len(data), (2, config.count), replace=False)
     x, others = (jnp.stack([as_input(model, data[int(i)][0]) for i in half]) for half in drawn)
-    pictures = [model.to_pixels(images) / 255 for images in (x, others)]
-    for layer in run.progress(config.layers, "layers"):
-        found = run.stage(layer, lambda layer=layer: projections(model.net, x, others, layer))
-        measured = run.stage(f"{layer}-measured", lambda f=found: measure(f, *pictures))
-        run.figure(layer, *figure(pictures, found, layer, config.shown))
-        report(run, measured, layer)
-    run.claims += claims(measured, layer)
+    pixels, numbers, panels = [model.to_pixels(images) / 255 for images in (x, others)], [], []
+    for layer in work.progress(config.layers, "layers"):
+        found = work.stage(layer, lambda layer=layer: projections(model.net, x, others, layer))
+        measured = work.stage(f"{layer}-measured", lambda f=found: measure(f, *pixels))
+        panels.append(projections_panel(pixels, found, layer, config.shown))
+        numbers += layer_numbers(measured, layer)
+    return Report(numbers, claims(measured, layer), panels)
 
 
 def projections(net, x, others, layer):
     """Projections (N, H, W, C) of each image's strongest activation in a layer, and its channel, row and column."""
     maps = np.asarray(_features(net, x, layer))
-    places = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
-    row, column, channel = (place.astype(np.int32) for place in places)
+    positions = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
+    row, column, channel = (position.astype(np.int32) for position in positions)
     neurons = targets.neuron(layer, channel, (row, column))
     down = partial(deconvnet.project, net, x, neurons, batch_size=BATCH)
     arrays = {"own": down(), "other": down(switches=others), "none": down(switches="none")}
@@ -53,7 +52,7 @@ def _features(net, x, layer):
 
 
 def measure(found, images, others):
-    """How projections follow the edges of the image and of the other, and how they resemble the one by own switches.
+    """Correlation of projections with the edges of both images, and their cosine with that by the image's switches.
 
     Correlations over the pixels where any of the three projections is not zero, (N,) each; NaN where one is constant.
     """
@@ -75,32 +74,36 @@ def edges(image):
     return ndimage.gaussian_gradient_magnitude(image.mean(-1), 0.7)
 
 
-def figure(pictures, found, layer, shown):
-    """A row for each image: it, its projections, and the image that lends its switches."""
-    panels = [
-        [pictures[0][n], plots.signed(found["own"][n]), pictures[1][n]]
+def projections_panel(pixels, found, layer, shown):
+    """A row for each image: the image, its projections, and the image that provides the other switches."""
+    images = [
+        [pixels[0][n], plots.signed(found["own"][n]), pixels[1][n]]
         + [plots.signed(found[kind][n]) for kind in ("other", "none")]
         for n in range(shown)
     ]
     titles = ["image", f"projection by\n{KINDS['own']}", "another image", f"by {KINDS['other']}", f"by {KINDS['none']}"]
     rows = [f"map {found['channel'][n]}\nat {found['row'][n]}, {found['column'][n]}" for n in range(shown)]
-    fig, _ = plots.grid(panels, titles, rows, 1.7)
     caption = (
-        f"The strongest activation of each image in {layer}, brought down to pixels three times: unpooled to "
-        "where the image itself has its maxima, to where another image has them, and always to the first place of each "
-        "window. Zero is grey, one scale for each projection."
+        f"The strongest activation of each image in {layer}, projected to pixel space three times: unpooled to "
+        "the positions of the image's own maxima, to those of another image's, and always to the first position of "
+        "each window. Zero is grey, each projection on its own scale."
     )
-    return fig, caption, "Rows of an image, its projection, another image, and two further projections."
+    alt = "Rows of an image, its projection, another image, and two further projections."
+    return figures.image_panel(layer, images, titles, rows, caption, alt, size=1.7)
 
 
-def report(run, measured, layer):
+def layer_numbers(measured, layer):
     """Numbers of one layer."""
-    for kind, words in KINDS.items():
-        run.numbers += [
-            Number.mean(f"{layer}, by {words}: correlation with the image's edges", measured[f"{kind} edges"]),
-            Number.mean(f"{layer}, by {words}: correlation with the other's edges", measured[f"{kind} other's edges"]),
-            Number.mean(f"{layer}, by {words}: cosine with the projection by its switches", measured[f"{kind} cosine"]),
-        ]
+    measures = {
+        "edges": "correlation with the image's edges",
+        "other's edges": "correlation with the other's edges",
+        "cosine": "cosine with the projection by its switches",
+    }
+    return [
+        Number.mean(f"{layer}, by {kind_title}: {title}", measured[f"{kind} {key}"])
+        for kind, kind_title in KINDS.items()
+        for key, title in measures.items()
+    ]
 
 
 def claims(measured, layer):
@@ -123,32 +126,27 @@ def claims(measured, layer):
     ]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Three projections from each layer."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
+    others = jax.ShapeDtypeStruct((BATCH, *models.abstract(config.network)[2]), jnp.float32)
 
-    def project(layer, variables, x, others):
-        net, neurons = Partial(module.apply, variables), targets.neuron(layer, 0, (0, 0))
+    def project(layer, net, x, others):
+        neurons = targets.neuron(layer, 0, (0, 0))
         return [deconvnet.project(net, x, neurons, switches) for switches in ("own", others, "none")]
 
-    calls = -(-config.count // BATCH)
-    return [dry_run.Step(f"projections of {n}", partial(project, n), (variables, x, x), calls) for n in config.layers]
+    passes = partial(dry_run.forward, config.network, BATCH, dry_run.calls(config.count, BATCH))
+    return [passes(partial(project, layer), others, name=f"projections of {layer}") for layer in config.layers]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="zeiler2014/switches",
     title="The role of the max-pooling switches",
     figure="section 2.1",
-    paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
+    paper=papers.ZEILER2014,
     summary=(
-        "Max-pools forget where their maxima were; a deconvnet remembers it in switches. What of a projection is due "
-        "to the activation, and what to the switches? The same activation is projected by the switches of its own "
-        "image, by those of another, and without any. The figure and its measures are ours: the paper says only that "
-        "projections depend on the image through the switches. Edges are the image's gradient, and are compared with "
-        "the projection's strength over the pixels that any of the three projections reaches. The second claim was put "
-        "in this form after a first run, in which a stronger one did not hold: by the other's switches, the projection "
-        "follows the other's edges no more than its own image's (0.11 and 0.10 in relu3_1)."
+        "What of a projection is due to the activation, and what to the max-pooling switches? The same activation is "
+        "projected with the switches of its own image, with those of another image, and without any. Compared is the "
+        "strength of the projection with the gradient magnitude of the images. Figure and measures are ours."
     ),
     run=run,
     plan=plan,
@@ -157,4 +155,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

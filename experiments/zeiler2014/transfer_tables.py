@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lib import figures
+from experiments.lib.report import Panel
 from xai_jax import plots
 
 
 class Paper(NamedTuple):
-    """Accuracies in % that the paper prints for a data set: {method: {images per class: (mean, deviation)}}."""
+    """Accuracies in % that the paper prints for a data set: {method: {images per class: (mean, std)}}."""
 
     name: str
     accuracy: Mapping[str, Mapping[int, tuple[float, float | None]]]
@@ -80,7 +81,7 @@ def paper(name: str) -> Paper:
     return CALTECH_101 if name == "caltech101" else CALTECH_256
 
 
-def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[Figure, str, str]:
+def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Panel:
     """Tables 4 and 5: rows of methods, columns of images per class; here, and below the paper's."""
     counts = sorted({count for target in found for count in target.counts} | {15, 30, 45, 60})
     lines, ruled = [], []
@@ -102,14 +103,16 @@ def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tu
     )
     caption = (
         "Accuracy, averaged over classes, by the number of images of each class: a softmax on the last features of a "
-        f"trained network, and a network trained from scratch on the same images. Mean and deviation over "
+        f"trained network, and a network trained from scratch on the same images. Mean and standard deviation over "
         f"{config.folds} folds; below, what the paper prints."
     )
-    return figure, caption, f"Table of {len(lines)} methods with accuracies here and in the paper."
+    return Panel(
+        "tables4and5", figure, caption, f"Table of {len(lines)} methods with accuracies here and in the paper."
+    )
 
 
-def _printed(mean, deviation):
-    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:g}"
+def _printed(mean, std):
+    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:g}"
 
 
 STYLES = {
@@ -120,7 +123,7 @@ STYLES = {
 }
 
 
-def curves(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[Figure, str, str]:
+def curves(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Panel:
     """Fig. 9: accuracy against images per class, a panel for each data set and one for the paper's Caltech-256."""
     figure = Figure(figsize=(4.6 * (len(found) + 1), 3.9), layout="constrained")
     *axes, last = figure.subplots(1, len(found) + 1)
@@ -130,39 +133,36 @@ def curves(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
             _curve(axis, target.counts, accuracy.mean(0), accuracy.std(0), name)
         most = values["scratch"][:, np.argmax(target.counts)].mean()
         axis.axhline(most, color=STYLES["non-pretrained"][0], lw=0.8, ls=":")
-        figures.label_rows(axis, f"here: {target.name}", "images per class to learn")
+        figures.label_rows(axis, f"here: {target.name}", "training images per class")
     for name in STYLES:
         row = CALTECH_256.accuracy[name]
-        means, deviations = zip(*row.values(), strict=True)
-        _curve(last, list(row), means, [deviation or 0 for deviation in deviations], name)
+        means, stds = zip(*row.values(), strict=True)
+        _curve(last, list(row), means, [std or 0 for std in stds], name)
     best = CALTECH_256.accuracy["Bo et al. 2013"][60][0]
     last.plot(ONE_SHOT, best, "*", color="tab:blue", ms=10, label="6 images: more than this")
     last.axhline(best, color="0.4", lw=0.8, ls=":")
-    figures.label_rows(last, f"paper: {CALTECH_256.name}", "images per class to learn")
+    figures.label_rows(last, f"paper: {CALTECH_256.name}", "training images per class")
     for axis in (*axes, last):
         axis.set_ylabel("accuracy (%)", fontsize=8)
         axis.set_ylim(0, 100)
     figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     caption = (
-        "Accuracy by the number of images of each class to learn, with the deviation over folds. Dotted: here the "
-        "network from scratch with the most images; in the paper's panel the best method before it, which 6 images "
-        "with pretrained features beat, as the paper says without printing by how much."
+        "Accuracy by the number of images of each class in training, with the standard deviation over folds. Dotted: "
+        "here the network from scratch with the most images; in the paper's panel the best method before it, which 6 "
+        "images with pretrained features beat, as the paper says without printing by how much."
     )
-    return (
-        figure,
-        caption,
-        "Curves of accuracy against images per class, pretrained and from scratch, here and in the paper.",
-    )
+    alt = "Curves of accuracy against images per class, pretrained and from scratch, here and in the paper."
+    return Panel("figure9", figure, caption, alt)
 
 
-def _curve(axis, counts, means, deviations, name):
+def _curve(axis, counts, means, stds, name):
     colour, style = STYLES[name]
-    axis.errorbar(counts, means, deviations, fmt=style, color=colour, ms=4, lw=1.2, capsize=2, label=name)
+    axis.errorbar(counts, means, stds, fmt=style, color=colour, ms=4, lw=1.2, capsize=2, label=name)
 
 
 def precisions(
     classes: tuple[str, ...], scene: np.ndarray, found: Mapping[Any, Mapping[str, np.ndarray]], config: Any
-) -> tuple[Figure, str, str]:
+) -> Panel:
     """Table 6: average precision of each class in scenes, its mean beside that on single objects, and the paper's."""
     *_, (target, single) = found.items()
     here = [(name, figures.mean_and_std(values)) for name, values in zip(classes, scene.T, strict=True)]
@@ -176,14 +176,16 @@ def precisions(
     figure = figures.text_table(columns, lines, [0], 1.4)
     pictures = "made of 2x2 tiles" if config.scenes == "tiles" else f"of {config.scenes}"
     caption = (
-        f"Average precision of each class in scenes {pictures}, ranked by the probability of one softmax that "
-        f"learnt one object of each scene: mean and deviation over {config.folds} halvings. The paper's is for PASCAL "
-        "VOC 2012."
+        f"Average precision of each class in scenes {pictures}, ranked by the probability of one softmax that was "
+        f"trained on one object of each scene: mean and standard deviation over {config.folds} halvings. The paper's "
+        "is for PASCAL VOC 2012."
     )
-    return figure, caption, f"Table of average precisions of {len(classes)} classes here and of 20 in the paper."
+    return Panel(
+        "table6", figure, caption, f"Table of average precisions of {len(classes)} classes here and of 20 in the paper."
+    )
 
 
-def examples(pictures: Any, count: int = 10) -> tuple[Figure, str, str]:
+def examples(pictures: Any, count: int = 10) -> Panel:
     """The first scenes with the names of their objects."""
     names = [[pictures.data.classes[k] for k in np.flatnonzero(row)] for row in pictures.truth[:count]]
     panels = [pictures.data[number][0] / 255 for number in range(len(names))]
@@ -191,11 +193,11 @@ def examples(pictures: Any, count: int = 10) -> tuple[Figure, str, str]:
     for number, (axis, objects) in enumerate(zip(axes.ravel(), names, strict=False)):
         drawn = pictures.data.classes[pictures.drawn[number]]
         axis.set_title("\n".join(f"{name} *" if name == drawn else name for name in objects), fontsize=7)
-    caption = "Scenes and the objects in them; the star marks the one, drawn at random, that is the label to learn."
-    return figure, caption, f"{len(panels)} images with the names of one or more objects above each."
+    caption = "Scenes and the objects in them; the star marks the one, chosen at random, that is the training label."
+    return Panel("scenes", figure, caption, f"{len(panels)} images with the names of one or more objects above each.")
 
 
-def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[Figure, str, str]:
+def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Panel:
     """Table 7: linear SVMs and softmaxes by layer, here and in the paper."""
     svm = [_layer(f"SVM ({name})", found, "svm", column) for column, name in enumerate(config.layers)]
     before, last = config.layers[-2:]
@@ -217,9 +219,9 @@ def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> tuple[
     figure = figures.text_table(columns, lines, [0, len(pairs)], 1.6)
     caption = (
         f"Accuracy (%) of linear classifiers on the features of each layer of {config.network}, with the most images: "
-        f"mean and deviation over {config.folds} folds. Maps larger than 6x6 are averaged to 6x6."
+        f"mean and standard deviation over {config.folds} folds. Maps larger than 6x6 are averaged to 6x6."
     )
-    return figure, caption, f"Table of {len(lines)} classifiers with accuracies here and in the paper."
+    return Panel("table7", figure, caption, f"Table of {len(lines)} classifiers with accuracies here and in the paper.")
 
 
 def _layer(title, found, key, column):
