@@ -28,7 +28,9 @@ class Config(base.TrainingImages):
     epochs: int = 6
     batch_size: int = 32
     learning_rate: float = 0.003
-    patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
+    patience: int = (
+        0  # epochs without a lower validation error until the learning rate is divided by ten; 0: half a cosine
+    )
     renormalise: float = 0.1  # largest RMS of a filter (section 3)
 
 

@@ -4,7 +4,7 @@
         --config=configs/zeiler2014/correspondence.py:default --workdir=results/zeiler2014/correspondence
 
 smoke: seconds. default: under a minute on 2 cores, and once 4 minutes to train the network. paper: minutes on one GPU,
-with weights of a ZFNet given as --config.weights=PATH, and as --config.places=PATH a CSV file with the columns image,
+with weights of a ZFNet as --config.weights=PATH, and as --config.positions=PATH a CSV file with the columns image,
 part, row, column: an image file, a part's name, and the part's centre in pixels. The paper's dogs are not published.
 """
 
@@ -16,14 +16,14 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.Network, base.Seeded):
     network: str = "fashion_maxpool"  # a name of xai_jax.models
-    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; its test images lie alike, unlike the paper's dogs
+    data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; its test images are aligned, unlike the paper's dogs
     label: int = 9  # ankle boots
     parts: tuple[tuple[str, float, float], ...] = (  # name and centre, as shares of height and width
         ("toe", 0.7, 0.17),
         ("heel", 0.72, 0.85),
         ("opening", 0.2, 0.72),
     )
-    places: str = ""  # CSV file of images and parts, instead of the above
+    positions: str = ""  # CSV file of images and parts, instead of the above
     count: int = 5  # images in a set; Table 1 has one set of five
     sets: int = 40
     side: float = 0.25  # of the square that hides a part, as a share of the image's shorter side; our choice
@@ -38,6 +38,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="zfnet", weights="zfnet.safetensors", parts=(), places="parts.csv", sets=20, layers=("relu5", "relu7")
+        network="zfnet", weights="zfnet.safetensors", parts=(), positions="parts.csv", sets=20,
+        layers=("relu5", "relu7")
     ),
 )  # fmt: skip

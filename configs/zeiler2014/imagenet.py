@@ -26,7 +26,9 @@ class Config(base.TrainingImages):
     epochs: int = 6  # section 3: 70
     batch_size: int = 32  # section 3: 128
     learning_rate: float = 0.003  # section 3: 0.01, for batches four times as large
-    patience: int = 0  # epochs without a lower validation error until the rate falls to a tenth; 0: half a cosine
+    patience: int = (
+        0  # epochs without a lower validation error until the learning rate is divided by ten; 0: half a cosine
+    )
     renormalise: float = 0.1  # largest RMS of a filter (section 3)
 
 

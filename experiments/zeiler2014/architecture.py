@@ -45,7 +45,7 @@ MEASURES = {
     "dominance": ("largest RMS of a filter over the median", ""),
     "dominating": (f"filters with more than {DOMINATING} times the median RMS", ""),
     "dead": ("filters that no image activates", ""),
-    "alike": ("greatest similarity of a filter to another one", "cosine"),
+    "similarity": ("greatest similarity of a filter to another one", "cosine"),
     "aliased": ("share of the responses' power that the stride aliases", ""),
 }
 
@@ -88,7 +88,7 @@ def study(name, seed, task, config, work):
         "dominance": rms.max() / np.median(rms),
         "dominating": (rms > DOMINATING * np.median(rms)).sum(),
         "dead": (top["relu1"].values[:, 0] <= 0).sum(),
-        "alike": similarity(kernel).mean(),
+        "similarity": similarity(kernel).mean(),
         "aliased": aliased(np.asarray(responses), KINDS[name].stride).mean(),
         "filters": kernel,
         "projections": projections(net, top["relu2"], task, config),
@@ -172,7 +172,7 @@ def findings(found):
 CONTRASTS = (
     ("Without renormalisation a few filters of the first layer dominate.", "dominance", "zfnet", "unlimited"),
     ("Filters of 7x7 and stride 2 leave fewer dead ones than 11x11 and stride 4.", "dead", "zfnet", "krizhevsky"),
-    ("Filters of 7x7 and stride 2 are more distinct than those of 11x11.", "alike", "zfnet", "krizhevsky"),
+    ("Filters of 7x7 and stride 2 are more distinct than those of 11x11.", "similarity", "zfnet", "krizhevsky"),
     ("Stride 4 in the first layer causes aliasing, stride 2 less.", "aliased", "zfnet", "krizhevsky"),
 )
 

@@ -38,11 +38,10 @@ class Parts(NamedTuple):
 def run(config: Config, work: Workspace) -> Report:
     """Occludes corresponding parts and random positions in sets of images; compares the signs of feature changes."""
     model = models.load(config.network, config.weights)
-    parts = from_file(config.places) if config.places else from_data(config)
+    parts = from_file(config.positions) if config.positions else from_data(config)
     if len(parts.images) < config.count:
         raise UserError(f"Expected at least {config.count} images of one kind, got {len(parts.images)}.")
     found = work.stage("distances", lambda: measure(model, parts, config, work))
-    found = {key.replace("place", "position"): values for key, values in found.items()}
     panel = correspondence_panel(draw(parts, config, 0), found, config)
     return Report(*findings(found, list(parts.centres), config), [panel])
 
@@ -64,7 +63,7 @@ def from_file(path: str) -> Parts:
             rows = [(r["image"], r["part"], float(r["row"]), float(r["column"])) for r in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"Expected a CSV file with the columns image, part, row and column as --config.places, got {path}: "
+            f"Expected a CSV file with the columns image, part, row and column as --config.positions, got {path}: "
             f"{type(error).__name__}: {error}. The paper's dogs and their eyes and noses are not published."
         ) from error
     at = {(image, part): (row, column) for image, part, row, column in rows}
@@ -110,7 +109,7 @@ def measure(model, parts, config, work):
             whole, hidden = np.split(np.asarray(values, np.float64), [config.count])
             changes = whole - hidden.reshape(len(centres), *whole.shape)
             for name, change in zip(centres, changes, strict=True):
-                found.setdefault(f"{layer} {name}".replace("position", "place"), []).append(distance(change))
+                found.setdefault(f"{layer} {name}", []).append(distance(change))
     return found
 
 

@@ -30,8 +30,8 @@ def accuracy(
     """
     sides = {"side": config.side, "short": config.short}
     cropped, centred = partial(crops.one_of_ten, **sides), partial(training_task.centre, **sides)
-    learnt, tested = _subset(data, known, config.steps * config.batch_size), _subset(data, new, len(new))
-    task = Task(learnt, learnt, tested, inputs(config), cropped, centred)
+    training, tested = _subset(data, known, config.steps * config.batch_size), _subset(data, new, len(new))
+    task = Task(training, training, tested, inputs(config), cropped, centred)
     net = training_task.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
     return linear_classifiers.per_class(labels[new], predict(net, task))
 
@@ -63,16 +63,16 @@ def recipe(config: Any) -> sgd.Recipe:
 
 
 def predict(net: Network, task: Task) -> np.ndarray:
-    """The likeliest class (N,) of each of the task's validation images."""
+    """The most probable class (N,) of each of the task's validation images."""
     found = []
     for images, _ in in_order(task.validation, linear_classifiers.BATCH, task.centre):
         padded = np.resize(images, (linear_classifiers.BATCH, *images.shape[1:]))
-        found.append(np.asarray(_likeliest(net, Partial(task.prepare), padded))[: len(images)])
+        found.append(np.asarray(_classify(net, Partial(task.prepare), padded))[: len(images)])
     return np.concatenate(found)
 
 
 @jax.jit
-def _likeliest(net, prepare, images):
+def _classify(net, prepare, images):
     return net(prepare(images)).argmax(1)
 
 
@@ -87,7 +87,7 @@ def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[
     seen = jax.ShapeDtypeStruct((linear_classifiers.BATCH, *shape), jnp.uint8)
 
     def test(variables, images):
-        return _likeliest(Partial(module.apply, variables), Partial(prepare), images)
+        return _classify(Partial(module.apply, variables), Partial(prepare), images)
 
     batches = -(-new // linear_classifiers.BATCH)
     return [

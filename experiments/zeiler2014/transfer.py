@@ -273,7 +273,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "How well do pretrained features transfer? Only a linear classifier on fixed layers is trained. By default "
         "EfficientNet-Lite0 reads enlarged Fashion-MNIST, far from its photographs; trained from scratch on the same "
-        "images is a smaller network, in so few steps that the difference is too wide. Scenes are tiles of one to "
+        "images is a smaller network, in few steps: the difference is too wide. Scenes are tiles of one to "
         "three images. Folds share images, which the tests correct for."
     ),
     run=run,

@@ -88,10 +88,10 @@ def tiles(data: Dataset, count: int, seed: int) -> Scenes:
     scenes = np.zeros((count, 2, height, 2, width, channels), np.uint8)
     for number in range(count):
         objects = rng.choice(len(left), rng.integers(1, MOST + 1), replace=False)
-        for label, place in zip(objects, rng.permutation(4), strict=False):
+        for label, cell in zip(objects, rng.permutation(4), strict=False):
             if not left[label]:
                 raise UserError(f"Expected images of {data.classes[label]!r} for {count} scenes, got too few of them.")
-            scenes[number, place // 2, :, place % 2] = images[left[label].pop()]
+            scenes[number, cell // 2, :, cell % 2] = images[left[label].pop()]
         truth[number, objects] = True
         drawn[number] = rng.choice(objects)
     scenes = scenes.reshape(count, 2 * height, 2 * width, channels)
@@ -116,11 +116,11 @@ def halves(scenes: Scenes, seed: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     known, new = np.array_split(np.random.default_rng(seed).permutation(len(scenes.drawn)), 2)
     classes = scenes.data.classes
-    learnt_from = np.bincount(scenes.drawn[known], minlength=len(classes))
-    for name, learnt, tested in zip(classes, learnt_from, scenes.truth[new].sum(0), strict=True):
-        if learnt < 2 or tested < 1:
+    training = np.bincount(scenes.drawn[known], minlength=len(classes))
+    for name, drawn, tested in zip(classes, training, scenes.truth[new].sum(0), strict=True):
+        if drawn < 2 or tested < 1:
             raise UserError(
-                f"Expected two scenes or more to learn {name!r} from and one to test it, got {learnt} and {tested}. "
+                f"Expected two scenes or more to learn {name!r} from and one to test it, got {drawn} and {tested}. "
                 "Take more scenes (--config.scene_count)."
             )
     return known, new

@@ -20,7 +20,7 @@ def digits():
     return models.load("digits")
 
 
-def test_a_tile_is_the_receptive_field_with_its_unit_in_the_same_place():
+def test_a_tile_is_the_receptive_field_with_its_unit_at_the_same_position():
     def net(x, relu=jax.nn.relu, tap=network.keep):
         return tap(
             "conv",
@@ -203,4 +203,4 @@ def test_parts_are_read_from_a_file_and_what_is_missing_is_named(tmp_path):
 def test_too_few_images_of_a_class_are_refused(tmp_path):
     config = dataclasses.replace(correspondence_config.get_config("smoke"), count=100)
     with pytest.raises(runner.UserError, match="at least 100 images"):
-        correspondence.run(config, runner.Run(tmp_path, ""))
+        correspondence.run(config, runner.Workspace(tmp_path, ""))

@@ -1,7 +1,6 @@
 """Zeiler & Fergus's Fig. 6 and the design of Table 3: measures of filters, changes of layers, claims."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ from jax.tree_util import Partial
 
 from configs.zeiler2014 import ablation as ablation_config
 from configs.zeiler2014 import architecture as architecture_config
-from experiments.lib import runner
 from experiments.zeiler2014 import ablation, architecture
 from xai_jax import network
 from xai_jax.architectures.caffenet import CaffeNet
@@ -20,8 +18,8 @@ RNG = np.random.default_rng(0)
 
 
 def test_the_share_of_power_that_a_stride_aliases_is_that_of_fast_waves():
-    places = np.arange(64)
-    slow, fast = np.sin(2 * np.pi * places / 16), np.sin(2 * np.pi * places / 3.2)
+    x = np.arange(64)
+    slow, fast = np.sin(2 * np.pi * x / 16), np.sin(2 * np.pi * x / 3.2)
     waves = [(slow, slow), (fast, slow), (slow, fast), (fast, fast)]
     responses = np.stack([5 + np.outer(a, b) for a, b in waves], axis=-1)[None]
     np.testing.assert_allclose(architecture.aliased(responses, 4), [0, 1, 1, 1], atol=0.02)
@@ -31,7 +29,7 @@ def test_the_share_of_power_that_a_stride_aliases_is_that_of_fast_waves():
     assert architecture.aliased(np.zeros((1, 8, 8, 1)), 2) == [0]
 
 
-def test_responses_are_correlations_at_every_place():
+def test_responses_are_correlations_at_every_position():
     x, kernel = RNG.normal(size=(1, 6, 7, 2)).astype("f"), RNG.normal(size=(3, 3, 2, 4)).astype("f")
     found = np.asarray(architecture.respond(x, kernel, 1))
     padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
@@ -48,7 +46,7 @@ def test_similarity_is_the_greatest_cosine_with_another_filter():
     flat = [kernel[..., n].ravel() for n in range(4)]
     cosine = [[abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) for b in flat] for a in flat]
     expected = [max(cosine[i][j] for j in range(4) if i != j) for i in range(4)]
-    np.testing.assert_allclose(architecture.alike(kernel), [*expected, 0], atol=1e-9)
+    np.testing.assert_allclose(architecture.similarity(kernel), [*expected, 0], atol=1e-9)
     assert expected[1] == pytest.approx(1)
 
 
@@ -56,7 +54,7 @@ def test_the_three_networks_differ_in_one_thing_each():
     config = architecture_config.get_config("default")
     modules = {name: architecture.build(name, config) for name in architecture.KINDS}
     assert modules["unlimited"] == modules["zfnet"] and isinstance(modules["krizhevsky"], CaffeNet)
-    limits = {name: architecture.settings(name, config).renormalise for name in architecture.KINDS}
+    limits = {name: architecture.recipe_of(name, config).renormalise for name in architecture.KINDS}
     assert limits == {"unlimited": None, "krizhevsky": 0.04, "zfnet": 0.04}
     narrow = dataclasses.replace(config, widths=(4,) * 5, hidden=4)
     x = np.zeros((1, config.side, config.side, 1), np.float32)
@@ -72,18 +70,19 @@ def spread(value):
     return np.array([value, value, value]) + np.array([-0.1, 0, 0.1])[:, None]
 
 
-def claims(report, *arguments):
-    run = runner.Run(Path(), "")
-    report(run, *arguments)
-    return [claim.held for claim in run.claims]
+def decisions(experiment, *arguments):
+    return [claim.verdict.decision for claim in experiment.findings(*arguments)[1]]
+
+
+YES, NO, OPEN = "supported", "not supported", "inconclusive"
 
 
 def test_claims_about_first_layers_follow_the_measures():
     good = {measure: np.array([1.0, 1.1, 0.9]) for measure in architecture.MEASURES}
     bad = {measure: np.array([2.0, 2.1, 1.9]) for measure in architecture.MEASURES}
-    assert claims(architecture.report, {"unlimited": bad, "krizhevsky": bad, "zfnet": good}) == [True] * 4
-    assert claims(architecture.report, {"unlimited": good, "krizhevsky": good, "zfnet": bad}) == [False] * 4
-    assert claims(architecture.report, {"unlimited": good, "krizhevsky": good, "zfnet": good}) == [None] * 4
+    assert decisions(architecture, {"unlimited": bad, "krizhevsky": bad, "zfnet": good}) == [YES] * 4
+    assert decisions(architecture, {"unlimited": good, "krizhevsky": good, "zfnet": bad}) == [NO] * 4
+    assert decisions(architecture, {"unlimited": good, "krizhevsky": good, "zfnet": good}) == [OPEN] * 4
 
 
 def test_changes_are_made_to_zfnet_and_cost_what_the_paper_says():
@@ -99,14 +98,14 @@ def test_changes_are_made_to_zfnet_and_cost_what_the_paper_says():
         ablation.build(dataclasses.replace(config, changes=("without_5",)))
 
 
-def test_claims_about_changes_hold_for_the_papers_costs_and_are_open_for_networks_that_learnt_nothing():
+def test_claims_about_changes_follow_the_papers_costs_and_stay_open_at_chance_level():
     config = ablation_config.get_config("default")
     found = {"zfnet": spread((33.1, 38.4, 16.5))}
     found |= {name: found["zfnet"] + ablation.cost(name) for name in ablation.CHANGES}
-    assert claims(ablation.report, found, config) == [True] * 6
+    assert decisions(ablation, found, config) == [YES] * 6
     opposite = {name: 60 - (values - 60) * 0.5 for name, values in found.items()}
-    assert claims(ablation.report, opposite, config) == [False] * 6
+    assert decisions(ablation, opposite, config) == [NO] * 6
     idle = found | {"without_3467": spread((90, 90, 50))}
-    assert claims(ablation.report, idle, config) == [True, None, True, True, True, None]
+    assert decisions(ablation, idle, config) == [YES, OPEN, YES, YES, YES, OPEN]
     few = {"zfnet": found["zfnet"], "halved": found["halved"]}
-    assert claims(ablation.report, few, config) == [None, None, True, None, None, None]
+    assert decisions(ablation, few, config) == [OPEN, OPEN, YES, OPEN, OPEN, OPEN]
