@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up and runs the tests. Arguments go to pytest: "-m browser" (or notebook, kills, slow) runs those that
-# are left out by default, "-m ''" all of them.
+# Sets everything up and runs the tests. Arguments go to pytest: "-m browser" (or notebook, kills, benchmark, slow)
+# runs those that are left out by default, "-m ''" all of them.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -153,6 +153,7 @@ def test_wrong_arguments_are_refused_before_anything_runs(arguments, capsys):
     assert "expected" in (said := capsys.readouterr().err) or "choose from" in said
 
 
+@pytest.mark.benchmark
 def test_tiny_vjp_occlusion_and_search(given):
     assert _names(benchmark.beside_vjp(given, {}, [TINY])) == ["vjp guided_backprop 8 px"]
     assert _names(benchmark.occlusion(given, {}, TINY, positions=4)) == ["occlusion 16 patches 8 px"]
@@ -165,6 +166,7 @@ def _pairs(name):
     return [name, f"{name}, channels last"]
 
 
+@pytest.mark.benchmark
 def test_tiny_loops_of_small_steps(given):
     inversion = itertools.islice(benchmark_optimising.inversions(given, {}, [(TINY, 20)]), 2)
     assert _names(inversion) == ["inversion 20 steps 8 px", "inversion of 16 images 8 px"]
@@ -172,6 +174,7 @@ def test_tiny_loops_of_small_steps(given):
     assert _names(dgn) == ["dgn 2 steps 28 px", "dgn of 256 units of relu7 28 px"]
 
 
+@pytest.mark.benchmark
 @BESIDE_PYTORCH
 @pytest.mark.parametrize(
     "measure, arguments, name, tolerance",
@@ -187,6 +190,7 @@ def test_tiny_loops_beside_pytorch(given, measure, arguments, name, tolerance):
     assert all(result.notes["difference of the losses"] < tolerance for result in results)
 
 
+@pytest.mark.benchmark
 @BESIDE_PYTORCH
 def test_tiny_captum(given):
     versions = {}
@@ -221,6 +225,7 @@ def test_maps_descents_and_cavs_that_differ_stop_the_benchmark(monkeypatch):
         benchmark_tcav.agreement(LAYER, benchmark_tcav.activations(LAYER))
 
 
+@pytest.mark.benchmark
 def test_tiny_tcav(given):
     examples = benchmark_tcav.activations(LAYER)
     many = benchmark_tcav.many_runs(given, LAYER)
@@ -230,11 +235,13 @@ def test_tiny_tcav(given):
     assert whole.notes["difference of mean derivatives"] < 1e-10
 
 
+@pytest.mark.benchmark
 def test_memory_is_that_of_a_process_of_its_own():
     result = benchmark_tcav.required_memory(LAYER)
     assert 0.1 < result.values[0] < 2 and " GB" in timing.line(result) and " ms" not in timing.line(result)
 
 
+@pytest.mark.benchmark
 def test_memory_of_a_child_excludes_that_of_its_parent(tmp_path):
     script, scripts = tmp_path / "child.py", os.path.dirname(timing.__file__)
     script.write_text(f"import sys; sys.path.insert(0, {scripts!r}); import timing; print(timing.peak_memory())")
@@ -242,6 +249,7 @@ def test_memory_of_a_child_excludes_that_of_its_parent(tmp_path):
     assert timing.child(script) < ballast.nbytes
 
 
+@pytest.mark.benchmark
 @BESIDE_PYTORCH
 def test_tiny_tcav_beside_captum(given):
     versions, examples = {}, benchmark_tcav.activations(LAYER)
@@ -250,6 +258,7 @@ def test_tiny_tcav_beside_captum(given):
     assert "sklearn" in versions and len(names) == 2
 
 
+@pytest.mark.benchmark
 @pytest.mark.parametrize(
     ("measure", "sizes", "count"),
     [
@@ -267,6 +276,7 @@ def test_tiny_methods_beside_bare_passes(given, monkeypatch, measure, sizes, cou
     assert len(names) == count and all(name.startswith("bare ") for name in names)
 
 
+@pytest.mark.benchmark
 def test_growth_is_measured_in_processes_of_their_own():
     assert benchmark_growth.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
     result = benchmark_growth.growth_with("images (maps)", (1, 2))
@@ -276,5 +286,6 @@ def test_growth_is_measured_in_processes_of_their_own():
         benchmark_growth.growth_with("none", (1,))
 
 
+@pytest.mark.benchmark
 def test_every_method_is_compiled():
     assert len(dict(benchmark_compile.calls())) == 14

@@ -49,6 +49,7 @@ def test_two_processes_give_the_same_curve(single, tmp_path):
     assert list(files(tmp_path)) == list(files(single))
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_run_and_the_next_start_goes_on(single, tmp_path, victim):
     processes = start_two(tmp_path)
@@ -72,6 +73,7 @@ def test_a_process_that_is_alone_says_so():
         parallel.join(address(), 2, 5)
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(
     "lines", [3, pytest.param(1, marks=pytest.mark.slow), pytest.param(11, marks=pytest.mark.slow)]
 )
