@@ -135,6 +135,9 @@ def refuse_shared(name: str, own: Iterable[bytes], other: str, theirs: Iterable[
 
     Raises:
       ValueError: if the sets share an image.
+
+    >>> own, others = digests(np.zeros((2, 3))), digests(np.ones((2, 3)))
+    >>> refuse_shared("stripes", own, "random images", others)
     """
     theirs = set(theirs)
     shared = [index for index, digest in enumerate(own) if digest in theirs]

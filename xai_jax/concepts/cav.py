@@ -129,6 +129,13 @@ def learn(
 
     Raises:
       ValueError: as `fit` and `ActivationCache.activations`, and for images that are both positive and negative.
+
+    >>> def net(x, relu=None, tap=lambda name, value: value):
+    ...     return tap("pooled", x.mean((1, 2)))
+    >>> images = np.random.default_rng(0).normal(size=(20, 8, 8, 3)).astype(np.float32)
+    >>> red = learn(net, "pooled", "red", images[:8] + np.float32([9, 0, 0]), images[8:16])
+    >>> int(np.abs(red.vector).argmax()), red.accuracy
+    (0, 1.0)
     """
     own, others = (activation_cache.digests(x) for x in (images, negatives))
     activation_cache.refuse_shared(concept, own, "negatives", others)
@@ -155,6 +162,10 @@ def similarity(net: Network, direction: CAV, x: Array, cache_dir: str | os.PathL
 
     Raises:
       ValueError: for a CAV of another network, or of this one for images of another size.
+
+    >>> others = images[16:]
+    >>> bool(similarity(net, red, others + np.float32([9, 0, 0])).min() > similarity(net, red, others).max())
+    True
     """
     if (network := activation_cache.fingerprint(net, x)) != direction.network:
         raise ValueError(

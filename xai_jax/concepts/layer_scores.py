@@ -49,6 +49,12 @@ def score_layer(
 
     Raises:
       ValueError: for activations that are not finite or all the same.
+
+    >>> from xai_jax.concepts.sampling import sample
+    >>> activations = np.random.default_rng(0).normal(size=(40, 5)) + 3 * np.eye(5)[0] * (np.arange(40) < 10)[:, None]
+    >>> sets, gradients = sample({"first unit": 10}, random_count=30, runs=2, controls=1), [np.eye(5)[:1]]
+    >>> score_layer([activations], gradients, sets)["first unit"].values[0]  # the TCAV score
+    array([[1., 1.]])
     """
     examples = gram.matrix(parts, (rows for each in sets for rows in _groups(each)))
     products = [gram.inner_products(each, examples.parts) for each in gradients]

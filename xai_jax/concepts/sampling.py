@@ -74,6 +74,10 @@ def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, cont
 
     Raises:
       ValueError: for a single concept, and for too few images.
+
+    >>> stripes, dots = sample_relative({"stripes": 2, "dots": 2}, random_count=6, runs=3, controls=1)
+    >>> sorted(stripes.negatives[0].tolist())  # the images of dots
+    [2, 3]
     """
     own, random = _rows(sizes, random_count, runs, controls)
     if len(sizes) < 2:

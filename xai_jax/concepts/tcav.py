@@ -140,6 +140,10 @@ def score(
     Raises:
       ValueError: for too few images, images that are both positive and negative, images of different sizes, unknown
         classes or layers, and activations that are not finite or all the same.
+
+    >>> cache = ActivationCache(net, ["pooled"])
+    >>> score(cache, {"red": red}, random, classes, Plan(runs=2, controls=2)).accuracy.shape
+    (1, 1, 2)
     """
     plan = plan or Plan()
     if not classes:

@@ -38,6 +38,11 @@ def one_of_ten(image: np.ndarray, rng: np.random.Generator, side: int = 224, sho
 
     Raises:
       ValueError: for a crop larger than the resized image.
+
+    >>> photograph = np.arange(30 * 40 * 3, dtype=np.uint8).reshape(30, 40, 3)
+    >>> crop = one_of_ten(photograph, np.random.default_rng(0), side=8, short=10)
+    >>> bool((crop == ten_crop(photograph, side=8, short=10)).all((1, 2, 3)).any())
+    True
     """
     return ten_crop(image, side, short)[rng.integers(10)]
 
@@ -83,12 +88,20 @@ def resize_short(image: np.ndarray, short: int) -> np.ndarray:
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
-    """An array (H, W, 3), (H, W, 1) or (H, W) uint8 as an image of mode RGB or L."""
+    """An array (H, W, 3), (H, W, 1) or (H, W) uint8 as an image of mode RGB or L.
+
+    >>> to_pil(np.zeros((30, 40, 1), np.uint8)).mode
+    'L'
+    """
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
 
 
 def resize_centre(image: Image.Image, size: tuple[int, int], box: tuple[float, float]) -> np.ndarray:
-    """The centre `box` (width, height) of an image, resized bilinearly to `size`: (height, width, C) or without C."""
+    """The centre `box` (width, height) of an image, resized bilinearly to `size`: (height, width, C) or without C.
+
+    >>> resize_centre(to_pil(photograph), size=(5, 4), box=(20, 16)).shape
+    (4, 5, 3)
+    """
     left, top = (
         max(0, (whole - kept) / 2) for whole, kept in zip(image.size, box, strict=True)
     )  # rounding may lead out

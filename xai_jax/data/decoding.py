@@ -44,7 +44,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def decode(path: Path) -> np.ndarray:
-    """Upright RGB pixels (H, W, 3) uint8. Raises ValueError for a damaged, 16-bit or enormous image."""
+    """Upright RGB pixels (H, W, 3) uint8. Raises ValueError for a damaged, 16-bit or enormous image.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     Image.new("L", (4, 7)).save(path := Path(directory, "grey.png"))
+    ...     decode(path).shape
+    (7, 4, 3)
+    """
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:

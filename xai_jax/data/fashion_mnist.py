@@ -59,6 +59,8 @@ def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28, 1) uint8 and labels (N,) int32 of "train" or "test".
 
     Raises FileNotFoundError for a missing file, ValueError for one that is truncated, damaged or not the published one.
+
+    >>> images, labels = read(folder(), "test")  # doctest: +SKIP
     """
     prefix, size = PREFIXES[split], SIZES[split]
     images = _idx(folder / f"{prefix}-images-idx3-ubyte.gz", (size, SIDE, SIDE))

@@ -11,6 +11,15 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     """Files, labels (N,) int32 and classes, all sorted by name; hidden files and other formats are skipped.
 
     Raises FileNotFoundError where `root` is no folder, ValueError where it has no class folders or one has no images.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     for name in ("cat", "dog"):
+    ...         Path(directory, name).mkdir()
+    ...         Path(directory, name, "1.png").touch()
+    ...     files, labels, classes = scan(Path(directory))
+    >>> [path.name for path in files], labels.tolist(), classes
+    (['1.png', '1.png'], [0, 1], ('cat', 'dog'))
     """
     if not root.is_dir():
         raise FileNotFoundError(f"Expected a folder of images by class, got {root}, which is not a folder.")

@@ -3,6 +3,11 @@
 Their appearance follows textbooks roughly: a person and a network should be able to distinguish them, and the truth is
 known. Lengths are in units of the radius of the camera's round field of view. Images are (H, W, 3) in [0, 255]; each
 lesion returns one of the same shape.
+
+>>> view, healthy = View(64, np.array([32, 32]), 30 * np.eye(2)), np.full((64, 64, 3), 128, np.float32)
+>>> small = microaneurysms, haemorrhages, exudates, venous_beading
+>>> for draw in (*small, new_vessels, vitreous_haemorrhage, laser_scars):
+...     assert (draw(healthy, view, np.random.default_rng(0)) != healthy).any()
 """
 
 from collections.abc import Callable

@@ -27,7 +27,11 @@ def fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def colour(rng: np.random.Generator, saturation: Pair = (0.4, 0.9), value: Pair = (0.7, 1.0)) -> np.ndarray:
-    """A colour of any hue, with saturation and value uniform within bounds: (3,) RGB from 0 to 255."""
+    """A colour of any hue, with saturation and value uniform within bounds: (3,) RGB from 0 to 255.
+
+    >>> colour(np.random.default_rng(0)).shape
+    (3,)
+    """
     return 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value)))
 
 
@@ -41,7 +45,11 @@ def tint(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def some(pictures: Dataset, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` different pictures, (count,), at random. Raises ValueError for more than there are."""
+    """Indices of `count` different pictures, (count,), at random. Raises ValueError for more than there are.
+
+    >>> sorted(some("abcd", 4, seed=0).tolist())  # of anything that has a length
+    [0, 1, 2, 3]
+    """
     if not 1 <= count <= len(pictures):
         raise ValueError(f"Expected 1 to {len(pictures)} pictures, as many as there are, got {count}.")
     return np.random.default_rng(seed).choice(len(pictures), count, replace=False)

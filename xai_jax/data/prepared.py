@@ -10,6 +10,9 @@ def open_prepared(name: str, split: str, images: bool = True) -> Any:
 
     With `images=False` they are not decoded, for reading labels alone.
     Raises FileNotFoundError where the data set has not been prepared as array_record files.
+
+    >>> open_prepared("caltech101", "test")[0]["image"].shape  # doctest: +SKIP
+    (300, 187, 3)
     """
     import tensorflow_datasets as tfds
 
@@ -26,7 +29,10 @@ def open_prepared(name: str, split: str, images: bool = True) -> Any:
 
 
 def download(name: str) -> None:
-    """Downloads and prepares a data set with TFDS, which checks what it gets and shows it only when complete."""
+    """Downloads and prepares a data set with TFDS, which checks what it gets and shows it only when complete.
+
+    >>> download("caltech101")  # doctest: +SKIP
+    """
     import tensorflow_datasets as tfds
 
     tfds.builder(name, file_format="array_record").download_and_prepare()

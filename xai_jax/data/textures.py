@@ -2,6 +2,10 @@
 
 The paper takes such images from Broden (Bau et al. 2017) and from image search; drawn ones are ours. A texture is a
 function of coordinates (H, W) in periods: positive on its marks, negative between them, of the same shape.
+
+>>> u, v, rng = *np.mgrid[:3:64j, :3:64j], np.random.default_rng(0)
+>>> [draw(u, v, rng).shape for draw in (stripes, zigzags, dots, meshes)] == [(64, 64)] * 4
+True
 """
 
 import colorsys
@@ -93,7 +97,11 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
 
 
 def anything(count: int, size: int, seed: int) -> np.ndarray:
-    """Random images: crops of scikit-image's photographs at several scales, (count, size, size, 3) uint8."""
+    """Random images: crops of scikit-image's photographs at several scales, (count, size, size, 3) uint8.
+
+    >>> anything(count=2, size=16, seed=0).shape
+    (2, 16, 16, 3)
+    """
     _check(count, size)
     found = np.empty((count, size, size, 3), np.uint8)
     for number in range(count):
@@ -107,6 +115,9 @@ def from_folder(root: Path, size: int) -> dict[str, np.ndarray]:
     """Images (N, size, size, 3) uint8 of each concept that has a folder in `root`: centre squares, resized.
 
     For example Broden's, one folder for each concept. Raises as `datasets.load("folder:PATH", "all")` does.
+
+    >>> from_folder(Path("broden"), size=224)["striped"].shape  # doctest: +SKIP
+    (96, 224, 224, 3)
     """
     _check(1, size)
     data, found = datasets.load(f"folder:{root}", "all"), {}

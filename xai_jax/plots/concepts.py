@@ -54,6 +54,10 @@ def curves(rows: Sequence[Row], size: float = 3.2) -> tuple[Figure, np.ndarray]:
 
     Markers of significant scores are filled. `rows` are those of `significance.table`, `size` is the width of a panel
     in inches. Returns the figure and its axes, of shape (classes,); called as `bars`.
+
+    >>> both = [Row(layer, "zebra", "stripes", "score", 5, 0.9, **test, **rest) for layer in ("relu1", "relu2")]
+    >>> curves(both)[1].shape
+    (1,)
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(labels) + 1.4, 0.9 * size), layout="constrained")

@@ -63,7 +63,13 @@ def grid(
 
 
 def show(axis: Axes, image: np.ndarray | None) -> None:
-    """Draws an image (H, W), (H, W, 1) or (H, W, 3) in [0, 1], or nothing, without ticks; see `grid`."""
+    """Draws an image (H, W), (H, W, 1) or (H, W, 3) in [0, 1], or nothing, without ticks; see `grid`.
+
+    >>> axis = Figure().subplots()
+    >>> show(axis, np.zeros((8, 8, 1)))
+    >>> axis.images[0].get_array().shape
+    (8, 8)
+    """
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
