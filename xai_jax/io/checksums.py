@@ -10,21 +10,27 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from xai_jax.io.errors import excerpt, reading
+from xai_jax.io.files import open_regular
+
 CHECKSUM = "sha256"  # name of the checksum in headers and JSON objects
 
 
 def pack(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file of arrays and text metadata, with a checksum of both in its header.
 
-    Raises ValueError for dtypes that safetensors does not support.
+    Raises ValueError for dtypes that safetensors does not support, and for names that the format reserves.
 
     >>> b'"layer":"conv1"' in pack({"vector": np.ones(3)}, {"layer": "conv1"})
     True
     """
+    if "__metadata__" in arrays or CHECKSUM in metadata:
+        raise ValueError(f"Expected no array '__metadata__' and no metadata {CHECKSUM!r}: the format uses these names.")
+    native = {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
     try:
-        return safetensors.numpy.save(dict(arrays), {**metadata, CHECKSUM: checksum(arrays, metadata)})
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise ValueError(f"Expected arrays of numbers that safetensors can hold: {error}") from error
+        return safetensors.numpy.save(native, {**metadata, CHECKSUM: checksum(native, metadata)})
+    except (safetensors.SafetensorError, KeyError, UnicodeEncodeError) as error:
+        raise ValueError(f"Expected arrays of numbers that safetensors can hold: {excerpt(error)}") from error
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -39,17 +45,15 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     ...     read(path)
     ({'vector': array([1., 1., 1.])}, {'layer': 'conv1'})
     """
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
-    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
-        raise ValueError(f"{path}: damaged safetensors file ({error}).") from error
+    open_regular(path).close()
+    with reading(path, "a safetensors file"), safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
     expected = metadata.pop(CHECKSUM, None)
     if expected is not None and expected != checksum(arrays, metadata):
         raise ValueError(
-            f"{path}: damaged file: expected content with the checksum in its header, got other content. Usual causes: "
-            "a failing disk, or a file that was edited. Remove it to have it made again."
+            f"{excerpt(path)}: damaged file: expected content with the checksum in its header, got other content. "
+            "Usual causes: a failing disk, or a file that was edited. Remove it to have it made again."
         )
     return arrays, metadata
 

@@ -1,4 +1,10 @@
-"""Exceptions that end a run with a message instead of a traceback."""
+"""Exceptions that end a run with a message instead of a traceback, and messages of files that nobody vouches for."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+LONGEST = 300  # characters of a message that quotes a file or a user
 
 
 class UserError(Exception):
@@ -9,10 +15,42 @@ class TrainingError(RuntimeError):
     """Training cannot continue; the message gives the cause and a remedy."""
 
 
+def excerpt(text: object, longest: int = LONGEST) -> str:
+    """Text as one short printable line: control characters and lone surrogates are escaped, the end is cut off.
+
+    >>> excerpt("a\\x1b[31m\\nb"), excerpt("long" * 9, longest=9)
+    ('a\\\\x1b[31m\\\\nb', 'longlo...')
+    """
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: longest + 1])
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
+    """Turns whatever the content of a file raises into a ValueError of one short line that names the file.
+
+    Errors of the operating system, which name their file, stay as they are.
+
+    >>> with reading("a.pth", "a PyTorch file"):
+    ...     {}["missing"]
+    Traceback (most recent call last):
+    ValueError: a.pth: expected a PyTorch file, got a damaged or another one (KeyError: 'missing').
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{excerpt(path)}: {excerpt(error)}") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = excerpt(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{excerpt(path)}: expected {kind}, got a damaged or another one ({reason}).") from error
+
+
 def first_line(error: BaseException) -> str:
     """First line of an exception's message, at most 300 characters; the exception's type where there is none.
 
     >>> first_line(ValueError("Expected 3 classes.\\nGot 4."))
     'Expected 3 classes.'
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST]

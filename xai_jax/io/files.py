@@ -1,7 +1,11 @@
 """Cache directories and atomic writes."""
 
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+from xai_jax.io.errors import excerpt
 
 
 def cache_dir(name: str) -> Path:
@@ -11,6 +15,20 @@ def cache_dir(name: str) -> Path:
     ('xai_jax', 'compiled')
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai_jax" / name
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Opens a file for reading; raises ValueError for devices and pipes, which may never end, and for directories.
+
+    >>> open_regular("/dev/zero")
+    Traceback (most recent call last):
+    ValueError: /dev/zero: expected a file, got a device, a pipe or a directory.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{excerpt(path)}: expected a file, got a device, a pipe or a directory.")
+    return os.fdopen(descriptor, "rb")
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

@@ -8,10 +8,12 @@ lead to the weights are looked at; no message nests deeper than net, layer, blob
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from xai_jax.io.errors import excerpt
+from xai_jax.io.files import open_regular
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _AXES = 32  # most axes that Caffe's blobs have
@@ -43,13 +45,14 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Filters are (outputs, inputs, height, width), matrices (outputs, inputs), biases (outputs,). A layer's third blob
     and those after it are named "scale1.blob2". Raises ValueError for damaged files and for files without weights.
     """
-    data = memoryview(Path(path).read_bytes())
+    with open_regular(path) as file:
+        data = memoryview(file.read())
     try:
         return _net(data)
     except ValueError as error:
         raise ValueError(
-            f"{path}: expected a Caffe model (.caffemodel), got a damaged one or another file: {error} "
-            "Usual cause: an interrupted download, or a page saved in its place."
+            f"{excerpt(path)}: expected a Caffe model (.caffemodel), got a damaged one or another file: "
+            f"{excerpt(error)} Usual cause: an interrupted download, or a page saved in its place."
         ) from error
 
 
@@ -82,14 +85,14 @@ def _blob(data, name):
         if field in _OLD_SHAPE:
             old_shape[field - 1] = value
         elif field == _SHAPE:
-            shape = (shape or []) + _shape(value)
+            shape = _shape(value, shape or [])
         else:
             numbers[field] += value
     array = _numbers(numbers)
     if shape is None:
         shape = _without_ones(old_shape, 2 if name.endswith(".weight") else 1)
-    if len(shape) > _AXES or not array.size or math.prod(shape) != array.size:
-        raise ValueError(f"Expected the numbers of shape {shape[:_AXES]} in {name}, got {array.size}.")
+    if not array.size or math.prod(shape) != array.size:
+        raise ValueError(f"Expected the numbers of shape {shape} in {name:.80}, got {array.size}.")
     return array.reshape(shape)
 
 
@@ -100,10 +103,12 @@ def _numbers(numbers):
         return np.frombuffer(numbers[_DOUBLES], "<f8").astype(np.float32)
 
 
-def _shape(data):
-    sizes = []
+def _shape(data, sizes):
+    """The sizes that a message adds to those already read; a blob has few axes, and may not claim millions."""
     for _, value in _fields(data, {1: (_BYTES, _VARINT)}):
-        sizes += [value] if isinstance(value, int) else _varints(value)
+        sizes = [*sizes, *([value] if isinstance(value, int) else _varints(value[: 10 * _AXES + 1]))]
+        if len(sizes) > _AXES:
+            raise ValueError(f"Expected at most {_AXES} axes of a blob, got more.")
     return sizes
 
 

@@ -23,9 +23,11 @@ import ml_dtypes
 import numpy as np
 
 from xai_jax.io import checksums
-from xai_jax.io.files import write_atomically
+from xai_jax.io.errors import excerpt
+from xai_jax.io.files import open_regular, write_atomically
 from xai_jax.weights import caffe_file, torch_file
 
+_MOST_LINES = 10  # of problems in a message
 _HEAD = 9  # bytes that identify the format
 
 
@@ -34,7 +36,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises FileNotFoundError, and ValueError for damaged, unknown or malicious files.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD)
     if head[8:] == b"{":  # before it stands a length, which may begin with the bytes of other formats
         return checksums.read(path)[0]
@@ -43,8 +45,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if head.startswith(caffe_file.STARTS):
         return caffe_file.read(path)
     raise ValueError(
-        f"{path}: expected safetensors, a PyTorch .pth/.pt or a Caffe .caffemodel file, got one that starts with "
-        f"{head!r}. Usual cause: a download that saved an error page or a placeholder."
+        f"{excerpt(path)}: expected safetensors, a PyTorch .pth/.pt or a Caffe .caffemodel file, got one that starts "
+        f"with {head!r}. Usual cause: a download that saved an error page or a placeholder."
     )
 
 
@@ -67,7 +69,7 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Flat arrays -> variables in float32, checked against an abstract tree (`jax.eval_shape` of the module's init).
 
-    Raises one ValueError that lists every missing, unexpected, wrongly shaped and non-finite entry.
+    Raises one ValueError that lists missing, unexpected, wrongly shaped and non-finite entries, ten of them at most.
     """
     expected = flatten(expected)
     problems = [f"missing: {name} {shape.shape}" for name, shape in expected.items() if name not in arrays]
@@ -75,7 +77,8 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
     for name in expected.keys() & arrays.keys():
         problems += _problems(name, arrays[name], expected[name].shape)
     if problems:
-        lines = "\n  ".join(sorted(problems))
+        more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
+        lines = "\n  ".join([*(excerpt(each, 160) for each in sorted(problems)[:_MOST_LINES]), *more])
         raise ValueError(
             f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
             "Usual cause: weights of another network, or another number of classes."

@@ -9,34 +9,18 @@ import math
 import os
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from xai_jax.io.errors import reading
+from xai_jax.io.files import open_regular
 from xai_jax.weights.torch_pickle import Storage, Tensor, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
-
-# What damaged bytes raise in the standard library once the file is open (OSError: an offset before its start).
-_DAMAGE = (
-    TypeError,
-    LookupError,
-    EOFError,
-    OSError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    DeprecationWarning,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -44,13 +28,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises ValueError for damaged files, for names of code, and for entries that are no tensors.
     """
-    with open(path, "rb") as file:
-        try:
-            return _read_zip(file) if file.read(4) == ZIP_MAGIC else _read_old(file)
-        except _DAMAGE as error:
-            raise ValueError(f"{path}: damaged PyTorch file ({type(error).__name__}: {error}).") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    with open_regular(path) as file, reading(path, "a PyTorch file"):
+        return _read_zip(file) if file.read(4) == ZIP_MAGIC else _read_old(file)
 
 
 def _read_zip(file):

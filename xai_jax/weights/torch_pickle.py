@@ -55,14 +55,18 @@ _VALUES = frozenset(
 )
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
+_MOST_INSTRUCTIONS = 2_000_000  # ten times those of a large network; each may cost a hundred bytes
+_LONGEST_NAME = 100
 
 
 def unpickle(stream: io.BytesIO) -> Any:
     """Follows one pickle up to its STOP: containers, numbers and strings as they are, tensors as `Tensor`."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for opcode, argument, _ in pickletools.genops(stream):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         name = opcode.name
+        if number == _MOST_INSTRUCTIONS:
+            raise ValueError(f"Expected at most {_MOST_INSTRUCTIONS} instructions in a pickle of tensors, got more.")
         if name == "STOP":
             return _only(stack)
         elif name in _CONSTANTS:
@@ -129,7 +133,7 @@ def _pairs(items):
 
 def _global(stack, argument):
     """A name that stands for code: kept if tensors need it, refused otherwise."""
-    name = argument.replace(" ", ".")
+    name = argument.replace(" ", ".")[:_LONGEST_NAME]
     if name not in _CALLS and not (name.startswith("torch.") and name.removeprefix("torch.") in _DTYPES):
         raise ValueError(
             f"Refused {name!r}: expected nothing but plain tensors. Usual cause: a whole model was saved, or the file "
@@ -139,8 +143,10 @@ def _global(stack, argument):
 
 
 def _stack_global(stack, _):
-    module, name = _take(stack, 2)
-    _global(stack, f"{module} {name}")
+    parts = _take(stack, 2)
+    if not all(isinstance(part, str) for part in parts):  # a hostile tuple may be too large to print
+        raise ValueError("Expected a module and a name as text.")
+    _global(stack, " ".join(part[:_LONGEST_NAME] for part in parts))
 
 
 def _reduce(stack, _):
@@ -181,9 +187,12 @@ def _are_counts(numbers):
 
 def _ordered(pairs=()):
     """Files written by Python 2 hand the entries over as one list, used once."""
-    items = [part for key, value in pairs for part in (key, value)]
-    if pairs:
-        pairs.clear()
+    if not pairs:
+        return {}
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError("Expected an ordered dictionary of a list of pairs.")
+    items = [part for pair in pairs for part in pair]
+    pairs.clear()
     return dict(_pairs(items))
 
 
