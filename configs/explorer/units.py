@@ -23,10 +23,10 @@ class Config(base.Generator, base.Data, base.Seeded):
     k: int = 9  # strongest natural images of a unit (Zeiler & Fergus 2014, Fig. 2)
     mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off for pre-images
     # C of Mahendran & Vedaldi 2016, the least of theirs. With 100, the pre-images of single channels are noise (seen in
-    # trials on the first 600 images): one channel asks for little, and the prior has to say what the rest should be.
+    # trials on the first 600 images): one channel determines little, and the prior has to determine the rest.
     weight_of_loss: float = 1.0
     total_variation: float = 0.016  # multiplies their penalty: (28 / 224)^2, since smaller images vary faster
-    inversion: tuple[int, int] = (80, 20)  # steps, then steps at a tenth of the rate; theirs are 300 and 50
+    inversion: tuple[int, int] = (80, 20)  # steps, then steps at a tenth of the learning rate; theirs are 300 and 50
     learning_rate: float = 0.1  # of preferred inputs (Nguyen et al. 2016), as in configs/nguyen2016/classes.py
     steps: int = 100  # half of theirs: so many units would take long
     keep: float = 0.99  # that codes are multiplied by at each step

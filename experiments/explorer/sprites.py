@@ -1,6 +1,6 @@
-"""What the explorer of units reads: sheets with the pictures of many units, and all that is said of them as JSON.
+"""What the explorer of units reads: sheets of images of many units, and their descriptions as JSON.
 
-Rows of a sheet are units, columns the pictures of one kind, without gaps. Small pictures lose nothing.
+Rows of a sheet are units, columns the images of one kind, without gaps. Small images are stored losslessly.
 """
 
 import io
@@ -12,44 +12,45 @@ import numpy as np
 from PIL import Image
 
 from experiments.explorer.unit_panels import Units
-from experiments.lib.runner import Run
 
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 FOLDER, INDEX = "sheets", "units.json"
-EXACT = 32  # pixels of a side up to which nothing is lost
-NEAREST = 3  # concepts that are told of a unit
+LOSSLESS = 32  # longest side in pixels that is stored losslessly
+NEAREST = 3  # concepts of a unit in the index
 
 
-def sheet(pictures: np.ndarray) -> bytes:
-    """A WebP file of pictures (n, k, h, w, C) uint8, or (n, h, w, C)."""
-    pictures = pictures[:, None] if pictures.ndim == 4 else pictures
-    n, k, h, w, c = pictures.shape
-    whole = pictures.transpose(0, 2, 1, 3, 4).reshape(n * h, k * w, c)
+def sheet(images: np.ndarray) -> bytes:
+    """A WebP file of images (n, k, h, w, C) uint8, or (n, h, w, C)."""
+    images = images[:, None] if images.ndim == 4 else images
+    n, k, h, w, c = images.shape
+    whole = images.transpose(0, 2, 1, 3, 4).reshape(n * h, k * w, c)
     image, buffer = Image.fromarray(whole[..., 0] if c == 1 else whole), io.BytesIO()
-    image.save(buffer, "WEBP", lossless=max(h, w) <= EXACT, quality=85)
+    image.save(buffer, "WEBP", lossless=max(h, w) <= LOSSLESS, quality=85)
     return buffer.getvalue()
 
 
-def write(run: Run, name: str, parts: Sequence[dict[str, np.ndarray]]) -> list[dict[str, str]]:
-    """Writes a sheet for each part of a layer's units and each kind of picture; their names in the workdir."""
-    names = [{kind: f"{FOLDER}/{name}-{number}-{kind}.webp" for kind in KINDS} for number in range(len(parts))]
-    for part, paths in zip(parts, names, strict=True):
-        for kind, path in paths.items():
-            run.write(path, sheet(part[kind]))
-    return names
+def sheet_paths(name: str, count: int) -> list[dict[str, str]]:
+    """Paths of the sheets of a layer's `count` parts, by kind of image, relative to the working directory."""
+    return [{kind: f"{FOLDER}/{name}-{number}-{kind}.webp" for kind in KINDS} for number in range(count)]
 
 
-def write_index(run: Run, index: dict[str, Any]) -> None:
-    """Writes `units.json`: `concepts`, how many of them are `classes`, `bounds` of chance, and `layers`."""
-    run.write(INDEX, json.dumps(index, separators=(",", ":"), allow_nan=False).encode())
+def sheets(paths: Sequence[dict[str, str]], parts: Sequence[dict[str, np.ndarray]]) -> dict[str, bytes]:
+    """The files at these paths, with the images of the parts."""
+    pairs = zip(paths, parts, strict=True)
+    return {path: sheet(part[kind]) for names, part in pairs for kind, path in names.items()}
 
 
-def described(found: dict[str, np.ndarray], some: Units, bounds: np.ndarray) -> dict[str, Any]:
-    """What the index says of a layer and its units; numbers have four digits.
+def packed_index(index: dict[str, Any]) -> bytes:
+    """`units.json`: `concepts`, how many of them are `classes`, `bounds` at chance level, and `layers`."""
+    return json.dumps(index, separators=(",", ":"), allow_nan=False).encode()
 
-    `cells`: height and width of each kind of picture. `field`: the pixels that a unit sees. `box`: which part of a
-    preferred input its unit sees: top, left, bottom, right in shares of its sides, None for all. `concepts`: for each
-    unit (number, area) of the nearest, those alone that are above `bounds`.
+
+def layer_entry(found: dict[str, np.ndarray], some: Units, bounds: np.ndarray) -> dict[str, Any]:
+    """The entry of a layer and its units in the index; numbers have four digits.
+
+    `cells`: height and width of each kind of image. `field`: size of the receptive field in pixels. `box`: the part of
+    a preferred input in the unit's receptive field: top, left, bottom, right as shares of its sides, None for all.
+    `concepts`: for each unit (number, area) of the nearest, only those above `bounds`.
     """
     return {name: [_short(value) for value in found[name]] for name in ("strongest", "error", "reached")} | {
         "count": int(found["count"]),
@@ -63,17 +64,17 @@ def described(found: dict[str, np.ndarray], some: Units, bounds: np.ndarray) -> 
 
 
 def box(some: Units) -> list[float] | None:
-    """The field of the unit in the middle, in shares of the image's sides; None where it is the whole image."""
+    """The receptive field of the unit in the middle, as shares of the image's sides; None if it is the whole image."""
     if some.at is None:
         return None
-    top, left, bottom, right = some.field.boxes(*(np.array([place]) for place in some.at))[0]
+    top, left, bottom, right = some.field.boxes(*(np.array([position]) for position in some.at))[0]
     height, width = some.side
     shares = [_short(share) for share in (top / height, left / width, bottom / height, right / width)]
     return None if shares == [0, 0, 1, 1] else shares
 
 
 def nearest(areas: np.ndarray, bounds: np.ndarray) -> list[tuple[int, float]]:
-    """The concepts that a unit tells best, (number, area), the best first, of those above chance."""
+    """The concepts that a unit detects best, (number, area), the best first, of those above chance level."""
     order = np.argsort(-areas, kind="stable")
     return [(int(n), _short(areas[n])) for n in order if areas[n] > bounds[n]][:NEAREST]
 

@@ -1,8 +1,8 @@
-"""What each method shows of a unit: patches, projections, a pre-image, a preferred input, and concepts."""
+"""Units by each method: image patches, projections, a pre-image, a preferred input, and concepts."""
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from jax.tree_util import Partial
 from PIL import Image
 from scipy import stats
 
+from configs.explorer.units import Config
 from experiments.lib import generator_codes, preimages
-from experiments.lib.runner import LEVEL
+from experiments.lib.statistics import LEVEL
 from experiments.lib.top_activations import as_input, tile
 from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
 from xai_jax.data import textures
@@ -27,7 +28,7 @@ from xai_jax.units.receptive_field import ReceptiveField
 
 
 class Units(NamedTuple):
-    """Some channels (n,) of a layer, and where each is strongest: images, rows and columns, (n, k) each.
+    """Some channels (n,) of a layer, and their strongest activations: images, rows and columns, (n, k) each.
 
     `at` is the unit that a preferred input is made for, the one in the middle; None in layers without positions.
     `side` is the height and width of images.
@@ -45,14 +46,14 @@ class Units(NamedTuple):
     def strongest(self) -> targets.Target:
         """For each unit and image, one after the other, the unit at its strongest position."""
         k = self.images.shape[1]
-        place = None if self.at is None else (self.rows.ravel(), self.columns.ravel())
-        return targets.neuron(self.layer, np.repeat(self.channels, k), place)
+        position = None if self.at is None else (self.rows.ravel(), self.columns.ravel())
+        return targets.neuron(self.layer, np.repeat(self.channels, k), position)
 
 
-def networks(config: Any) -> dict[str, tuple[str, ...]]:
+def networks(config: Config) -> dict[str, tuple[str, ...]]:
     """The layers of each network that `config.layers` names as NETWORK/LAYER."""
-    places = [place.partition("/") for place in config.layers]
-    return {name: tuple(layer for own, _, layer in places if own == name) for name, _, _ in places}
+    pairs = [name.partition("/") for name in config.layers]
+    return {network: tuple(layer for own, _, layer in pairs if own == network) for network, _, _ in pairs}
 
 
 def units(model: LoadedModel, found: dict[str, np.ndarray], layer: str, channels: np.ndarray) -> Units:
@@ -60,12 +61,12 @@ def units(model: LoadedModel, found: dict[str, np.ndarray], layer: str, channels
     x = jax.ShapeDtypeStruct((1, *model.input.shape), jnp.float32)
     shape = network.layer_names(model.net, x)[layer].shape
     at = (shape[1] // 2, shape[2] // 2) if len(shape) == 4 else None
-    places = (found[f"{layer} {name}"][channels] for name in ("images", "rows", "columns"))
-    return Units(layer, channels, *places, deconvnet.receptive_field(model.net, layer, x), at, x.shape[1:3])
+    positions = (found[f"{layer} {name}"][channels] for name in ("images", "rows", "columns"))
+    return Units(layer, channels, *positions, deconvnet.receptive_field(model.net, layer, x), at, x.shape[1:3])
 
 
 def projections(model: LoadedModel, data: Dataset, some: Units, batch: int) -> dict[str, np.ndarray]:
-    """What units see of the images that excite them most, and what causes it: (n, k, h, w, C) uint8 each.
+    """Patches of the images that activate units most, and what activates them there: (n, k, h, w, C) uint8 each.
 
     "patches", their projections by the "deconvnet" (Zeiler & Fergus 2014), and by "guided" backprop (Springenberg et
     al. 2015); these with zero at grey and each with its own scale.
@@ -75,15 +76,15 @@ def projections(model: LoadedModel, data: Dataset, some: Units, batch: int) -> d
         "deconvnet": deconvnet.project(model.net, x, some.strongest(), batch_size=batch),
         "guided": saliency.guided_backprop(model.net, x, some.strongest(), batch),
     }
-    found = {name: [np.rint(255 * plots.signed(m)) for m in seen(each, some, 0.0)] for name, each in maps.items()}
-    found["patches"] = seen(pixels(model, x), some, 255)
+    found = {name: [np.rint(255 * plots.signed(m)) for m in patches(each, some, 0.0)] for name, each in maps.items()}
+    found["patches"] = patches(pixels(model, x), some, 255)
     return {name: np.stack(t).astype(np.uint8).reshape(*some.images.shape, *t[0].shape) for name, t in found.items()}
 
 
-def seen(images: Array, some: Units, fill: float) -> list[np.ndarray]:
-    """What the units see of images (n * k, H, W, C); beyond the border it is `fill`."""
-    places = zip(np.asarray(images), some.rows.ravel(), some.columns.ravel(), strict=True)
-    return [tile(image, some.field, row, column, fill) for image, row, column in places]
+def patches(images: Array, some: Units, fill: float) -> list[np.ndarray]:
+    """Receptive fields cut out of images (n * k, H, W, C); beyond the border they have the value `fill`."""
+    positions = zip(np.asarray(images), some.rows.ravel(), some.columns.ravel(), strict=True)
+    return [tile(image, some.field, row, column, fill) for image, row, column in positions]
 
 
 def inputs(model: LoadedModel, data: Dataset, numbers: Iterable[int]) -> Array:
@@ -91,16 +92,16 @@ def inputs(model: LoadedModel, data: Dataset, numbers: Iterable[int]) -> Array:
     return model.preprocess([data[int(number)][0] for number in numbers])
 
 
-def pixels(model: LoadedModel, x: Any) -> np.ndarray:
+def pixels(model: LoadedModel, x: Array) -> np.ndarray:
     """The network's input as uint8, of as many channels."""
     return model.to_pixels(x)[..., : x.shape[-1]]
 
 
-def inverted(model: LoadedModel, data: Dataset, some: Units, config: Any) -> dict[str, np.ndarray]:
-    """For each unit an image (n, H, W, C) found from noise, of which it answers as of the image that excites it most.
+def inverted(model: LoadedModel, data: Dataset, some: Units, config: Config) -> dict[str, np.ndarray]:
+    """For each unit a pre-image (n, H, W, C) of its channel's activations for the image that activates it most.
 
-    Only the unit's own channel counts, all its positions; "error" (n,) is the squared distance of the answers as a
-    share of the wanted one's square.
+    Only the unit's own channel is inverted, at all positions; "error" (n,) is the normalised squared distance of the
+    activations.
     """
     subject = preimages.from_images(model, (data[int(i)][0] for i in some.images[:, 0]), config.mean)
     represent = Partial(_own, subject.represent(some.layer), jnp.asarray(some.channels))
@@ -112,13 +113,13 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Any) -> dic
 
 
 def _own(represent, channels, x):
-    """Of each row of a layer's answers the channel that the row is for: (n, h, w) or (n,)."""
+    """Of each row of a layer's activations the channel that the row is for: (n, h, w) or (n,)."""
     maps = represent(x)
     return jnp.take_along_axis(maps, channels.reshape(-1, *[1] * (maps.ndim - 1)), -1)[..., 0]
 
 
-def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, config: Any) -> dict[str, np.ndarray]:
-    """Pictures (n, H, W, C) of the generator that excite each unit, and how far, "activation" (n,)."""
+def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, config: Config) -> dict[str, np.ndarray]:
+    """Preferred inputs (n, H, W, C) of each unit from the generator, and their "activation" (n,)."""
     bounded = generator._replace(generate=dgn_am.clip_images(generator.generate, *generator_codes.input_range(model)))
     starts = generator_codes.initial_codes(generator, len(some.channels), config.seed)
     target = targets.neuron(some.layer, some.channels, some.at)
@@ -127,22 +128,22 @@ def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, confi
     return {"preferred": pixels(model, images), "activation": targets.evaluate(model.net, images, target)[0]}
 
 
-def smaller(pictures: np.ndarray, most: int) -> np.ndarray:
-    """Pictures (..., h, w, C) uint8, reduced where a side is longer than `most`."""
-    *lead, h, w, c = pictures.shape
-    if max(h, w) <= most:
-        return pictures
-    size = tuple(max(1, round(side * most / max(h, w))) for side in (w, h))
-    flat = (p[..., 0] if c == 1 else p for p in pictures.reshape(-1, h, w, c))
-    reduced = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BOX)) for p in flat]
-    return np.stack(reduced).reshape(*lead, *size[::-1], c)
+def reduced(images: np.ndarray, longest: int) -> np.ndarray:
+    """Images (..., h, w, C) uint8, reduced where a side is longer than `longest` pixels."""
+    *lead, h, w, c = images.shape
+    if max(h, w) <= longest:
+        return images
+    size = tuple(max(1, round(side * longest / max(h, w))) for side in (w, h))
+    flat = (image[..., 0] if c == 1 else image for image in images.reshape(-1, h, w, c))
+    small = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in flat]
+    return np.stack(small).reshape(*lead, *size[::-1], c)
 
 
-def concepts(model: LoadedModel, data: Dataset, config: Any) -> dict[str, np.ndarray]:
-    """For each layer how well its units tell concepts from other images, by `areas`: (C, concepts).
+def concepts(model: LoadedModel, data: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """For each layer how well its units distinguish concepts from other images, by `areas`: (C, concepts).
 
-    Each class of the data is told from all others, then each texture from the other textures. "sizes" (concepts, 2):
-    how many images of the concept there are, and how many others.
+    Each class of the data is compared with all others, then each texture with the other textures. "sizes" (concepts,
+    2): the number of images of the concept, and of other images.
     """
     strongest, read = Partial(partial(_peaks, config.layers), model.net), partial(as_input, model)
     natural, labels = zip(
@@ -159,24 +160,24 @@ def concepts(model: LoadedModel, data: Dataset, config: Any) -> dict[str, np.nda
     return found | {"sizes": np.concatenate([np.stack([c, c.sum() - c], 1) for c in counts])}
 
 
-def drawings(model: LoadedModel, config: Any) -> list[np.ndarray]:
+def drawings(model: LoadedModel, config: Config) -> list[np.ndarray]:
     """Images of each texture, of the size that the network reads."""
     side = model.input.shape[0]
     return [textures.images(name, config.drawn, side, config.seed) for name in config.textures]
 
 
 def _peaks(layers, net, x):
-    """The strongest answer of each channel to each image, (N, C) by layer."""
+    """The largest activation of each channel for each image, (N, C) by layer."""
     kept = network.capture(net, x, layers)[1]
     return {name: value.reshape(len(value), -1, value.shape[-1]).max(1) for name, value in kept.items()}
 
 
-def areas(answers: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """How often a unit answers an image of a label more than one of another, of answers (N, C): (C, count).
+def areas(activations: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Areas under the ROC curve (C, count): how often activations (N, C) are higher for a label than for others.
 
-    The area under the ROC curve, 1/2 by chance; equal answers count half.
+    At chance level they are 1/2; ties count half.
     """
-    ranks, found = stats.rankdata(np.asarray(answers), axis=0), []
+    ranks, found = stats.rankdata(np.asarray(activations), axis=0), []
     for label in range(count):
         own = labels == label
         n, others = own.sum(), (~own).sum()
@@ -185,9 +186,9 @@ def areas(answers: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def bounds(sizes: np.ndarray, tests: int) -> np.ndarray:
-    """What areas stay below by chance, in all of `tests` but in one run of twenty; `sizes` (concepts, 2) as above.
+    """Significance bounds of areas for `sizes` (concepts, 2) as above, with Bonferroni's correction for `tests`.
 
-    Mann and Whitney's normal approximation, with Bonferroni's correction.
+    By Mann and Whitney's normal approximation.
     """
     n, others = np.asarray(sizes, np.float64).T
     return 0.5 + stats.norm.isf(LEVEL / tests) * np.sqrt((n + others + 1) / (12 * n * others))
