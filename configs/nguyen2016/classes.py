@@ -3,9 +3,9 @@
     python -m experiments.nguyen2016.classes \\
         --config=configs/nguyen2016/classes.py:default --workdir=results/nguyen2016/classes
 
-smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, another one that judges,
-and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet that
-judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, the evaluation network,
+and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet for
+evaluation given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     starts: int = 10  # codes from noise for each class
     shown: int = 3  # of them, in the figure
     # The code's 8, of codes whose units reach up to 11.85 on average; here they reach 0.8, which would mean 0.54. Of
-    # rates from 0.05 to 0.54, smaller ones made images more natural and left the network as sure.
+    # learning rates from 0.05 to 0.54, smaller ones made images more realistic at the same confidence.
     learning_rate: float = 0.1
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step

@@ -4,7 +4,7 @@
         --config=configs/nguyen2016/code_layer.py:default --workdir=results/nguyen2016/code_layer
 
 smoke: seconds. default: three minutes on 2 cores, and once seven minutes to train five generators, besides the network
-and another one that judges. paper: minutes on one A100, with the published generators and ImageNet prepared by TFDS.
+and the evaluation network. paper: minutes on one A100, with the published generators and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     layers: tuple[str, ...] = ("pool2", "pool3", "fc6", "fc7", "fc8")
     files: tuple[str, ...] = ()  # paths of the generators' weights; none means trained on first use
     connected: tuple[str, ...] = ("fc6", "fc7", "fc8")  # of the layers
-    best: str = "fc6"  # the paper's answer
+    best: str = "fc6"  # the best in the paper
     classes: tuple[int, ...] = ()  # none means all
     starts: int = 20  # codes from noise for each class
     groups: int = 5  # of starts, each measured by itself

@@ -3,9 +3,9 @@
     python -m experiments.nguyen2016.combine \\
         --config=configs/nguyen2016/combine.py:default --workdir=results/nguyen2016/combine
 
-smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, another one that judges,
-and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet that
-judges given as --config.weights=PATH and so on.
+smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, the evaluation network,
+and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet for
+evaluation given as --config.weights=PATH and so on.
 """
 
 import dataclasses

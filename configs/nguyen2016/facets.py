@@ -3,9 +3,9 @@
     python -m experiments.nguyen2016.facets \\
         --config=configs/nguyen2016/facets.py:default --workdir=results/nguyen2016/facets
 
-smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, another one that judges,
-and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet that
-judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+smoke: seconds. default: a minute on 2 cores, and once about 25 minutes to train the network, the evaluation network,
+and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet for
+evaluation given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     shown: int = 3  # classes in the figure, the first
     learning_rate: float = 0.1  # from noise, as in classes.py
     steps: int = 200
-    careful_rate: float = 0.0125  # from images: an eighth of the rate from noise, as in the code (1 and 8)
+    careful_learning_rate: float = 0.0125  # from images: an eighth of that from noise, as in the code (1 and 8)
     careful_steps: int = 30  # the code's
     batch_size: int = 100  # codes at once
 
@@ -32,11 +32,11 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
 get_config = base.tiers(
     smoke=Config(
         generator="digits_conv2", **base.DIGITS_EVALUATION, data="digits", natural_images=200, pool=50, facets=3,
-        averaged=5, learning_rate=2.0, steps=30, careful_rate=0.25, careful_steps=10
+        averaged=5, learning_rate=2.0, steps=30, careful_learning_rate=0.25, careful_steps=10
     ),
     default=Config(),
     paper=Config(
         **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, classes=(945, 643, 624, 304, 629, 437),
-        learning_rate=8.0, careful_rate=1.0
+        learning_rate=8.0, careful_learning_rate=1.0
     ),
 )  # fmt: skip

@@ -3,9 +3,9 @@
     python -m experiments.nguyen2016.montavon \\
         --config=configs/nguyen2016/montavon.py:default --workdir=results/nguyen2016/montavon
 
-smoke: seconds. default: two minutes on 2 cores, and once about 25 minutes to train the network, another one that
-judges, and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet
-that judges given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+smoke: seconds. default: two minutes on 2 cores, and once about 25 minutes to train the network, the evaluation network,
+and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet for
+evaluation given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     pixel_penalties: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)  # of the squared length of the network's input
     code_penalties: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1, 1.0)  # of that of codes
     penalty: float = 0.01  # of the tutorial's notebook, which takes the mean code off; one of those of codes
-    pixel_rate: float = 0.05  # of Adam
-    code_rate: float = 0.05
+    pixel_learning_rate: float = 0.05  # of Adam
+    code_learning_rate: float = 0.05
     learning_rate: float = 0.1  # of DGN's steps, as in classes.py
     steps: int = 200  # of all
     batch_size: int = 100  # codes at once
@@ -38,6 +38,7 @@ get_config = base.tiers(
     default=Config(),
     paper=Config(
         **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, classes=(643, 624, 304, 629, 437, 945),
-        starts=2, pixel_penalties=(0.0, 1e-10, 1e-9, 1e-8, 1e-7), pixel_rate=5.0, learning_rate=8.0, code_rate=0.5
+        starts=2, pixel_penalties=(0.0, 1e-10, 1e-9, 1e-8, 1e-7), pixel_learning_rate=5.0,
+        code_learning_rate=0.5, learning_rate=8.0
     ),
 )  # fmt: skip

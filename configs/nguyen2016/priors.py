@@ -1,11 +1,11 @@
-"""Priors that people thought of, and a learnt one (Nguyen et al. 2016, DGN-AM, and its rivals).
+"""Hand-designed priors and a learned one (Nguyen et al. 2016, DGN-AM, and its baselines).
 
     python -m experiments.nguyen2016.priors \\
         --config=configs/nguyen2016/priors.py:default --workdir=results/nguyen2016/priors
 
-smoke: seconds. default: three minutes on 2 cores, and once about 25 minutes to train the network, another one that
-judges, and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a GoogLeNet
-that judges, and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores, and once about 25 minutes to train the network, the evaluation
+network, and the generator. paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator and of a
+GoogLeNet for evaluation, and ImageNet prepared by TFDS.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""Priors that people thought of, on an ImageNet network (rivals of Nguyen et al. 2016, DGN-AM).
+"""Hand-designed priors on an ImageNet network (baselines of Nguyen et al. 2016, DGN-AM).
 
     python -m experiments.nguyen2016.priors_imagenet \\
         --config=configs/nguyen2016/priors_imagenet.py:default --workdir=results/nguyen2016/priors_imagenet
 
 smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet and of a
-GoogLeNet that judges, and ImageNet prepared by TFDS.
+GoogLeNet for evaluation, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from xai_jax.synthesis.inversion import IJCV
 from xai_jax.synthesis.multifaceted import MFV, Stage
 
 # Of 224x224 pixels, in fewer steps than the papers'. Of a few settings of each, those were taken with which the
-# explained network was about sure and the judge saw most, on three of the classes from other starts.
+# explained network was confident and the evaluation network agreed most, on three of the classes from other starts.
 BRIEF = Baselines(
     Simonyan(penalty=0.0, steps=120),
     Simonyan(penalty=1e-6, steps=120),

@@ -4,8 +4,8 @@
         --config=configs/nguyen2016/transfer.py:default --workdir=results/nguyen2016/transfer
 
 smoke: seconds. default: two minutes on 2 cores, and once about 25 minutes to train three networks and the generator.
-paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator, of GoogLeNet and of a VGG16 that judges, and
-ImageNet prepared by TFDS.
+paper: minutes on one A100, with weights of CaffeNet, of its fc6 generator, of GoogLeNet and of a VGG16 for evaluation,
+and ImageNet prepared by TFDS.
 """
 
 import dataclasses

@@ -19,6 +19,7 @@ from xai_jax.models.generators import LoadedGenerator
 from xai_jax.synthesis.dgn_am import DGN, Montavon
 
 HIGH = 0.99  # confidence that claims require
+DEPENDENT = "the evaluation network took part in the synthesis"  # why a claim about realism is left open
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:

@@ -1,16 +1,14 @@
-"""Preferred inputs of the units of every layer, beside the images that excite them most (Nguyen et al. 2016)."""
+"""Preferred inputs of the units of every layer, beside the images that activate them most (Nguyen et al. 2016)."""
 
 from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
-from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
-from experiments.lib.runner import Claim, Number
+from configs.nguyen2016.hidden import Config
+from experiments.lib import dry_run, evaluation_networks, figures, generator_codes, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input, search, tile, unit
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
@@ -18,24 +16,24 @@ from xai_jax.models import generators
 from xai_jax.synthesis.dgn_am import DGN
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Searches the data set for all units, then finds codes for all units of one layer after the other."""
     (generator, model), data = generator_codes.load(config), datasets.load(config.data, config.split)
-    natural = run.stage("natural", lambda: search(model, data, config, run))
-    found = {}
-    for layer in run.progress(config.layers, "layers"):
-        made = run.stage(layer, partial(synthesised, generator, model, layer, config))
-        shown = run.stage(f"{layer}-shown", partial(panels, model, data, layer, made, natural, config))
-        run.figure(layer, *pictures(shown, layer, config))
-        found[layer] = measures(made["activations"], natural[f"{layer} values"][:, 0])
-    whole = [layer for layer in config.layers if unit(generator.network, layer)[1] is None]
-    kin = run.stage("kin", partial(kinship, model, data, natural, run.arrays, whole, config))
-    run.figure("measures", *summary(found, kin))
-    report(run, found, kin, config)
+    natural = work.stage("natural", lambda: search(model, data, config, work))
+    found, images, panels = {}, {}, []
+    for layer in work.progress(config.layers, "layers"):
+        preferred = work.stage(layer, partial(preferred_inputs, generator, model, layer, config))
+        shown = work.stage(f"{layer}-shown", partial(sample, model, data, layer, preferred, natural, config))
+        panels.append(layer_panel(shown, layer, config))
+        found[layer] = measure(preferred["activations"], natural[f"{layer} values"][:, 0])
+        if unit(generator.network, layer)[1] is None:
+            images[layer] = preferred["images"]
+    ranks = work.stage("similarity", partial(similarity_ranks, model, data, natural, images, config))
+    return Report(*findings(found, ranks, config), [*panels, measures_panel(found, ranks)])
 
 
-def synthesised(generator, model, layer, config):
-    """Pictures (C, H, W, channels) for the C units of a layer, and how much each excites all units, (C, C)."""
+def preferred_inputs(generator, model, layer, config):
+    """Images (C, H, W, channels) for the C units of a layer, and the activations of all units for each, (C, C)."""
     count, at = unit(generator.network, layer)
     starts = generator_codes.initial_codes(generator, count, config.seed)
     form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
@@ -45,22 +43,22 @@ def synthesised(generator, model, layer, config):
     return {"images": images, "activations": np.stack([m if at is None else m[at] for m in maps])}
 
 
-def measures(activations: np.ndarray, most: np.ndarray) -> dict[str, np.ndarray]:
-    """For each living unit, activations (C, C) as shares of `most` (C,), the largest that a natural image reaches.
+def measure(activations: np.ndarray, natural: np.ndarray) -> dict[str, np.ndarray]:
+    """For each unit that some image activates, activations (C, C) relative to `natural` (C,), their natural maxima.
 
-    "reached": that of the unit in its own picture; "selective": whether no other unit's is larger there.
+    "reached": that of the unit for its own image; "selective": whether no other unit's is larger there.
     """
-    alive = most > 0
-    shares = activations[np.ix_(alive, alive)] / most[alive]
-    return {"reached": np.diag(shares), "selective": shares.argmax(1) == np.arange(len(shares))}
+    alive = natural > 0
+    relative = activations[np.ix_(alive, alive)] / natural[alive]
+    return {"reached": np.diag(relative), "selective": relative.argmax(1) == np.arange(len(relative))}
 
 
-def panels(model, data, layer, made, natural, config):
-    """Some living units: their pictures, what the unit sees of them, and patches (units, k) of natural images."""
-    most = natural[f"{layer} values"][:, 0]
+def sample(model, data, layer, preferred, natural, config):
+    """Some units: their images, the receptive fields in them, and patches (units, k) of natural images."""
+    maxima = natural[f"{layer} values"][:, 0]
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
-    chosen = np.sort(rng.permutation(np.flatnonzero(most > 0))[: config.shown])
-    field = deconvnet.receptive_field(model.net, layer, made["images"])
+    chosen = np.sort(rng.permutation(np.flatnonzero(maxima > 0))[: config.shown])
+    field = deconvnet.receptive_field(model.net, layer, preferred["images"])
     middle = [len(field.rows) // 2, len(field.columns) // 2]
     patches = [
         [
@@ -69,156 +67,145 @@ def panels(model, data, layer, made, natural, config):
         ]
         for n in chosen
     ]
-    pixels = model.to_pixels(made["images"][chosen]) / 255
+    pixels = model.to_pixels(preferred["images"][chosen]) / 255
     return {
         "channels": chosen,
         "images": pixels.astype(np.float32),
         "seen": np.stack([tile(image, field, *middle, 1.0) for image in pixels]).astype(np.float32),
         "patches": np.stack(patches).astype(np.float32),
-        "reached": made["activations"][chosen, chosen] / most[chosen],
+        "reached": preferred["activations"][chosen, chosen] / maxima[chosen],
     }
 
 
-def pictures(shown, layer, config):
-    """A row for each unit: its picture, what it sees of that where it is not all, and the natural patches."""
-    part = shown["seen"].shape != shown["images"].shape
+def layer_panel(shown, layer, config):
+    """A row for each unit: its image, the receptive field in it unless it is all, and the natural patches."""
+    partial_view = shown["seen"].shape != shown["images"].shape
     rows = [
-        [image, *([seen] if part else []), *patches]
+        [image, *([seen] if partial_view else []), *patches]
         for image, seen, patches in zip(shown["images"], shown["seen"], shown["patches"], strict=True)
     ]
-    titles = ["made", *(["seen of it"] if part else []), *(f"natural {n + 1}" for n in range(config.k))]
-    fig, axes = plots.grid(rows, titles, [f"unit {n}" for n in shown["channels"]], 0.9)
+    titles = ["preferred", *(["its field"] if partial_view else []), *(f"natural {n + 1}" for n in range(config.k))]
+    figure, axes = plots.grid(rows, titles, [f"unit {n}" for n in shown["channels"]], 0.9)
     for axis, share in zip(axes[:, 0], shown["reached"], strict=True):
         axis.set_xlabel(f"{share:.2f} of natural 1", fontsize=6, labelpad=2)
-    seen = "then the part of it that the unit sees, which is in the middle; " if part else ""
+    seen = "then the receptive field of the unit, which is in the middle; " if partial_view else ""
     caption = (
-        f"Left, a picture made to excite one unit of {layer}, and how far it does, as a share of the largest "
-        f"activation in natural images; {seen}right, the natural {'patches' if part else 'images'} that excite the "
-        "unit most, the strongest first."
+        f"Left, an image that maximises one unit of {layer}, with its activation relative to the largest one in "
+        f"natural images; {seen}right, the natural {'patches' if partial_view else 'images'} that activate the unit "
+        "most, the strongest first."
     )
-    return fig, caption, f"Rows of a made picture for a unit of {layer} and of the natural ones that excite it most."
+    alt = f"Rows of a preferred input of a unit of {layer} and of the natural images that activate it most."
+    return Panel(layer, figure, caption, alt)
 
 
-def kinship(model, data, natural, arrays, layers, config):
-    """For each living unit of layers that see whole images, how like its picture is to the images that excite it most.
+def similarity_ranks(model, data, natural, images, config):
+    """For each unit of layers that see whole images, how similar its image is to those that activate it most.
 
-    The share of the layer's other units whose top images lie farther from the picture, by the means of their features
-    in another network.
+    The fraction of the layer's other units whose top images are farther from the image, by mean features of another
+    network.
     """
-    judge, found = models.load(config.evaluation_network, config.evaluation_weights), {}
-    represent = network.features(judge.net, config.evaluation_layer)
-    for layer in layers:
+    evaluator, ranks = models.load(config.evaluation_network, config.evaluation_weights), {}
+    represent = network.features(evaluator.net, config.evaluation_layer)
+    for layer, preferred in images.items():
         alive = natural[f"{layer} values"][:, 0] > 0
         rows = natural[f"{layer} images"][alive]
-        top = evaluation_networks.features(
-            represent, np.stack([as_input(judge, data[int(i)][0]) for i in rows.ravel()])
-        )
-        pixels = list(model.to_pixels(arrays[f"{layer}/images"][alive]))
-        found[layer] = closer(
-            evaluation_networks.features(represent, judge.preprocess(pixels)), top.reshape(*rows.shape, -1).mean(1)
-        )
-    return found
+        x = np.stack([as_input(evaluator, data[int(i)][0]) for i in rows.ravel()])
+        top = evaluation_networks.features(represent, x).reshape(*rows.shape, -1).mean(1)
+        shown = evaluator.preprocess(list(model.to_pixels(preferred[alive])))
+        ranks[layer] = farther_fraction(evaluation_networks.features(represent, shown), top)
+    return ranks
 
 
-def closer(shown: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """For each row of `shown` (N, D), the share of rows of `top` (N, D) that are farther away than its own, (N,)."""
-    apart = np.stack([np.linalg.norm(top - one, axis=1) for one in shown])
-    return (apart > np.diag(apart)[:, None]).sum(1) / max(1, len(shown) - 1)
+def farther_fraction(shown: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """For each row of `shown` (N, D), the fraction of rows of `top` (N, D) that are farther away than its own, (N,)."""
+    distances = np.stack([np.linalg.norm(top - row, axis=1) for row in shown])
+    return (distances > np.diag(distances)[:, None]).sum(1) / max(1, len(shown) - 1)
 
 
-def summary(found, kin):
-    """How far units are excited, for how many none is more, and how like their top images the pictures are."""
+def measures_panel(found, ranks):
+    """Activations reached, selectivity, and similarity to the units' top images."""
     figure, layers = Figure(figsize=(10, 3), layout="constrained"), list(found)
-    reached, selective, like = figure.subplots(1, 3)
-    reached.boxplot([found[layer]["reached"] for layer in layers], tick_labels=layers, showfliers=False)
+    reached, selective, similar = figure.subplots(1, 3)
+    figures.boxes(reached, {layer: each["reached"] for layer, each in found.items()}, "activation, natural maximum = 1")
     reached.axhline(1, c="0.6", lw=0.8)
-    reached.set_ylabel("activation, natural maximum = 1", fontsize=9)
     selective.bar(layers, [found[layer]["selective"].mean() for layer in layers], color="tab:blue")
     selective.plot(layers, [1 / len(found[layer]["selective"]) for layer in layers], "k_", ms=14)
-    selective.set_ylabel("share most exciting for their own unit", fontsize=9)
-    like.boxplot([kin[layer] for layer in kin], tick_labels=list(kin), showfliers=False)
-    like.axhline(0.5, c="0.6", lw=0.8)
-    like.set_ylabel("others' top images farther away", fontsize=9)
-    for axis in (reached, selective, like):
+    selective.set_ylabel("images that activate their own unit most", fontsize=8)
+    if ranks:
+        figures.boxes(similar, ranks, "other units' top images farther away")
+    similar.axhline(0.5, c="0.6", lw=0.8)
+    for axis in (reached, selective, similar):
         axis.tick_params(axis="x", labelrotation=50)
         axis.set_ylim(0, None)
-        axis.spines[["top", "right"]].set_visible(False)
+        figures.hide_spines(axis)
     caption = (
-        "By layer, over all living units. Left, how far a unit is excited by the picture made for it (cut at zero: "
-        "units that fire at the border only stay silent). Middle, for how many units the picture excites no other unit "
-        "of the layer more, against their natural maxima; a dash marks chance. Right, in layers that see the whole "
-        "image: the share of other units whose top images are less like the picture than the unit's own are, to "
-        "another network; one half is chance."
+        "By layer, over all units that some image activates. Left, the activation of a unit for its preferred input "
+        "(cut at zero: units that fire at the border only stay inactive). Middle, for how many units the image "
+        "activates no other unit of the layer more, relative to their natural maxima; a dash marks chance level. "
+        "Right, in layers that see the whole image: the fraction of other units whose top images are less similar to "
+        "the image than the unit's own, to another network; one half is chance level."
     )
-    return figure, caption, "Boxes of activations by layer, bars of shares above chance, boxes of likeness."
+    return Panel("measures", figure, caption, "Boxes of activations by layer, bars of fractions, boxes of similarity.")
 
 
-def report(run, found, kin, config):
-    """Numbers of each layer, and what most units do."""
+def findings(found, ranks, config):
+    """Numbers of each layer, and claims about most units."""
+    numbers = []
     for layer, each in found.items():
-        run.numbers += [
+        numbers += [
             Number(f"median activation reached, natural maximum = 1, {layer}", float(np.median(each["reached"]))),
-            Number.mean(f"share of units excited more than by any natural image, {layer}", each["reached"] > 1),
-            Number.mean(f"share of pictures most exciting for their own unit, {layer}", each["selective"]),
+            Number.mean(f"share of units activated more than by any natural image, {layer}", each["reached"] > 1),
+            Number.mean(f"share of images that activate their own unit most, {layer}", each["selective"]),
         ]
-    run.numbers += [Number.mean(f"likeness to the unit's own top images, {layer}", kin[layer]) for layer in kin]
-    stronger = {layer: float((each["reached"] > 1).mean()) for layer, each in found.items()}
-    selective = {layer: float(each["selective"].mean()) for layer, each in found.items()}
-    held, count = generator_codes.mostly(np.concatenate([kin[layer] > 0.5 for layer in kin]))
-    run.claims += [
-        most_units("Most units of every layer are excited more than by any natural image.", stronger),
-        most_units("Most pictures excite no unit of the layer more than the one they were made for.", selective),
+    numbers += [Number.mean(f"similarity to the unit's own top images, {layer}", ranks[layer]) for layer in ranks]
+    stronger = {layer: each["reached"] > 1 for layer, each in found.items()}
+    selective = {layer: each["selective"] for layer, each in found.items()}
+    similar = statistics.binomial([rank > 0.5 for each in ranks.values() for rank in each])
+    independent = generator_codes.is_independent(config)
+    return numbers, [
+        units_claim("Most units of every layer are activated more than by any natural image.", stronger),
+        units_claim("Most images activate no unit of the layer more than the one they were optimised for.", selective),
         Claim(
-            "Pictures show what the unit's top natural images show.",
-            "figures of hidden units (how this is measured is ours)",
-            held if generator_codes.is_independent(config) else None,
-            f"to another network, the unit's own top images are nearer than most other units' for {count}",
+            "Preferred inputs show what the unit's top natural images show.",
+            "figures of hidden units (the measure is ours)",
+            statistics.where(independent, similar, generator_codes.DEPENDENT),
+            "units whose own top images are nearer than most other units' in the features of another network",
         ),
     ]
 
 
-def most_units(claim, shares):
-    """A claim that holds where it does for more than half of the units in every layer."""
-    listed = ", ".join(f"{100 * share:.0f} % in {layer}" for layer, share in shares.items())
-    return Claim(
-        claim,
-        "figures of hidden units (what is asked is ours)",
-        min(shares.values()) > 0.5,
-        f"{listed}; more than half is asked for in each",
-    )
+def units_claim(text, layers):
+    """A claim about most units of every layer."""
+    listed = ", ".join(f"{100 * units.mean():.0f} % in {layer}" for layer, units in layers.items())
+    source = "figures of hidden units (the criterion is ours)"
+    return Claim(text, source, statistics.all_of([statistics.binomial(units) for units in layers.values()]), listed)
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """The search over the whole data set, and the steps of all units of each layer."""
     name = generators.network_of(config.generator)
-    module, variables, shape = models.abstract(name)
 
-    def activations(variables, x):
-        return network.capture(Partial(module.apply, variables), x, config.layers)[1]
+    def activations(net, x):
+        return network.capture(net, x, config.layers)[1]
 
-    x = jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)
-    steps = [dry_run.Step("search", activations, (variables, x), -(-config.images // config.batch_size))]
+    calls = dry_run.calls(config.images, config.batch_size)
+    steps = [dry_run.forward(name, config.batch_size, calls, activations, name="search")]
     for layer in config.layers:
         count, at = unit(name, layer)
-        steps.append(
-            generator_codes.code_steps(config, f"units of {layer}", targets.neuron(layer, 0, at), count, config.steps)
-        )
+        target = targets.neuron(layer, 0, at)
+        steps.append(generator_codes.code_steps(config, f"units of {layer}", target, count, config.steps))
     return steps
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="nguyen2016/hidden",
     title="Preferred inputs of the units of every layer",
     figure="preferred inputs of hidden units",
-    paper="Nguyen et al. 2016, Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator "
-    "Networks, arXiv 1605.09304",
+    paper=papers.NGUYEN2016,
     summary=(
-        "Not only classes have preferred inputs: each unit inside the network has one. Here one is made for every "
-        "channel of every layer, all units of a layer at once; on maps, for the unit in the middle. Beside it stand "
-        "the nine natural images that excite the unit most. Does the picture excite the unit more than any natural "
-        "image? Does it excite this unit only? And does it show what these images show? The last is asked of a "
-        "network that was trained by itself. The generator was made for whole images, so units of lower layers, which "
-        "see a few pixels, or only fire at the border, are the hardest for it."
+        "Hidden units have preferred inputs, too. For every channel of every layer (on maps, for the unit in the "
+        "middle) a code is optimised, and the image is compared with the nine natural images that activate the unit "
+        "most. Does it activate the unit more, and no other unit as much? Does it show the same to another network?"
     ),
     run=run,
     plan=plan,
@@ -227,4 +214,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

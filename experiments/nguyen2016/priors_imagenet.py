@@ -1,4 +1,4 @@
-"""Preferred inputs of an ImageNet network with priors that people thought of (rivals of Nguyen et al. 2016)."""
+"""Preferred inputs of an ImageNet network with hand-designed priors (baselines of Nguyen et al. 2016)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -6,11 +6,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
-from scipy import stats
 
-from experiments.lib import dry_run, generator_codes, maximisation_baselines, runner
-from experiments.lib.runner import Claim, Number
+from configs.nguyen2016.priors_imagenet import Config
+from experiments.lib import dry_run, generator_codes, maximisation_baselines, statistics
+from experiments.lib.report import Claim, Panel, Report, means
+from experiments.lib.runner import Experiment, Workspace, main
 from experiments.nguyen2016 import prior_comparison
 from xai_jax import models, priors, realism
 from xai_jax.data import examples
@@ -23,121 +23,108 @@ LABELS = {
 }
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Preferred inputs of a few classes by every prior; whether another network agrees, and how smooth they are."""
-    model, judge = (
-        models.load(config.network, config.weights),
-        models.load(config.evaluation_network, config.evaluation_weights),
-    )
+def run(config: Config, work: Workspace) -> Report:
+    """Preferred inputs of a few classes with every prior; whether another network agrees, and how smooth they are."""
+    model = models.load(config.network, config.weights)
+    evaluator = models.load(config.evaluation_network, config.evaluation_weights)
     classes, found, measures = maximisation_baselines.repeated_classes(model, config), {}, {}
     photographs = model.to_pixels(model.preprocess(examples.load(config.images, config.count).images))
-    for name, form in run.progress(maximisation_baselines.forms(config).items(), "priors"):
+    for name, form in work.progress(maximisation_baselines.forms(config).items(), "priors"):
         stage = name.replace(" ", "-")
-        found[name] = run.stage(stage, partial(maximisation_baselines.find, model, classes, form, config))
-        measures[name] = run.stage(f"{stage}-measured", partial(measured, judge, found[name], classes, photographs))
-    run.figure("priors", *pictures(model.classes, found, classes))
-    run.figure("measures", *dots(measures))
-    run.numbers += [
-        Number.mean(f"{LABELS[name]}: {way}", values) for way, each in measures.items() for name, values in each.items()
-    ]
-    run.claims += claims(found, measures, classes, config)
+        found[name] = work.stage(stage, partial(maximisation_baselines.find, model, classes, form, config))
+        compute = partial(measure, evaluator, found[name], classes, photographs)
+        measures[name] = work.stage(f"{stage}-measured", compute)
+    panels = [priors_panel(model.classes, found, classes), measures_panel(measures)]
+    names = {condition: {LABELS[key]: values for key, values in each.items()} for condition, each in measures.items()}
+    numbers = means(names, {label: label for label in LABELS.values()})
+    return Report(numbers, claims(found, measures, classes, config), panels)
 
 
-def measured(judge, found, classes, photographs):
-    """All that `LABELS` has, of each image, (N,)."""
-    x = judge.preprocess(list(found["pixels"]))
+def measure(evaluator, found, classes, photographs):
+    """The measures of `LABELS` of each image, (N,)."""
+    x = evaluator.preprocess(list(found["pixels"]))
     return {
         "confidence": generator_codes.confidence(found["logits"], classes),
-        "agrees": realism.agreement(judge.net, x, classes),
+        "agrees": realism.agreement(evaluator.net, x, classes),
         "rough": roughness(found["pixels"]) / roughness(photographs).mean(),
     }
 
 
 def roughness(pixels: np.ndarray) -> np.ndarray:
-    """The mean length of gradients, grey levels from pixel to pixel, of uint8 images (N, H, W, C): (N,)."""
+    """The mean gradient magnitude, grey levels per pixel, of uint8 images (N, H, W, C): (N,)."""
     return np.asarray(priors.mean_total_variation(jnp.asarray(pixels, jnp.float32), 1.0)) / pixels.shape[-1]
 
 
-def pictures(names, found, classes):
+def priors_panel(names, found, classes):
     """A row for each prior, a column for each class."""
     caption = (
-        "Images that excite the logits of a few classes, by one prior in each row, from noise. Under each, the "
+        "Images that maximise the logits of a few classes with one prior in each row, from noise. Under each, the "
         "explained network's confidence in the class."
     )
-    return prior_comparison.pictures(names, found, classes, size=1.7), caption, "A grid of coloured patterns."
+    figure = prior_comparison.images(names, found, classes, size=1.7)
+    return Panel("priors", figure, caption, "A grid of coloured patterns.")
 
 
-def dots(measures: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Figure, str, str]:
-    """A panel for each measure, a line for each prior."""
+def measures_panel(measures):
+    """A panel for each measure, a row for each prior."""
     caption = (
-        "A dot for each image, and their mean in red: how sure the explained network is of the class, whether another "
-        "network sees the same class, and how rough the images are beside photographs (dashed)."
+        "A dot for each image, and their mean in red: the explained network's confidence in the class, whether another "
+        "network predicts the same class, and the roughness of the images relative to photographs (dashed)."
     )
     figure = prior_comparison.dots(measures, {"rough": np.ones(1)}, LABELS)
-    return figure, caption, "Three panels of dots, a line for each prior."
+    return Panel("measures", figure, caption, "Three panels of dots, a row for each prior.")
 
 
-def claims(found: Mapping[str, Any], measures: Mapping[str, Any], classes: np.ndarray, config: Any) -> list[Claim]:
-    """That networks can be sure of noise, and that priors make smoother images, in which another network sees more."""
-    source, others = "the rivals' papers (measures and tests are ours)", [name for name in measures if name != NONE]
-    taken = {name: each["logits"].argmax(1) == classes for name, each in found.items()}
+def claims(found: Mapping[str, Any], measures: Mapping[str, Any], classes: np.ndarray, config: Config) -> list[Claim]:
+    """That networks are confident in noise, and that priors make smoother and more recognisable images."""
+    source, others = "the baselines' papers (measures and tests are ours)", [name for name in measures if name != NONE]
+    predicted = {name: each["logits"].argmax(1) == classes for name, each in found.items()}
     rough, agrees = ({name: each[key] for name, each in measures.items()} for key in ("rough", "agrees"))
-    tests = np.array([paired(rough[NONE], rough[name]) for name in others])
-    seen = paired(np.mean([agrees[name] for name in others], 0), agrees[NONE].astype(float))
+    recognised = statistics.wilcoxon(np.mean([agrees[name] for name in others], 0), agrees[NONE])
+    independent = config.evaluation_network != config.network
     return [
         Claim(
-            "Whatever the prior, the network takes the images for the classes that they were made for.",
+            "With any prior, the network predicts the classes that most images were optimised for.",
             source,
-            all(each.all() for each in taken.values()),
-            f"share of images: {means(taken)}",
+            statistics.all_of([statistics.binomial(each) for each in predicted.values()]),
+            f"share of images: {listed_means(predicted)}",
         ),
         Claim(
             "Every prior makes smoother images than none.",
             source,
-            runner.told(tests[:, 0].max(), tests[:, 1].min()),
-            f"mean roughness: {means(rough)}; Wilcoxon's test over images, p = {tests[:, 0].max():.2g} at most",
+            statistics.all_of([statistics.wilcoxon(rough[NONE], rough[name]) for name in others]),
+            f"mean roughness: {listed_means(rough)}",
         ),
         Claim(
-            "With priors, another network sees the class more often than without.",
+            "With priors, another network predicts the class more often than without.",
             source,
-            runner.told(*seen) if config.evaluation_network != config.network else None,
-            f"share of images: {means(agrees)}; Wilcoxon's test over images, p = {seen[0]:.2g}",
+            statistics.where(independent, recognised, generator_codes.DEPENDENT),
+            f"share of images: {listed_means(agrees)}",
         ),
     ]
 
 
-def means(table: Mapping[str, np.ndarray]) -> str:
-    """The mean for each prior, as words."""
+def listed_means(table: Mapping[str, np.ndarray]) -> str:
+    """The mean for each prior as text."""
     return ", ".join(f"{name} {values.mean():.2f}" for name, values in table.items())
 
 
-def paired(more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
-    """p of Wilcoxon's signed-rank tests over images: that the first are more, and that they are less."""
-    if (more == less).all():
-        return 1.0, 1.0
-    return tuple(float(stats.wilcoxon(more, less, alternative=side).pvalue) for side in ("greater", "less"))
+def plan(config: Config) -> list[dry_run.Step]:
+    """The gradients of all forms."""
+    forms, count = maximisation_baselines.forms(config), len(config.classes) * config.starts
+    return maximisation_baselines.plan(config.network, forms, count, config.batch_size)
 
 
-def plan(config: Any) -> list[dry_run.Step]:
-    """The gradients that all forms need."""
-    return maximisation_baselines.plan(
-        config.network, maximisation_baselines.forms(config), len(config.classes) * config.starts, config.batch_size
-    )
-
-
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="nguyen2016/priors_imagenet",
     title="Hand-designed priors on an ImageNet network",
     figure="comparison of priors, ImageNet",
     paper="Simonyan et al. 2014, Yosinski et al. 2015, Mahendran and Vedaldi 2016, Nguyen et al. 2016 (Multifaceted "
-    "Feature Visualization), Olah et al. 2017: the rivals of Nguyen et al. 2016, arXiv 1605.09304",
+    "Feature Visualization), Olah et al. 2017: the baselines of Nguyen et al. 2016, arXiv 1605.09304",
     summary=(
-        "No generator is made here for an ImageNet network, so only the priors that people thought of are shown, on "
-        "EfficientNet-Lite0, for a few classes and from one noise each. Another network, EfficientNet-Lite1, says "
-        "whether it sees the same class. All forms take far fewer steps than their papers'. Their strengths were "
-        "changed after a first run, in which L2 and blur gave grey images: they were chosen on three of the classes, "
-        "from other noise, so that the network is about sure and the judge sees most. Five images tell little: "
-        "indications, not statistics."
+        "How do hand-designed priors do on an ImageNet network? On EfficientNet-Lite0, images of a few classes are "
+        "optimised from one noise each, in far fewer steps than in the papers. Another network, EfficientNet-Lite1, "
+        "says whether it predicts the same class. Five images are few: the tests have little power."
     ),
     run=run,
     plan=plan,
@@ -146,4 +133,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

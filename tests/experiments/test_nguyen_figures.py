@@ -1,13 +1,12 @@
-"""The numbers behind the generator networks' figures: what is judged, and what claims follow."""
+"""Realism by an evaluation network, and claims about preferred inputs of classes."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs.nguyen2016.classes import get_config
-from experiments.lib import evaluation_networks, runner
+from experiments.lib import evaluation_networks
 from experiments.nguyen2016 import classes as experiment
 from xai_jax import realism
 from xai_jax.models import LoadedModel
@@ -22,7 +21,7 @@ def net(x, relu=None, tap=lambda name, value: value):
     return tap("logits", maps.sum((1, 2)))
 
 
-def test_images_are_judged_by_another_networks_features():
+def test_realism_is_measured_in_another_networks_features():
     images, x = RNG.integers(0, 256, (6, 2, 2, 3), np.uint8), RNG.normal(size=(40, 2, 2, 3)).astype("f")
     model = LoadedModel(net, Input(2, 1.0, (99.0,) * 3, (99.0,) * 3), "abc", None, {})
     meant, shown = np.array([0, 1, 2, 0, 1, 2]), images / 99 - 1
@@ -31,34 +30,30 @@ def test_images_are_judged_by_another_networks_features():
     )
     means, natural = (2 * a.mean((1, 2)) for a in (shown, x))
     np.testing.assert_array_equal(found["agrees"], shown.sum((1, 2)).argmax(1) == meant)
-    distances, places = realism.nearest(means, natural[:20])
+    distances, neighbours = realism.nearest(means, natural[:20])
     np.testing.assert_allclose(found["distance"], distances, rtol=1e-4)
-    np.testing.assert_array_equal(found["neighbour"], places)
+    np.testing.assert_array_equal(found["neighbour"], neighbours)
     np.testing.assert_allclose(found["natural distance"], realism.nearest(natural[20:], natural[:20])[0], rtol=1e-4)
     assert found["frechet"] == pytest.approx(realism.frechet(means, natural[:20]), rel=1e-4)
     rows = np.random.default_rng(CONFIG.seed).permutation(20)[:6]
     assert found["natural frechet"] == pytest.approx(realism.frechet(natural[20:][rows], natural[:20]), rel=1e-4)
 
 
-def claims(confidence, agrees, config=CONFIG):
-    """Of ten classes, three starts each: confidences and agreements (3, 10)."""
-    run = runner.Run(Path(), "")
+@pytest.mark.parametrize("failing, expected", [(0, "supported"), (2, "inconclusive"), (9, "not supported")])
+def test_claims_concern_the_medians_of_most_classes(failing, expected):
+    confidence, agrees = np.full((3, 10), 0.995), np.ones((3, 10), bool)
+    confidence[0], agrees[1] = 0.2, False  # one start in three may fail
+    confidence[1, :failing], agrees[0, :failing] = 0.2, False
     found = {"confidence": np.ravel(confidence)}
-    judged = {"agrees": np.ravel(agrees), "distance": RNG.uniform(1, 2, 30), "natural distance": RNG.uniform(1, 2, 9)}
-    judged |= {"frechet": np.array(3.0), "natural frechet": np.array(1.0)}
-    experiment.report(run, found, judged, np.tile(np.arange(10), 3), config)
-    return [claim.held for claim in run.claims]
+    evaluated = {"agrees": np.ravel(agrees), "distance": np.ones(30), "natural distance": np.ones(9)}
+    evaluated |= {"frechet": np.array(3.0), "natural frechet": np.array(1.0)}
 
+    def decisions(config):
+        claims = experiment.findings(found, evaluated, np.tile(np.arange(10), 3), config)[1]
+        return [claim.verdict.decision for claim in claims]
 
-def test_claims_follow_the_classes_medians():
-    sure, agree = np.full((3, 10), 0.995), np.ones((3, 10), bool)
-    sure[0], agree[1] = 0.2, False  # one start in three may fail
-    assert claims(sure, agree) == [True, True]
-    sure[1, 4], agree[0, 4] = 0.2, False  # two of one class
-    assert claims(sure, agree) == [False, True]
-    agree[0, 7] = False
-    assert claims(sure, agree) == [False, False]
-    assert claims(sure, agree, get_config("smoke")) == [False, None]  # the explained network judges itself there
+    assert decisions(CONFIG) == [expected] * 2
+    assert decisions(get_config("smoke")) == [expected, "inconclusive"]  # the explained network itself evaluates there
 
 
 def test_features_are_means_over_positions_in_any_batches():

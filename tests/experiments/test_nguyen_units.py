@@ -1,7 +1,6 @@
 """The numbers behind preferred inputs of hidden units, facets, pairs of units and prototypes, on small arrays."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from configs.nguyen2016 import combine as combine_config
 from configs.nguyen2016 import facets as facets_config
 from configs.nguyen2016 import hidden as hidden_config
 from configs.nguyen2016 import montavon as montavon_config
-from experiments.lib import dry_run, evaluation_networks, generator_codes, measures, runner, top_activations
+from experiments.lib import evaluation_networks, generator_codes, measures, runner, top_activations
 from experiments.nguyen2016 import combine, facets, hidden, montavon
 from xai_jax import dgn_am, network, targets
 from xai_jax.data.datasets import InMemory
@@ -44,21 +43,14 @@ GENERATOR = LoadedGenerator(Partial(mix, BASIS), Partial(encode), jnp.full(5, 0.
 CUT = GENERATOR._replace(generate=dgn_am.clip_images(GENERATOR.generate, *generator_codes.input_range(MODEL)))
 
 
-@pytest.mark.parametrize("module", [hidden, facets, combine, montavon])
-def test_dry_runs_of_smoke_configurations(module):
-    configs = {hidden: hidden_config, facets: facets_config, combine: combine_config, montavon: montavon_config}
-    plan = module.EXPERIMENT.plan(configs[module].get_config("smoke"))
-    assert "memory fits" in dry_run.report(module.EXPERIMENT.name, plan, "A100")
-
-
-def test_pictures_have_whole_numbers_between_black_and_white():
+def test_images_have_whole_numbers_between_black_and_white():
     images = RNG.uniform(-0.5, 1.5, (2, 4, 4, 1)).astype("f")
     expected = np.minimum(np.maximum(np.round(images * 255), 0), 255) / 255
     np.testing.assert_allclose(generator_codes.quantised(MODEL, jnp.asarray(images)), expected, atol=1e-6)
     np.testing.assert_allclose(generator_codes.input_range(MODEL), [[0], [1]], atol=1e-6)
 
 
-def test_what_is_measured_of_codes_is_their_pictures():
+def test_measures_of_codes_are_those_of_rounded_images():
     classes, form = np.array([0, 1, 2, 1]), DGN(learning_rate=0.1, steps=7)
     starts = generator_codes.initial_codes(GENERATOR, 4, 3)
     found = generator_codes.maximise(GENERATOR, MODEL, targets.logit(classes), starts, form, 2)
@@ -72,13 +64,6 @@ def test_what_is_measured_of_codes_is_their_pictures():
     np.testing.assert_allclose(generator_codes.medians(np.arange(4.0), classes), [0, 2, 2])
 
 
-def test_differences_are_told_by_wilcoxons_test():
-    low, high = np.arange(8.0), np.arange(8.0) + np.arange(1, 9)
-    assert generator_codes.more(high, low)[0] is True and generator_codes.more(low, high)[0] is False
-    assert generator_codes.more(low, low + np.array([1, -2, 3, -4, 5, -6, 7, -8]))[0] is None
-    assert generator_codes.more(low, low)[0] is None
-
-
 def test_the_first_images_of_each_class_are_members():
     data = InMemory(np.zeros((7, 2, 2, 1), np.uint8), np.array([2, 0, 1, 1, 0, 0, 2]), "abc")
     assert generator_codes.first_of_each_class(data, (2, 0), 2) == [[0, 6], [1, 4]]
@@ -88,7 +73,7 @@ def test_the_first_images_of_each_class_are_members():
 
 def test_activations_are_shares_of_natural_maxima_of_living_units():
     activations = np.array([[3.0, 9, 1], [5, 5, 5], [8, 0, 2.0]])  # the second unit is dead
-    found = hidden.measures(activations, np.array([2.0, 0, 4]))
+    found = hidden.measure(activations, np.array([2.0, 0, 4]))
     np.testing.assert_allclose(found["reached"], [1.5, 0.5])
     np.testing.assert_array_equal(found["selective"], [True, False])
 
@@ -100,37 +85,39 @@ def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
     )
 
 
-def test_pictures_for_units_excite_these_units(monkeypatch):
+def test_preferred_inputs_activate_their_own_units(monkeypatch):
     monkeypatch.setattr(hidden, "unit", lambda name, layer: (3, None) if layer == "logits" else (1, (2, 1)))
     config = dataclasses.replace(hidden_config.get_config("smoke"), batch_size=3, learning_rate=0.2, steps=10)
-    found = hidden.synthesised(CUT, MODEL, "logits", config)
+    found = hidden.preferred_inputs(CUT, MODEL, "logits", config)
     np.testing.assert_allclose(found["activations"], net(WEIGHTS, found["images"]), rtol=1e-4)
     assert (np.diag(found["activations"]) == found["activations"].max(0)).all()
-    found = hidden.synthesised(CUT, MODEL, "map", config)
+    found = hidden.preferred_inputs(CUT, MODEL, "map", config)
     np.testing.assert_allclose(found["activations"], 3 * found["images"][:, 2, 1], rtol=1e-4)
 
 
-def test_kin_are_nearer_than_others():
+def test_similarity_ranks_the_own_top_images_among_others():
     shown, top = np.array([[0.0, 0], [5, 0], [9, 0]]), np.array([[1.0, 0], [9, 0], [6, 0]])
-    np.testing.assert_allclose(hidden.closer(shown, top), [1, 0, 0.5])
+    np.testing.assert_allclose(hidden.farther_fraction(shown, top), [1, 0, 0.5])
 
 
-def held(report, *arguments):
-    run = runner.Run(Path(), "")
-    report(run, *arguments)
-    assert all(number.value is not None for number in run.numbers)
-    return [claim.held for claim in run.claims]
+YES, NO, OPEN = "supported", "not supported", "inconclusive"
 
 
-def test_claims_about_hidden_units_ask_for_most_of_every_layer():
+def decisions(numbers, claims):
+    assert all(number.value is not None for number in numbers)
+    return [claim.verdict.decision for claim in claims]
+
+
+def test_claims_about_hidden_units_concern_most_of_every_layer():
     config = hidden_config.get_config("default")
     yes, no = np.ones(10, bool), np.zeros(10, bool)
     found = {n: {"reached": np.full(10, 1.5), "selective": yes} for n in ("conv", "fc8")}
-    assert held(hidden.report, found, {"fc8": np.full(10, 0.9)}, config) == [True, True, True]
+    assert decisions(*hidden.findings(found, {"fc8": np.full(10, 0.9)}, config)) == [YES, YES, YES]
     found["conv"] = {"reached": np.linspace(0.5, 1.5, 10), "selective": no}
-    assert held(hidden.report, found, {"fc8": np.full(10, 0.1)}, config) == [False, False, False]
-    assert held(hidden.report, found, {"fc8": np.linspace(0.1, 0.9, 10)}, config)[2] is None
-    assert held(hidden.report, found, {"fc8": np.full(10, 0.9)}, hidden_config.get_config("smoke"))[2] is None
+    assert decisions(*hidden.findings(found, {"fc8": np.full(10, 0.1)}, config)) == [OPEN, NO, NO]
+    assert decisions(*hidden.findings(found, {"fc8": np.linspace(0.1, 0.9, 10)}, config))[2] == OPEN
+    smoke = hidden_config.get_config("smoke")
+    assert decisions(*hidden.findings(found, {"fc8": np.full(10, 0.9)}, smoke))[2] == OPEN
 
 
 def test_starts_are_codes_of_images_and_means_of_several(monkeypatch):
@@ -138,7 +125,7 @@ def test_starts_are_codes_of_images_and_means_of_several(monkeypatch):
     data = InMemory(images, np.repeat([0, 1], 20), "ab")
     monkeypatch.setattr(facets.datasets, "load", lambda *_: data)
     config = dataclasses.replace(facets_config.get_config("smoke"), classes=(1, 0), pool=20, facets=3, averaged=4)
-    found = facets.starts(GENERATOR, MODEL, config)
+    found = facets.initial_codes(GENERATOR, MODEL, config)
     assert found["shown"].shape == (6, 4, 4, 1) and found["average"].shape == (6, 5)
     np.testing.assert_allclose(found["image"], encode(found["shown"]), rtol=1e-5)
     x = images / np.float32(255)
@@ -148,46 +135,47 @@ def test_starts_are_codes_of_images_and_means_of_several(monkeypatch):
         assert (average >= own.min(0) - 1e-6).all() and (average <= own.max(0) + 1e-6).all()
 
 
-def test_pictures_are_compared_with_images_of_their_class():
+def test_images_are_compared_with_natural_ones_of_their_class():
     images, real = (RNG.integers(0, 256, (6, 4, 4, 1)) / np.float32(255) for _ in range(2))
     images[[0, 4]] = real[[0, 4]]
     before = real[[1, 0, 2, 3, 4, 5]]
     classes = np.array([2, 2, 2, 0, 0, 0])
-    judge = evaluation_networks.EvaluationNetwork(
+    evaluator = evaluation_networks.EvaluationNetwork(
         MODEL, jnp.asarray(RNG.uniform(size=(20, 4, 4, 1)), jnp.float32), "flat", 0
     )
-    found = facets.compared(judge, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
+    found = facets.compared(evaluator, MODEL, {"shown": real}, {"images": images, "before": before}, classes)
     a, b = images.reshape(6, -1), real.reshape(6, -1)
-    apart_first = measures.relative_distances(a[None, :3], b[:3])
+    first = measures.relative_distances(a[None, :3], b[:3])
     np.testing.assert_allclose(
-        found["spread"], [apart_first[0], measures.relative_distances(a[None, 3:], b[3:])[0]], rtol=1e-4
+        found["spread"], [first[0], measures.relative_distances(a[None, 3:], b[3:])[0]], rtol=1e-4
     )
     nearest = [np.argmin([np.sum((a[i] - b[j]) ** 2) for j in range(i // 3 * 3, i // 3 * 3 + 3)]) for i in range(6)]
-    np.testing.assert_array_equal(found["kept"], nearest == np.tile(np.arange(3), 2))
-    np.testing.assert_array_equal(found["kept before"], [False, False, True, True, True, True])
+    np.testing.assert_array_equal(found["nearest"], nearest == np.tile(np.arange(3), 2))
+    np.testing.assert_array_equal(found["nearest before"], [False, False, True, True, True, True])
     np.testing.assert_allclose(found["spread before"], 1, rtol=1e-5)
-    assert found["alike"][0] == pytest.approx(1, abs=1e-5) and found["kept"][[0, 4]].all()
+    assert found["correlation"][0] == pytest.approx(1, abs=1e-5) and found["nearest"][[0, 4]].all()
 
 
 def test_claims_about_facets():
     config = facets_config.get_config("default")
     classes = np.repeat(np.arange(10), 5)
 
-    def results(spread, kept, sure, agrees):
-        found = {"confidence": np.full(50, sure), "confidence before": np.full(50, 0.5)}
-        judged = {"spread": spread + np.linspace(0, 0.1, 10), "kept": np.arange(50) < kept, "alike": np.zeros(50)}
-        judged |= {"spread before": np.ones(10), "kept before": np.ones(50)}
-        judged |= {"agrees": np.repeat(np.arange(10) < agrees, 5), "distance": np.ones(50)}
-        return found, judged | {"natural distance": np.ones(9), "frechet": 1.0, "natural frechet": 1.0}
+    def results(spread, nearest, confidence, agrees):
+        found = {"confidence": np.full(50, confidence), "confidence before": np.full(50, 0.5)}
+        measured = {"spread": spread + np.linspace(0, 0.1, 10), "nearest": np.arange(50) < nearest}
+        measured |= {"spread before": np.ones(10), "nearest before": np.ones(50), "correlation": np.zeros(50)}
+        measured |= {"agrees": np.repeat(np.arange(10) < agrees, 5), "distance": np.ones(50)}
+        return found, measured | {"natural distance": np.ones(9), "frechet": 1.0, "natural frechet": 1.0}
 
     kinds = {"noise": results(0.3, 0, 1.0, 10), "average": results(0.3, 0, 1.0, 10)}
     for image, expected in (
-        (results(0.8, 45, 0.999, 9), [True, True, True]),
-        (results(0.1, 5, 0.98, 10), [False, False, False]),
-        (results(0.3, 25, 0.999, 8), [None, None, False]),
+        (results(0.8, 45, 0.999, 9), [YES, YES, YES]),
+        (results(0.1, 5, 0.98, 10), [NO, NO, NO]),
+        (results(0.3, 25, 0.999, 8), [OPEN, OPEN, OPEN]),
     ):
-        found, judged = ({k: v[n] for k, v in (kinds | {"image": image}).items()} for n in (0, 1))
-        assert held(facets.report, found, judged, classes, config) == expected
+        found, evaluated = ({k: v[n] for k, v in (kinds | {"image": image}).items()} for n in (0, 1))
+        claims = facets.claims(found, evaluated, classes, config)
+        assert decisions(facets.numbers(found, evaluated), claims) == expected
 
 
 PAIRS = dataclasses.replace(combine_config.get_config("default"), classes=(3, 0, 1), starts=2)
@@ -195,24 +183,24 @@ PAIRS = dataclasses.replace(combine_config.get_config("default"), classes=(3, 0,
 
 def test_pairs_are_each_class_alone_and_with_all_others():
     assert combine.pairs(PAIRS).tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]]
-    assert combine.single_of(PAIRS).tolist() == [0, 3, 5]
+    assert combine.singles(PAIRS).tolist() == [0, 3, 5]
 
 
-def test_both_classes_are_seen_where_they_are_the_likeliest_two():
+def test_both_classes_are_predicted_where_they_are_the_two_most_probable():
     logits = np.zeros((6, 2, 4))
     logits[1, :, [3, 0]] = 5  # classes 3 and 0, in both starts
     logits[2, 0, [1, 3]] = 5  # 3 and 1 in one start
     logits[2, 1, [0, 3]] = 5
     logits[4, :, [2, 0]] = 5  # 0 and 1 in none
-    np.testing.assert_allclose(combine.two(logits, PAIRS), [1, 0.5, 0])
+    np.testing.assert_allclose(combine.both_predicted(logits, PAIRS), [1, 0.5, 0])
     logits[0, :, 3], logits[3, :, 0], logits[5, :, 1] = 10, 20, 4
     logits[1, 1, 3] = 9
-    found = combine.measures(logits, {"judged": logits}, PAIRS)
+    found = combine.measure(logits, {"evaluated": logits}, PAIRS)
     np.testing.assert_allclose(found["kept"], [[1, 0.7, 0.5], [0.25, 1, 0.25], [2.5 / 4, 0, 1]])
-    np.testing.assert_allclose(found["judged"], found["network"])
+    np.testing.assert_allclose(found["evaluated"], found["network"])
 
 
-def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
+def test_pairs_maximise_the_sum_and_blends_are_means_of_single_images():
     config = dataclasses.replace(
         combine_config.get_config("smoke"), classes=(2, 0), batch_size=6, learning_rate=0.1, steps=4
     )
@@ -223,8 +211,8 @@ def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
     np.testing.assert_allclose(found["images"][1], both["images"], atol=1.1 / 255)
     alone = generator_codes.maximise(CUT, MODEL, targets.logit(2), starts[:2], form, 2)
     np.testing.assert_allclose(found["images"][0], alone["images"], atol=1.1 / 255)
-    seen = combine.answers(MODEL, MODEL, found["images"], config)
-    np.testing.assert_allclose(seen["judged"], found["logits"], rtol=1e-3, atol=1e-3)
+    seen = combine.predictions(MODEL, MODEL, found["images"], config)
+    np.testing.assert_allclose(seen["evaluated"], found["logits"], rtol=1e-3, atol=1e-3)
     blend = generator_codes.quantised(MODEL, jnp.asarray(found["images"][[0, 2]].mean(0)))
     np.testing.assert_allclose(seen["blended"][1], net(WEIGHTS, blend), rtol=1e-4)
 
@@ -232,17 +220,16 @@ def test_pairs_excite_the_sum_and_blends_are_means_of_single_pictures():
 def test_claims_about_pairs():
     many = np.ones((10, 10)) * 0.7
 
-    def table(network, judged, blended):
-        return {
-            "x": {"kept": many, "network": network, "judged": judged, "blended": blended, "judged blended": blended}
-        }
+    def table(network, evaluated, blended):
+        blends = {"blended": blended, "evaluated blended": blended}
+        return {"x": {"kept": many, "network": network, "evaluated": evaluated, **blends}}
 
     config = combine_config.get_config("default")
-    some = np.where(np.arange(45) < 20, 1.0, 0.25)
-    assert held(combine.report, table(np.ones(45), np.ones(45), some), config) == [True, True, True]
-    assert held(combine.report, table(some, some, np.ones(45)), config) == [False, False, False]
+    some = np.where(np.arange(45) < 15, 1.0, 0.25)
+    assert decisions(*combine.findings(table(np.ones(45), np.ones(45), some), config)) == [YES, YES, YES]
+    assert decisions(*combine.findings(table(some, some, np.ones(45)), config)) == [NO, NO, NO]
     config = dataclasses.replace(config, evaluation_network="fashion_maxpool")  # the explained network itself
-    assert held(combine.report, table(some, some, some), config) == [False, None, None]
+    assert decisions(*combine.findings(table(some, some, some), config)) == [NO, OPEN, OPEN]
 
 
 def test_forms_have_their_own_generators_and_starts(monkeypatch):
@@ -257,7 +244,7 @@ def test_forms_have_their_own_generators_and_starts(monkeypatch):
     pixels, start, target, form = problem("pixels")
     assert start.shape == (2, 4, 4, 1) and 0 <= start.min() and start.max() <= 1 and start.std() > 0.2
     np.testing.assert_allclose(pixels.generate(3 * images - 1), np.clip(3 * images - 1, 0, 1), atol=1e-6)
-    assert form == Montavon(config.pixel_rate, config.steps, 0.3)
+    assert form == Montavon(config.pixel_learning_rate, config.steps, 0.3)
     logits, k = np.asarray(net(WEIGHTS, images), np.float64), np.arange(2)
     expected = logits[k, classes] - np.log(np.exp(logits).sum(1))
     np.testing.assert_allclose(target(jnp.asarray(logits, jnp.float32), {}), expected, rtol=1e-4)
@@ -272,7 +259,7 @@ def test_means_are_of_other_images_for_each_start(monkeypatch):
     images = RNG.integers(0, 256, (30, 4, 4, 1)).astype(np.uint8)
     monkeypatch.setattr(montavon.datasets, "load", lambda *_: InMemory(images, np.arange(30) % 2, "ab"))
     config = dataclasses.replace(montavon_config.get_config("smoke"), classes=(1, 0), starts=2, averaged=5)
-    found = montavon.averages(GENERATOR, MODEL, config)
+    found = montavon.class_means(GENERATOR, MODEL, config)
     pixels = [images[1:11:2], images[0:10:2], images[11:21:2], images[10:20:2]]  # start by start
     expected = [np.round(each.mean(0)) / 255 for each in pixels]
     np.testing.assert_allclose(found["images"], expected, atol=0.51 / 255)
@@ -281,22 +268,32 @@ def test_means_are_of_other_images_for_each_start(monkeypatch):
 
 
 def test_forms_are_compared_each_at_its_best_penalty():
-    def judged(agrees, distance, frechet):
-        return {"agrees": np.array([agrees]), "distance": np.array([distance]), "frechet": frechet}
-
-    table = {("pixels", 0.0): judged(0.5, 2.0, 9.0), ("pixels", 1.0): judged(0.9, 3.0, 5.0)}
-    table |= {("codes", 0.1): judged(0.9, 2.5, 4.0), ("codes", 1.0): judged(0.2, 1.9, 8.0)}
-    assert montavon.best(table, "pixels") == (0.9, -2.0, -5.0)
-    assert montavon.rivals("c", "s", "codes", "pixels", table, True).held is True
-    assert montavon.rivals("c", "s", "pixels", "codes", table, True).held is False
-    assert montavon.rivals("c", "s", "codes", "pixels", table, False).held is None
-
-
-def test_the_class_means_rival_prototypes():
     config, rows = montavon_config.get_config("default"), np.tile(np.arange(10), 5)
-    table = {"agrees": np.ones(50), "distance": np.ones(50), "natural distance": np.ones(9), "alike": np.zeros(50)}
-    judged = {job: table | {"frechet": 1.0, "natural frechet": 1.0} for job in montavon.jobs(config)}
-    found = {job: {"confidence": 0.5 + rows / 100} for job in judged}
-    assert held(montavon.report, found, judged, config) == [True, None, True]
+
+    def evaluated(agrees, distance, frechet):
+        return {"agrees": np.full(50, agrees), "distance": distance + rows / 100, "frechet": frechet}
+
+    table = {("pixels", 0.0): evaluated(0.5, 2.0, 9.0), ("pixels", 1.0): evaluated(0.8, 3.0, 5.0)}
+    table |= {("codes", 0.1): evaluated(0.9, 2.5, 4.0), ("codes", 1.0): evaluated(0.2, 1.9, 8.0)}
+    np.testing.assert_allclose(montavon.best(table, "pixels", "agrees", rows), 0.8)
+
+    def claim(first, second, config=config):
+        return montavon.realism_claim("c", "s", first, second, table, config)
+
+    better = claim("codes", "pixels")
+    assert better.verdict.decision == YES and "0.90 and 0.80" in better.measured and "4.00 and 5.00" in better.measured
+    assert "nearest natural image" in better.measured
+    assert claim("pixels", "codes").verdict.decision == NO
+    dependent = dataclasses.replace(config, evaluation_network="fashion_maxpool")  # the explained network itself
+    assert claim("codes", "pixels", dependent).verdict.decision == OPEN
+
+
+def test_prototypes_are_compared_with_class_means():
+    config, rows = montavon_config.get_config("default"), np.tile(np.arange(10), 5)
+    table = {"agrees": np.ones(50), "distance": np.ones(50), "natural distance": np.ones(9)}
+    table |= {"correlation": np.zeros(50), "frechet": 1.0, "natural frechet": 1.0}
+    evaluated = dict.fromkeys(montavon.jobs(config), table)
+    found = {job: {"confidence": 0.5 + rows / 100} for job in evaluated}
+    assert decisions(*montavon.findings(found, evaluated, config)) == [OPEN, OPEN, OPEN]
     found["class means", 0.0] = {"confidence": 0.2 + rows / 50}
-    assert held(montavon.report, found, judged, config)[1] is True
+    assert decisions(*montavon.findings(found, evaluated, config))[1] == YES
