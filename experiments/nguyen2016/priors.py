@@ -86,10 +86,10 @@ EXPERIMENT = Experiment[Config](
     paper=f"{papers.NGUYEN2016}; baselines: Simonyan et al. 2014, Yosinski et al. 2015, Mahendran and Vedaldi 2016, "
     "Nguyen et al. 2016 (Multifaceted Feature Visualization), Olah et al. 2017",
     summary=(
-        "Without a prior, activation maximisation gives noise. Hand-designed priors penalise length (L2) or total "
-        "variation (TV), blur, jitter, start from mean images, favour the centre or natural frequencies (Fourier); "
-        "DGN searches a generator's images. All have the same network and classes; another network measures realism. "
-        "Groups of starts are the replicates: one network, one generator."
+        "Without a prior, activation maximisation gives noise. Hand-designed priors penalise length (L2) or roughness "
+        "(TV), blur, jitter, start from mean images, favour the centre or natural frequencies (Fourier); DGN searches "
+        "a generator's images. All have the same network and classes; another network measures realism. Groups of "
+        "starts are the replicates: one network, one generator."
     ),
     run=run,
     plan=plan,

@@ -211,7 +211,7 @@ def test_claims_of_the_imagenet_network_are_paired_over_images():
     found["TV"] = {"logits": np.eye(8)[[1, 0, 3, 2, 4, 5, 6, 7]]}
     assert decisions(other) == [OPEN, OPEN, YES]
     measures["TV"]["rough"] = measures["no prior"]["rough"] + 1 + steps
-    found["TV"] = {"logits": np.roll(np.eye(8), 1)}
+    found["TV"] = {"logits": np.roll(np.eye(8), 1, axis=1)}
     measures["blur"]["agrees"] = measures["TV"]["agrees"] = measures["no prior"]["agrees"]
     assert decisions(other) == [NO, NO, OPEN]
 
