@@ -1,10 +1,10 @@
-"""Regular images evolved until a network is sure of them (Nguyen et al. 2015, Figs. 5 and 8).
+"""Regular images evolved to high confidence (Nguyen et al. 2015, Figs. 5 and 8).
 
     python -m experiments.nguyen2015.cppn \\
         --config=configs/nguyen2015/cppn.py:default --workdir=results/nguyen2015/cppn
 
-smoke: seconds. default: three minutes on 2 cores, and once about 10 minutes to train the network and another one that
-judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
+smoke: seconds. default: three minutes on 2 cores, and once about 10 minutes to train the network and the evaluation
+network. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet for evaluation given as
 --config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
 """
 

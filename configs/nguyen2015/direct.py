@@ -1,10 +1,10 @@
-"""Images evolved pixel by pixel until a network is sure of them (Nguyen et al. 2015, Fig. 4).
+"""Images evolved pixel by pixel to high confidence (Nguyen et al. 2015, Fig. 4).
 
     python -m experiments.nguyen2015.direct \\
         --config=configs/nguyen2015/direct.py:default --workdir=results/nguyen2015/direct
 
-smoke: seconds. default: two minutes on 2 cores, and once about 10 minutes to train the network and another one that
-judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
+smoke: seconds. default: two minutes on 2 cores, and once about 10 minutes to train the network and the evaluation
+network. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet for evaluation given as
 --config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
 """
 

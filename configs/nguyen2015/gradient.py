@@ -1,11 +1,11 @@
-"""Images that look like nothing, by gradient ascent (Nguyen et al. 2015).
+"""Unrecognisable images, by gradient ascent (Nguyen et al. 2015).
 
     python -m experiments.nguyen2015.gradient \\
         --config=configs/nguyen2015/gradient.py:default --workdir=results/nguyen2015/gradient
 
-smoke: seconds. default: a minute on 2 cores, and once about 10 minutes to train the network and another one that
-judges. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet that judges given as
---config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: a minute on 2 cores, and once about 10 minutes to train the network and the evaluation network.
+paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet for evaluation given as --config.weights=PATH
+and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     classes: int = 20  # to climb for, or all where there are fewer (the code: 20)
     starts: int = 5  # for each class (the code: 5)
     shown: int = 3  # of them, in the figure
-    noise: float = 1.0  # deviation of what is added to the mean image, in pixel values (the code: 1)
+    noise: float = 1.0  # standard deviation of what is added to the mean image, in pixel values (the code: 1)
     # The code's setting without regularisation
     steps: int = 500
     weight_decay: float = 0.0  # of inputs, at each step

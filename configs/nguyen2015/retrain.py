@@ -1,4 +1,4 @@
-"""Networks that are taught fooling images, and fooled again (Nguyen et al. 2015).
+"""Networks that are trained on fooling images, and fooled again (Nguyen et al. 2015).
 
     python -m experiments.nguyen2015.retrain \\
         --config=configs/nguyen2015/retrain.py:default --workdir=results/nguyen2015/retrain
@@ -26,7 +26,7 @@ class Config(base.Pixels, base.Seeded):
     batch_size: int = 32
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
-    rounds: int = 3  # of retraining (the paper, told from memory: 15 on MNIST, 1 on ImageNet)
+    rounds: int = 3  # of retraining (the paper, from memory: 15 on MNIST, 1 on ImageNet)
     chains: int = 3  # networks that begin
     runs: int = 3  # evolutions in each round; every one gives an image for each class
     hidden: int = 16  # nodes that a CPPN may have, at most (ours)
