@@ -1,4 +1,4 @@
-"""Whether TCAV tells adversarial images from real ones (Kim et al. 2018, appendix).
+"""Whether TCAV distinguishes adversarial images from natural ones (Kim et al. 2018, appendix).
 
     python -m experiments.kim2018.adversarial \\
         --config=configs/kim2018/adversarial.py:default --workdir=results/kim2018/adversarial
@@ -21,7 +21,7 @@ class Config(base.Network):
     layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
     shown: str = "pool3"  # the layer of the figure of scores
     examples: int = 30  # images of each concept
-    random: int = 60  # images that it is told from
+    random: int = 60  # random images of its CAV
     images: int = 30  # of each group and class
     most: float = 50.0  # that a pixel may change, of 255 (noise: any)
     steps: int = 10  # of equal length (the paper: one)

@@ -3,7 +3,7 @@
     python -m experiments.kim2018.bias --config=configs/kim2018/bias.py:default --workdir=results/kim2018/bias
 
 smoke: seconds. default: three minutes on 2 cores. paper: hours on one A100, with ImageNet prepared by TFDS; the paper
-has no such experiment, its question is asked of a large network.
+has no such experiment, its question concerns a large network.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class Config(base.CAVs):
     learning_rate: float = 0.01  # falls along half a cosine
     weight_decay: float = 0.0005
     layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
-    shown: str = "pool3"  # the layer whose scores are compared with the truth: the last that knows of places
+    shown: str = "pool3"  # the layer whose scores are compared with the truth: the last with positions
     examples: int = 30  # images of each attribute, and of each random set
-    controls: int = 15  # random sets that take an attribute's place, for the test
+    controls: int = 15  # random sets substituted for an attribute, for the test
     explained: int = 100  # test images of each class, whose derivatives count
     seeds: tuple[int, ...] = (0, 1, 2)  # a network of each share for each
 

@@ -1,4 +1,4 @@
-"""TCAV where the truth is known: networks that learnt from pictures with captions (Kim et al. 2018, section 4.3).
+"""TCAV where the truth is known: networks trained on images with captions (Kim et al. 2018, section 4.3).
 
     python -m experiments.kim2018.captions \\
         --config=configs/kim2018/captions.py:default --workdir=results/kim2018/captions
@@ -16,9 +16,9 @@ from configs.captioned import PAPER, SMOKE, Networks
 @dataclasses.dataclass(kw_only=True)
 class Config(Networks, base.CAVs):
     layers: tuple[str, ...] = ("pool1", "pool2", "pool3", "relu6", "relu7")
-    shown: str = "pool3"  # the layer whose scores are compared with the truth: the last that knows of places
+    shown: str = "pool3"  # the layer whose scores are compared with the truth: the last with positions
     examples: int = 30  # images of each concept, and of each random set
-    controls: int = 15  # random sets that take a concept's place, for the test
+    controls: int = 15  # random sets substituted for a concept, for the test
     explained: int = 100  # test images of each class, whose derivatives count
     seeds: tuple[int, ...] = (0, 1, 2)  # four networks for each
 

@@ -18,9 +18,9 @@ class Config(base.Network):
     layer: str = "block8"
     concepts: tuple[str, ...] = ("red", "stripes", "dots", "zigzags", "meshes")
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
-    form: Fourier = Fourier(0.05, 48, 17)  # rate, steps, pixels of jitter
-    examples: int = 20  # images of each concept that its direction is learnt from
-    random: int = 40  # images that it is told from
+    form: Fourier = Fourier(0.05, 48, 17)  # learning rate, steps, pixels of jitter
+    examples: int = 20  # images of each concept of its CAV
+    random: int = 40  # random images of its CAV
     held_out: int = 5  # other images of each concept, to compare with
     seeds: tuple[int, ...] = (0, 1)  # of concept images and of the noise
 

@@ -1,4 +1,4 @@
-"""A page that asks people what saliency maps tell, and what their answers come to (Kim et al. 2018, section 4.3).
+"""A study of what people infer from saliency maps, and the analysis of answers (Kim et al. 2018, section 4.3).
 
     python -m experiments.kim2018.human_study \\
         --config=configs/kim2018/human_study.py:default --workdir=results/kim2018/human_study

@@ -35,9 +35,9 @@ class Config(base.CAVs):
     learning_rate: float = 0.01  # falls along half a cosine
     weight_decay: float = 0.0005
     layers: tuple[str, ...] = ("pool4", "relu6")
-    shown: str = "relu6"  # the layer of the figures: the first that no longer tells places, as lesions can be anywhere
+    shown: str = "relu6"  # the layer of the figures: the first without positions, as lesions can be anywhere
     examples: int = 60  # images of each lesion, and of each random set
-    controls: int = 20  # random sets that take a lesion's place, for the test
+    controls: int = 20  # random sets substituted for a lesion, for the test
     explained: int = 100  # test images of each level, whose derivatives count
     seeds: tuple[int, ...] = (0, 1)  # two graders for each
 

@@ -17,8 +17,8 @@ class Config(base.Network):
     layer: str = "block11"
     concepts: tuple[str, ...] = ("blue", "yellow", "green", "red", "stripes", "dots", "zigzags", "meshes")
     images: str = "photographs"  # to sort: these, or those of a data set
-    examples: int = 20  # images of each concept that its direction is learnt from
-    random: int = 40  # images that it is told from
+    examples: int = 20  # images of each concept of its CAV
+    random: int = 40  # random images of its CAV
     marked: int = 6  # photographs for each concept, that show it in a quarter of them
     plain: int = 24  # photographs as they are
     seeds: tuple[int, ...] = (0, 1, 2)  # of concept images and photographs

@@ -1,4 +1,4 @@
-"""Whether TCAV tells images that were changed to be named a class from real ones (Kim et al. 2018, appendix)."""
+"""Whether TCAV distinguishes adversarial images from natural ones (Kim et al. 2018, appendix)."""
 
 import tempfile
 from functools import partial
@@ -8,71 +8,74 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from configs.kim2018.adversarial import Config
 from experiments.kim2018 import adversarial_figures, concept_images
-from experiments.kim2018.adversarial_figures import GROUPS, MADE
-from experiments.lib import dry_run, evaluation_networks, generator_codes, runner
-from experiments.lib.runner import Claim, Number
+from experiments.kim2018.adversarial_figures import GROUPS, SYNTHESISED
+from experiments.lib import dry_run, evaluation_networks, generator_codes, papers, statistics
+from experiments.lib.report import Claim, Number, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import cav, gram, models, network, targets
 from xai_jax.concepts.activation_cache import BATCH_SIZE, ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.core.network import Network
 from xai_jax.data import datasets
 from xai_jax.data.datasets import Dataset
+from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
 FOLDS = 5
-TRIED = 2  # times as many images are changed as are shown
+CANDIDATES = 2  # times as many images are attacked as are used
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Makes adversarial images of each class, and compares derivatives along concepts in them and in real ones."""
+def run(config: Config, work: Workspace) -> Report:
+    """Synthesises adversarial images of each class, and compares derivatives along concepts with natural images."""
     model, data = models.load(config.network, config.weights), concept_images.held_out(config.data)
     found = []
-    for seed in run.progress(config.seeds, "seeds"):
-        found.append(run.stage(f"seed-{seed}", partial(one_seed, model, data, config, seed)))
-    names = [model.classes[k] for k in aims(model.classes, config)]
-    apart, told = (np.stack([each[name] for each in found]) for name in ("apart", "told"))
-    run.figure("images", *adversarial_figures.images(found[0], names))
-    run.figure("scores", *adversarial_figures.scores(found, names, config))
-    run.figure("told", *adversarial_figures.told(apart.mean(0), told.mean(0)))
-    report(run, found, apart, told)
+    for seed in work.progress(config.seeds, "seeds"):
+        found.append(work.stage(f"seed-{seed}", partial(one_seed, model, data, config, seed)))
+    names = [model.classes[k] for k in target_classes(model.classes, config)]
+    distance, area = (np.stack([each[name] for each in found]) for name in ("distance", "area"))
+    panels = [
+        adversarial_figures.images_panel(found[0], names),
+        adversarial_figures.scores_panel(found, names, config),
+        adversarial_figures.distinction_panel(distance.mean(0), area.mean(0)),
+    ]
+    return Report(numbers(found, distance, area), claims(distance.mean(0), area.mean(0)), panels)
 
 
-def aims(classes: tuple[str, ...], config: Any) -> list[int]:
-    """The classes that images are made for."""
+def target_classes(classes: tuple[str, ...], config: Config) -> list[int]:
+    """The classes of the attacks."""
     return [classes.index(name) for name in config.targets or classes]
 
 
-def one_seed(model: LoadedModel, data: Dataset, config: Any, seed: int) -> dict[str, np.ndarray]:
+def one_seed(model: LoadedModel, data: Dataset, config: Config, seed: int) -> dict[str, np.ndarray]:
     """Derivatives `along` concepts, then along as many random directions, in each layer: (K, G, N, 2, L, C).
 
-    Of N images of each group and class, with the network's confidence in the class, `sure` (K, G, N), and `pixels`
-    (K, G, S, S, 3) of the first; `distances` and `areas`.
+    Of N images of each group and class, with the network's `confidence` in the class (K, G, N), and `pixels`
+    (K, G, S, S, 3) of the first; `distances` of scores and `areas` under ROC curves.
     """
     label = datasets.labeller(data)
     labels = np.array([label(index) for index in range(len(data))])
     with tempfile.TemporaryDirectory() as cache_dir:
-        known, parts = directions(model, config, seed, cache_dir), []
-        for k in aims(model.classes, config):
-            x = groups(model, data, labels, k, config, np.random.default_rng([seed, k]))
-            along = [sensitivities(model.net, known, each, k, cache_dir) for each in x]
-            parts.append(
-                (np.stack(along), np.stack([sureness(model, each, k) for each in x]), model.to_pixels(x[:, 0]))
-            )
+        cavs, parts = directions(model, config, seed, cache_dir), []
+        for k in target_classes(model.classes, config):
+            x = image_groups(model, data, labels, k, config, np.random.default_rng([seed, k]))
+            along = np.stack([sensitivities(model.net, cavs, each, k, cache_dir) for each in x])
+            parts.append((along, np.stack([confidence(model, each, k) for each in x]), model.to_pixels(x[:, 0])))
     shape = 2, len(config.layers), len(config.concepts)
-    along, sure, pixels = (np.stack(each) for each in zip(*parts, strict=True))
+    along, confidences, pixels = (np.stack(each) for each in zip(*parts, strict=True))
     along = along.reshape(*along.shape[:3], *shape)
-    return {"along": along, "sure": sure, "pixels": pixels, "apart": distances(along), "told": areas(along)}
+    measured = {"distance": distances(along), "area": areas(along)}
+    return {"along": along, "confidence": confidences, "pixels": pixels} | measured
 
 
-def directions(model: LoadedModel, config: Any, seed: int, cache_dir: str) -> list[CAV]:
-    """CAVs of textures against a mixture of them, then of as many sets of the mixture; in each layer."""
+def directions(model: LoadedModel, config: Config, seed: int, cache_dir: str) -> list[CAV]:
+    """CAVs of textures against a mixture of them, then of as many sets of the mixture itself; in each layer."""
     size = models.abstract(config.network)[2][0]
     (kind,) = concept_images.drawn(config.concepts, config.examples, config.random, size, seed)
     others = concept_images.drawn(config.concepts, 2, config.examples * len(config.concepts), size, seed + 2**20)
@@ -90,72 +93,72 @@ def directions(model: LoadedModel, config: Any, seed: int, cache_dir: str) -> li
         ]
 
 
-def groups(
-    model: LoadedModel, data: Dataset, labels: np.ndarray, k: int, config: Any, rng: np.random.Generator
+def image_groups(
+    model: LoadedModel, data: Dataset, labels: np.ndarray, k: int, config: Config, rng: np.random.Generator
 ) -> Array:
-    """Images (G, N, S, S, C) of `GROUPS`, for class k, as pictures have them.
+    """Images (G, N, S, S, C) of `GROUPS`, for class k, with whole pixel values.
 
-    Of `TRIED` times as many images that were changed, those that are named the class come first.
+    Of `CANDIDATES` times as many attacked images, those that are classified as k come first.
     """
     own, others = (rng.permutation(np.flatnonzero(same)) for same in (labels == k, labels != k))
     if len(own) < 2 * config.images:
-        raise runner.UserError(f"Expected {2 * config.images} images of each class, got {len(own)}: lower images.")
-    rows = [own[: config.images], own[config.images : 2 * config.images], others[: TRIED * config.images]]
+        raise UserError(f"Expected {2 * config.images} images of each class, got {len(own)}: lower images.")
+    rows = [own[: config.images], own[config.images : 2 * config.images], others[: CANDIDATES * config.images]]
     size = models.abstract(config.network)[2][0]
     real, again, before = (
         model.preprocess([concept_images.square(data[int(i)][0], size) for i in part]) for part in rows
     )
     noise = model.preprocess(list(rng.integers(0, 256, (config.images, size, size, 3), np.uint8)))
     black, white = limits = model.input.limits
-    made = [
-        attacked(model.net, x, k, most * (white - black) / 255, config.steps, limits)
+    attacked = [
+        attack(model.net, x, k, most * (white - black) / 255, config.steps, limits)
         for x, most in ((before, config.most), (noise, 255.0))
     ]
-    adversarial, noise = (generator_codes.quantised(model, x) for x in made)
-    named = np.asarray(network.call(model.net, adversarial)).argmax(1) == k
-    best = np.argsort(~named, kind="stable")[: config.images]
+    adversarial, noise = (generator_codes.quantised(model, x) for x in attacked)
+    successful = np.asarray(network.call(model.net, adversarial)).argmax(1) == k
+    best = np.argsort(~successful, kind="stable")[: config.images]
     return jnp.stack([real, again, before[best], adversarial[best], noise])
 
 
-def attacked(net: Network, x: Array, k: int, most: Array, steps: int, limits: tuple[Array, Array]) -> Array:
+def attack(net: Network, x: Array, k: int, most: Array, steps: int, limits: tuple[Array, Array]) -> Array:
     """Images (N, H, W, C) moved towards class k by steps of the gradient's sign; no value changes by more than `most`.
 
     Kurakin et al. 2017, Adversarial examples in the physical world: with one step, the targeted fast gradient sign.
     """
     for _ in range(steps):  # convolutions inside compiled loops are slow on CPUs
-        x = _moved(net, x, k, most / steps, limits)
+        x = _attack_step(net, x, k, most / steps, limits)
     return x
 
 
 @jax.jit
-def _moved(net, x, k, length, limits):
-    slope = jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(k))[0].sum())(x)
-    return jnp.clip(x + length * jnp.sign(slope), *limits)
+def _attack_step(net, x, k, length, limits):
+    gradient = jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(k))[0].sum())(x)
+    return jnp.clip(x + length * jnp.sign(gradient), *limits)
 
 
-def sensitivities(net: Network, known: list[CAV], x: Array, k: int, cache_dir: str) -> np.ndarray:
+def sensitivities(net: Network, cavs: list[CAV], x: Array, k: int, cache_dir: str) -> np.ndarray:
     """Derivatives (N, D) of the logit of class k along each direction."""
-    layers = {each.layer for each in known}
+    layers = {each.layer for each in cavs}
     gradients = ActivationCache(net, sorted(layers), cache_dir).gradients(x, targets.logit(k))
-    return np.stack([gradients[each.layer] @ each.vector for each in known], 1)
+    return np.stack([gradients[each.layer] @ each.vector for each in cavs], 1)
 
 
-def sureness(model: LoadedModel, x: Array, k: int) -> np.ndarray:
+def confidence(model: LoadedModel, x: Array, k: int) -> np.ndarray:
     """The network's probability of class k, (N,)."""
     return np.asarray(jax.nn.softmax(evaluation_networks.features(model.net, x)))[:, k]
 
 
 def distances(along: np.ndarray) -> np.ndarray:
-    """How far scores are from those of the first real images, (K, G - 1): mean differences over layers and concepts."""
+    """Mean absolute differences (K, G - 1) of scores from the first natural images', over layers and concepts."""
     scores = (along[:, :, :, 0] > 0).mean(2)
     return np.abs(scores[:, 1:] - scores[:, :1]).mean((-2, -1))
 
 
 def areas(along: np.ndarray) -> np.ndarray:
-    """How well derivatives tell single images of a group from the first real ones, (K, G - 1, 2).
+    """How well derivatives distinguish single images of a group from the first natural ones, (K, G - 1, 2).
 
-    Areas under the curve of logistic regression from the derivatives along concepts, and along random directions, in
-    images held out.
+    Areas under the ROC curve of logistic regression on held-out images, from the derivatives along concepts, and along
+    random directions.
     """
     along = along.reshape(*along.shape[:4], -1)
     return np.array([[[_area(own[0, :, i], group[:, i]) for i in range(2)] for group in own[1:]] for own in along])
@@ -169,83 +172,71 @@ def _area(first, second):
         return cross_val_score(model, np.concatenate([first, second]), labels, cv=FOLDS, scoring="roc_auc").mean()
 
 
-def report(run: runner.Run, found: list[dict[str, np.ndarray]], apart: np.ndarray, told: np.ndarray) -> None:
-    """Confidence, distances (S, K, G - 1) of scores and areas (S, K, G - 1, 2) as numbers, means over classes."""
-    for place, name in enumerate(GROUPS):
-        run.numbers.append(
-            Number.mean(f"confidence in the class: {name}", [each["sure"][:, place].mean() for each in found])
-        )
-    for place, name in enumerate(GROUPS[1:]):
-        run.numbers.append(Number.mean(f"difference of scores from real images': {name}", apart[:, :, place].mean(1)))
-        for number, words in enumerate(("concepts", "random directions")):
-            area = told[:, :, place, number].mean(1)
-            run.numbers.append(Number.mean(f"told from real images by {words}, area under the curve: {name}", area))
-    run.claims += claims(apart.mean(0), told.mean(0))
+def numbers(found: list[dict[str, np.ndarray]], distance: np.ndarray, area: np.ndarray) -> list[Number]:
+    """Confidence, distances (S, K, G - 1) of scores and areas (S, K, G - 1, 2), means over classes."""
+    result = [
+        Number.mean(f"confidence in the class: {name}", [each["confidence"][:, group].mean() for each in found])
+        for group, name in enumerate(GROUPS)
+    ]
+    for group, name in enumerate(GROUPS[1:]):
+        result.append(Number.mean(f"difference of scores from natural images': {name}", distance[:, :, group].mean(1)))
+        for number, directions in enumerate(("concepts", "random directions")):
+            own = area[:, :, group, number].mean(1)
+            result.append(Number.mean(f"distinguished by {directions}, area under the ROC curve: {name}", own))
+    return result
 
 
-def claims(apart: np.ndarray, told: np.ndarray) -> list[Claim]:
-    """What follows from distances (K, G - 1) and areas (K, G - 1, 2), by Wilcoxon's test over classes."""
-    source, (again, *_) = "appendix (the test is ours)", range(len(GROUPS) - 1)
-    found = []
-    for name, words in zip(MADE, ("Adversarial images", "Images made from noise"), strict=True):
-        place = GROUPS.index(name) - 1
-        held, text = generator_codes.more(apart[:, place], apart[:, again])
-        measured = (
-            f"mean difference of scores {apart[:, place].mean():.2f}, {apart[:, again].mean():.2f} of more real images"
+def claims(distance: np.ndarray, area: np.ndarray) -> list[Claim]:
+    """Claims from distances (K, G - 1) and areas (K, G - 1, 2), by Wilcoxon's test over classes."""
+    found, others = [], distance[:, 0]
+    for name, text in zip(SYNTHESISED, ("Adversarial images", "Images synthesised from noise"), strict=True):
+        own = distance[:, GROUPS.index(name) - 1]
+        found.append(
+            Claim(
+                f"{text} have other TCAV scores than natural ones.",
+                "appendix (the test is ours)",
+                statistics.wilcoxon(own, others),
+                f"mean difference of scores {own.mean():.2f}, {others.mean():.2f} of other natural images",
+            )
         )
-        found.append(Claim(f"{words} have other TCAV scores than real ones.", source, held, f"{measured}; {text}"))
-    own = told[:, GROUPS.index(MADE[0]) - 1]
-    held, text = generator_codes.more(own[:, 0], own[:, 1])
+    concepts, random = area[:, GROUPS.index(SYNTHESISED[0]) - 1].T
     found.append(
         Claim(
-            "It takes concepts to tell adversarial images: directions of random images tell them less well.",
+            "Concepts distinguish adversarial images better than random directions do.",
             "ours",
-            held,
-            f"area under the curve {own[:, 0].mean():.2f} by concepts, {own[:, 1].mean():.2f} by random ones; {text}",
+            statistics.wilcoxon(concepts, random),
+            f"area under the ROC curve {concepts.mean():.2f} by concepts, {random.mean():.2f} by random directions",
         )
     )
     return found
 
 
-def plan(config: Any) -> list[dry_run.Step]:
-    """What the layers answer to concepts, the steps of attacks, and gradients of all images."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((BATCH_SIZE, *shape), jnp.float32)
-    classes = jax.eval_shape(module.apply, variables, x).shape[1]
+def plan(config: Config) -> list[dry_run.Step]:
+    """Activations of layers for concepts, the steps of attacks, and gradients of all images."""
+    classes = dry_run.class_count(config.network)
     images = (len(config.targets) or classes) * len(config.seeds) * config.images
     concepts = (2 * len(config.concepts) * config.examples + config.random) * len(config.seeds)
 
-    def answers(variables: Any, x: Array) -> dict[str, Array]:
-        return network.capture(Partial(module.apply, variables), x, config.layers)[1]
+    def activations(net: Any, x: Array) -> dict[str, Array]:
+        return network.capture(net, x, config.layers)[1]
 
-    def slope(variables: Any, x: Array) -> Array:
-        net = Partial(module.apply, variables)
-        return jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(0))[0].sum())(x)
-
-    batches = -(-images // BATCH_SIZE)
+    calls = dry_run.calls(images, BATCH_SIZE) * (2 * config.steps + len(GROUPS))
+    concept_calls, target = dry_run.calls(concepts, BATCH_SIZE), targets.log_probability(0)
     return [
-        dry_run.Step("activations of layers", answers, (variables, x), -(-concepts // BATCH_SIZE)),
-        dry_run.Step("steps and gradients", slope, (variables, x), batches * (2 * config.steps + len(GROUPS))),
+        dry_run.forward(config.network, BATCH_SIZE, concept_calls, activations, name="activations of layers"),
+        dry_run.gradient(config.network, BATCH_SIZE, calls, target, "steps and gradients"),
     ]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="kim2018/adversarial",
     title="Does TCAV distinguish adversarial images?",
     figure="appendix, adversarial examples",
-    paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
-    "Vectors (TCAV), arXiv 1711.11279",
+    paper=papers.KIM2018,
     summary=(
-        "Images can be changed a little, so that a network names them a class that people do not see. The paper shows "
-        "that TCAV scores of such images are not those of real images of the class. Here images of other classes are "
-        "moved by steps of the gradient's sign, no pixel by more than a fifth of the way from black to white, and so "
-        "is noise, by any amount. Scores are taken in four groups and compared with those of real images: more real "
-        "images, whose difference is chance; images before they were changed; adversarial ones; and those made from "
-        "noise. It is asked, too, how well single images can be told by their derivatives, and whether this takes "
-        "concepts at all or works as well with directions of random images. The paper takes one step on GoogLeNet; "
-        "the small network here takes ten shorter ones. Concepts are drawn textures, told from mixtures of all. "
-        "Groups and tests were fixed before any result. At first changes were half as large and many images were not "
-        "named the class at all; since then twice as many are changed, and those that are named it come first."
+        "Adversarial images of a class are synthesised from images of others, and from noise, by steps of the "
+        "gradient's sign. Do their TCAV scores differ from natural images' more than those of other natural images do? "
+        "And do derivatives along concepts distinguish single images better than along directions of random images?"
     ),
     run=run,
     plan=plan,
@@ -254,4 +245,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

@@ -1,4 +1,4 @@
-"""TCAV scores of pictures and captions beside what networks are known to rely on (Kim et al. 2018, section 4.3)."""
+"""TCAV scores of images and captions beside the ground truth of networks (Kim et al. 2018, section 4.3)."""
 
 import csv
 import io
@@ -8,71 +8,71 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs.kim2018.captions import Config
 from experiments.kim2018 import agreement, caption_figures, caption_networks, small_networks
-from experiments.kim2018.agreement import CLOSE, correlations, lead, mean_scores, right
+from experiments.kim2018.agreement import accuracies, correlations, difference, mean_scores
 from experiments.kim2018.caption_networks import Pictures
 from experiments.kim2018.over_seeds import MEAN, SCORE
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number
+from experiments.lib import dry_run, papers, statistics
+from experiments.lib.report import Claim, Number, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import significance, targets, tcav
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 
 CONCEPTS = ("image", "caption")
-LEARNT = 0.7  # least accuracy on images such as a network learnt from, for its scores to say anything about claims
+TRAINED = 0.7  # least accuracy on images like the training images, for claims to be tested
+UNTRAINED = "a network was not trained to the accuracy required, or there is one seed"
 
 
 class Sets(NamedTuple):
-    """A concept's images and the random ones that it is told from, uint8 (n, H, W, 3)."""
+    """A concept's images and the random ones of its CAV, uint8 (n, H, W, 3)."""
 
     concept: np.ndarray
     random: np.ndarray
 
 
-def run(config: Any, run: runner.Run) -> None:
-    """Trains four networks for each seed, counts how often they are right, and asks TCAV what they rely on."""
+def run(config: Config, work: Workspace) -> Report:
+    """Trains four networks for each seed, and measures their accuracy without captions and TCAV."""
     shown = caption_networks.pictures(config)
-    found = [run.stage(f"seed-{seed}", partial(one_seed, shown, config, run, seed)) for seed in config.seeds]
+    found = [work.stage(f"seed-{seed}", partial(one_seed, shown, config, work, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    tested = agreement.p_values(joined)
-    run.write("scores.csv", table(joined, tested, config))
-    run.figure("captions", *caption_figures.scores(joined, tested, config))
-    run.figure("layers", *caption_figures.layers(joined, tested, config))
-    run.figure("truth", *caption_figures.truth(joined, config))
-    run.figure("examples", *caption_figures.examples(example_rows(shown, config), config))
-    report(run, joined, tested, config)
+    p = agreement.p_values(joined)
+    panels = [
+        caption_figures.scores_panel(joined, p, config),
+        caption_figures.layers_panel(joined, p, config),
+        caption_figures.truth_panel(joined, config),
+        caption_figures.examples_panel(example_rows(shown, config), config),
+    ]
+    return Report(numbers(joined, p, config), claims(joined, config), panels, {"scores.csv": table(joined, p, config)})
 
 
-def one_seed(shown: Pictures, config: Any, run: runner.Run, seed: int) -> dict[str, np.ndarray]:
-    """Of the four networks: what they name, (4, 2, K, K) without and with captions, and TCAV of K classes, 2 concepts.
+def one_seed(shown: Pictures, config: Config, work: Workspace, seed: int) -> dict[str, np.ndarray]:
+    """Of the four networks: confusion matrices without and with captions, "predicted" (4, 2, K, K), and TCAV.
 
-    `values` (4, K, 2, statistics, layers, runs), `controls` (..., layers, sets, runs), CAVs' `accuracy` (..., layers).
+    `values` (4, K, 2, statistics, layers, runs), `controls` (..., layers, sets, runs), CAVs' `accuracy` (..., layers),
+    of K classes and 2 concepts.
     """
-    nets = caption_networks.trained(shown, config, seed, run)
+    nets = caption_networks.trained(shown, config, seed, work)
     sets = [concept_sets(shown.training, label, config, seed) for label in range(len(config.classes))]
-    parts = [of_network(net, noise, shown, sets, config, seed) for net, noise in _beside(nets, config, run)]
+    pairs = list(zip(nets.values(), caption_networks.noises(config).values(), strict=True))
+    parts = [one_network(net, noise, shown, sets, config, seed) for net, noise in work.progress(pairs, "TCAV")]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
-def _beside(nets, config, run):
-    pairs = list(zip(nets.values(), caption_networks.noises(config).values(), strict=True))
-    return run.progress(pairs, "TCAV")
-
-
-def concept_sets(pictures: Any, label: int, config: Any, seed: int) -> list[Sets]:
+def concept_sets(pictures: Any, label: int, config: Config, seed: int) -> list[Sets]:
     """The image and the caption of a class against those of the other classes, so that nothing else differs.
 
-    Both sides of the first have no captions; both sides of the second have shuffled pixels of pictures of any class.
+    Both sets of the first have no captions; both sets of the second have shuffled pixels of images of any class.
     """
     canvas, pool = Canvas(*config.canvas), (config.controls + 2) * config.examples
     classes, words = list(config.classes), list(config.words)
     name, word = classes.pop(label), words.pop(label)
     own, others = datasets.only(pictures, [name]), datasets.only(pictures, classes)
     seeds = [100 * seed + 10 * label + number for number in range(4)]
-    alone = captions.without_captions
-    shuffled = captions.captions_alone
+    bare, shuffled = captions.without_captions, captions.captions_alone
     return [
-        Sets(alone(own, config.examples, seeds[0], canvas), alone(others, pool, seeds[1], canvas)),
+        Sets(bare(own, config.examples, seeds[0], canvas), bare(others, pool, seeds[1], canvas)),
         Sets(
             shuffled(pictures, [word], config.examples, seeds[2], canvas),
             shuffled(pictures, words, pool, seeds[3], canvas),
@@ -80,11 +80,11 @@ def concept_sets(pictures: Any, label: int, config: Any, seed: int) -> list[Sets
     ]
 
 
-def of_network(net, noise, shown, sets, config, seed):
-    """The numbers of one network."""
+def one_network(net, noise, shown, sets, config, seed):
+    """Confusion matrices and TCAV of one network."""
     bare, usual = (caption_networks.test_images(shown, kind, config, seed) for kind in (None, noise))
-    named = [
-        small_networks.named(caption_networks.answers(net, data.images), data.labels, len(config.classes))
+    predicted = [
+        small_networks.confusion(small_networks.predictions(net, data.images), data.labels, len(config.classes))
         for data in (bare, usual)
     ]
     found = []
@@ -93,7 +93,7 @@ def of_network(net, noise, shown, sets, config, seed):
         found += [_measure(net, pair, images, label, config, seed) for pair in pairs]
     shape = len(sets), len(CONCEPTS)
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    return {"named": np.stack(named)} | {k: v.reshape(*shape, *v.shape[1:]) for k, v in joined.items()}
+    return {"predicted": np.stack(predicted)} | {k: v.reshape(*shape, *v.shape[1:]) for k, v in joined.items()}
 
 
 def _measure(net, pair, images, label, config, seed):
@@ -115,15 +115,15 @@ def _measure(net, pair, images, label, config, seed):
     }
 
 
-def table(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: Any) -> bytes:
+def table(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> bytes:
     """All scores of all seeds as CSV: means over runs, and p after correction (see `agreement.p_values`)."""
     means = found["values"].mean(-1)
     axes = config.seeds, list(caption_networks.noises(config)), config.words, CONCEPTS, config.layers
     columns = {
         "score": means[:, :, :, :, SCORE],
         "mean_derivative": means[:, :, :, :, MEAN],
-        "p_controls": tested["controls"],
-        "p_half": tested["half"],
+        "p_controls": p["controls"],
+        "p_half": p["half"],
         "accuracy_of_cavs": found["accuracy"],
     }
     buffer = io.StringIO(newline="")
@@ -134,8 +134,8 @@ def table(found: dict[str, np.ndarray], tested: dict[str, np.ndarray], config: A
     return buffer.getvalue().encode()
 
 
-def example_rows(shown: Pictures, config: Any) -> dict[str, np.ndarray]:
-    """Some training images of each network, and some of both concepts of the first class, by the rows' titles."""
+def example_rows(shown: Pictures, config: Config) -> dict[str, np.ndarray]:
+    """Some training images of each network, and of both concepts of the first class, by the rows' titles."""
     few = datasets.OnDisk("the first", caption_figures.COLUMNS, shown.training.__getitem__, shown.training.classes)
     first = config.seeds[0]
     rows = {
@@ -147,101 +147,83 @@ def example_rows(shown: Pictures, config: Any) -> dict[str, np.ndarray]:
     return rows
 
 
-def report(run, found, tested, config):
-    """Accuracies, scores and correlations, and what is claimed of them."""
-    accuracy, scores, at = right(found), mean_scores(found), config.layers.index(config.shown)
+def numbers(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> list[Number]:
+    """Accuracies, scores, correlations and significant fractions."""
+    accuracy, scores, at, result = accuracies(found), mean_scores(found), config.layers.index(config.shown), []
     for number, name in enumerate(caption_networks.noises(config)):
         for kind, values in zip(("without captions", "with captions"), accuracy[:, number].swapaxes(0, 1), strict=True):
-            run.numbers.append(Number.mean(f"{name}: accuracy {kind}", values.mean(1)))
-        for place, concept in enumerate(CONCEPTS):
-            run.numbers.append(
-                Number.mean(f"{name}: TCAV of the {concept}s, {config.shown}", scores[:, number, :, place, at].mean(1))
-            )
-    rho = correlations(found)
-    for place, layer in enumerate(config.layers):
-        run.numbers.append(Number.mean(f"rank correlation of lead and accuracy, {layer}", rho[:, place]))
-    image = agreement.rank_correlations(scores[:, :, :, 0], accuracy[:, :, 0])[:, at]
-    run.numbers.append(Number.mean(f"the same of the image's score alone, {config.shown}", image))
-    chosen = agreement.rank_correlations(lead(found), agreement.informed(found))[:, at]
-    run.numbers.append(Number.mean(f"the same of the lead and accuracy less false alarms, {config.shown}", chosen))
-    slopes = agreement.rank_correlations(lead(found, agreement.MEAN), agreement.informed(found))[:, at]
-    run.numbers.append(Number.mean(f"the same of mean derivatives' lead and that accuracy, {config.shown}", slopes))
-    for name, words in (("controls", "random sets"), ("half", "0.5, the paper's test")):
-        share = (tested[name] <= significance.LEVEL).mean((1, 2, 3, 4))
-        run.numbers.append(Number.mean(f"share of scores that differ from {words}", share))
-    run.claims += claims(found, config)
+            result.append(Number.mean(f"{name}: accuracy {kind}", values.mean(1)))
+        for which, concept in enumerate(CONCEPTS):
+            own = scores[:, number, :, which, at].mean(1)
+            result.append(Number.mean(f"{name}: TCAV of the {concept}s, {config.shown}", own))
+    informed, rho = agreement.informedness(found), correlations(found)
+    pairs = {
+        f"the same of the image's score alone, {config.shown}": (scores[:, :, :, 0], accuracy[:, :, 0]),
+        f"the same of the difference and informedness, {config.shown}": (difference(found), informed),
+        f"the same of mean derivatives' difference and it, {config.shown}": (difference(found, MEAN), informed),
+    }
+    result += [
+        Number.mean(f"rank correlation of score difference and accuracy, {layer}", rho[:, which])
+        for which, layer in enumerate(config.layers)
+    ]
+    result += [Number.mean(name, agreement.rank_correlations(*pair)[:, at]) for name, pair in pairs.items()]
+    for name, reference in (("controls", "random sets"), ("half", "0.5, the paper's test")):
+        fraction = (p[name] <= significance.LEVEL).mean((1, 2, 3, 4))
+        result.append(Number.mean(f"share of scores that differ from {reference}", fraction))
+    return result
 
 
-def claims(found: dict[str, np.ndarray], config: Any) -> list[Claim]:
-    """The paper's three claims about its figure; none can be told by networks that learnt nothing, or of one seed."""
+def claims(found: dict[str, np.ndarray], config: Config) -> list[Claim]:
+    """The paper's three claims about its figure; open if networks were not trained well, or for one seed."""
     at, levels = config.layers.index(config.shown), len(config.noises)
-    tells = len(config.seeds) > 1 and bool((right(found)[:, :, 1].mean(-1) >= LEARNT).all())
-    match = agreement.matches(correlations(found)[:, at])
-    image = mean_scores(found)[:, :levels, :, 0, at]
-    ahead = (lead(found)[:, :levels, :, at] > 0).all((0, 1))
-    rising = (np.diff(image, axis=1) >= 0).all((0, 1)) & (image[:, -1] > image[:, 0]).all(0)
+    ready = len(config.seeds) > 1 and bool((accuracies(found)[:, :, 1].mean(-1) >= TRAINED).all())
+    image, lead = mean_scores(found)[:, :levels, :, 0, at], difference(found)[:, :levels, :, at]
+    ahead = [statistics.binomial(lead[..., k] > 0) for k in range(lead.shape[-1])]
+    rising = [statistics.page_trend(-image[..., k]) for k in range(image.shape[-1])]
     return [
         Claim(
             "TCAV closely matches the ground truth.",
             "Figure 5",
-            match.held if tells else None,
-            "rank correlation of the image's lead over the caption and accuracy without captions, over networks and "
-            f"classes: {match.mean:.2f}, 95 % interval {match.low:.2f} to {match.high:.2f} over {len(config.seeds)} "
-            f"seeds; {CLOSE:g} and an interval above 0 are asked for",
+            statistics.where(ready, agreement.close_match(correlations(found)[:, at]), UNTRAINED),
+            "image's minus caption's score and accuracy without captions, over networks and classes",
         ),
         Claim(
             "For one class, the paper's cab, the image matters more than the caption whatever the noise.",
             "Figure 5",
-            bool(ahead.any()) if tells else None,
-            f"so in every seed, in {config.shown}: {_words(ahead, config)}",
+            statistics.where(ready, statistics.any_of(ahead), UNTRAINED),
+            f"networks of all noises and seeds in which the image's score is higher, in {config.shown}, by class "
+            f"({', '.join(config.words)})",
         ),
         Claim(
             "For one class, the paper's cucumber, the image's score rises with the noise.",
             "Figure 5",
-            bool(rising.any()) if tells else None,
-            f"so in every seed, in {config.shown}: {_words(rising, config)}",
+            statistics.where(ready, statistics.any_of(rising), UNTRAINED),
+            f"trend over {levels} noises with seeds as replicates, in {config.shown}, by class "
+            f"({', '.join(config.words)})",
         ),
     ]
 
 
-def _words(chosen, config):
-    return ", ".join(itertools.compress(config.words, chosen)) or "none"
-
-
-def plan(config: Any) -> list[dry_run.Step]:
-    """Training and tests of all networks, and what layers answer to concepts, random images and classes."""
+def plan(config: Config) -> list[dry_run.Step]:
+    """Training and evaluation of all networks, and activations for concepts, random images and classes."""
     images = len(CONCEPTS) * ((config.controls + 3) * config.examples + config.explained)
-    step = small_networks.answers_step(
-        caption_networks.module(config), config.layers, Canvas(*config.canvas).shape, images
-    )
+    module, shape = caption_networks.module(config), Canvas(*config.canvas).shape
+    step = small_networks.activations_step(module, config.layers, shape, images)
     step = step._replace(repeats=step.repeats * len(caption_networks.noises(config)) * len(config.classes))
     steps = [*caption_networks.plan(config), step]
     return [step._replace(repeats=step.repeats * len(config.seeds)) for step in steps]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="kim2018/captions",
     title="Does TCAV identify what a network relies on?",
     figure="Figure 5, the controlled experiment",
-    paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
-    "Vectors (TCAV), arXiv 1711.11279",
+    paper=papers.KIM2018,
     summary=(
-        "Networks learn three classes from pictures with a caption below. In one network's training the caption always "
-        "names the class, in the next it is another word now and then, in the third always; a fourth never sees "
-        "captions. Then captions are taken away: how often a network is right now shows how much it relies on the "
-        "pictures. That is the truth that TCAV has to find, from two concepts for each class: its pictures without "
-        "captions, told from those of the other classes, and its word over shuffled pixels, told from the other "
-        "classes' words. Both sides of a concept are of one kind, so that nothing else can tell them apart. "
-        "Derivatives are those of test images as the network knows them, with captions of its own noise. The paper "
-        "does not say which layer it shows; the last pooling layer was chosen, and what counts as a close match was "
-        "fixed, before any score was seen. A score is significant where the mean derivative stands out among random "
-        "sets in the concept's place, after Holm's correction for all tests of a seed; the paper's own test, of scores "
-        "against 0.5, is counted beside it. The three classes and the training were chosen by accuracy without "
-        "captions alone, before any TCAV result: a network without noise must be lost without captions, and one that "
-        "cannot trust them must not be. The rate was lowered and the last layers were widened once, still before any "
-        "score was seen, since one network of the second seed had learnt nothing. Looked at after the scores were "
-        "known, and so no claim: the lead by mean derivatives, since scores of all but irrelevant concepts end at 1; "
-        "and accuracy less false alarms, since a network that knows captions alone names one class for all pictures."
+        "Networks are trained on three classes of images with captions: always right, sometimes wrong, random, or "
+        "none. Accuracy without captions is the ground truth of what a network relies on. TCAV is measured for two "
+        "concepts of each class, its images without captions and its word over shuffled pixels, each against the "
+        "other classes'."
     ),
     run=run,
     plan=plan,
@@ -250,4 +232,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

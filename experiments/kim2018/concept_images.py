@@ -1,7 +1,7 @@
 """Images of concepts, of random others of their kind, and of classes, for the experiments with TCAV on known networks.
 
 Drawn concepts come in two kinds, colours and textures. Random images are of the same kind, so that nothing but the
-concept tells both sides apart: a drawn texture differs from any photograph in more than its pattern.
+concept separates both sets: a drawn texture differs from any photograph in more than its pattern.
 """
 
 import contextlib
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from experiments.lib import generator_codes, runner
+from experiments.lib import generator_codes
 from xai_jax.data import datasets, textures
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.pictures import fit, some
 from xai_jax.data.textures import HUES, TEXTURES
+from xai_jax.io.errors import UserError
 
 PHOTOGRAPHS = "photographs"  # crops of scikit-image's, in place of a data set with classes
 
@@ -25,7 +26,7 @@ PHOTOGRAPHS = "photographs"  # crops of scikit-image's, in place of a data set w
 class Kind(NamedTuple):
     """Concepts of one kind by their names, and random images of that kind: uint8 (n, S, S, 3).
 
-    The last concept, `null`, is random images again: a concept that is none.
+    The last concept, `null`, is a set of random images.
     """
 
     concepts: dict[str, np.ndarray]
@@ -70,10 +71,10 @@ def _random(names, count, size, seed):
 
 def _from_folder(config, size, pool, seed):
     found = textures.from_folder(Path(config.folder), size)
-    lacking = [name for name in config.concepts if len(found.get(name, ())) < config.examples]
-    if lacking:
-        raise runner.UserError(
-            f"Expected {config.examples} images of each concept in {config.folder}, got fewer of {', '.join(lacking)}."
+    missing = [name for name in config.concepts if len(found.get(name, ())) < config.examples]
+    if missing:
+        raise UserError(
+            f"Expected {config.examples} images of each concept in {config.folder}, got fewer of {', '.join(missing)}."
         )
     others = photographs(config.images, pool + config.examples, size, seed)
     shown = {name: found[name][: config.examples] for name in config.concepts} | {"anything": others[pool:]}
@@ -81,7 +82,7 @@ def _from_folder(config, size, pool, seed):
 
 
 def photographs(source: str, count: int, size: int, seed: int) -> np.ndarray:
-    """Pictures of anything, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split."""
+    """Random photographs, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split."""
     if source == PHOTOGRAPHS:
         return textures.anything(count, size, seed)
     data = held_out(source)
@@ -97,12 +98,12 @@ def class_images(config: Any, size: int) -> dict[str, np.ndarray]:
     if config.images == PHOTOGRAPHS:
         return dict.fromkeys(names, textures.anything(config.explained, size, 0))
     own = datasets.only(held_out(config.images), names)
-    places = generator_codes.first_of_each_class(own, range(len(names)), config.explained)
-    return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, places, strict=True)}
+    indices = generator_codes.first_of_each_class(own, range(len(names)), config.explained)
+    return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, indices, strict=True)}
 
 
 def square(picture: np.ndarray, size: int) -> np.ndarray:
-    """The centre square of a picture in grey or colour, resized: (H, W, C) uint8 -> (size, size, 3)."""
+    """The centre square of a grey or colour image, resized: (H, W, C) uint8 -> (size, size, 3)."""
     found = fit(picture, size, size)
     return np.broadcast_to(found, (size, size, 3)).copy()
 

@@ -2,23 +2,22 @@
 
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
-from scipy import stats
 
+from configs.kim2018.concepts import Config
 from experiments.kim2018 import concept_images
 from experiments.kim2018.concept_images import PHOTOGRAPHS, Kind
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number
+from experiments.lib import dry_run, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import activation_cache, models, network, plots, significance, targets, tcav
-from xai_jax.concepts.significance import LEVEL, Row
+from xai_jax.concepts.significance import Row
 from xai_jax.concepts.tcav import Scores
 from xai_jax.models import LoadedModel
 from xai_jax.plots import concepts as concept_plots
@@ -26,31 +25,30 @@ from xai_jax.plots import concepts as concept_plots
 COLUMNS = 8  # example images
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Measures all classes, concepts and layers for each seed, and tests them with the seeds' sets as samples."""
     model, size = models.load(config.network, config.weights), models.abstract(config.network)[2][0]
     shown, found = concept_images.class_images(config, size), []
     with tempfile.TemporaryDirectory() as cache_dir:  # gradients serve all seeds of a run
-        for seed in run.progress(config.seeds, "seeds"):
-            found.append(run.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, cache_dir, seed)))
+        for seed in work.progress(config.seeds, "seeds"):
+            found.append(work.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, cache_dir, seed)))
     scores = over_seeds([Scores(**each) for each in found])
     rows = significance.table(scores, null="random", tested="mean")
-    significance.write_csv(run.workdir / "scores.csv", rows)
     kinds = concept_images.kinds(config, size, config.seeds[0])
-    draw(run, rows, kinds, shown, config)
-    report(run, scores, rows, kinds, config)
+    files = {"scores.csv": significance.to_csv(rows)}
+    return Report(*findings(scores, rows, kinds, config), panels(rows, kinds, shown, config), files)
 
 
 def one_seed(
-    model: LoadedModel, shown: dict[str, np.ndarray], size: int, config: Any, cache_dir: str, seed: int
+    model: LoadedModel, shown: dict[str, np.ndarray], size: int, config: Config, cache_dir: str, seed: int
 ) -> dict[str, Any]:
     """The fields of `Scores`, all kinds together."""
     kinds = concept_images.kinds(config, size, seed)
-    return _joined([measured(model, kind, shown, config, cache_dir, seed) for kind in kinds])._asdict()
+    return _joined([measure(model, kind, shown, config, cache_dir, seed) for kind in kinds])._asdict()
 
 
-def measured(
-    model: LoadedModel, kind: Kind, shown: dict[str, np.ndarray], config: Any, cache_dir: str, seed: int
+def measure(
+    model: LoadedModel, kind: Kind, shown: dict[str, np.ndarray], config: Config, cache_dir: str, seed: int
 ) -> Scores:
     """TCAV of one kind of concepts for all classes."""
     classes = {
@@ -76,7 +74,7 @@ def over_seeds(found: Sequence[Scores]) -> Scores:
     """Scores whose runs are seeds, each with images of its own: means over the runs of each.
 
     All seeds' sets of random images are controls. All runs of one seed share the concept's images, those of several
-    do not, so that Student's t-test of seeds and controls ("random" in `concept_tests`) asks whether sets of the
+    do not, so that Student's t-test of seeds and controls ("random" in `significance`) tests whether sets of the
     concept's images differ from sets of random ones.
     """
     values, accuracy = (
@@ -86,26 +84,24 @@ def over_seeds(found: Sequence[Scores]) -> Scores:
     return found[0]._replace(values=values, controls=controls, accuracy=accuracy)
 
 
-def draw(run: runner.Run, rows: Sequence[Row], kinds: list[Kind], shown: dict[str, np.ndarray], config: Any) -> None:
+def panels(rows: Sequence[Row], kinds: list[Kind], shown: Mapping[str, np.ndarray], config: Config) -> list[Panel]:
     """The scores as bars, those of each kind over the layers, and examples of all images."""
     caption = (
-        "The share of images in which a step towards the concept raises the class's logit: a row for each class, a "
-        "column for each layer. Bars are means over seeds, thin lines the score's interval, short thick ones what "
-        "random images of the same kind get. A star and a filled bar: the mean derivative stands out among random "
-        "images, after correction for all tests. Dotted outlines do not stand out."
+        "The TCAV score, the fraction of images in which the class's logit increases along the concept: a row for each "
+        "class, a column for each layer. Bars are means over seeds, thin lines the score's interval, short thick ones "
+        "the score of random images of the same kind. A star and a filled bar: the mean derivative is significantly "
+        "different from that of random images, after correction for all tests. Dotted outlines are not significant."
     )
-    run.figure("scores", concept_plots.bars(rows)[0], caption, "A grid of bar charts, a bar for each concept.")
+    found = [Panel("scores", concept_plots.bars(rows)[0], caption, "A grid of bar charts, a bar for each concept.")]
     for kind in kinds:
-        own = concept_plots.curves([row for row in rows if row.concept in kind.concepts])[0]
-        caption = f"The same scores over the layers, {kind.null} being random images. Filled: they stand out."
-        run.figure(
-            f"layers-{kind.null.split()[-1]}", own, caption, "Curves of scores over layers, a panel for each class."
-        )
+        figure = concept_plots.curves([row for row in rows if row.concept in kind.concepts])[0]
+        caption = f"The same scores over the layers, where {kind.null} are random images. Filled: significant."
+        alt = "Curves of scores over layers, a panel for each class."
+        found.append(Panel(f"layers-{kind.null.split()[-1]}", figure, caption, alt))
     images = {name: each for kind in kinds for name, each in kind.concepts.items()} | _named(shown, config)
-    panels = [list(each[:COLUMNS] / 255) for each in images.values()]
-    caption = "Images of each concept, the random ones that it is told from, and those at which derivatives are taken."
-    drawn = plots.grid(panels, rows=list(images), size=0.8)[0]
-    run.figure("examples", drawn, caption, "Rows of small textures and pictures.")
+    figure = plots.grid([list(each[:COLUMNS] / 255) for each in images.values()], rows=list(images), size=0.8)[0]
+    caption = "Images of each concept, random ones of its kind, and the images at which derivatives are taken."
+    return [*found, Panel("examples", figure, caption, "Rows of small textures and photographs.")]
 
 
 def _named(shown, config):
@@ -114,116 +110,104 @@ def _named(shown, config):
     return {f"class {name}": images for name, images in shown.items()}
 
 
-def report(run: runner.Run, scores: Scores, rows: Sequence[Row], kinds: list[Kind], config: Any) -> None:
-    """Scores of pairs, accuracies of CAVs, what random images get, and the claims."""
-    nulls = [kind.null for kind in kinds]
+def findings(scores: Scores, rows: Sequence[Row], kinds: list[Kind], config: Config) -> tuple[list, list]:
+    """Scores of pairs, accuracies of CAVs, significant fractions, and the claims."""
+    nulls, numbers = [kind.null for kind in kinds], []
     for concept, label in config.pairs:
-        own = scores.values[0][place(scores, config.shown, label, concept)]
-        run.numbers.append(Number.mean(f"TCAV of {concept} for {label}, {config.shown}", own))
+        own = scores.values[0][index(scores, config.shown, label, concept)]
+        numbers.append(Number.mean(f"TCAV of {concept} for {label}, {config.shown}", own))
     for layer, accuracy in zip(config.layers, scores.accuracy, strict=True):
-        right = accuracy[~np.isin(scores.concepts, nulls)].mean(0)
-        run.numbers.append(Number.mean(f"accuracy of CAVs on other images of their kind, {layer}", right))
-    for words, chosen in (("random images", True), ("concepts", False)):
-        each = [row.significant for row in rows if (row.concept in nulls) is chosen]
-        run.numbers.append(
-            Number(f"share of {words} that stand out", float(np.mean(each)), note=f"of {len(each)} tests")
-        )
+        own = accuracy[~np.isin(scores.concepts, nulls)].mean(0)
+        numbers.append(Number.mean(f"accuracy of CAVs on other images of their kind, {layer}", own))
+    for name, is_null in (("random images", True), ("concepts", False)):
+        each = [row.significant for row in rows if (row.concept in nulls) is is_null]
+        note = f"of {len(each)} tests"
+        numbers.append(Number(f"share of {name} that are significant", float(np.mean(each)), note=note))
     means = significance.table(scores, "mean", "random")
-    run.claims += [about_pair(means, pair, config) for pair in config.pairs]
-    run.claims.append(own_first(scores, kinds, config))
+    claims = [pair_claim(means, pair, config) for pair in config.pairs]
+    return numbers, [*claims, ranking_claim(scores, kinds, config)]
 
 
-def place(scores: Scores, layer: str, label: str, concept: str) -> tuple[int, ...]:
-    """Where in `Scores` something is."""
+def index(scores: Scores, layer: str, label: str, concept: str) -> tuple[int, ...]:
+    """Position in the arrays of `Scores`."""
     names = (scores.layers, scores.labels, scores.concepts)
     return tuple(list(each).index(name) for each, name in zip(names, (layer, label, concept), strict=True))
 
 
-def about_pair(means: Sequence[Row], pair: tuple[str, str], config: Any) -> Claim:
-    """True where the concept speaks for the class in a layer or more, and in none against it. Rows of derivatives."""
+def pair_claim(means: Sequence[Row], pair: tuple[str, str], config: Config) -> Claim:
+    """That the concept's mean derivative is above that of random images in some layer, and below in none.
+
+    The rows' p-values are two-sided and corrected for all tests of the run.
+    """
     concept, label = pair
-    own = [row for row in means if (row.concept, row.label) == pair and row.significant]
-    above, below = ([row.layer for row in own if (row.value > row.null) is side] for side in (True, False))
-    asked = ", asked of photographs of other things" if config.images == PHOTOGRAPHS else ""
+    own = [row for row in means if (row.concept, row.label) == pair]
+    above, below = ([row for row in own if (row.value > row.null) is side] for side in (True, False))
+    p, opposite_p = (min((row.adjusted for row in rows), default=1.0) for rows in (above, below))
+    names = [", ".join(row.layer for row in rows if row.significant) or "none" for rows in (above, below)]
+    text = f"corrected p = {p:.2g} above and {opposite_p:.2g} below random images"
+    both = max(p, opposite_p) < statistics.LEVEL
+    verdict = statistics.where(not both, statistics.decide(p, opposite_p, text), "significant in both directions")
+    source = ", at photographs of other objects" if config.images == PHOTOGRAPHS else ""
     return Claim(
-        f"TCAV finds what people know of the class {label}: {concept}.",
-        f"Figure 4{asked}",
-        None if above and below else bool(above),
-        f"of {len(config.layers)} layers it speaks for the class in {', '.join(above) or 'none'}, against it in "
-        f"{', '.join(below) or 'none'}, the others cannot tell",
+        f"TCAV finds the known dependence of the class {label} on {concept}.",
+        f"Figure 4{source}",
+        verdict,
+        f"of {len(config.layers)} layers, the logit increases along the concept significantly in {names[0]}, decreases "
+        f"in {names[1]}",
     )
 
 
-def own_first(scores: Scores, kinds: list[Kind], config: Any) -> Claim:
-    """Whether classes' own concepts come first among those of their kind oftener than by chance, by a binomial test."""
-    firsts, chances = zip(*(_first(scores, kinds, pair, config.shown) for pair in config.pairs), strict=True)
-    p = float(stats.binomtest(sum(firsts), len(firsts), float(np.mean(chances)), alternative="greater").pvalue)
+def ranking_claim(scores: Scores, kinds: list[Kind], config: Config) -> Claim:
+    """That classes' own concepts rank first among those of their kind more often than at chance level."""
+    firsts, chances = zip(*(_ranks_first(scores, kinds, pair, config.shown) for pair in config.pairs), strict=True)
     named = [label for _, label in itertools.compress(config.pairs, firsts)]
     return Claim(
-        "Of all concepts of a kind, a class's own speaks for it most.",
+        "Of all concepts of a kind, a class depends on its own most.",
         "Figure 4 (the test is ours)",
-        True if p <= LEVEL else False if np.mean(firsts) <= np.mean(chances) else None,
-        f"by the mean derivative in {config.shown}, mean over seeds: {sum(firsts)} of {len(firsts)} classes "
-        f"({', '.join(named) or 'none'}); {sum(chances):.2g} by chance; binomial test, p = {p:.2g}",
+        statistics.binomial(firsts, float(np.mean(chances))),
+        f"by the mean derivative in {config.shown}, mean over seeds: {', '.join(named) or 'no class'}",
     )
 
 
-def _first(scores, kinds, pair, layer):
+def _ranks_first(scores, kinds, pair, layer):
     concept, label = pair
     (kind,) = (kind for kind in kinds if concept in kind.concepts)
     mean = scores.values[tcav.STATISTICS.index("mean")].mean(-1)
-    rivals = {name: mean[place(scores, layer, label, name)] for name in kind.concepts if name != kind.null}
-    return max(rivals, key=rivals.get) == concept, 1 / len(rivals)
+    values = {name: mean[index(scores, layer, label, name)] for name in kind.concepts if name != kind.null}
+    return max(values, key=values.get) == concept, 1 / len(values)
 
 
-def plan(config: Any) -> list[dry_run.Step]:
-    """What the layers answer to concepts and random images, and the gradients of classes."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((activation_cache.BATCH_SIZE, *shape), jnp.float32)
+def plan(config: Config) -> list[dry_run.Step]:
+    """Activations of layers for concepts and random images, and the gradients of classes."""
+    batch_size = activation_cache.BATCH_SIZE
 
-    def answers(variables: Any, x: Array) -> dict[str, Array]:
-        return network.capture(Partial(module.apply, variables), x, config.layers)[1]
+    def activations(net: Any, x: Array) -> dict[str, Array]:
+        return network.capture(net, x, config.layers)[1]
 
-    def slopes(variables: Any, x: Array) -> Array:
-        net = Partial(module.apply, variables)
+    def gradients(net: Any, x: Array) -> Array:
         features, head = network.features(net, config.layers[0]), network.head(net, config.layers[0], x)
         return jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
 
     images = (config.controls + 2 + len(config.concepts)) * config.examples
-    calls = -(-images // activation_cache.BATCH_SIZE) * len(config.seeds)
+    calls = dry_run.calls(images, batch_size) * len(config.seeds)
     labels = {label for _, label in config.pairs}
+    class_calls = dry_run.calls(config.explained, batch_size) * len(labels)
     return [
-        dry_run.Step("activations of layers", answers, (variables, x), calls),
-        dry_run.Step(
-            "gradients of classes",
-            slopes,
-            (variables, x),
-            -(-config.explained // activation_cache.BATCH_SIZE) * len(labels),
-        ),
+        dry_run.forward(config.network, batch_size, calls, activations, name="activations of layers"),
+        dry_run.forward(config.network, batch_size, class_calls, gradients, name="gradients of classes"),
     ]
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="kim2018/concepts",
     title="Colours and textures that classes rely on",
     figure="Figure 4, TCAV for known classes",
-    paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
-    "Vectors (TCAV), arXiv 1711.11279",
+    paper=papers.KIM2018,
     summary=(
-        "Do stripes matter for zebras? A concept is a set of images; in a layer, its direction (CAV) tells them from "
-        "random images. The score of a class is the share of images in which a step along it raises the class's "
-        "logit. Concepts are drawn here: colours without texture, told from clouds of any colours, and textures of any "
-        "colours, told from a mixture of all textures, so that only the concept differs. Of each kind random images "
-        "take part as one more concept, which should not be significant. "
-        "At the default size there are no photographs of zebras or fire engines at hand. Derivatives are taken in "
-        "crops of scikit-image's photographs of other things, the same for each class: would a step towards stripes "
-        "make them look more like zebras to the network? The paper asks this of zebras, and so does the paper's size "
-        "here, with images of ImageNet. "
-        "The pairs of concept and class, the layers, and what follows from tests were fixed before any score was seen. "
-        "A concept stands out where the mean derivative of its sets of images, one for each seed, differs from that of "
-        "sets of random images, after Holm's correction for all tests. This test was chosen after a first run, whose "
-        "three seeds were tested one by one: of the five pairs only yellow and the school bus stood out in each. The "
-        "seeds here are others, which had not been looked at."
+        "Do stripes matter for zebras? Concepts are drawn colours and textures, against random images of the same "
+        "kind, so that only the concept differs; random images take part as one more concept. By default derivatives "
+        "are taken at photographs of other objects, the same for each class. Seeds with images of their own are the "
+        "samples of the test."
     ),
     run=run,
     plan=plan,
@@ -232,4 +216,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

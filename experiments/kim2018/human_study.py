@@ -1,93 +1,89 @@
-"""What people make of saliency maps: the page that asks them, and the numbers of their answers (Kim et al. 2018)."""
-
-from typing import Any
+"""Human-subject study of saliency maps: the page of the study, and the analysis of answers (Kim et al. 2018)."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from configs.kim2018.human_study import Config
 from experiments.kim2018 import caption_networks, saliency
-from experiments.kim2018.saliency import ASKED, CAPTION, IMAGE
-from experiments.lib import dry_run, runner
-from experiments.lib.runner import Claim, Number
+from experiments.kim2018.saliency import CAPTION, IMAGE, NEAR_CHANCE, STUDIED
+from experiments.lib import dry_run, papers, statistics
+from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import plots
 from xai_jax.gallery import human_study, human_study_analysis
 from xai_jax.gallery.human_study import Task
 from xai_jax.gallery.human_study_analysis import Analysis
 
-RELIED = {CAPTION: "caption", IMAGE: "image"}  # what a network relies on, by the noise of its captions
+RELIES_ON = {CAPTION: "caption", IMAGE: "image"}  # by the noise of a network's captions
 
 
-def run(config: Any, run: runner.Run) -> None:
+def run(config: Config, work: Workspace) -> Report:
     """Writes the page into the folder `study`, and analyses the answers that are there."""
-    found = run.stage("maps", lambda: explained(config, run))
-    asked = tasks(found["images"], found["maps"], config)
-    folder = run.workdir / "study"
-    human_study.build(folder, asked)
+    found = work.stage("maps", lambda: explained(config, work))
+    study = tasks(found["images"], found["maps"], config)
+    folder = work.directory / "study"
+    human_study.build(folder, study)
     answered = any((folder / human_study.ANSWERS).rglob("*.json"))
     analysis = human_study_analysis.analyse(folder) if answered else None
-    run.figure("tasks", *figure(asked, config))
-    report(run, asked, analysis)
+    return Report(numbers(study, analysis), claims(analysis), [tasks_panel(study, config)])
 
 
-def explained(config: Any, run: runner.Run) -> dict[str, np.ndarray]:
+def explained(config: Config, work: Workspace) -> dict[str, np.ndarray]:
     """Images (2, K * n, H, W, 3), others for each network, and maps (2, methods, K * n, H, W) of these, 0 to 1."""
     shown = caption_networks.pictures(config)
-    nets = caption_networks.trained(shown, config, config.seed, run)
+    nets = caption_networks.trained(shown, config, config.seed, work)
     data = caption_networks.test_images(shown, CAPTION, config, config.seed)
-    chosen = saliency.methods(config)
-    places, images, found = [list(chosen).index(name) for name in ASKED], [], []
-    for number, noise in enumerate(RELIED):
-        name = {value: name for name, value in caption_networks.noises(config).items()}[noise]
+    names = {noise: name for name, noise in caption_networks.noises(config).items()}
+    images, found = [], []
+    for number, noise in enumerate(RELIES_ON):
         some = slice(number * config.explained, (number + 1) * config.explained)
         rows = np.concatenate([np.flatnonzero(data.labels == label)[some] for label in range(len(config.classes))])
         images.append(data.images[rows])
-        found.append(saliency.as_pictures(saliency.maps(nets[name], data.images[rows], data.labels[rows], config)))
-    return {"images": np.stack(images), "maps": np.stack(found)[:, places]}
+        maps = saliency.maps(nets[names[noise]], data.images[rows], data.labels[rows], config)
+        found.append(saliency.normalised(maps))
+    chosen = [list(saliency.methods(config)).index(name) for name in STUDIED]
+    return {"images": np.stack(images), "maps": np.stack(found)[:, chosen]}
 
 
-def tasks(images: np.ndarray, maps: np.ndarray, config: Any) -> list[Task]:
+def tasks(images: np.ndarray, maps: np.ndarray, config: Config) -> list[Task]:
     """A task for each network, method and class."""
     return [
-        Task(f"noise {noise:.0%}", method, word, own[part], found[place, part], RELIED[noise])
-        for noise, own, found in zip(RELIED, images, maps, strict=True)
-        for place, method in enumerate(ASKED)
+        Task(f"noise {noise:.0%}", method, word, own[part], found[which, part], RELIES_ON[noise])
+        for noise, own, found in zip(RELIES_ON, images, maps, strict=True)
+        for which, method in enumerate(STUDIED)
         for word, part in zip(config.words, np.split(np.arange(len(own)), len(config.words)), strict=True)
     ]
 
 
-def figure(asked: list[Task], config: Any) -> tuple[Figure, str, str]:
-    """The pictures of two tasks of each network, as one person may see them."""
-    chosen = [task for task in asked if task.label == config.words[0]]
+def tasks_panel(study: list[Task], config: Config) -> Panel:
+    """The images of some tasks of each network, as one person may see them."""
     panels, rows = [], []
-    for task in chosen:
+    for task in (task for task in study if task.label == config.words[0]):
         panels += [list(task.images[: human_study.SHOWN] / 255), list(task.maps[: human_study.SHOWN])]
         rows += [f"{task.model}", task.method]
-    fig, _ = plots.grid(panels, rows=rows, size=1.1)
+    figure, _ = plots.grid(panels, rows=rows, size=1.1)
     caption = (
-        "Pictures that people are shown, without the names: four images of a class, and maps of a network by one "
-        "method. They rate how important the picture and the caption were to it."
+        "Images shown to people, without the names: four images of a class, and maps of a network by one method. "
+        "People rate how important the image and the caption were to it."
     )
-    return fig, caption, "Rows of images with captions, each above its maps."
+    return Panel("tasks", figure, caption, "Rows of images with captions, each above its maps.")
 
 
-def report(run: runner.Run, asked: list[Task], analysis: Analysis | None) -> None:
-    """How large the study is, and the paper's numbers if there are answers."""
-    images, maps = ({picture.tobytes() for t in asked for picture in getattr(t, name)} for name in ("images", "maps"))
-    run.numbers += [
+def numbers(study: list[Task], analysis: Analysis | None) -> list[Number]:
+    """The size of the study, and the paper's numbers if there are answers."""
+    images, maps = ({image.tobytes() for t in study for image in getattr(t, name)} for name in ("images", "maps"))
+    return [
         Number("different images", len(images), paper=60, paper_tag="V:TCAVp"),
         Number("different saliency maps", len(maps), paper=120, paper_tag="V:TCAVp"),
         Number("workers", len(analysis.answers.sheets) if analysis else 0, paper=50, paper_tag="V:TCAVp"),
+        *(analysis_numbers(analysis) if analysis else ()),
     ]
-    if analysis:
-        run.numbers += numbers(analysis)
-    run.claims += claims(analysis)
 
 
-def numbers(analysis: Analysis) -> list[Number]:
-    """Right answers and confidence, each with its interval over workers."""
+def analysis_numbers(analysis: Analysis) -> list[Number]:
+    """Correct answers and confidence, each with its interval over workers."""
     shares = {
-        "right answers": (analysis.correct, 0.52),
-        "very confident, of right answers": (analysis.confident_right, None),
+        "correct answers": (analysis.correct, 0.52),
+        "very confident, of correct answers": (analysis.confident_right, None),
         "very confident, of wrong answers": (analysis.confident_wrong, None),
     }
     return [
@@ -99,46 +95,45 @@ def numbers(analysis: Analysis) -> list[Number]:
 
 
 def claims(analysis: Analysis | None) -> list[Claim]:
-    """The paper's two claims; without answers nobody can tell."""
-    right, failed, measured = None, None, ("no answers yet", "no answers yet")
+    """The paper's two claims; inconclusive without answers."""
+    correct = ambiguous = statistics.inconclusive("no answers yet")
     if analysis:
-        share, verdicts = analysis.correct, human_study_analysis.outcomes(analysis)
-        tested = len(analysis.conditions) - verdicts[None]
-        right = saliency.at_chance(share.low, share.high)
-        failed = tested - verdicts[1] > tested / 2 if tested else None
-        measured = (
-            f"{100 * share.value:.0f} % of {share.count} answers, 95 % interval {100 * share.low:.0f} to "
-            f"{100 * share.high:.0f} %; below {100 * saliency.NEARLY:.0f} % is asked for, and it fails above one half",
-            f"{tested - verdicts[1]} of {tested} conditions with enough answers",
-        )
+        share = analysis.correct
+        interval = statistics.Interval(share.value, share.low, share.high, share.count)
+        correct = statistics.within(interval, -np.inf, NEAR_CHANCE)
+        tested = [entry.verdict for entry in analysis.conditions if entry.verdict is not None]
+        ambiguous = statistics.binomial([verdict != 1 for verdict in tested])
     return [
-        Claim("People tell by maps no better than by chance which concept counts.", "section 4.3", right, measured[0]),
         Claim(
-            "In more than half of the conditions people see no significant difference or the wrong concept ahead.",
+            "People infer from maps at chance level which concept is important.",
             "section 4.3",
-            failed,
-            measured[1],
+            correct,
+            "fraction of correct answers, interval over workers",
+        ),
+        Claim(
+            "In more than half of the conditions people see no significant difference or rate the wrong concept "
+            "higher.",
+            "section 4.3",
+            ambiguous,
+            "conditions with enough answers",
         ),
     ]
 
 
-def plan(config: Any) -> list[dry_run.Step]:
+def plan(config: Config) -> list[dry_run.Step]:
     """Training of the networks and the gradients of all maps, as for `kim2018/saliency`."""
     return saliency.plan(config)
 
 
-EXPERIMENT = runner.Experiment(
+EXPERIMENT = Experiment[Config](
     name="kim2018/human_study",
     title="What do people see in saliency maps?",
     figure="the study with people",
-    paper="Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
-    "Vectors (TCAV), arXiv 1711.11279",
+    paper=papers.KIM2018,
     summary=(
-        "People look at images and at saliency maps of a network, and say how important to it the picture and the "
-        "caption were. One network relies on captions, because they always named the class in its training, another "
-        "on pictures, because its captions were random. The page asks the paper's questions in the paper's design: "
-        "one network, three classes and two methods for each person, four images at a time, in random order. It works "
-        "from disk and saves the answers as a file. Until there are answers, only the page is here."
+        "People look at images and saliency maps of a network, and rate how important the image and the caption were "
+        "to it. The page follows the paper's design: one network, three classes and two methods for each person, four "
+        "images at a time, in random order. It works from disk and saves answers as a file."
     ),
     run=run,
     plan=plan,
@@ -147,4 +142,4 @@ EXPERIMENT = runner.Experiment(
 )
 
 if __name__ == "__main__":
-    runner.main(EXPERIMENT)
+    main(EXPERIMENT)

@@ -1,4 +1,4 @@
-"""Images of eyes for graders of diabetic retinopathy, and of lesions as concepts: drawn, or of data sets."""
+"""Images of retinas for graders of diabetic retinopathy, and of lesions as concepts: drawn, or of data sets."""
 
 from pathlib import Path
 from typing import Any
@@ -6,21 +6,22 @@ from typing import Any
 import numpy as np
 
 from experiments.kim2018.concept_images import square
-from experiments.lib import runner, training_task
+from experiments.lib import training_task
 from xai_jax.data import datasets, retina, textures
 from xai_jax.data.datasets import Dataset, InMemory, OnDisk
 from xai_jax.data.pictures import some
 from xai_jax.data.retina import Mislabelled
+from xai_jax.io.errors import UserError
 
 DRAWN = "drawn"
 
 
-def to_learn(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
-    """Training images, of whose labels those of one level may be wrong."""
+def training_images(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
+    """Training images; of their labels those of one level may be wrong."""
     return _graded(config, 0, config.images, wrong, 2 * seed)
 
 
-def to_test(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
+def test_images(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
     """Other images with the same kind of labels."""
     return _graded(config, -1, config.checked, wrong, 2 * seed + 1)
 
@@ -48,18 +49,18 @@ def relabelled(data: Dataset, wrong: Mislabelled, seed: int) -> Dataset:
     """
     (label, level, share), own = wrong, datasets.labeller(data)
     labels = np.array([own(index) for index in range(len(data))], np.int32)
-    needed, there = round((labels == label).sum() * share / (1 - share)), np.flatnonzero(labels == level)
-    if needed > len(there):
-        raise runner.UserError(
-            f"Expected {needed} images of level {level} to be {share:g} of those with label {label}, got {len(there)}. "
-            "A smaller share in --config.wrong needs fewer."
+    needed, candidates = round((labels == label).sum() * share / (1 - share)), np.flatnonzero(labels == level)
+    if needed > len(candidates):
+        raise UserError(
+            f"Expected {needed} images of level {level} to be {share:g} of those with label {label}, got "
+            f"{len(candidates)}. A smaller share in --config.wrong needs fewer."
         )
-    labels[np.random.default_rng(seed).permutation(there)[:needed]] = label
+    labels[np.random.default_rng(seed).permutation(candidates)[:needed]] = label
     return OnDisk("wrong labels", len(data), lambda i: (data[i][0], labels[i]), data.classes, labels.__getitem__)
 
 
 def lesions(config: Any, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Images of each lesion by itself, and healthy eyes that they are told from, uint8 (n, side, side, 3)."""
+    """Images of each lesion by itself, and healthy retinas as negatives, uint8 (n, side, side, 3)."""
     pool = (config.controls + 2) * config.examples
     if config.folder:
         return _of_folder(config), _healthy(config, pool, seed)
@@ -72,23 +73,23 @@ def lesions(config: Any, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def _of_folder(config):
     found = textures.from_folder(Path(config.folder), config.side)
-    lacking = [name for name in config.lesions if len(found.get(name, ())) < config.examples]
-    if lacking:
-        raise runner.UserError(
-            f"Expected {config.examples} images of each lesion in {config.folder}, got fewer of {', '.join(lacking)}."
+    missing = [name for name in config.lesions if len(found.get(name, ())) < config.examples]
+    if missing:
+        raise UserError(
+            f"Expected {config.examples} images of each lesion in {config.folder}, got fewer of {', '.join(missing)}."
         )
     return {name: found[name][: config.examples] for name in config.lesions}
 
 
 def _healthy(config, count, seed):
-    data = to_test(config, None, seed)
+    data = test_images(config, None, seed)
     own = datasets.labeller(data)
     healthy = [index for index in range(len(data)) if own(index) == 0]
-    return np.stack([data[healthy[place]][0] for place in some(healthy, count, seed)])
+    return np.stack([data[healthy[index]][0] for index in some(healthy, count, seed)])
 
 
 def of_level(data: Dataset, level: int, count: int) -> np.ndarray:
     """The first `count` images with a label, or all where there are fewer."""
     own = datasets.labeller(data)
-    places = [index for index in range(len(data)) if own(index) == level][:count]
-    return np.stack([data[index][0] for index in places])
+    indices = [index for index in range(len(data)) if own(index) == level][:count]
+    return np.stack([data[index][0] for index in indices])

@@ -1,4 +1,4 @@
-"""Small networks that learn from drawn images: to train, and to ask."""
+"""Small networks for synthetic images: training, predictions and dry runs."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.tree_util import Partial
+from sklearn.metrics import confusion_matrix
 
 from experiments.lib import dry_run, training_task
 from xai_jax import network
@@ -16,65 +17,67 @@ from xai_jax.core.network import Network
 from xai_jax.data.datasets import Dataset
 from xai_jax.training import supervised
 
-BATCH = 100  # images looked at together
+BATCH = 100  # images in one pass
 
 inputs = partial(training_task.prepare, mean=(127.5,), std=(127.5,))  # uint8 -> -1 to 1
 
 
-def trained(data: Dataset, config: Any, place: Path, seed: int, **reading: Any) -> Network:
-    """A network that learns all classes of `data` as `config` says, in `place`, or is read from there."""
-    module = of_size(config, len(data.classes))
-    return Partial(
-        module.apply, supervised.fit(module, data, recipe(config), place, seed=seed, prepare=inputs, **reading)
-    )
+def trained(data: Dataset, config: Any, checkpoint_dir: Path, seed: int) -> Network:
+    """A network trained on `data` with the recipe of `config` in `checkpoint_dir`, or read from there."""
+    net = module(config, len(data.classes))
+    return Partial(net.apply, supervised.fit(net, data, recipe(config), checkpoint_dir, seed=seed, prepare=inputs))
 
 
-def of_size(config: Any, classes: int) -> VGG:
+def module(config: Any, classes: int) -> VGG:
     """A network of `config.stages`, `widths` and `hidden`."""
     return VGG(config.stages, config.widths, config.hidden, classes)
 
 
 def recipe(config: Any) -> supervised.Recipe:
-    """How it is trained."""
+    """The recipe of its training."""
     return supervised.Recipe(
         config.epochs, config.batch_size, config.learning_rate, cosine=True, decay=config.weight_decay
     )
 
 
 def logits(net: Network, images: np.ndarray) -> Iterator[jax.Array]:
-    """Of each class, (n, K), for one batch after another of uint8 images (N, H, W, C)."""
+    """Logits (n, K) of one batch after another of uint8 images (N, H, W, C)."""
     for start in range(0, len(images), BATCH):
         yield network.call(net, inputs(images[start : start + BATCH]))
 
 
 def probabilities(net: Network, images: np.ndarray) -> np.ndarray:
-    """Of each class, (N, K), for uint8 images (N, H, W, C)."""
+    """Probabilities (N, K) of uint8 images (N, H, W, C)."""
     return np.concatenate([np.asarray(jax.nn.softmax(part)) for part in logits(net, images)])
 
 
-def named(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """(K, K): of the images with each label, the share that is given each answer."""
-    rows = [np.bincount(answers[labels == label], minlength=classes) for label in range(classes)]
-    return np.stack(rows) / np.bincount(labels, minlength=classes)[:, None]
+def predictions(net: Network, images: np.ndarray) -> np.ndarray:
+    """Predicted classes (N,) of uint8 images (N, H, W, C)."""
+    return np.concatenate([np.asarray(part).argmax(1) for part in logits(net, images)])
 
 
-def plan(config: Any, classes: int, side: int, networks: int, asked: int) -> list[dry_run.Step]:
-    """Training of `networks` networks and tests, and what a layer answers to `asked` images of each of them."""
-    module, shape = of_size(config, classes), (side, side, 3)
-    steps = training_task.plan("the networks", module, recipe(config), config, shape, 1)
-    steps.append(answers_step(module, config.layers, shape, asked))
+def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K): of the images with each label, the fraction that is predicted to be of each class."""
+    return confusion_matrix(labels, predicted, labels=range(classes), normalize="true")
+
+
+def plan(config: Any, classes: int, side: int, networks: int, images: int) -> list[dry_run.Step]:
+    """Training and evaluation of `networks` networks, and activations of a layer for `images` images of each."""
+    net, shape = module(config, classes), (side, side, 3)
+    steps = training_task.plan("the networks", net, recipe(config), config, shape, 1)
+    steps.append(activations_step(net, config.layers, shape, images))
     return [step._replace(repeats=step.repeats * networks) for step in steps]
 
 
-def answers_step(module: VGG, layers: Sequence[str], shape: tuple[int, ...], asked: int) -> dry_run.Step:
-    """What layers answer to `asked` images, and gradients of the first of them."""
+def activations_step(net: VGG, layers: Sequence[str], shape: tuple[int, ...], images: int) -> dry_run.Step:
+    """Activations of layers for `images` images, and gradients with respect to those of the first layer."""
     x = jax.ShapeDtypeStruct((BATCH, *shape), np.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    variables = jax.eval_shape(net.init, jax.random.key(0), x)
 
-    def answers(variables: Any, x: jax.Array) -> tuple:
-        net = Partial(module.apply, variables)
-        features, head = network.features(net, layers[0]), network.head(net, layers[0], x)
-        slopes = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
-        return network.capture(net, x, layers)[1], slopes
+    def activations(variables: Any, x: jax.Array) -> tuple:
+        bound = Partial(net.apply, variables)
+        features, head = network.features(bound, layers[0]), network.head(bound, layers[0], x)
+        gradients = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
+        return network.capture(bound, x, layers)[1], gradients
 
-    return dry_run.Step("activations of layers", answers, (variables, x), -(-asked // BATCH))
+    return dry_run.Step("activations of layers", activations, (variables, x), dry_run.calls(images, BATCH))

@@ -82,6 +82,12 @@ def gradient(network: str, batch_size: int, calls: int, target: Any, name: str =
     return forward(network, batch_size, calls, compute, target, name=name)
 
 
+def class_count(network: str) -> int:
+    """Number of classes of a registered network, without loading its weights."""
+    module, variables, shape = models.abstract(network)
+    return jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1]
+
+
 def calls(images: int, batch_size: int) -> int:
     """Number of batches that hold `images`."""
     return -(-images // batch_size)

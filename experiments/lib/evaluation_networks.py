@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from experiments.lib.runner import Number
+from experiments.lib.report import Number
 from xai_jax import models, network, realism
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel

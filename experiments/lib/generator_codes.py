@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
-from scipy import stats
 
-from experiments.lib import dry_run, runner
+from experiments.lib import dry_run
 from xai_jax import dgn_am, models, network, targets
 from xai_jax.core.targets import Target
 from xai_jax.data.datasets import Dataset
+from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.synthesis.dgn_am import DGN, Montavon
@@ -93,24 +93,6 @@ def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.array([np.median(values[classes == k]) for k in np.unique(classes)])
 
 
-def more(first: np.ndarray, second: np.ndarray) -> tuple[bool | None, str]:
-    """Whether the first of each pair (N,) is larger, by Wilcoxon's signed-rank test, and how this is said.
-
-    None where the test cannot tell.
-    """
-    if np.array_equal(first, second):
-        return None, f"no difference in {len(first)}"
-    up, down = (stats.wilcoxon(first, second, alternative=side).pvalue for side in ("greater", "less"))
-    return runner.told(up, down), f"Wilcoxon's test, {len(first)} pairs: p = {up:.2g} for more, {down:.2g} for less"
-
-
-def mostly(yes: np.ndarray) -> tuple[bool | None, str]:
-    """Whether it is so for most images, by a binomial test over those seen, (N,); None where so few cannot tell."""
-    more, less = (stats.binomtest(int(np.sum(yes)), len(yes), alternative=side).pvalue for side in ("greater", "less"))
-    words = f"{np.sum(yes)} of {len(yes)}; binomial test against a half: p = {min(more, less):.2g}"
-    return runner.told(more, less), words
-
-
 def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
     """Indices of the first `count` images of each class. Raises UserError for a class with fewer."""
     found = {k: [] for k in classes}
@@ -121,7 +103,7 @@ def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> li
         if all(len(each) == count for each in found.values()):
             return list(found.values())
     fewest = min(map(len, found.values()))
-    raise runner.UserError(f"Expected {count} images of each class, got {fewest} of one; choose a smaller config.pool.")
+    raise UserError(f"Expected {count} images of each class, got {fewest} of one; choose a smaller config.pool.")
 
 
 def is_independent(config: Any) -> bool:
@@ -158,5 +140,4 @@ def code_steps(config: Any, name: str, target: Target, count: int, steps: int) -
 
 def class_count(generator: str) -> int:
     """Number of classes of a generator's network, without loading its weights."""
-    net, weights, shape = models.abstract(generators.network_of(generator))
-    return jax.eval_shape(net.apply, weights, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1]
+    return dry_run.class_count(generators.network_of(generator))

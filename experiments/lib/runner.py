@@ -19,21 +19,19 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
 from absl import app, flags, logging
-from matplotlib.figure import Figure
 from ml_collections import config_flags
-from tqdm import tqdm
 
 from experiments.lib import compilation_cache, dry_run
 from experiments.lib.completion import description, is_finished
-from experiments.lib.report import Number, Panel, Report
-from experiments.lib.statistics import LEVEL, decide  # noqa: F401
+from experiments.lib.report import Report
+from experiments.lib.workspace import Workspace, packed
 from xai_jax.io import checksums
 from xai_jax.io.errors import TrainingError, UserError
 from xai_jax.io.files import clear_partial, write_atomically
@@ -73,94 +71,10 @@ class Experiment(Generic[Config]):
     figure: str
     paper: str
     summary: str
-    run: Callable[[Config, "Workspace"], Report]
+    run: Callable[[Config, Workspace], Report]
     plan: Callable[[Config], list[dry_run.Step]]
     minutes: float | None = None
     order: int = 1000
-
-
-_BAR = {"delay": 2, "file": sys.stderr, "leave": False, "dynamic_ncols": True}
-
-
-class Workspace:
-    """The working directory of one experiment while it runs: finished stages and progress bars."""
-
-    def __init__(self, directory: Path, fingerprint: str):
-        self.directory, self.fingerprint = directory, fingerprint
-        self.arrays: dict[str, np.ndarray] = {}
-        self.seconds = 0.0
-
-    def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
-        """Arrays of one stage: computed, or read back if an earlier run got that far with the same configuration."""
-        path = self.directory / "stages" / f"{name}.npz"
-        arrays = _read_stage(path, self.fingerprint)
-        if arrays is None:
-            started = time.monotonic()
-            arrays = {key: np.asarray(value) for key, value in compute().items()}
-            seconds = np.float64(time.monotonic() - started)
-            if parallel.is_first():
-                path.parent.mkdir(exist_ok=True)
-                _write_stage(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
-        else:
-            seconds = arrays.pop("_seconds")
-        self.seconds += float(seconds)
-        self.arrays |= {f"{name}/{key}": value for key, value in arrays.items()}
-        return arrays
-
-    def progress(self, items: Iterable, description: str) -> Iterable:
-        """The items, behind a progress bar; it stays quiet for the first two seconds."""
-        return tqdm(items, description, **_BAR)
-
-    def bar(self, total: int, description: str) -> tqdm:
-        """The same for work that reports its own progress by `update()`; a context manager."""
-        return tqdm(total=total, desc=description, **_BAR)
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim as experiments that return no report record it."""
-
-    claim: str
-    source: str
-    held: bool | None
-    measured: str
-
-    def record(self) -> dict[str, Any]:
-        verdict = {True: "supported", False: "not supported", None: "inconclusive"}[self.held]
-        tests = {"tested": False, "p": None, "opposite_p": None}
-        return {"claim": self.claim, "source": self.source, "verdict": verdict, **tests, "measured": self.measured}
-
-
-def told(p: float, opposite: float | None = None) -> bool | None:
-    """The decision of `statistics.decide` for a `Claim` above."""
-    return {"supported": True, "not supported": False, "inconclusive": None}[decide(p, opposite).decision]
-
-
-class Run(Workspace):
-    """The workspace of experiments that fill it instead of returning a report."""
-
-    def __init__(self, directory: Path, fingerprint: str):
-        super().__init__(directory, fingerprint)
-        self.workdir = directory
-        self.numbers: list[Number] = []
-        self.claims: list[Claim] = []
-        self.panels: list[Panel] = []
-        self.files: dict[str, bytes] = {}
-        self.figures: list[dict[str, str]] = []
-
-    def write(self, name: str, content: bytes) -> None:
-        self.files[name] = content
-        if parallel.is_first():
-            (self.workdir / name).parent.mkdir(exist_ok=True)
-            write_atomically(self.workdir / name, content)
-
-    def figure(self, name: str, figure: Figure, caption: str, alt: str) -> None:
-        self.panels.append(Panel(name, figure, caption, alt))
-        self.write(f"{name}.png", _png(figure))
-        self.figures.append({"file": f"{name}.png", "caption": caption, "alt": alt})
-
-    def report(self) -> Report:
-        return Report(self.numbers, self.claims, self.panels, self.files)
 
 
 def main(experiment: Experiment) -> None:
@@ -226,11 +140,11 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite recomputes)")
             return
         parallel.meet("not finished")
-        work = Run(workdir, checksums.sha256(described.encode()))
+        work = Workspace(workdir, checksums.sha256(described.encode()))
         results = _Files(workdir)
         results.write("config.json", described.encode())
         started = time.monotonic()
-        report = experiment.run(config, work) or work.report()
+        report = experiment.run(config, work)
         work.seconds = max(work.seconds, time.monotonic() - started)
         if parallel.is_first():
             _finish(experiment, config, report, work, results, tier)
@@ -279,7 +193,7 @@ def _finish(experiment, config, report, work, results, tier):
         results.write(f"{panel.name}.png", _png(panel.figure))
     for name, content in report.files.items():
         results.write(name, content)
-    results.write("arrays.npz", _packed(work.arrays))
+    results.write("arrays.npz", packed(work.arrays))
     command = f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}"
     device, cores = jax.devices()[0].device_kind, os.cpu_count()
     metrics = {
@@ -309,32 +223,6 @@ def _plain(record):
     """NumPy scalars as Python's, and what is not finite as null, which is all that JSON knows."""
     values = {key: value.item() if isinstance(value, np.generic) else value for key, value in record.items()}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-
-
-def _packed(arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _write_stage(path, arrays):
-    """With a checksum of all arrays together: a zip archive has one of each, but not of which there are."""
-    write_atomically(path, _packed(arrays | {"_checksum": np.array(checksums.checksum(arrays, {}))}))
-
-
-def _read_stage(path, fingerprint):
-    """A finished stage, or None if it has to be computed: not there, damaged, or of another configuration."""
-    try:
-        with open(path, "rb") as file:
-            arrays = dict(np.load(file))
-        if str(arrays.pop("_checksum")) != checksums.checksum(arrays, {}):
-            raise ValueError("its checksum differs")
-        return arrays if str(arrays.pop("_fingerprint")) == fingerprint else None
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # zipfile, zlib and numpy each have their own errors for damaged files
-        logging.warning("%s is damaged (%s) and will be computed again", path, error)
-        return None
 
 
 def _clear(workdir):

@@ -144,8 +144,8 @@ def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share
     if count < 3:
         return inconclusive(f"n = {count}, at least 3 needed")
     error = math.sqrt((1 / count + share) * differences.var(ddof=1))
-    if not error:
-        return inconclusive(f"{count} equal differences")
+    if not error:  # the t statistic is not defined
+        return binomial(differences > 0) if differences.any() else inconclusive(f"no differences in {count} pairs")
     p = float(stats.t.sf(differences.mean() / error, count - 1))
     power = f"; detects {detectable(count):.1f} standard deviations with {POWER:.0%} power"
     return decide(p, text=f"t-test, n = {count}, {_p(p)}{power if LEVEL <= p <= 1 - LEVEL else ''}")
@@ -194,10 +194,8 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Verdict:
     first, second = np.ravel(first), np.ravel(second)
     if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return inconclusive(f"rank correlation of n = {len(first)} needs 4 values that differ")
-    found = stats.spearmanr(first, second, alternative="greater")
-    return decide(
-        found.pvalue, text=f"Spearman correlation {found.statistic:.2f}, n = {len(first)}, {_p(found.pvalue)}"
-    )
+    rho, p = stats.spearmanr(first, second, alternative="greater")
+    return decide(p, text=f"Spearman correlation {rho:.2f}, n = {len(first)}, {_p(p)}")
 
 
 def within(interval: "Interval", low: float, high: float) -> Verdict:
@@ -215,7 +213,9 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Whether every claim is supported; not supported if one is refuted, at the level divided by their number."""
     pairs = [_p_values(verdict) for verdict in verdicts]
     opposite_p = min(1.0, len(verdicts) * min(opposite for _, opposite in pairs))
-    found = decide(max(p for p, _ in pairs), opposite_p, "; ".join(dict.fromkeys(v.text for v in verdicts)))
+    p, texts = max(p for p, _ in pairs), list(dict.fromkeys(verdict.text for verdict in verdicts))
+    text = "; ".join(texts) if len(texts) <= 3 else f"{len(verdicts)} tests, all with p <= {p:.2g}"
+    found = decide(p, opposite_p, text)
     found = dataclasses.replace(found, tested=any(verdict.tested for verdict in verdicts))
     return dataclasses.replace(found, p=None, opposite_p=None) if any(v.p is None for v in verdicts) else found
 

@@ -12,10 +12,8 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
-from scipy import stats
 
 from experiments.lib import dry_run, report, statistics
-from experiments.lib.runner import Claim, told
 from xai_jax.core.network import Network
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
@@ -105,42 +103,6 @@ def plan(
         dry_run.Step(f"step, {name}", sgd.step(setting, inputs), (state, images, labels), steps),
         dry_run.Step(f"errors, {name}", classify, (variables, seen), batches),
     ]
-
-
-class Verdict(NamedTuple):
-    """A sum of means, its standard error, the chance of one so far below zero, and what follows at the 5 % level."""
-
-    value: float
-    error: float
-    p: float
-    held: bool | None
-
-
-def below_zero(terms: Sequence[tuple[float, np.ndarray]]) -> Verdict:
-    """Whether the weighted sum of the samples' means is below zero, by Welch's t-test with Satterthwaite's freedom.
-
-    `held` is True where it is, False where it is above, None where the test cannot tell, as with single values.
-    """
-    value = sum(weight * sample.mean() for weight, sample in terms)
-    if min(len(sample) for _, sample in terms) < 2:
-        return Verdict(value, np.nan, np.nan, None)
-    parts = np.array([weight**2 * sample.var(ddof=1) / len(sample) for weight, sample in terms])
-    error = np.sqrt(parts.sum())
-    if not error:
-        return Verdict(value, error, np.nan, None)
-    freedom = parts.sum() ** 2 / sum(
-        part**2 / (len(sample) - 1) for part, (_, sample) in zip(parts, terms, strict=True)
-    )
-    p = float(stats.t.cdf(value / error, freedom))
-    return Verdict(value, error, p, told(p))
-
-
-def claim(words: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> Claim:
-    """A claim that some errors are lower than others: that `formula`, a sum of mean errors, is below zero."""
-    found = below_zero(terms)
-    if np.isnan(found.p):
-        return Claim(words, source, None, f"{formula} = {found.value:+.3g}, too few networks, or too alike, to tell")
-    return Claim(words, source, found.held, f"{formula} = {found.value:+.3g} ± {found.error:.2g}, p = {found.p:.2g}")
 
 
 def error_claim(text: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> report.Claim:

@@ -12,7 +12,7 @@ from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.lib.report import Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.nguyen2015 import fooling_scores
-from xai_jax import fooling, models, targets
+from xai_jax import fooling, targets
 from xai_jax.models import LoadedModel
 from xai_jax.synthesis.fooling import Ascent
 
@@ -77,9 +77,7 @@ def images_panel(model, evaluator, found, evaluated, classes, config):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """The steps of all images."""
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((config.batch_size, *shape), np.float32)
-    classes = jax.eval_shape(module.apply, variables, x).shape[1]
+    classes = dry_run.class_count(config.network)
     calls = dry_run.calls(config.starts * len(chosen_classes(classes, config)), config.batch_size) * config.steps
     return [dry_run.gradient(config.network, config.batch_size, calls, targets.probability(0), "steps of ascent")]
 

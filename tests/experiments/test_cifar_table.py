@@ -207,7 +207,7 @@ def test_parameters_are_those_that_follow_from_table_1():
         assert here == whole and round(whole / 1000) == expected[name[:-2]]["abc".index(name[-1])]
 
 
-def test_plan_trains_twelve_networks_for_every_rate_and_seed():
+def test_plan_trains_twelve_networks_for_every_learning_rate_and_seed():
     steps = cifar_table.plan(get_config("paper"))
     assert len(steps) == 24 and steps[0].name == "step, Model A" and steps[-1].name == "errors, All-CNN-C"
     assert {step.repeats for step in steps[::2]} == {(4 + 5) * 350 * (50_000 // 128)}

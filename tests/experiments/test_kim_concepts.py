@@ -1,7 +1,6 @@
-"""TCAV of colours and textures: sets of images, tests over seeds, verdicts, and networks that are known to see one."""
+"""TCAV of colours and textures: sets of images, tests over seeds, verdicts, and a network that depends on red."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +12,21 @@ from scipy import stats
 from configs.kim2018.concepts import get_config
 from experiments.kim2018 import concept_images, concepts
 from experiments.kim2018.concept_images import Kind
-from experiments.lib.runner import Run, UserError
+from experiments.lib.runner import Workspace
 from xai_jax import significance, tcav
 from xai_jax.concepts.tcav import Scores
+from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 from xai_jax.models.input_scaling import Input
 
 RNG = np.random.default_rng(0)
 SMOKE = get_config("smoke")
 COLOURS = ("blue", "red", "green")
+YES, NO, OPEN = "supported", "not supported", "inconclusive"
 
 
 def scores(mean, controls=10):
-    """Scores of mean derivatives (L, K, C), all alike in three runs, and of random images around 0."""
+    """Scores of mean derivatives (L, K, C), similar in three runs, and of random images around 0."""
     shape = mean.shape
     values = np.broadcast_to(mean[None, ..., None], (3, *shape, 3)) + RNG.normal(0, 0.01, (3, *shape, 3))
     names = (tuple(f"{letter}{number}" for number in range(n)) for letter, n in zip("lkc", shape, strict=True))
@@ -34,7 +35,7 @@ def scores(mean, controls=10):
     return Scores(*names, values, others, accuracy, np.full(shape[2], 10), chance, np.zeros(shape[:2]))
 
 
-def test_no_image_is_on_two_sides_and_seeds_differ():
+def test_no_image_is_in_two_sets_and_seeds_differ():
     kinds = concept_images.drawn((*COLOURS, "stripes", "dots"), 5, 20, 8, 1)
     assert [kind.null for kind in kinds] == ["any colour", "any texture"]
     assert [list(kind.concepts) for kind in kinds] == [[*COLOURS, "any colour"], ["stripes", "dots", "any texture"]]
@@ -46,7 +47,7 @@ def test_no_image_is_on_two_sides_and_seeds_differ():
     assert not (again.random == other.random).all((1, 2, 3)).any()
 
 
-def test_random_textures_are_of_all_kinds_alike(monkeypatch):
+def test_random_textures_are_of_all_kinds(monkeypatch):
     monkeypatch.setattr(
         concept_images.textures,
         "images",
@@ -56,7 +57,7 @@ def test_random_textures_are_of_all_kinds_alike(monkeypatch):
     assert np.bincount(kind.random.ravel()).tolist() == [4, 4, 4] and set(kind.concepts["dots"].ravel()) == {1}
 
 
-def test_folders_of_concepts_are_told_from_the_data_sets_images(tmp_path):
+def test_folders_of_concepts_have_the_data_sets_images_as_negatives(tmp_path):
     for name in ("striped", "dotted"):
         (tmp_path / name).mkdir()
         for number in range(6):
@@ -91,8 +92,8 @@ def test_seeds_and_random_sets_are_the_samples_of_students_test():
         assert row.value == pytest.approx(np.mean([part.values[0][at].mean() for part in parts]))
 
 
-def test_random_images_are_called_a_concept_as_often_as_the_level_says():
-    """Runs of one seed share images, so that their scores go together; those of seeds do not."""
+def test_type_one_error_of_random_images_is_the_level():
+    """Runs of one seed share images, so that their scores are correlated; those of seeds do not."""
     trials, found = 400, []
     shared = RNG.normal(size=(3, trials, 13, 1)) + RNG.normal(0, 0.3, (3, trials, 13, 6))
     for own in shared:
@@ -104,29 +105,38 @@ def test_random_images_are_called_a_concept_as_often_as_the_level_says():
     assert stats.binom.cdf(wrong, trials, 0.05) > 0.005 and stats.binom.sf(wrong - 1, trials, 0.05) > 0.005
 
 
-@pytest.mark.parametrize("above, below, held", [("b", "", True), ("ab", "", True), ("", "a", False), ("b", "a", None)])
-def test_a_pair_counts_where_the_concept_stands_out_above_random_images(above, below, held):
+@pytest.mark.parametrize(
+    "above, below, expected", [("b", "", YES), ("ab", "", YES), ("", "a", NO), ("b", "a", OPEN), ("", "", OPEN)]
+)
+def test_a_pair_is_supported_where_the_concept_is_significantly_above_random_images(above, below, expected):
     base = significance.table(scores(np.zeros((1, 1, 1))), "mean", "random")[0]
     rows = [
         base._replace(
-            layer=name, label="zebra", concept="stripes", value=value, null=0.0, significant=name in above + below
+            layer=name,
+            label="zebra",
+            concept="stripes",
+            value=value,
+            null=0.0,
+            significant=name in above + below,
+            adjusted=0.01 if name in above + below else 0.9,
         )
         for name, value in (("a", 1.0 if "a" in above else -1.0), ("b", 1.0), ("c", 9.0))
     ]
-    claim = concepts.about_pair(rows, ("stripes", "zebra"), SMOKE)
-    assert claim.held is held and "c" not in claim.measured.split("the class in ")[1].split(", the others")[0].split()
+    claim = concepts.pair_claim(rows, ("stripes", "zebra"), SMOKE)
+    assert claim.verdict.decision == expected
+    assert f"significantly in {', '.join(above) or 'none'}, decreases in {', '.join(below) or 'none'}" in claim.measured
 
 
-@pytest.mark.parametrize("first, held", [(5, True), (4, True), (2, None), (1, False)])
-def test_own_concepts_should_come_first_oftener_than_by_chance(first, held):
+@pytest.mark.parametrize("first, expected", [(5, YES), (4, YES), (2, OPEN), (0, OPEN)])
+def test_own_concepts_should_rank_first_more_often_than_at_chance_level(first, expected):
     mean = np.eye(5)
     mean[range(first, 5), range(first, 5)] = -1
-    mean = np.concatenate([mean, np.full((5, 1), 99.0)], 1)  # random images do not take part
+    mean = np.concatenate([mean, np.full((5, 1), 99.0)], 1)  # random images are not ranked
     found = scores(mean[None])
     kinds = [Kind(dict.fromkeys(found.concepts), None, "c5")]
     pairs = tuple((f"c{n}", f"k{n}") for n in range(5))
     config = dataclasses.replace(SMOKE, pairs=pairs, layers=("l0",), shown="l0")
-    assert concepts.own_first(found, kinds, config).held is held
+    assert concepts.ranking_claim(found, kinds, config).verdict.decision == expected
 
 
 def red_model():
@@ -140,7 +150,7 @@ def red_model():
     return LoadedModel(net, Input(16, 1.0, (0.0,) * 3, (255.0,) * 3), ("red things", "other things"), None, {})
 
 
-def test_a_network_that_sees_red_is_found_to(tmp_path):
+def test_dependence_on_red_is_found(tmp_path):
     pairs = ("red", "red things"), ("red", "other things"), ("blue", "red things")
     config = dataclasses.replace(
         SMOKE,
@@ -157,23 +167,18 @@ def test_a_network_that_sees_red_is_found_to(tmp_path):
     joined = concepts.over_seeds(found)
     assert joined.concepts.tolist() == [*COLOURS, "any colour"]
     rows = significance.table(joined, "mean", "random")
-    assert [concepts.about_pair(rows, pair, config).held for pair in pairs] == [True, False, False]
-    assert "against it in cells" in concepts.about_pair(rows, pairs[1], config).measured
+    assert [concepts.pair_claim(rows, pair, config).verdict.decision for pair in pairs] == [YES, NO, NO]
+    assert "decreases in cells" in concepts.pair_claim(rows, pairs[1], config).measured
     assert not any(row.significant for row in rows if row.concept == "any colour")
     kinds = concept_images.kinds(config, 16, 0)
-    concepts.draw(run := Run(tmp_path, ""), rows, kinds, shown, config)
-    concepts.report(run, joined, rows, kinds, config)
-    assert all((tmp_path / each["file"]).exists() for each in run.figures) and len(run.claims) == 4
-
-
-def test_the_papers_shapes_fit():
-    for step in concepts.plan(get_config("paper")):
-        jax.eval_shape(step.function, *step.arguments)
+    panels = concepts.panels(rows, kinds, shown, config)
+    numbers, claims = concepts.findings(joined, rows, kinds, config)
+    assert [panel.name for panel in panels] == ["scores", "layers-colour", "examples"] and numbers and len(claims) == 4
 
 
 def test_tables_are_written_beside_the_figures(tmp_path):
     config = dataclasses.replace(SMOKE, layers=("relu2",), examples=4, controls=2)
-    concepts.run(config, run := Run(tmp_path, ""))
-    lines = Path(tmp_path, "scores.csv").read_text().splitlines()
+    report = concepts.run(config, Workspace(tmp_path, ""))
+    lines = report.files["scores.csv"].decode().splitlines()
     assert len(lines) == 1 + 2 * 4 and lines[0].startswith("layer,label,concept")
-    assert [figure["file"] for figure in run.figures] == ["scores.png", "layers-texture.png", "examples.png"]
+    assert [panel.name for panel in report.panels] == ["scores", "layers-texture", "examples"]

@@ -1,9 +1,8 @@
-"""The numbers behind TCAV's figures: sets of images, tests of scores, agreement with the truth, and claims."""
+"""The controlled experiment of TCAV: sets of images, tests of scores, agreement with the ground truth, and claims."""
 
 import csv
 import dataclasses
 import io
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,7 +15,8 @@ from configs.kim2018.human_study import get_config as study_config
 from configs.kim2018.saliency import get_config as saliency_config
 from experiments.kim2018 import agreement, caption_networks, captions, saliency, small_networks
 from experiments.kim2018 import human_study as study
-from experiments.lib.runner import Run
+from experiments.lib import statistics
+from experiments.lib.runner import Workspace
 from tests.helpers import small_study
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import InMemory
@@ -26,6 +26,7 @@ RNG = np.random.default_rng(0)
 CONFIG = get_config("smoke")
 LABELS = np.arange(150, dtype=np.int32) % 3
 PICTURES = InMemory(RNG.integers(0, 256, (150, 8, 8, 1), np.uint8), LABELS, CONFIG.classes)
+YES, NO, OPEN = "supported", "not supported", "inconclusive"
 SIZES = 3, 4, 3, 2  # seeds, networks, classes, concepts
 
 
@@ -34,11 +35,11 @@ def found(scores, accuracy=None, runs=4, sets=6):
     values = np.repeat(np.repeat(scores[:, :, :, :, None, :, None], 3, 4), runs, -1)
     controls = RNG.uniform(0.2, 0.8, (*values.shape[:-1], sets, runs))
     own = np.ones(SIZES[:3]) if accuracy is None else accuracy
-    named = np.stack([own, np.ones_like(own)], 2)[..., None] * np.eye(3)
-    return {"values": values, "controls": controls, "named": named}
+    predicted = np.stack([own, np.ones_like(own)], 2)[..., None] * np.eye(3)
+    return {"values": values, "controls": controls, "predicted": predicted}
 
 
-def test_both_sides_of_a_concept_differ_in_nothing_but_the_concept():
+def test_both_sets_of_a_concept_differ_only_in_the_concept():
     for label in range(3):
         image, caption = captions.concept_sets(PICTURES, label, CONFIG, 1)
         height = CONFIG.canvas[1]
@@ -56,8 +57,8 @@ def test_both_sides_of_a_concept_differ_in_nothing_but_the_concept():
 def test_the_table_has_every_score_with_its_names():
     config = dataclasses.replace(CONFIG, seeds=(3, 4, 5), noises=(0.0, 0.3, 1.0), layers=("a", "b"))
     results = found(RNG.uniform(size=(*SIZES, 2)))
-    results["accuracy"], tested = RNG.uniform(size=(*SIZES, 2)), agreement.p_values(results)
-    rows = list(csv.DictReader(io.StringIO(captions.table(results, tested, config).decode())))
+    results["accuracy"], p = RNG.uniform(size=(*SIZES, 2)), agreement.p_values(results)
+    rows = list(csv.DictReader(io.StringIO(captions.table(results, p, config).decode())))
     assert len(rows) == 3 * 4 * 3 * 2 * 2 and rows[-1]["concept"] == "caption" and rows[-1]["layer"] == "b"
     (row,) = (
         row
@@ -66,13 +67,13 @@ def test_the_table_has_every_score_with_its_names():
         == ("4", list(caption_networks.noises(config))[2], config.words[1])
         and (row["concept"], row["layer"]) == ("image", "b")
     )
-    place = 1, 2, 1, 0, 1
-    assert float(row["score"]) == pytest.approx(agreement.mean_scores(results)[place])
-    assert float(row["p_controls"]) == tested["controls"][place] and float(row["p_half"]) == tested["half"][place]
-    assert float(row["accuracy_of_cavs"]) == results["accuracy"][place]
+    index = 1, 2, 1, 0, 1
+    assert float(row["score"]) == pytest.approx(agreement.mean_scores(results)[index])
+    assert float(row["p_controls"]) == p["controls"][index] and float(row["p_half"]) == p["half"][index]
+    assert float(row["accuracy_of_cavs"]) == results["accuracy"][index]
 
 
-def test_a_network_that_reads_the_strip_is_told_from_one_that_looks_at_the_picture():
+def test_tcav_distinguishes_a_network_that_depends_on_the_caption_from_one_that_depends_on_the_image():
     config = dataclasses.replace(CONFIG, layers=("pixels",), shown="pixels", controls=8, runs=3, seeds=(0,))
     shown = caption_networks.pictures(dataclasses.replace(config, images=400))
     sets = captions.concept_sets(shown.training, 1, config, 0)
@@ -115,142 +116,141 @@ def test_p_values_are_crawford_and_howells_and_t_tests_by_holm():
         assert tested[name].shape == (*SIZES, 2)
 
 
-def test_agreement_is_spearmans_correlation_of_each_seed_and_layer():
+def test_correlations_are_spearmans_of_each_seed_and_layer():
     scores, accuracy = RNG.uniform(size=(*SIZES, 2)), RNG.integers(0, 4, SIZES[:3]) / 4
     rho = agreement.correlations(joined := found(scores, accuracy))
     for seed, layer in np.ndindex(rho.shape):
-        lead = scores[seed, :, :, 0, layer] - scores[seed, :, :, 1, layer]
-        expected = stats.spearmanr(lead.ravel(), accuracy[seed].ravel()).statistic
+        difference = scores[seed, :, :, 0, layer] - scores[seed, :, :, 1, layer]
+        expected = stats.spearmanr(difference.ravel(), accuracy[seed].ravel()).statistic
         assert rho[seed, layer] == pytest.approx(expected)
-    joined["named"] = np.ones_like(joined["named"]) / 3
+    joined["predicted"] = np.ones_like(joined["predicted"]) / 3
     assert np.isnan(agreement.correlations(joined)).all()
 
 
-def test_naming_one_class_always_is_no_information():
+def test_always_predicting_one_class_is_uninformed():
     always = np.tile([1.0, 0.0, 0.0], (3, 1))
-    named = np.stack([always, np.eye(3), [[0.8, 0.2, 0], [0.4, 0.6, 0], [0, 0, 1]]])[None, :, None]
-    np.testing.assert_allclose(agreement.informed({"named": named})[0], [[0, 0, 0], [1, 1, 1], [0.6, 0.5, 1]])
+    predicted = np.stack([always, np.eye(3), [[0.8, 0.2, 0], [0.4, 0.6, 0], [0, 0, 1]]])[None, :, None]
+    found = agreement.informedness({"predicted": predicted})
+    np.testing.assert_allclose(found[0], [[0, 0, 0], [1, 1, 1], [0.6, 0.5, 1]])
 
 
 @pytest.mark.parametrize(
-    "rho, held",
+    "rho, expected",
     [
-        ((0.8, 0.85, 0.9), True),
-        ((0.1, 0.15, 0.2), False),
-        ((0.1, 0.6, 0.9), None),
-        ((0.9,), None),
-        ((0.9, np.nan), None),
+        ((0.8, 0.85, 0.9), YES),
+        ((0.4, 0.41, 0.42), NO),  # positive, but not close
+        ((0.1, 0.15, 0.2), NO),
+        ((0.1, 0.6, 0.9), OPEN),
+        ((0.9,), OPEN),
+        ((0.9, np.nan, 0.8), OPEN),
     ],
 )
-def test_a_close_match_is_judged_over_seeds(rho, held):
-    match = agreement.matches(np.array(rho))
-    assert match.held is held
-    if held is not None:
-        interval = stats.t.interval(0.95, 2, np.mean(rho), stats.sem(rho))
-        assert (match.low, match.high) == pytest.approx(interval)
+def test_a_close_match_is_tested_over_seeds(rho, expected):
+    verdict = agreement.close_match(rho)
+    assert verdict.decision == expected
+    if expected != OPEN:
+        assert str(statistics.over_seeds(rho)) in verdict.text
 
 
 def test_claims_follow_the_scores():
     config = dataclasses.replace(CONFIG, layers=("pool3",), shown="pool3", seeds=(0, 1, 2))
     accuracy = np.tile(np.linspace(0.1, 0.9, 12).reshape(4, 3), (3, 1, 1))
+    accuracy[1, 0, :2] = accuracy[1, 0, 1::-1]  # seeds differ
     scores = np.stack([accuracy, np.full_like(accuracy, 0.05)], -1)[..., None]
+    scores[1] = scores[0]
 
-    def held(scores, named=1.0, config=config):
+    def decisions(scores, right=1.0, config=config):
         joined = found(scores, accuracy[: len(scores)])
-        joined["named"][:, :, 1] *= named
-        return [claim.held for claim in captions.claims(joined, config)]
+        joined["predicted"][:, :, 1] *= right
+        return [claim.verdict.decision for claim in captions.claims(joined, config)]
 
-    assert held(scores) == [True, True, True]
-    assert held(np.where([[True], [False]], 1 - scores, scores)) == [False, True, False]
-    assert held(np.concatenate([scores[:, :, :, 1:], scores[:, :, :, :1]], 3)) == [False, False, False]
-    assert held(scores, 0.5) == [None] * 3  # networks that learnt nothing
-    assert held(scores[:1], config=dataclasses.replace(config, seeds=(0,))) == [None] * 3
+    assert decisions(scores) == [YES, YES, YES]
+    assert decisions(np.where([[True], [False]], 1 - scores, scores)) == [NO, YES, NO]
+    assert decisions(np.concatenate([scores[:, :, :, 1:], scores[:, :, :, :1]], 3)) == [NO, NO, OPEN]
+    assert decisions(scores, 0.5) == [OPEN] * 3  # untrained networks
+    assert decisions(scores[:1], config=dataclasses.replace(config, seeds=(0,))) == [OPEN] * 3
 
 
-def test_answers_are_those_of_one_batch():
+def test_predictions_are_those_of_one_batch():
     images = RNG.integers(0, 256, (230, 4, 4, 3), np.uint8)
 
     def net(x, relu=None, tap=None):
         return x.mean((1, 2))
 
-    np.testing.assert_array_equal(caption_networks.answers(net, images), images.mean((1, 2)).argmax(1))
-    named = small_networks.named(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
-    np.testing.assert_array_equal(named, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(small_networks.predictions(net, images), images.mean((1, 2)).argmax(1))
+    confusion = small_networks.confusion(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), 3)
+    np.testing.assert_array_equal(confusion, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
 
 
 def test_the_share_on_the_caption_is_that_of_its_pixels():
     canvas, found = Canvas(6, 4, 2, 1), RNG.uniform(size=(2, 3, 6, 6)).astype("f")
     found[1, 2] = 0
     share = saliency.on_caption(found, canvas)
-    for place in np.ndindex(2, 3):
-        own = found[place]
+    for index in np.ndindex(2, 3):
+        own = found[index]
         expected = own[4:].sum() / own.sum() if own.any() else 2 / 6
-        assert share[place] == pytest.approx(expected, rel=1e-5)
+        assert share[index] == pytest.approx(expected, rel=1e-5)
 
 
-def test_maps_for_the_eye_end_at_black_and_white():
-    pictures = saliency.as_pictures(np.stack([np.arange(400.0).reshape(20, 20), np.zeros((20, 20)), np.eye(20) * 1e-9]))
-    assert pictures[0].min() == 0 and pictures[0].max() == 1 and pictures[0, 10, 0] == pytest.approx(200 / 395.01)
-    assert (pictures[1] == 0).all() and pictures[2].max() == pytest.approx(1)
+def test_maps_are_normalised_to_black_and_white():
+    images = saliency.normalised(np.stack([np.arange(400.0).reshape(20, 20), np.zeros((20, 20)), np.eye(20) * 1e-9]))
+    assert images[0].min() == 0 and images[0].max() == 1 and images[0, 10, 0] == pytest.approx(200 / 395.01)
+    assert (images[1] == 0).all() and images[2].max() == pytest.approx(1)
 
 
-def test_observers_answer_by_the_share_on_the_caption():
+def test_observers_infer_from_the_share_on_the_caption():
     config = saliency_config("smoke")  # the caption has 12 of 32 rows
     share = np.full((4, 4, 6), 0.3)
     share[0] = 0.5
     share[0, 1], share[2, 1] = 0.3, 0.5  # the second method is wrong of both networks
-    right = saliency.observed(share, config)
-    np.testing.assert_array_equal(right.all((0, 2)), [True, False, True, True])
-    assert not right[:, 1].any()
-    assert saliency.observed_by_example(share, config).all()  # who has seen maps turns the answer round
+    correct = saliency.observed(share, config)
+    np.testing.assert_array_equal(correct.all((0, 2)), [True, False, True, True])
+    assert not correct[:, 1].any()
+    assert saliency.observed_by_example(share, config).all()  # a fitted observer reverses the inference
     assert saliency.observed_by_example(np.full((4, 4, 6), 0.3), config).mean() == 0.5
 
 
-def test_the_interval_of_right_answers_is_wilsons():
-    right, z = np.arange(50) < 26, stats.norm.ppf(0.975)
-    value, low, high = saliency.interval(right)
-    middle, half = 26 + z**2 / 2, z * np.sqrt(26 * 24 / 50 + z**2 / 4)
-    assert (value, low, high) == pytest.approx((0.52, (middle - half) / (50 + z**2), (middle + half) / (50 + z**2)))
+@pytest.mark.parametrize(
+    "count, on_caption, accuracy, expected",
+    [(12, 0.9, 0.9, NO), (96, 0.3, 0.9, YES), (12, 0.3, 0.9, OPEN), (12, 0.9, 0.5, OPEN)],
+)
+def test_the_claim_about_maps_needs_trained_networks(count, on_caption, accuracy, expected):
+    share = np.full((4, 4, count), 0.3)
+    share[0] = on_caption
+    _, (claim,) = saliency.findings(share, np.full(4, accuracy), saliency_config("smoke"))
+    assert claim.verdict.decision == expected
 
 
-def test_the_claim_about_maps_needs_networks_that_learnt():
-    config = saliency_config("smoke")
-    cases = (12, 0.9, 0.9, False), (96, 0.3, 0.9, True), (12, 0.3, 0.9, None), (12, 0.9, 0.5, None)
-    for count, on_caption, accuracy, held in cases:
-        share = np.full((4, 4, count), 0.3)
-        share[0] = on_caption
-        saliency.report(run := Run(Path(), ""), share, np.full(4, accuracy), config)
-        assert [claim.held for claim in run.claims] == [held]
-
-
-def test_people_are_asked_about_others_images_of_each_network(tmp_path):
+def test_tasks_have_other_images_for_each_network(tmp_path):
     config = study_config("smoke")
     images = RNG.integers(0, 256, (2, 12, 32, 36, 3), np.uint8)
     maps = RNG.uniform(size=(2, 2, 12, 32, 36)).astype("f")
-    asked = study.tasks(images, maps, config)
-    assert len(asked) == 12 and {(t.model, t.concept) for t in asked} == {
+    tasks = study.tasks(images, maps, config)
+    assert len(tasks) == 12 and {(t.model, t.concept) for t in tasks} == {
         ("noise 0%", "caption"),
         ("noise 100%", "image"),
     }
-    (task,) = [t for t in asked if t[:3] == ("noise 100%", "SmoothGrad", config.words[1])]
+    (task,) = [t for t in tasks if t[:3] == ("noise 100%", "SmoothGrad", config.words[1])]
     np.testing.assert_array_equal(task.images, images[1, 4:8])
     np.testing.assert_array_equal(task.maps, maps[1, 1, 4:8])
-    human_study.build(tmp_path, asked)
-    study.report(run := Run(Path(), ""), asked, None)
-    assert [claim.held for claim in run.claims] == [None, None] and run.numbers[0].value == 24
+    human_study.build(tmp_path, tasks)
+    assert [claim.verdict.decision for claim in study.claims(None)] == [OPEN, OPEN]
+    assert study.numbers(tasks, None)[0].value == 24
 
 
-def test_answers_decide_the_claims_about_people(tmp_path):
+def test_ratings_decide_the_claims_about_people(tmp_path):
     key = small_study.build(tmp_path)
     for number in range(8):
-        small_study.save(tmp_path, small_study.sheet(key, f"w{number}", rate=lambda task: (2, 9, 4)))
-    study.report(run := Run(Path(), ""), small_study.tasks(), human_study_analysis.analyse(tmp_path))
-    assert [claim.held for claim in run.claims] == [False, False]  # all are right about the network of captions
-    assert next(number.value for number in run.numbers if number.name == "right answers") == 1
+        small_study.save(tmp_path, small_study.sheet(key, f"w{number}", rate=lambda task: (2, 9, 4)))  # lint: keep
+    analysis = human_study_analysis.analyse(tmp_path)
+    decisions = [claim.verdict.decision for claim in study.claims(analysis)]
+    assert decisions[0] == NO and decisions[1] in (NO, OPEN)  # all are correct about the network of captions
+    numbers = study.numbers(small_study.tasks(), analysis)
+    assert next(number.value for number in numbers if number.name == "correct answers") == 1  # lint: keep
 
 
-def untrained(shown, config, seed, run):
-    """Networks as at the start."""
+def untrained(shown, config, seed, work):
+    """Networks with initial weights."""
     module = caption_networks.module(config)
     variables = module.init(jax.random.key(seed), np.zeros((1, *Canvas(*config.canvas).shape), "f"))
     return dict.fromkeys(caption_networks.noises(config), Partial(module.apply, variables))
@@ -259,15 +259,6 @@ def untrained(shown, config, seed, run):
 @pytest.mark.parametrize("experiment, config", [(saliency, saliency_config("smoke")), (study, study_config("smoke"))])
 def test_maps_and_pages_come_from_any_networks(experiment, config, tmp_path, monkeypatch):
     monkeypatch.setattr(caption_networks, "trained", untrained)
-    experiment.run(config, run := Run(tmp_path, ""))
-    assert run.numbers and [claim.held for claim in run.claims] == [None] * len(run.claims)
-    assert all((tmp_path / each["file"]).exists() for each in run.figures)
+    report = experiment.run(config, Workspace(tmp_path, ""))
+    assert report.numbers and report.panels and {claim.verdict.decision for claim in report.claims} == {OPEN}
     assert (tmp_path / "study" / "human_study.html").exists() == (experiment is study)
-
-
-@pytest.mark.parametrize(
-    "experiment, config", [(captions, get_config), (saliency, saliency_config), (study, study_config)]
-)
-def test_the_papers_shapes_fit(experiment, config):
-    for step in experiment.plan(config("paper")):
-        jax.eval_shape(step.function, *step.arguments)

@@ -1,4 +1,4 @@
-"""The scripts: choice of Python, installation, wrong arguments, failing and interrupted experiments."""
+"""reproduce.sh: plan, jobs, failing and interrupted experiments, and wrong arguments."""
 
 import dataclasses
 import importlib
@@ -10,219 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from experiments.lib import completion
-
-ROOT = Path(__file__).resolve().parents[2]
-SYSTEM_PATH = "/usr/bin:/bin"
-MINUTES = {"alpha2001/one": 2, "alpha2001/two": 0.5, "beta2002/three": 40}
-
-
-def _command(path, body):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return path
-
-
-def _python(path, minor, micro=0):
-    """A command that replies to setup.sh's probe as Python 3.<minor>.<micro> does."""
-    return _command(path, f'echo "{minor} {micro} {path}"')
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A copy of the scripts with two tested Pythons, 3.12 and 3.13, and without experiments."""
-    root = tmp_path / "tree"
-    (root / "scripts").mkdir(parents=True)
-    for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py"):
-        shutil.copy(ROOT / "scripts" / name, root / "scripts" / name)
-    for minor in (12, 13):
-        (root / f"scripts/constraints-3.{minor}.txt").touch()
-    return root
-
-
-def _link(folder, names):
-    for name in names.split():
-        (folder / name).symlink_to(shutil.which(name, path=SYSTEM_PATH))
-
-
-@pytest.fixture
-def machine(tmp_path):
-    """Environment of a machine without other Pythons than those that a test writes to bin/ and pyenv/versions/."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    _link(tools, "bash dirname sed sort awk head tail tr grep paste cat cksum")
-    return {"PATH": f"{tmp_path}/bin:{tools}", "PYENV_ROOT": f"{tmp_path}/pyenv", "HOME": str(tmp_path)}
-
-
-def _bash(arguments, environment):
-    bash = shutil.which("bash", path=SYSTEM_PATH)
-    return subprocess.run([bash, *arguments], env=environment, capture_output=True, text=True, timeout=60)
-
-
-def _chosen(tree, machine):
-    done = _bash(["-c", f"source {tree}/scripts/setup.sh; choose_python"], machine)
-    return done.stdout.split(), done
-
-
-def test_probe_accepts_this_python_and_prints_the_interpreter_itself(tree, machine):
-    machine["XAI_JAX_PYTHON"] = sys.executable
-    (_, minor, micro, path), _ = _chosen(tree, machine)
-    assert (int(minor), int(micro)) == sys.version_info[1:3]
-    base = subprocess.run([path, "-c", "import sys; print(sys.prefix == sys.base_prefix)"], capture_output=True)
-    assert base.stdout.strip() == b"True"
-
-
-@pytest.mark.parametrize(
-    "pythons, chosen",
-    [
-        ("python3.14=14.2 python3.13=refuses python3.12=12.0 python3=refuses mine=13.1 older=13.0", "1 13 1 mine"),
-        ("python3.14=14.0 python3.11=11.0", "0 14 0 python3.14"),
-        ("python3.14=14.0 python3.11=11.0 python3.12=12.0", "1 12 0 python3.12"),
-    ],
-)
-def test_the_newest_tested_python_is_chosen_then_the_newest(tree, machine, tmp_path, pythons, chosen):
-    for name, _, version in (each.partition("=") for each in pythons.split()):
-        path = tmp_path / (f"bin/{name}" if name[0] == "p" else f"pyenv/versions/{name}/bin/python")
-        refuse = lambda path: _command(path, "echo 'command not found' >&2; exit 127")  # noqa: E731
-        refuse(path) if version == "refuses" else _python(path, *version.split("."))
-    *numbers, path = _chosen(tree, machine)[0]
-    assert [*numbers, *{*Path(path).parts} & {*chosen.split()}] == chosen.split()
-
-
-def test_no_or_a_wrong_python_is_an_error_with_its_reason(tree, machine, tmp_path):
-    _command(tmp_path / "bin/python3", "exit 1")
-    chosen, done = _chosen(tree, machine)
-    assert chosen == [] and done.returncode != 0
-    assert "no working Python 3.11 or newer" in done.stderr and "XAI_JAX_PYTHON" in done.stderr
-    machine["XAI_JAX_PYTHON"] = str(_python(tmp_path / "mine/python", 12, 4))
-    assert _chosen(tree, machine)[0] == ["1", "12", "4", machine["XAI_JAX_PYTHON"]]
-    machine["XAI_JAX_PYTHON"] = str(_command(tmp_path / "old/python", "echo 'expected 3.11, got 3.9.1' >&2; exit 1"))
-    chosen, done = _chosen(tree, machine)
-    assert chosen == [] and "cannot be used: expected 3.11, got 3.9.1" in done.stderr
-
-
-@pytest.mark.parametrize("extras", ["imagnet", "cuda12 tpu"])
-def test_setup_refuses_wrong_extras_before_it_makes_anything(tree, machine, tmp_path, extras):
-    _python(tmp_path / "bin/python3.13", 13)
-    done = _bash([f"{tree}/scripts/setup.sh", *extras.split()], machine)
-    assert done.returncode == 2 and extras in done.stderr
-    assert not (tree / ".venv").exists()
-
-
-def _installer(path, minor=13):
-    """Replies to the probe; its `-m venv` creates a python that logs pip's arguments and fails if broken.txt exists."""
-    home = path.parent
-    inner = f'[ "$2" != pip ] || {{ echo "$@" >> {home}/pip.log; sleep 0.2; [ ! -e {home}/broken.txt ]; }}'
-    make = f"mkdir -p \"$3/bin\"; printf '%s\\n' '#!/bin/sh' '{inner}' > \"$3/bin/python\"; chmod +x \"$3/bin/python\""
-    return _command(path, f'if [ "$2" = venv ]; then {make}; else echo "{minor} 0 {path}"; fi')
-
-
-@pytest.fixture
-def installable(tree, machine, tmp_path):
-    """Runs setup.sh with a fake installer."""
-    _link(tmp_path / "tools", "mkdir chmod rm mv sleep flock")
-    (tree / "setup.py").write_text("first")
-    _installer(tmp_path / "bin/python3.13")
-    return lambda *extras: _bash([f"{tree}/scripts/setup.sh", *extras], machine)
-
-
-def test_setup_installs_once_and_again_only_when_something_changed(installable, tree, tmp_path):
-    log = tmp_path / "bin/pip.log"
-    first = installable("imagenet")
-    assert first.returncode == 0, first.stderr
-    assert log.read_text().endswith(f"-e {tree}[imagenet] -c {tree}/scripts/constraints-3.13.txt\n")
-    assert "up to date" in installable("imagenet").stdout
-    assert len(log.read_text().splitlines()) == 1
-    installable("test")
-    assert f"{tree}[imagenet,test]" in log.read_text().splitlines()[1]
-    assert "up to date" in installable("imagenet").stdout
-    (tree / "setup.py").write_text("second")
-    assert "installing xai_jax[imagenet test]" in installable("imagenet").stdout
-    assert len(log.read_text().splitlines()) == 3
-
-
-@pytest.mark.parametrize("before", [[], ["imagenet"]], ids=["first", "update"])
-def test_interrupted_installation_is_redone(installable, tmp_path, before):
-    broken = tmp_path / "bin/broken.txt"
-    for extra in before:
-        installable(extra)
-    broken.touch()
-    assert installable("imagenet", "test").returncode != 0
-    broken.unlink()
-    again = installable("imagenet")
-    assert again.returncode == 0 and "its installation was not finished" in again.stdout
-
-
-def test_two_setups_at_once_install_once(installable, tmp_path):
-    with ThreadPoolExecutor() as pool:
-        both = list(pool.map(installable, ["imagenet", "imagenet"]))
-    assert [done.returncode for done in both] == [0, 0], both
-    assert len((tmp_path / "bin/pip.log").read_text().splitlines()) == 1
-
-
-def test_environment_of_another_python_or_accelerator_is_created_again(installable, tmp_path):
-    installable("imagenet", "cuda12")
-    assert "making .venv again: it is for cuda12" in installable("imagenet", "cuda13").stdout
-    (tmp_path / "bin/python3.13").unlink()
-    _installer(tmp_path / "bin/python3.12", 12)
-    assert "made by another Python" in installable("imagenet").stdout
-    (tmp_path / "bin/python3.12").unlink()
-    _installer(tmp_path / "bin/python3.14", 14)
-    assert "Python 3.14 is untested" in installable("imagenet").stdout
-    assert " -c " not in (tmp_path / "bin/pip.log").read_text().splitlines()[-1]
-
-
-EXPERIMENT = """
-import pathlib, sys
-from experiments.lib import runner  # not there in this tree's plan: the plan reads modules and imports none
-EXPERIMENT = runner.Experiment(title="Title of NAME", figure="Fig. 3", minutes=MINUTES)
-pathlib.Path("order.txt").open("a").write("NAME ")
-config, workdir = (flag.split("=", 1)[1] for flag in sys.argv[1:3])
-workdir = pathlib.Path(workdir)
-workdir.mkdir(parents=True, exist_ok=True)
-(workdir / "argv.txt").write_text("\\n".join(sys.argv[1:]))
-print("what the experiment prints")
-"""
-CONFIG = """
-import dataclasses
-@dataclasses.dataclass
-class Config:
-    steps: int = 3
-get_config = lambda tier: Config()
-"""
-RUNNER = "class Experiment:\n    def __init__(self, **texts): pass"
-GALLERY = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'index.html').write_text('gallery')"
-
-
-@pytest.fixture
-def project(tree):
-    """A tree with experiments that work (alpha2001/one, beta2002/three), one that fails, and a gallery."""
-    failing = "import sys\nprint('first', *range(30), sep='\\n')\nprint('10%\\r20%\\rdone')\nsys.exit('the reason')"
-    for name, minutes in MINUTES.items():
-        working = EXPERIMENT.replace("NAME", name).replace("MINUTES", str(minutes))
-        _write_experiment(tree, name, failing if name == "alpha2001/two" else working)
-    for folder in ("configs", "experiments"):
-        (tree / folder / "__init__.py").touch()
-    (tree / "experiments/lib").mkdir()
-    (tree / "experiments/lib/runner.py").write_text(RUNNER)
-    shutil.copy(ROOT / "experiments/lib/completion.py", tree / "experiments/lib")
-    (tree / "xai_jax").mkdir()
-    (tree / "xai_jax/gallery.py").write_text(GALLERY)
-    return tree
-
-
-def _write_experiment(tree, name, code, config=CONFIG):
-    for folder, text in (("configs", config), ("experiments", code)):
-        path = tree / folder / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (path.parent / "__init__.py").touch()
-        path.write_text(text)
+from tests.helpers.scripts import MINUTES, ROOT, bash, write_experiment
 
 
 def _command_line(project, *arguments):
@@ -269,7 +62,7 @@ def test_plan_and_list_have_the_expected_time_and_run_nothing(reproduce, project
 
 def test_list_may_be_cut_short(project):
     for number in range(3000):  # more than a pipe holds
-        _write_experiment(project, f"gamma2003/{number}", "")
+        write_experiment(project, f"gamma2003/{number}", "")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(_command_line(project, "--list"), cwd=project, **pipes) as listing:
         assert listing.stdout.readline().startswith("alpha2001")
@@ -378,7 +171,7 @@ while not other.exists():
     time.sleep(0.02)
 """
     for mine, other in (("one", "two"), ("two", "one")):
-        _write_experiment(project, f"alpha2001/{mine}", code.replace("NAME", mine).replace("OTHER", other))
+        write_experiment(project, f"alpha2001/{mine}", code.replace("NAME", mine).replace("OTHER", other))
     first, second = _cores(project, "--only", "alpha2001", "--jobs", "2")
     own = os.sched_getaffinity(0)
     assert first | second == own and (len(own) < 2 or not first & second)
@@ -395,7 +188,7 @@ def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
 
 
 def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):
-    _write_experiment(project, "alpha2001/one", "import time\nEXPERIMENT = dict(minutes=2)\ntime.sleep(0.5)")
+    write_experiment(project, "alpha2001/one", "import time\nEXPERIMENT = dict(minutes=2)\ntime.sleep(0.5)")
     ours, theirs = pty.openpty()
     command = _command_line(project, "--only", "alpha2001/one")
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=project) as process:
@@ -423,7 +216,7 @@ def _reproduce_module(monkeypatch):
 def test_interruption_ends_all_experiments_too(project, stop):
     code = "import os, time, pathlib; pathlib.Path('NAME').write_text(str(os.getpid())); time.sleep(60)"
     for name in ("one", "two"):
-        _write_experiment(project, f"alpha2001/{name}", code.replace("NAME", name))
+        write_experiment(project, f"alpha2001/{name}", code.replace("NAME", name))
     command = _command_line(project, "--only", "alpha2001", "--jobs", "2")
     quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, cwd=project, **quiet) as process:
@@ -457,55 +250,17 @@ def _wait_for(path: Path) -> int:
 )
 def test_wrong_arguments_are_refused_before_anything_is_installed(project, machine, arguments, message):
     machine["XAI_JAX_PYTHON"] = sys.executable
-    done = _bash([f"{project}/scripts/reproduce.sh", *arguments], machine)
+    done = bash([f"{project}/scripts/reproduce.sh", *arguments], machine)
     assert done.returncode == 2
     assert message in done.stderr
     assert not (project / ".venv").exists()
 
 
 def test_help_names_every_option_of_both_scripts(project, machine):
-    done = _bash([f"{project}/scripts/reproduce.sh", "--help"], machine)
+    done = bash([f"{project}/scripts/reproduce.sh", "--help"], machine)
     help_of_python = subprocess.run(
         [sys.executable, str(project / "scripts/reproduce.py"), "--help"], capture_output=True, text=True
     ).stdout
     options = set(re.findall(r"--[a-z]+", help_of_python))
     assert options >= {"--tier", "--only", "--results", "--jobs", "--list"}
     assert done.returncode == 0 and all(option in done.stdout for option in options | {"--accelerator"})
-
-
-@pytest.fixture
-def without_images(tree, machine, tmp_path):
-    """Runs fashion_mnist.sh where Python finds no images, with a given apt-get."""
-    shutil.copy(ROOT / "scripts/fashion_mnist.sh", tree / "scripts")
-    _link(tmp_path / "tools", "mktemp rm mkdir mv id touch")
-    _command(tree / ".venv/bin/python", f'[ -e "{tree}/.venv/share/datasets/fashion-mnist/images.gz" ]')
-
-    def run(apt, unpack="true"):
-        _command(tmp_path / "bin/apt-get", apt)
-        inside = "$3/usr/share/datasets/fashion-mnist"
-        _command(tmp_path / "bin/dpkg-deb", f'mkdir -p "{inside}" && touch "{inside}/images.gz" && {unpack}')
-        return _bash([f"{tree}/scripts/fashion_mnist.sh"], machine)
-
-    return run
-
-
-def test_fashion_mnist_is_unpacked_once(without_images, tree):
-    done = without_images("touch dataset-fashion-mnist_1_all.deb")
-    assert done.returncode == 0 and "fetching" in done.stdout and not done.stderr
-    assert (tree / ".venv/share/datasets/fashion-mnist/images.gz").exists()
-    again = without_images("exit 1")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    "apt, unpack", [("echo no network >&2; exit 1", "true"), ("touch dataset-fashion-mnist_1_all.deb", "false")]
-)
-def test_unavailable_fashion_mnist_is_reported_and_stops_nothing(without_images, tree, apt, unpack):
-    done = without_images(apt, unpack)
-    assert done.returncode == 0 and "could not fetch it" in done.stdout
-    assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("fashion*"))
-
-
-def test_fake_machine_has_no_python_of_its_own(machine):
-    """Guards the other tests: a real python on the fake machine's PATH would make them vacuous."""
-    assert not shutil.which("python3", path=machine["PATH"])

@@ -196,10 +196,18 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Row]) -> None:
     ...     path.read_text()[:44]
     'layer,label,concept,statistic,runs,value,std'
     """
+    write_atomically(path, to_csv(rows))
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """A table as CSV with the fields of `Row` as header.
+
+    >>> to_csv([])[:19]
+    b'layer,label,concept'
+    """
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerows([Row._fields, *rows])
-    write_atomically(path, buffer.getvalue().encode())
+    csv.writer(buffer).writerows([Row._fields, *rows])
+    return buffer.getvalue().encode()
 
 
 def _test(scores, number, index, null, level):
