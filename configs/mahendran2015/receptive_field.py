@@ -19,11 +19,7 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     layers: tuple[str, ...] = ("relu1_1", "pool1", "relu2_1", "pool2", "relu3_1", "pool3")
     middle: int = 1  # side of the square of positions that count; 5 of CaffeNet's in the paper
     total_variation: float = 1.5  # lambda_V of the code, 100, times (28 / 227)^2: smaller images vary faster
-    phases: tuple[tuple[float, int], ...] = (
-        (0.1, 200),
-        (0.01, 200),
-        (0.001, 200),
-    )  # learning-rate factors, steps
+    phases: tuple[tuple[float, int], ...] = ((0.1, 200), (0.01, 200), (0.001, 200))  # learning-rate factors, steps
 
 
 LAYERS = tuple("conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5".split())

@@ -240,12 +240,7 @@ def parameters(module: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def plan(
-    name: str,
-    module: nn.Module,
-    data: str,
-    config: Training,
-    augment: Augment | None = None,
-    canvas: int | None = None,
+    name: str, module: nn.Module, data: str, config: Training, augment: Augment | None = None, canvas: int | None = None
 ) -> list[dry_run.Step]:
     """Steps of training for all learning rates and seeds, and of measuring errors; arguments as of `errors`."""
     candidates, (height, width, channels) = config.learning_rates, SHAPES[data]

@@ -95,10 +95,7 @@ def jobs(config: Config) -> dict[str, Job]:
     moving = functools.partial(flip_and_shift, most=config.shift)
     distorting = functools.partial(distort, turn=config.turn, zoom=config.zoom, slide=config.slide)
     network = functools.partial(AllCNN, "C", "allcnn", small.width, dropout=small.dropout)
-    found = {
-        "plain": Job(network(), config.data, small),
-        "augmented": Job(network(), config.data, small, moving),
-    }
+    found = {"plain": Job(network(), config.data, small), "augmented": Job(network(), config.data, small, moving)}
     if large.seeds:
         found["large"] = Job(LargeAllCNN(large.width), config.data, large, distorting, CANVAS)
     if config.fine:

@@ -12,11 +12,7 @@ from xai_jax import metrics, models, network, saliency, targets
 from xai_jax.data import examples
 from xai_jax.units.receptive_field import receptive_field
 
-METHODS = {
-    "backprop": saliency.gradient,
-    "deconvnet": saliency.deconvnet,
-    "guided backprop": saliency.guided_backprop,
-}
+METHODS = {"backprop": saliency.gradient, "deconvnet": saliency.deconvnet, "guided backprop": saliency.guided_backprop}
 BATCH = 8
 ROWS = 10  # at most, in figures
 SIMILAR = 0.5  # correlation or cosine of maps that counts as similar

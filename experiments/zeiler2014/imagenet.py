@@ -206,12 +206,7 @@ CONTRASTS = (
         {"replication_without_34": 1, "replication_without_67": 1, "replication": -1, "replication_without_3467": -1},
     ),
     ("Wider layers 3 to 5 lower the validation error.", "Tables 2 and 3", {"zfnet_wider": 1, "zfnet": -1}),
-    (
-        "Doubled layers 6 and 7 lower the training error.",
-        "Table 3",
-        {"zfnet_doubled": 1, "zfnet": -1},
-        TRAINING,
-    ),
+    ("Doubled layers 6 and 7 lower the training error.", "Table 3", {"zfnet_doubled": 1, "zfnet": -1}, TRAINING),
 )
 
 

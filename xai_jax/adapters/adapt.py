@@ -31,11 +31,7 @@ _PATTERNS = ("max",)
 
 
 def from_function(
-    f: Callable,
-    *bound: Any,
-    relu_patterns: tuple[str, ...] = (),
-    per_image: bool = False,
-    channel_axis: int = -1,
+    f: Callable, *bound: Any, relu_patterns: tuple[str, ...] = (), per_image: bool = False, channel_axis: int = -1
 ) -> Network:
     """Network of a pure function.
 

@@ -128,13 +128,7 @@ class EfficientNetLite(nn.Module):
 
 
 # In the PyTorch state dictionary a block that does not expand has no _bn0.
-_LAYERS = {
-    "_conv_stem": "stem",
-    "_bn0": "stem_norm",
-    "_conv_head": "head",
-    "_bn1": "head_norm",
-    "_fc": "classifier",
-}
+_LAYERS = {"_conv_stem": "stem", "_bn0": "stem_norm", "_conv_head": "head", "_bn1": "head_norm", "_fc": "classifier"}
 _BLOCK_LAYERS = {
     "_expand_conv": "expand",
     "_bn0": "expand_norm",

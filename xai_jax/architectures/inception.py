@@ -87,11 +87,7 @@ def _figure5(pooled):
 
 def _figure6(width):
     """Figure 6: 7x7 convolutions as rows and columns; the last of a branch has 192 channels."""
-    seven = (
-        Layer("branch7x7_1", width),
-        Layer("branch7x7_2", width, (1, 7)),
-        Layer("branch7x7_3", 192, (7, 1)),
-    )
+    seven = (Layer("branch7x7_1", width), Layer("branch7x7_2", width, (1, 7)), Layer("branch7x7_3", 192, (7, 1)))
     twice = (
         Layer("branch7x7dbl_1", width),
         Layer("branch7x7dbl_2", width, (7, 1)),

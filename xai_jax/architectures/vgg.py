@@ -24,10 +24,7 @@ _SMALL = 4  # pixels each way
 def _convolve(x, kernel, *geometry, **options):
     """On maps of a few pixels XLA's CPU convolution is up to 20 times slower than a matrix product."""
     return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=_as_product,
-        default=lambda x, kernel: lax.conv_general_dilated(x, kernel, *geometry, **options),
+        x, kernel, cpu=_as_product, default=lambda x, kernel: lax.conv_general_dilated(x, kernel, *geometry, **options)
     )
 
 

@@ -15,18 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/fashion_mnist.sh
 PREFIXES = {"train": "train", "test": "t10k"}

@@ -43,12 +43,7 @@ def activate(function: Array, x: Array) -> Array:
     return lax.select_n(jnp.broadcast_to(function, x.shape), *(each(x) for each in FUNCTIONS))
 
 
-FUNCTIONS = (
-    jnp.sin,
-    lambda x: jnp.tanh(x / 2),
-    lambda x: jnp.exp(-(x**2)),
-    lambda x: jnp.clip(x, -3, 3) / 3,
-)
+FUNCTIONS = (jnp.sin, lambda x: jnp.tanh(x / 2), lambda x: jnp.exp(-(x**2)), lambda x: jnp.clip(x, -3, 3) / 3)
 
 
 def rgb(images: Array) -> Array:

@@ -80,9 +80,7 @@ def begin(setting: Setting, variables: Any) -> State:
 
 
 def step(
-    setting: Setting,
-    prepare: Callable[[Array], Array] = pixels,
-    augment: Callable[[Array, Array], Array] | None = None,
+    setting: Setting, prepare: Callable[[Array], Array] = pixels, augment: Callable[[Array, Array], Array] | None = None
 ) -> Callable[[State, Array, Array], State]:
     """(state, uint8 images (N, H, W, C), labels (N,)) -> state: a step with one share as one function, for dry runs."""
 
