@@ -209,7 +209,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=23,
-    order=7,
 )
 
 if __name__ == "__main__":

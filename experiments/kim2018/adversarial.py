@@ -241,7 +241,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=6,
 )
 
 if __name__ == "__main__":

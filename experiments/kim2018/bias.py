@@ -244,7 +244,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=4.5,
-    order=6,
 )
 
 if __name__ == "__main__":

@@ -228,7 +228,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=14,
-    order=6,
 )
 
 if __name__ == "__main__":

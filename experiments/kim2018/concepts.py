@@ -212,7 +212,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2.5,
-    order=6,
 )
 
 if __name__ == "__main__":

@@ -163,7 +163,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=1,
-    order=6,
 )
 
 if __name__ == "__main__":

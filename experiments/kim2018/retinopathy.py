@@ -248,7 +248,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=10.5,
-    order=6,
 )
 
 if __name__ == "__main__":

@@ -27,3 +27,6 @@ KIM2018 = (
     "Kim et al. 2018, Interpretability Beyond Feature Attribution: Quantitative Testing with Concept Activation "
     "Vectors (TCAV), arXiv 1711.11279"
 )
+
+# Folders of experiments, in the order of the gallery.
+FOLDERS = ("zeiler2014", "mahendran2015", "springenberg2015", "nguyen2016", "nguyen2015", "kim2018", "explorer")

@@ -23,12 +23,20 @@ class Number:
     note: str = ""
 
     @classmethod
-    def mean(cls, name: str, values: Iterable[float]) -> "Number":
-        """Mean and standard deviation of some values; NaN, not defined, is left out."""
+    def mean(cls, name: str, values: Iterable[float], note: str = "", **fields: Any) -> "Number":
+        """Mean and standard deviation of some values; NaN is left out.
+
+        Args:
+          name: of the number.
+          values: to average.
+          note: appended to the note with the number of values.
+          **fields: unit, paper and paper_tag of the number.
+        """
         values = np.asarray(values, np.float64)
         values = values[~np.isnan(values)]
-        note = f"mean and standard deviation over {values.size}"
-        return cls(name, values.mean() if values.size else None, values.std() if values.size else None, note=note)
+        note = f"mean and standard deviation over {values.size}{note}"
+        mean, spread = (values.mean(), values.std()) if values.size else (None, None)
+        return cls(name, mean, spread, note=note, **fields)
 
 
 def means(found: Mapping[str, Mapping[str, Iterable[float]]], names: Mapping[str, str]) -> list[Number]:

@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.lib import compilation_cache, dry_run
+from experiments.lib import compilation_cache, dry_run, papers
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
@@ -63,7 +63,6 @@ class Experiment(Generic[Config]):
       run: computes the report of a configuration, its stages in the workspace.
       plan: lists the work for a dry run.
       minutes: of the default tier on 2 cores shared with another experiment; None if not measured.
-      order: position in the gallery; experiments of equal order are sorted by name.
     """
 
     name: str
@@ -74,7 +73,12 @@ class Experiment(Generic[Config]):
     run: Callable[[Config, Workspace], Report]
     plan: Callable[[Config], list[dry_run.Step]]
     minutes: float | None = None
-    order: int = 1000
+
+    @property
+    def order(self) -> int:
+        """Position of the paper's folder in the gallery, where experiments of one paper are sorted by name."""
+        folder = self.name.partition("/")[0]
+        return papers.FOLDERS.index(folder) + 1 if folder in papers.FOLDERS else 1000
 
 
 def main(experiment: Experiment) -> None:

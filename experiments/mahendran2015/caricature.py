@@ -160,7 +160,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3,
-    order=2,
 )
 
 if __name__ == "__main__":

@@ -132,7 +132,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
-    order=2,
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Pre-images of every layer at three strengths of the prior (Mahendran & Vedaldi 2015, Fig. 6 and Table 3)."""
 
-import dataclasses
 from functools import partial
 
 import numpy as np
@@ -126,9 +125,9 @@ def numbers(found, shown, layers, config):
     listed = []
     for layer in layers:
         for n, strength in enumerate(config.total_variations):
-            number = Number.mean(f"error in {layer}, penalty {strength:g}", 100 * found[layer, strength]["error"])
             paper = {"paper": PAPER[layer][n][0], "paper_tag": "M"} if printed(layer, config) else {}
-            listed.append(dataclasses.replace(number, unit="%", **paper))
+            errors, title = 100 * found[layer, strength]["error"], f"error in {layer}, penalty {strength:g}"
+            listed.append(Number.mean(title, errors, unit="%", **paper))
     return listed + [
         Number.mean(f"correlation of image and pre-image, {layer}", each["alike"])  # lint: keep
         for layer, each in zip(layers, shown, strict=True)
@@ -187,7 +186,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
-    order=2,
 )
 
 if __name__ == "__main__":

@@ -143,7 +143,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2.5,
-    order=2,
 )
 
 if __name__ == "__main__":

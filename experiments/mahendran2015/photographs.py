@@ -180,7 +180,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=5,
-    order=2,
 )
 
 if __name__ == "__main__":

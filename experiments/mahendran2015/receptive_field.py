@@ -136,7 +136,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=2,
 )
 
 if __name__ == "__main__":

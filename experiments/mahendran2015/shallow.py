@@ -1,6 +1,5 @@
 """Inversions of HOG and dense SIFT (Mahendran & Vedaldi 2015, Figs. 4 and 5, Table 1)."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -136,7 +135,7 @@ def numbers(found, config):
         label = f"{name}, penalty {strength:g}"
         paper = {"paper": PAPER[name][0], "paper_tag": "M"} if strength == config.total_variations[0] else {}
         listed += [
-            dataclasses.replace(Number.mean(f"error, {label}", 100 * each["error"]), unit="%", **paper),
+            Number.mean(f"error, {label}", 100 * each["error"], unit="%", **paper),
             Number.mean(f"correlation of image and pre-image, {label}", each["alike"]),  # lint: keep
             Number.mean(f"roughness, {label}", each["roughness"]),
         ]
@@ -191,7 +190,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2.5,
-    order=2,
 )
 
 if __name__ == "__main__":

@@ -223,7 +223,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=1.5,
-    order=2,
 )
 
 if __name__ == "__main__":

@@ -41,7 +41,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=4.5,
-    order=5,
 )
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2.5,
-    order=5,
 )
 
 if __name__ == "__main__":

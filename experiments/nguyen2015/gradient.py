@@ -95,7 +95,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=5,
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Whether a network that was trained on fooling images is fooled by new ones (Nguyen et al. 2015)."""
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -194,8 +193,8 @@ def numbers(found):
         result.append(Number(name, 100 * values.mean(), 100 * values.std(), "%", paper, "M", note))
     shares = {"error on natural images": found["error"], "recall of fooling images": 100 * found["recall"]}
     for name, values in shares.items():
-        means = (Number.mean(f"{name}, {round_name(number)}", column) for number, column in enumerate(values.T))
-        result += [dataclasses.replace(mean, unit="%") for mean in means if mean.value is not None]
+        named = [(f"{name}, {round_name(number)}", column) for number, column in enumerate(values.T)]
+        result += [mean for each in named if (mean := Number.mean(*each, unit="%")).value is not None]
     return result
 
 
@@ -250,7 +249,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=6,
-    order=5,
 )
 
 if __name__ == "__main__":

@@ -102,7 +102,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=4,
 )
 
 if __name__ == "__main__":

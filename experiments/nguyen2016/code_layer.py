@@ -111,7 +111,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=11.5,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -185,7 +185,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -210,7 +210,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3.5,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -227,7 +227,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -94,7 +94,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=5,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -129,7 +129,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=6,
-    order=4,
 )
 
 if __name__ == "__main__":

@@ -139,7 +139,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3,
-    order=4,
 )
 
 if __name__ == "__main__":

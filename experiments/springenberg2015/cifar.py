@@ -3,7 +3,6 @@
 Springenberg et al. 2015, section 3; contrast normalisation and ZCA as in Goodfellow et al. 2013 (Maxout networks).
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -215,10 +214,8 @@ def number(name: str, values: np.ndarray, unit: str, note: str, **paper: float |
       note: added to the note.
       **paper: `paper` and `paper_tag` of the number.
     """
-    mean, untrained = Number.mean(name, values), int(np.isnan(values).sum())
-    return dataclasses.replace(
-        mean, unit=unit, note=f"{mean.note} seeds, {untrained or 'none'} untrained; {note}", **paper
-    )
+    note = f" seeds, {int(np.isnan(values).sum()) or 'none'} untrained; {note}"
+    return Number.mean(name, values, note, unit=unit, **paper)
 
 
 def publish(folder: Path, zca: ZCA, path: Path) -> None:

@@ -260,7 +260,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=6.5,
-    order=3,
 )
 
 if __name__ == "__main__":

@@ -234,7 +234,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=12,
-    order=3,
 )
 
 if __name__ == "__main__":

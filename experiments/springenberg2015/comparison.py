@@ -265,7 +265,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2.5,
-    order=3,
 )
 
 if __name__ == "__main__":

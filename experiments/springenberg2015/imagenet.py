@@ -3,7 +3,6 @@
 Section 3.3: All-CNN-B, enlarged, against the network of Krizhevsky et al. 2012, which is CaffeNet here.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -119,10 +118,8 @@ def numbers(found, counts):
     listed = []
     for name, values in found.items():
         for kind, column in zip(KINDS, values.T, strict=True):
-            number = dataclasses.replace(Number.mean(f"{name}: {kind} error", column), unit="%")
-            if kind == "validation, top-1":
-                number = dataclasses.replace(number, paper=PAPER[name][0], paper_tag=PAPER[name][1])
-            listed.append(number)
+            paper = dict(zip(("paper", "paper_tag"), PAPER[name], strict=True)) if kind == "validation, top-1" else {}
+            listed.append(Number.mean(f"{name}: {kind} error", column, unit="%", **paper))
     return listed + [Number(f"parameters: {name}", int(count)) for name, count in counts.items()]
 
 
@@ -168,7 +165,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=4,
-    order=3,
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Zeiler & Fergus 2014, section 5.1; the table itself is that of `zeiler2014/imagenet`.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,13 +116,12 @@ def findings(found, config):
     for name, values in found.items():
         untrained = imagenet.untrained(values, config.classes)
         for column, kind in enumerate(kinds):
-            number = Number.mean(f"{name}, {kind}", values[:, column])
-            note = f"{number.note}; {untrained} of them at chance level"
-            numbers.append(dataclasses.replace(number, unit="%", note=note))
+            note = f"; {untrained} of them at chance level"
+            numbers.append(Number.mean(f"{name}, {kind}", values[:, column], note, unit="%"))
             if name != WHOLE:
-                number = Number.mean(f"{name}, {kind}, added", values[:, column] - found[WHOLE][:, column])
-                paper = round(float(cost(name)[column]), 1)
-                numbers.append(dataclasses.replace(number, unit="points", paper=paper, paper_tag="C"))
+                added, paper = values[:, column] - found[WHOLE][:, column], round(float(cost(name)[column]), 1)
+                printed = {"unit": "points", "paper": paper, "paper_tag": "C"}
+                numbers.append(Number.mean(f"{name}, {kind}, added", added, **printed))
     claims = [imagenet.contrast(found, config, text, "Table 3", weights, column) for text, column, weights in CONTRASTS]
     return numbers, [*claims, imagenet.highest_error(found, config, "without_3467")]
 
@@ -149,7 +147,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=8.5,
-    order=1,
 )
 
 if __name__ == "__main__":

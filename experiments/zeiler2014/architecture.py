@@ -163,8 +163,7 @@ def findings(found):
     for name, kind in KINDS.items():
         for measure, (description, unit) in MEASURES.items():
             title = kind.title.replace("\n", " ")
-            number = Number.mean(f"{description}, {title}", found[name][measure])
-            numbers.append(dataclasses.replace(number, unit=unit))
+            numbers.append(Number.mean(f"{description}, {title}", found[name][measure], unit=unit))
     return numbers, [lower_claim(found, *contrast) for contrast in CONTRASTS]
 
 
@@ -218,7 +217,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=4,
-    order=1,
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Whether a network relates corresponding parts of objects (Zeiler & Fergus 2014, section 4.3 and Table 1)."""
 
 import csv
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -175,9 +174,8 @@ def findings(found, parts, config):
     numbers, means, gaps = [], {}, {}
     for layer, (paper, _) in zip(config.layers, PAPER[RANDOM], strict=True):
         for name in (*parts, RANDOM, COMMON):
-            number = Number.mean(f"sign distance in {layer}, {name}", found[f"{layer} {name}"])
             tagged = {"paper": paper, "paper_tag": "V:ZF"} if name == RANDOM else {}
-            numbers.append(dataclasses.replace(number, **tagged))
+            numbers.append(Number.mean(f"sign distance in {layer}, {name}", found[f"{layer} {name}"], **tagged))
         means[layer] = np.mean([found[f"{layer} {name}"] for name in parts], axis=0)
         gaps[layer] = found[f"{layer} {RANDOM}"] - means[layer]
     lower, upper = config.layers
@@ -227,7 +225,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=1,
 )
 
 if __name__ == "__main__":

@@ -169,7 +169,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=1,
-    order=1,
 )
 
 if __name__ == "__main__":

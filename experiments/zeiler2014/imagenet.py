@@ -3,7 +3,6 @@
 Zeiler & Fergus 2014, Tables 2 and 3; training as in section 3.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -187,8 +186,8 @@ def findings(found, ensembles, config):
     kinds, numbers = ("training top-1", "validation top-1", "validation top-5"), []
     for name, values in found.items():
         for kind, column, paper in zip(kinds, values.T, ROWS[name].paper, strict=True):
-            number = Number.mean(f"{ROWS[name].network.__name__}: {name}, {kind}", column)
-            numbers.append(dataclasses.replace(number, unit="%", paper=paper, paper_tag="V:ZF"))
+            title = f"{ROWS[name].network.__name__}: {name}, {kind}"
+            numbers.append(Number.mean(title, column, unit="%", paper=paper, paper_tag="V:ZF"))
     for name, values in ensembles.items():
         for kind, value, paper in zip(kinds[1:], values, ENSEMBLES[name], strict=True):
             numbers.append(Number(f"ensemble {name}, {kind}", value, None, "%", paper, "V:ZF"))
@@ -278,7 +277,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=4.5,
-    order=1,
 )
 
 if __name__ == "__main__":

@@ -178,7 +178,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=0.5,
-    order=1,
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Layers stay as they are, only a linear classifier on top is new: Tables 4 and 5 
 class, Table 6 on images of several objects, Table 7 by layer.
 """
 
-import dataclasses
 import re
 from functools import partial
 from typing import Any, NamedTuple
@@ -153,13 +152,11 @@ def classify_scenes(scenes: transfer_data.Scenes, halves: list, model, config, w
 def findings(found, scene, config):
     """Numbers beside the paper's, and claims."""
     *_, single = found.values()
-    precision = Number.mean("average precision in scenes of several objects", scene.mean(1))
-    paper = {"paper": transfer_tables.PASCAL_MEANS["paper"], "paper_tag": "V:ZF"}
-    single_precision = Number.mean("average precision on images of one object", single["precision"].mean(1))
+    printed = {"unit": "%", "paper": transfer_tables.PASCAL_MEANS["paper"], "paper_tag": "V:ZF"}
     found_numbers = [number for target, values in found.items() for number in numbers(target, values, config)]
     found_numbers += [
-        dataclasses.replace(precision, unit="%", **paper),
-        dataclasses.replace(single_precision, unit="%"),
+        Number.mean("average precision in scenes of several objects", scene.mean(1), **printed),
+        Number.mean("average precision on images of one object", single["precision"].mean(1), unit="%"),
     ]
     claims = [
         pretraining_claim(found),
@@ -188,10 +185,9 @@ def numbers(target, values, config):
     lines.append((f"softmax on {config.layers[-2]}", values["softmax_before"], None))
     result = []
     for words, accuracies, printed in lines:
-        number = dataclasses.replace(Number.mean(f"{target.name}: {words}", accuracies), unit="%")
-        note = f"{number.note} folds; the paper's: {table.name}" if printed else f"{number.note} folds"
+        note = f" folds; the paper's: {table.name}" if printed else " folds"
         paper = {"paper": printed[0], "paper_tag": "V:ZF"} if printed else {}
-        result.append(dataclasses.replace(number, note=note, **paper))
+        result.append(Number.mean(f"{target.name}: {words}", accuracies, note, unit="%", **paper))
     return result
 
 
@@ -279,7 +275,6 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3.5,
-    order=1,
 )
 
 if __name__ == "__main__":
