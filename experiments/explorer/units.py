@@ -202,9 +202,8 @@ EXPERIMENT = Experiment[Config](
     "al. 2018: one page for the methods of all five",
     summary=(
         "What does a unit detect? All five methods are applied to every unit of every layer, a unit being a channel "
-        "before its ReLU. The page units.html shows the results side by side; below is a random sample. Pre-images "
-        "invert one channel, not the layer; a concept is near to a unit if the unit alone separates its images from "
-        "others."
+        "before its ReLU. The page units.html shows the results; below is a random sample. Pre-images invert one "
+        "channel, not the layer; a concept is near to a unit if the unit alone separates its images from others."
     ),
     run=run,
     plan=plan,

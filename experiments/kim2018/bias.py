@@ -236,10 +236,10 @@ EXPERIMENT = Experiment[Config](
     figure="the example of the doctors (not in the paper as an experiment)",
     paper=papers.KIM2018,
     summary=(
-        "A known bias is planted: networks are trained on three classes of clothes, with a badge pasted on a third, a "
-        "half, or more of the first class, and a star on half of every class. Does TCAV find the badge and reject the "
-        "star? Scores are compared with the planted association, and with the change of probabilities when attributes "
-        "are pasted on test images."
+        "A known bias is planted: networks are trained on three classes of clothes, with a badge pasted on a third, "
+        "a half, or more of the first class, and a star on half of every class. Does TCAV find the badge and reject "
+        "the star? Scores are compared with the planted association, and with the effects of pasting on test "
+        "images."
     ),
     run=run,
     plan=plan,

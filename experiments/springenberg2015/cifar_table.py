@@ -229,7 +229,7 @@ EXPERIMENT = Experiment[Config](
         "Three small networks with max-pooling, each with three variants: a stride in the preceding convolution "
         "instead of the pool; a convolution with stride instead of it; and, as a control for the parameters of that "
         "one, a convolution added before the pool. The cost of not pooling is tested over seeds against a fixed "
-        "margin. With 15,000 images instead of 20,000 it was 1.1 points."
+        "margin."
     ),
     run=run,
     plan=plan,

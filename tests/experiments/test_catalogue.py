@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from experiments.lib import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,12 @@ EXPERIMENT = Experiment(
 if __name__ == "__main__":
     main(EXPERIMENT)
 """
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_summaries_are_short(name):
+    summary = catalogue.load(name).summary
+    assert len(summary.split()) <= 60 and summary.endswith((".", "?"))
 
 
 def test_the_table_of_experiments_is_up_to_date():

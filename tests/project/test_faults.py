@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.lib import runner
+from experiments.lib import runner, workspace
 from tests.experiments.test_runner import Config, command, experiment
 from tests.helpers import small_gallery
 from xai_jax.gallery import ResultsError, build
@@ -152,7 +152,7 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing(write, tmp_path, s
     path.write_bytes(b"old")
     large = {"a": np.zeros(5000)}
     with pytest.raises(OSError, match="File too large.*file'"):
-        safetensors_file.write(path, large) if write == "weights" else runner._write_stage(path, large)
+        safetensors_file.write(path, large) if write == "weights" else workspace._write_stage(path, large)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 

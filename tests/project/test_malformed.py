@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments.lib import runner
+from experiments.lib import runner, workspace
 from tests.helpers import small_gallery, small_study
 from tests.weights import test_caffe_file as caffe
 from tests.weights import test_torch_file as torch
@@ -57,7 +57,9 @@ def write_cav(folder):
 
 
 def write_stage(folder):
-    runner._write_stage(folder / "file", {"_fingerprint": np.array("f"), "_seconds": np.float64(1), "a": np.arange(9)})
+    workspace._write_stage(
+        folder / "file", {"_fingerprint": np.array("f"), "_seconds": np.float64(1), "a": np.arange(9)}
+    )
 
 
 def write_activations(folder):
@@ -130,7 +132,7 @@ READERS = {
     "caffemodel": Reader(array_file(caffe.new_format(caffe.ARRAYS)), read_weights),
     "old caffemodel": Reader(array_file(caffe.old_format(caffe.ARRAYS)), read_weights),
     "CAV": Reader(write_cav, lambda folder: cav.load(folder / "file")),
-    "stage": Reader(write_stage, lambda folder: runner._read_stage(folder / "file", "f"), ()),
+    "stage": Reader(write_stage, lambda folder: workspace._read_stage(folder / "file", "f"), ()),
     "activations": Reader(write_activations, lambda folder: activation_cache._read(folder / "file", (3, 4)), ()),
     "idx": Reader(array_file(gzip.compress(IDX)), read_idx),
     **{form: picture(form) for form in ("PNG", "JPEG", "GIF", "TIFF", "WEBP")},

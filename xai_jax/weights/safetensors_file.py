@@ -12,6 +12,7 @@ a checksum.
 [1.0, 2.0]
 """
 
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from xai_jax.io.errors import excerpt
 from xai_jax.io.files import open_regular, write_atomically
 from xai_jax.weights import caffe_file, torch_file
 
-_MOST_LINES = 10  # of problems in a message
+_SHOWN = 5  # problems of each kind in a message
 _HEAD = 9  # bytes that identify the format
 
 
@@ -69,7 +70,7 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Flat arrays -> variables in float32, checked against an abstract tree (`jax.eval_shape` of the module's init).
 
-    Raises one ValueError that lists missing, unexpected, wrongly shaped and non-finite entries, ten of them at most.
+    Raises one ValueError that lists missing, unexpected, wrongly shaped and non-finite entries, a few of each.
     """
     expected = flatten(expected)
     problems = [f"missing: {name} {shape.shape}" for name, shape in expected.items() if name not in arrays]
@@ -77,8 +78,7 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
     for name in expected.keys() & arrays.keys():
         problems += _problems(name, arrays[name], expected[name].shape)
     if problems:
-        more = [f"and {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
-        lines = "\n  ".join([*(excerpt(each, 160) for each in sorted(problems)[:_MOST_LINES]), *more])
+        lines = "\n  ".join(_listed(sorted(problems)))
         raise ValueError(
             f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
             "Usual cause: weights of another network, or another number of classes."
@@ -95,6 +95,15 @@ def channels_last(matrix: np.ndarray, channels: int) -> np.ndarray:
     if side * side * channels != matrix.shape[1]:
         return matrix
     return matrix.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(matrix.shape)
+
+
+def _listed(problems):
+    """The first problems of each kind, which is what stands before the colon, and how many more there are."""
+    for kind, group in itertools.groupby(problems, lambda problem: problem.partition(":")[0]):
+        own = list(group)
+        yield from (excerpt(problem, 160) for problem in own[:_SHOWN])
+        if len(own) > _SHOWN:
+            yield f"{kind}: and {len(own) - _SHOWN} more"
 
 
 def _problems(name, array, shape):
