@@ -238,8 +238,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "A known bias is planted: networks are trained on three classes of clothes, with a badge pasted on a third, "
         "a half, or more of the first class, and a star on half of every class. Does TCAV find the badge and reject "
-        "the star? Scores are compared with the planted association, and with the effects of pasting on test "
-        "images."
+        "the star? Scores are compared with the planted associations and the effects of pasting."
     ),
     run=run,
     plan=plan,
