@@ -44,8 +44,8 @@ def levels_panel(found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarr
     figure.legend(handles=_keys(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     label, level, share = config.wrong
     caption = (
-        f"TCAV scores, as in the paper. Below, the grader of whose training images with label {label} "
-        f"{100 * share:.0f} % showed level {level}. Bars are means over seeds, dots seeds, dark lines scores of "
+        f"TCAV scores, as in the paper. Below, the grader trained with level {level} in {100 * share:.0f} % of the "
+        f"images with label {label}. Bars are means over seeds, dots seeds, dark lines scores of "
         "healthy retinas. Filled, with + or -: the mean derivative is significantly above or below theirs in every "
         "seed. Colours are those of the right definition."
     )
@@ -54,7 +54,7 @@ def levels_panel(found: dict[str, np.ndarray], signs: np.ndarray, true: np.ndarr
 
 
 def _bar(axis: Axes, x: int, values: np.ndarray, sign: int, colour: str) -> None:
-    figures.seed_bar(axis, x, values, colour, bool(sign), width=0.7)
+    figures.seed_bar(axis, x, values, colour, bool(sign), width=0.7, outline=colour)
     if sign:
         axis.annotate("+" if sign > 0 else "\N{MINUS SIGN}", (x, values.max() + 0.01), ha="center", va="bottom")
 

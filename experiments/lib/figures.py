@@ -132,13 +132,18 @@ def bars(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[str]) -> 
 
 
 def seed_bar(
-    axis: Axes, x: float, values: np.ndarray, colour: str, significant: bool = True, width: float = 0.36
+    axis: Axes,
+    x: float,
+    values: np.ndarray,
+    colour: str,
+    significant: bool = True,
+    width: float = 0.36,
+    outline: str = "0.55",
 ) -> None:
-    """A bar at the mean of values of several seeds, which are dots; dotted and empty where it is not significant."""
-    pale = "0.55"
-    style = {"color": colour} if significant else {"facecolor": "none", "edgecolor": pale, "linestyle": ":"}
+    """A bar at the mean of values of several seeds, which are dots; a dotted outline where it is not significant."""
+    style = {"color": colour} if significant else {"facecolor": "none", "edgecolor": outline, "linestyle": ":"}
     axis.bar(x, np.mean(values), width=width, **style)
-    axis.plot(np.full(len(values), x), values, ".", color="k" if significant else pale, ms=4)
+    axis.plot(np.full(len(values), x), values, ".", color="k" if significant else "0.55", ms=4)
 
 
 def matrix(

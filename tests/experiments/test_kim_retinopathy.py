@@ -176,7 +176,7 @@ def test_figures_mark_what_is_significant_in_every_seed_alone():
     true = retinopathy.associations(DEFAULT)
     panel = retinopathy_figures.levels_panel(joined, signs, true, DEFAULT)
     panels = {axis.get_title(): [text.get_text() for text in axis.texts] for axis in panel.figure.axes}
-    assert len(panels) == 4 and "images with label 1 80 % showed level 2" in panel.caption
+    assert len(panels) == 4 and "level 2 in 80 % of the images with label 1" in panel.caption
     assert len(panels["level 4, right labels"]) == (own[0, 0, 4] != 0).sum() - 1
     assert panels["level 1, wrong labels"].count("+") == (own[0, 1, 1] == 1).sum()
     figure = retinopathy_figures.definition_panel(joined, signs, true, DEFAULT).figure

@@ -18,8 +18,8 @@ def claims_page(experiments: list[Experiment], units: bool) -> str:
     shown = table("All claims", HEADER, rows, "overview") if rows else "<p>No experiment here checks a claim.</p>"
     body = (
         f"<header>\n<h1>{TITLE}</h1>\n"
-        '<p class="lead">The test or threshold of each claim was fixed before its result was seen, or its page '
-        "says what was changed later. Where a run decides nothing, the claim is inconclusive.</p>\n</header>\n"
+        '<p class="lead">A claim is supported where its test is significant, not supported where that of the opposite '
+        "is, else inconclusive. docs/decisions.md lists what was chosen after results were seen.</p>\n</header>\n"
         f"{filter_form(experiments)}\n{shown}"
     )
     return page(TITLE, body, "", units)
