@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import flax.linen as nn
 
-from xai_jax.architectures.zfnet import complete_pool
+from xai_jax.architectures.zfnet import check_sides, complete_pool
 from xai_jax.core.network import keep
 
 _he = nn.initializers.he_normal()
@@ -125,17 +125,12 @@ class AllCNN(nn.Module):
             )
         if self.width <= 0:
             raise ValueError(f"Expected a positive width, got {self.width}. It multiplies the 96 and 192 channels.")
-        _check_images(x, 12)
+        check_sides(x, 12)
 
 
 def _convolution(layer, number, **start):
     start = {"kernel_init": _he} | start
     return nn.Conv(layer.channels, (layer.side,) * 2, layer.stride, layer.padding, name=f"conv{number}", **start)
-
-
-def _check_images(x, least):
-    if x.ndim != 4 or min(x.shape[1:3]) < least:
-        raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
 
 
 # Two convolutions with dropout and a third that halves the map: 126 -> 62 -> 30 -> 14 -> 6 -> 2 pixels, then 1.
@@ -166,7 +161,7 @@ class LargeAllCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        _check_images(x, 126)
+        check_sides(x, 126)
         for number, layer in enumerate(LARGE_LAYERS, 1):
             layer = layer._replace(channels=max(1, round(layer.channels * self.width)))
             x = tap(f"conv{number}", _convolution(layer, number)(x))
@@ -207,8 +202,7 @@ class AllCNNImageNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        if x.ndim != 4 or min(x.shape[1:3]) < 57:
-            raise ValueError(f"Expected images (N, H, W, C) with sides of 57 or more, got shape {x.shape}.")
+        check_sides(x, 57)
         hidden = (layer._replace(channels=max(1, round(layer.channels * self.width))) for layer in LAYERS)
         for number, layer in enumerate((*hidden, Layer(self.classes, 1)), 1):
             start = _ALIVE if number > len(LAYERS) else {}

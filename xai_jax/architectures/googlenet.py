@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from xai_jax.architectures.zfnet import complete_pool
+from xai_jax.architectures.zfnet import check_sides, complete_pool
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
 
@@ -90,7 +90,7 @@ class GoogLeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        check_images(x, _SMALLEST)
+        check_sides(x, _SMALLEST)
         x = self._stem(x, relu, tap, train)
         for name, widths in _MODULES.items():
             x = Inception(widths, name=f"inception{name}")(x, relu, tap, train)
@@ -136,12 +136,6 @@ def classify(x, classes, dropout, name, tap, train):
     x = tap(name, x.mean((1, 2)))
     x = nn.Dropout(dropout, deterministic=not train)(x)
     return tap("logits", nn.Dense(classes, name="fc")(x))
-
-
-def check_images(x, least):
-    """Raises ValueError unless `x` is (N, H, W, C) with sides of `least` or more."""
-    if x.ndim != 4 or min(x.shape[1:3]) < least:
-        raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
 
 
 # A branch of two layers is a sequence in torchvision; in branch4 the pool is number 0.

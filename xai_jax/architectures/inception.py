@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from xai_jax.architectures.googlenet import Convolution, check_images, classify, renamed
+from xai_jax.architectures.googlenet import Convolution, classify, renamed
+from xai_jax.architectures.zfnet import check_sides
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
 
@@ -159,7 +160,7 @@ class InceptionV3(nn.Module):
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        check_images(x, _SMALLEST)
+        check_sides(x, _SMALLEST)
         for layer in _STEM:
             if isinstance(layer, Layer):
                 x = tap(layer.name, relu(Convolution(*layer[1:], name=layer.name)(x, train)))

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from xai_jax.architectures.zfnet import classify
+from xai_jax.architectures.zfnet import check_sides, classify, renamed
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
-from xai_jax.weights.safetensors_file import channels_last
 
 _SMALL = 4  # pixels each way
 
@@ -57,11 +56,8 @@ class VGG(nn.Module):
         for stage, (depth, width) in enumerate(zip(self.stages, self.widths, strict=True), 1):
             for layer in range(1, depth + 1):
                 convolve = _convolve if max(x.shape[1:3]) <= _SMALL else None
-                conv = nn.Conv(
-                    width, (3, 3), kernel_init=_he, conv_general_dilated=convolve, name=f"conv{stage}_{layer}"
-                )
-                x = conv(x)
-                x = tap(f"conv{stage}_{layer}", x)
+                options = {"kernel_init": _he, "conv_general_dilated": convolve}
+                x = tap(f"conv{stage}_{layer}", nn.Conv(width, (3, 3), name=f"conv{stage}_{layer}", **options)(x))
                 x = tap(f"relu{stage}_{layer}", relu(x))
             x = tap(f"pool{stage}", max_pool(x, 2))
         hidden = {number: nn.Dense(self.hidden, kernel_init=_he, name=f"fc{number}") for number in (6, 7)}
@@ -70,9 +66,7 @@ class VGG(nn.Module):
     def _check(self, x):
         if len(self.stages) != len(self.widths):
             raise ValueError(f"Expected one width for each stage, got stages {self.stages} and widths {self.widths}.")
-        if x.ndim != 4 or min(x.shape[1:3]) < 2 ** len(self.stages):
-            least = 2 ** len(self.stages)
-            raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
+        check_sides(x, 2 ** len(self.stages))
 
 
 vgg16 = VGG
@@ -85,15 +79,8 @@ def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Unknown entries keep their names, so that `weights.fit` can list them.
     """
     names = _convolution_names(state) | {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
-    leaves = {"weight": "kernel", "bias": "bias"}
-    entries = {}
-    for name, array in state.items():
-        layer, _, leaf = name.rpartition(".")
-        if layer in names and leaf in leaves:
-            entries[f"params/{names[layer]}/{leaves[leaf]}"] = _layout(array, names[layer], state)
-        else:
-            entries[name] = array
-    return entries
+    convolutions = [array for name, array in state.items() if name.startswith("features.") and array.ndim == 4]
+    return renamed(state, names, convolutions[-1].shape[0] if convolutions else 1)
 
 
 def _convolution_names(state):
@@ -105,12 +92,3 @@ def _convolution_names(state):
         names[f"features.{position}"] = f"conv{stage}_{layer}"
         before = position
     return names
-
-
-def _layout(array, layer, state):
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    if layer == "fc6" and array.ndim == 2:
-        convolutions = [value for name, value in state.items() if name.startswith("features.") and value.ndim == 4]
-        return channels_last(array, convolutions[-1].shape[0] if convolutions else 1).T
-    return array.T

@@ -6,21 +6,28 @@ filters without padding in layer 2 follow from pooling that keeps the last, inco
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from xai_jax.core.convolution import grouped_convolution
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
-
-# Filter side, stride, padding of the five convolutions.
-_CONVOLUTIONS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
+from xai_jax.weights.safetensors_file import channels_last
 
 REMOVABLE = (3, 4, 6, 7)  # layers that Table 3 removes
 
 # "All weights are initialized to 1e-2 and biases to 0", taken as the standard deviation: equal weights stay equal.
 INITIAL_STD = 0.01
+
+
+def check_sides(x: Array, least: int) -> None:
+    """Raises ValueError unless `x` is (N, H, W, C) with sides of `least` or more."""
+    if x.ndim != 4 or min(x.shape[1:3]) < least:
+        raise ValueError(f"Expected images (N, H, W, C) with sides of {least} or more, got shape {x.shape}.")
 
 
 def complete_pool(x: Array) -> Array:
@@ -49,32 +56,6 @@ def contrast_normalise(x: Array, k=2.0, n=5, alpha=1e-4, beta=0.75) -> Array:
     squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (half, half)))
     energy = sum(squares[..., shift : shift + channels] for shift in range(n))
     return x / (k + alpha * energy) ** beta
-
-
-def convolve(x: Array, layers: Mapping[int, nn.Module], normalise, relu, tap) -> Array:
-    """Convolutional layers with pooling and normalisation.
-
-    Args:
-      x: images (N, H, W, C).
-      layers: convolutions by number, out of 1 to 5.
-      normalise: applied after the pooling of layers 1 and 2.
-      relu: applied after each convolution.
-      tap: called with the name and value of each activation.
-
-    Returns:
-      The flattened pool5 (N, D).
-
-    Raises:
-      TypeError: for images that the first convolution does not take.
-    """
-    for number, layer in layers.items():
-        x = tap(f"conv{number}", layer(x))
-        x = tap(f"relu{number}", relu(x))
-        if number in (1, 2, 5):
-            x = tap(f"pool{number}", complete_pool(x))
-        if number in (1, 2):
-            x = tap(f"norm{number}", normalise(x))
-    return x.reshape(x.shape[0], -1)
 
 
 def classify(x: Array, hidden: Mapping[int, nn.Module], last: nn.Module, relu, tap, train: bool) -> Array:
@@ -125,25 +106,62 @@ class ZFNet(nn.Module):
     without: tuple[int, ...] = ()
     initial_std: float = INITIAL_STD
     dropout: bool = True
+    # Filter side, stride, padding and number of groups of the five convolutions.
+    convolutions: ClassVar = ((7, 2, 1, 1), (5, 2, 0, 1), (3, 1, 1, 1), (3, 1, 1, 1), (3, 1, 1, 1))
+    smallest: ClassVar[int] = 47  # leaves pool5 one pixel
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         self._check(x)
-        convolutions = {number: self._convolution(number) for number in remaining(range(1, 6), self.without)}
-        x = convolve(x, convolutions, contrast_normalise, relu, tap)
+        for number in remaining(range(1, 6), self.without):
+            x = tap(f"conv{number}", self._convolution(number)(x))
+            x = tap(f"relu{number}", relu(x))
+            if number in (1, 2, 5):
+                x = tap(f"pool{number}", complete_pool(x))
+            if number in (1, 2):
+                x = tap(f"norm{number}", self._normalise(x))
         hidden = {number: self._dense(number, self.hidden) for number in remaining((6, 7), self.without)}
-        return classify(x, hidden, self._dense(8, self.classes), relu, tap, train and self.dropout)
+        return classify(
+            x.reshape(x.shape[0], -1), hidden, self._dense(8, self.classes), relu, tap, train and self.dropout
+        )
 
     def _check(self, x):
-        if len(self.widths) != len(_CONVOLUTIONS):
+        if len(self.widths) != len(self.convolutions):
             raise ValueError(f"Expected five widths, got {self.widths}.")
-        if x.ndim != 4 or min(x.shape[1:3]) < 47:
-            raise ValueError(f"Expected images (N, H, W, C) with sides of 47 or more, got shape {x.shape}.")
+        check_sides(x, self.smallest)
+
+    def _normalise(self, x):
+        return contrast_normalise(x)
 
     def _convolution(self, number):
-        side, stride, pad = _CONVOLUTIONS[number - 1]
-        first = nn.initializers.normal(INITIAL_STD if number == 1 else self.initial_std)
-        return nn.Conv(self.widths[number - 1], (side, side), stride, pad, kernel_init=first, name=f"conv{number}")
+        side, stride, padding, groups = self.convolutions[number - 1]
+        options = {"kernel_init": nn.initializers.normal(INITIAL_STD if number == 1 else self.initial_std)}
+        if groups > 1:
+            options |= {"feature_group_count": groups, "conv_general_dilated": grouped_convolution}
+        return nn.Conv(self.widths[number - 1], (side, side), stride, padding, name=f"conv{number}", **options)
 
     def _dense(self, number, size):
         return nn.Dense(size, kernel_init=nn.initializers.normal(self.initial_std), name=f"fc{number}")
+
+
+def renamed(state: Mapping[str, np.ndarray], names: Mapping[str, str], channels: int) -> dict[str, np.ndarray]:
+    """Weights and biases in PyTorch's layout -> flat own entries ("params/conv1/kernel").
+
+    Args:
+      state: arrays by "layer.weight" and "layer.bias"; others keep their names, so that `weights.fit` can list them.
+      names: own names of the layers.
+      channels: of the map that the dense layer fc6 reads.
+
+    Returns:
+      Arrays by own names, with the layout of Flax.
+    """
+    leaves, entries = {"weight": "kernel", "bias": "bias"}, {}
+    for name, array in state.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer in names and leaf in leaves:
+            name = f"params/{names[layer]}/{leaves[leaf]}"
+            if names[layer] == "fc6" and array.ndim == 2:
+                array = channels_last(array, channels)
+            array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        entries[name] = array
+    return entries
