@@ -28,7 +28,6 @@ from xai_jax.concepts.layer_scores import ConceptScores, score_layer
 from xai_jax.concepts.sampling import Sets
 from xai_jax.core import targets
 from xai_jax.core.network import Network
-from xai_jax.core.pytrees import node
 from xai_jax.core.targets import Target
 
 Classes = Mapping[str, tuple[Target, Array]]
@@ -173,21 +172,11 @@ def code_loss(k: int) -> Target:
     >>> float(code_loss(0)(jax.numpy.zeros((1, 2)), {})[0]) == float(-jax.numpy.log(2))
     True
     """
-    return _CodeLoss(targets.logit(k))
+    return targets.class_score(k, _twice_normalised)
 
 
-@node
-class _CodeLoss(Target):
-    logit: Target
-
-    def __call__(self, logits, activations):
-        return self.logit(jax.nn.log_softmax(jax.nn.softmax(logits)), activations)
-
-    def rows(self, pick):
-        return _CodeLoss(self.logit.rows(pick))
-
-    def check(self, logits, activations):
-        self.logit.check(logits, activations)
+def _twice_normalised(logits):
+    return jax.nn.log_softmax(jax.nn.softmax(logits))
 
 
 def _refuse_shared(concepts, random, relative):

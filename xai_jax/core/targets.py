@@ -42,10 +42,10 @@ class Target:
         """Raises ValueError if logits and activations of these shapes do not have the target."""
 
     def __add__(self, other):
-        return _Sum(self, other) if isinstance(other, Target) else NotImplemented
+        return _Linear((self, other), (np.float32(1), np.float32(1))) if isinstance(other, Target) else NotImplemented
 
     def __mul__(self, factor):
-        return NotImplemented if isinstance(factor, Target) else _Scaled(self, np.float32(factor))
+        return NotImplemented if isinstance(factor, Target) else _Linear((self,), (np.float32(factor),))
 
     __rmul__ = __mul__
 
@@ -62,7 +62,7 @@ def logit(k: int | Array) -> Target:
     >>> logit(1)(logits, activations).tolist()
     [3.0]
     """
-    return _Class(indices.integers(k, "class"), "logit")
+    return class_score(k, _unchanged)
 
 
 def probability(k: int | Array) -> Target:
@@ -71,7 +71,7 @@ def probability(k: int | Array) -> Target:
     >>> probability(1)(logits, activations).round(2).tolist()
     [0.8799999952316284]
     """
-    return _Class(indices.integers(k, "class"), "probability")
+    return class_score(k, jax.nn.softmax)
 
 
 def log_probability(k: int | Array) -> Target:
@@ -80,7 +80,20 @@ def log_probability(k: int | Array) -> Target:
     >>> log_probability(0)(logits, activations).round(3).tolist()
     [-2.127000093460083]
     """
-    return _Class(indices.integers(k, "class"), "log_probability")
+    return class_score(k, jax.nn.log_softmax)
+
+
+def class_score(k: int | Array, score: Callable[[Array], Array]) -> Target:
+    """Entry k of `score(logits)`, a function of logits (N, K) to the same shape that is defined in a module.
+
+    >>> class_score(0, jnp.negative)(logits, activations).tolist()
+    [-1.0]
+    """
+    return _Class(indices.integers(k, "class"), score)
+
+
+def _unchanged(logits):
+    return logits
 
 
 def neuron(layer: str, channel: int | Array, at: str | tuple | None = None) -> Target:
@@ -184,15 +197,10 @@ def check_logits(logits: Array) -> None:
 @node
 class _Class(Target):
     k: Array
-    scale: str = static()
+    score: Callable[[Array], Array] = static()
 
     def __call__(self, logits, activations):
-        scores: dict[str, Callable] = {
-            "logit": lambda z: z,
-            "probability": lambda z: jax.nn.softmax(z, axis=-1),
-            "log_probability": lambda z: jax.nn.log_softmax(z, axis=-1),
-        }
-        return indices.pick(scores[self.scale](logits), self.k)
+        return indices.pick(self.score(logits), self.k)
 
     def rows(self, pick):
         return dataclasses.replace(self, k=indices.rows(self.k, pick))
@@ -260,40 +268,23 @@ class _Direction(Target):
 
 
 @node
-class _Sum(Target):
-    first: Target
-    second: Target
+class _Linear(Target):
+    """A linear combination of targets."""
+
+    terms: tuple[Target, ...]
+    factors: tuple[Array, ...]
 
     @property
     def layers(self):
-        return tuple(dict.fromkeys(self.first.layers + self.second.layers))
+        return tuple(dict.fromkeys(layer for term in self.terms for layer in term.layers))
 
     def __call__(self, logits, activations):
-        return self.first(logits, activations) + self.second(logits, activations)
+        values = [term(logits, activations) for term in self.terms]
+        return sum(value * jnp.asarray(each, value.dtype) for value, each in zip(values, self.factors, strict=True))
 
     def rows(self, pick):
-        return _Sum(self.first.rows(pick), self.second.rows(pick))
+        return _Linear(tuple(term.rows(pick) for term in self.terms), self.factors)
 
     def check(self, logits, activations):
-        self.first.check(logits, activations)
-        self.second.check(logits, activations)
-
-
-@node
-class _Scaled(Target):
-    target: Target
-    factor: Array
-
-    @property
-    def layers(self):
-        return self.target.layers
-
-    def __call__(self, logits, activations):
-        value = self.target(logits, activations)
-        return value * jnp.asarray(self.factor, value.dtype)
-
-    def rows(self, pick):
-        return _Scaled(self.target.rows(pick), self.factor)
-
-    def check(self, logits, activations):
-        self.target.check(logits, activations)
+        for term in self.terms:
+            term.check(logits, activations)
