@@ -219,9 +219,8 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         print_plan(experiments, done, arguments.tier, results)
         if arguments.plan:
             return 0
-        failed = run(
-            planned(experiments, arguments, results, root), done, arguments.jobs or usual_jobs(), results, root
-        )
+        plan, at_once = planned(experiments, arguments, results, root), arguments.jobs or usual_jobs()
+        failed = run(plan, done, at_once, results, root)
     except KeyboardInterrupt:
         print("reproduce: interrupted; run the same command to continue", file=sys.stderr)
         return 130

@@ -249,9 +249,8 @@ def line(result: Result) -> str:
 
 
 def _milliseconds(seconds):
-    return "{:.1f} ms ({:.1f} .. {:.1f})".format(
-        *(1e3 * s for s in (statistics.median(seconds), min(seconds), max(seconds)))
-    )
+    middle, least, most = (1e3 * s for s in (statistics.median(seconds), min(seconds), max(seconds)))
+    return f"{middle:.1f} ms ({least:.1f} .. {most:.1f})"
 
 
 def report(results: list[Result], left_out: dict, torch_versions: dict, load: float, seconds: float) -> str:

@@ -56,9 +56,8 @@ class Subject(NamedTuple):
 def load(config: Any) -> Subject:
     """The network and the first images that `config` names: `network`, `weights`, `data`, `split`, `count`, `mean`."""
     data = datasets.load(config.data, config.split)
-    return from_images(
-        models.load(config.network, config.weights), (data[i][0] for i in range(config.count)), config.mean
-    )
+    images = (data[i][0] for i in range(config.count))
+    return from_images(models.load(config.network, config.weights), images, config.mean)
 
 
 def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[float, ...]) -> Subject:

@@ -28,18 +28,11 @@ def run(config: Config, work: Workspace) -> Report:
 
 def forms_of(config: Config) -> dict[str, list[IJCV]]:
     """Forms of the inversions of each layer: one for each weight, jittered by a quarter of the stride."""
-    return {
-        layer: [
-            IJCV(
-                weight=weight,
-                total_variation=config.total_variation,
-                jitter=max(1, round(stride / 4)),
-                steps=config.steps,
-            )
-            for weight in config.weights_of_loss
-        ]
-        for layer, stride in zip(config.layers, config.strides, strict=True)
-    }
+    common, forms = {"total_variation": config.total_variation, "steps": config.steps}, {}
+    for layer, stride in zip(config.layers, config.strides, strict=True):
+        jitter = max(1, round(stride / 4))
+        forms[layer] = [IJCV(weight=weight, jitter=jitter, **common) for weight in config.weights_of_loss]
+    return forms
 
 
 def inverted(subject, layer, form, seed):
@@ -79,9 +72,8 @@ def lines_panel(found, config):
         f"Left: share of {config.count} images whose pre-image has the class of the image. Right: distance of the "
         "features from the target ones as a share of their norm, mean over images."
     )
-    return Panel(
-        "consistency", figure, caption, "Two panels of lines over layers, one line for each weight of the loss."
-    )
+    alt = "Two panels of lines over layers, one line for each weight of the loss."
+    return Panel("consistency", figure, caption, alt)
 
 
 def numbers(found):

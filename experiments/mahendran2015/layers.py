@@ -45,9 +45,8 @@ def run(config: Config, work: Workspace) -> Report:
     layers = config.layers or tuple(network.layer_names(subject.model.net, subject.images))
     found, jobs = {}, [(layer, strength) for layer in layers for strength in config.total_variations]
     for layer, strength in work.progress(jobs, "layers"):
-        found[layer, strength] = work.stage(
-            f"{layer}-{strength:g}", partial(inverted, subject, layer, strength, config)
-        )
+        compute = partial(inverted, subject, layer, strength, config)
+        found[layer, strength] = work.stage(f"{layer}-{strength:g}", compute)
     panels = [preimages_panel(subject, found, layers, config), errors_panel(found, layers, config)]
     shown = [found[layer, strength_of(n, config)] for n, layer in enumerate(layers)]
     return Report(numbers(found, shown, layers, config), claims(shown, layers), panels)
@@ -89,9 +88,8 @@ def preimages_panel(subject, found, layers, config):
         "Images whose representation in a layer is that of the image at the upper left, optimised from noise; in "
         "brackets the weight of the total variation prior, which grows with depth as in the paper's code."
     )
-    return Panel(
-        "layers", figure, caption, "Rows of small pictures, one for each layer, that grow vaguer from layer to layer."
-    )
+    alt = "Rows of small pictures, one for each layer, that grow vaguer from layer to layer."
+    return Panel("layers", figure, caption, alt)
 
 
 def errors_panel(found, layers, config):

@@ -123,9 +123,8 @@ def plan(config: Config) -> list[dry_run.Step]:
             represent = inversion.of_layer(Partial(module.apply, variables), layer)
             return jax.value_and_grad(lambda trained: ((inverse.apply(trained, represent(x)) - x) ** 2).mean())(trained)
 
-        steps.append(
-            dry_run.Step(f"training the inverse of {layer}", step, (trained, variables, x), config.train_steps)
-        )
+        name = f"training the inverse of {layer}"
+        steps.append(dry_run.Step(name, step, (trained, variables, x), config.train_steps))
     return steps
 
 

@@ -92,10 +92,9 @@ def numbers(found, boxes, size):
     listed = []
     for layer, each in found.items():
         top, left, bottom, right = boxes[layer]
+        share = (bottom - top) * (right - left) / np.prod(size)
         listed += [
-            Number(
-                f"receptive field as a share of the image, {layer}", (bottom - top) * (right - left) / np.prod(size)
-            ),
+            Number(f"receptive field as a share of the image, {layer}", share),
             Number.mean(f"correlation with the image inside of it, {layer}", each["inside"]),
             Number.mean(f"correlation with the image outside of it, {layer}", each["outside"]),
         ]

@@ -159,9 +159,8 @@ def specialisation(found, kinds, config):
         measured, verdict = "", statistics.inconclusive(f"not applicable: this network {' and '.join(missing)}")
     else:
         measured = "by layer, then differences beside those of random halves"
-        verdict = statistics.all_of(
-            [*map(finer_is_less_colourful, found.values()), *(permutation_test(found, kind) for kind in kinds)]
-        )
+        tests = [*map(finer_is_less_colourful, found.values()), *(permutation_test(found, kind) for kind in kinds)]
+        verdict = statistics.all_of(tests)
     text = "One half of the channels keeps coarse colours, the other fine brightness."
     return Claim(text, "Fig. 10", verdict, measured)
 
@@ -170,9 +169,8 @@ def finer_is_less_colourful(measures):
     """Whether one half, no matter which, has the higher frequency and the lower share of colour, over images."""
     (first, second), (colours, others) = measures["frequency"][0], measures["colour"][0]
     options = ((first, second, others, colours), (second, first, colours, others))
-    return statistics.any_of(
-        [statistics.all_of([statistics.t_test(a, b), statistics.t_test(c, d)]) for a, b, c, d in options]
-    )
+    tests = [statistics.all_of([statistics.t_test(a, b), statistics.t_test(c, d)]) for a, b, c, d in options]
+    return statistics.any_of(tests)
 
 
 def permutation_test(found, kind):

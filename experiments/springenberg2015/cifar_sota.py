@@ -161,9 +161,8 @@ def table_panel(errors, config):
         ruled.append(len(lines))
         lines.append((setting.title, "", ""))
         lines += [(f"    {other}", "", f"{error:.2f}") for other, error in setting.others.items()]
-        lines.append(
-            (f"    {setting.network}", figures.mean_and_std(errors.get(name, np.array([]))), f"{setting.error:.2f}")
-        )
+        here = figures.mean_and_std(errors.get(name, np.array([])))
+        lines.append((f"    {setting.network}", here, f"{setting.error:.2f}"))
     figure = figures.text_table(("", "error here (%)", "paper: error (%)"), lines, ruled, first=2)
     caption = (
         f"Errors of the paper's networks, retrained here in reduced form on {config.data}, beside the errors that the "

@@ -127,23 +127,16 @@ def table_panel(errors, config):
     for name, values in errors.items():
         row, counts = ROWS[name], [f"{count / 1e6:.3f} M" for count in parameters(name, config)]
         lines.append((row.title, figures.mean_and_std(values), f"{row.error:.2f}", *counts, row.parameters))
-    columns = (
-        "",
-        "error here\n(%)",
-        "paper:\nerror (%)",
-        "parameters\nhere",
-        "parameters at\nfull width",
-        "paper:\nparameters",
-    )
+    columns = ("", "error here\n(%)", "paper:\nerror (%)", "parameters\nhere", "parameters at\nfull width")
+    columns += ("paper:\nparameters",)
     figure = figures.text_table(columns, lines, ruled=[i for i, name in enumerate(errors) if name.startswith("model")])
     caption = (
         f"Errors on {config.data}: mean and standard deviation over {config.seeds} networks of {config.width:g} times "
         "the paper's width. The paper's errors are for CIFAR-10 without augmentation; of Model C and Strided-CNN-C it "
         "prints more parameters than follow from its Table 1."
     )
-    return Panel(
-        "table3", figure, caption, f"Table of {len(lines)} networks: errors and parameters, here and in the paper."
-    )
+    alt = f"Table of {len(lines)} networks: errors and parameters, here and in the paper."
+    return Panel("table3", figure, caption, alt)
 
 
 def errors_panel(errors, config):
@@ -168,9 +161,8 @@ def differences_panel(errors, config):
     figure, ((axis,),) = figures.axes(1, 1, (9, 2.6))
     for y, comparison in enumerate(COMPARISONS):
         values = differences(errors, comparison.variant, comparison.other, config.bases)
-        figures.difference_dots(
-            axis, y, values, COLOURS[comparison.variant], paper_difference(comparison, config.bases)
-        )
+        paper = paper_difference(comparison, config.bases)
+        figures.difference_dots(axis, y, values, COLOURS[comparison.variant], paper)
     axis.axvline(0, color="0.6", lw=0.8)
     axis.axvline(config.margin, color="tab:red", lw=1, ls="--", label=f"margin: {config.margin:g}")
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -127,9 +127,8 @@ def sanity_panel(sanity):
     """Similarity against the depth of randomisation, one line for each method."""
     figure, axes = figures.axes(1, 2, (4, 3.6), sharex=True, sharey=True)
     ticks = [str(name) for name in sanity["layers"]]
-    for axis, measure, title in zip(
-        axes[0], ("spearman_abs", "ssim"), ("rank correlation of |map|", "SSIM"), strict=True
-    ):
+    titles = {"spearman_abs": "rank correlation of |map|", "ssim": "SSIM"}
+    for axis, (measure, title) in zip(axes[0], titles.items(), strict=True):
         figures.error_lines(axis, {name: sanity[f"{measure} {name}"] for name in METHODS}, ticks)
         axis.set_title(f"similarity to the original: {title}", fontsize=9)
     axes[0, 0].set_xlabel("layers randomised, from the top down to this one", fontsize=8)
@@ -165,11 +164,10 @@ def structure(maps, pixels):
 
 def numbers(found, curves):
     """All measures, as means over images, pairs of images or neurons."""
+    pairs = {n: v[np.tril_indices_from(v, -1)] for n, v in found["pairs"].items()}
     tables = {
         "cosine of deconvnet and guided maps": found["cosine"],
-        "correlation between images of one class's maps": {
-            n: v[np.tril_indices_from(v, -1)] for n, v in found["pairs"].items()
-        },
+        "correlation between images of one class's maps": pairs,
         "correlation of map and image edges": found["edges"],
         f"SSIM after randomising down to {found['layer']}": found["ssim"],
         "correlation with the map of another class": found["class"],
@@ -217,12 +215,11 @@ def conditioning_claim(pairs, source, pooled):
     """By each image's mean correlation with the others: deconvnet maps do not depend on the image, guided ones do."""
     deconvnet, guided = (np.nanmean(pairs[name], axis=1) for name in ("deconvnet", "guided backprop"))
     tests = [statistics.t_test(deconvnet, SIMILAR), statistics.t_test(SIMILAR, guided)]
+    reason = "this network has max-pooling: the claim does not apply"
     return Claim(
         "Without max-pooling a deconvnet projection is not conditioned on the image; guided backprop is.",
         source,
-        statistics.where(
-            not pooled, statistics.all_of(tests), "this network has max-pooling: the claim does not apply"
-        ),
+        statistics.where(not pooled, statistics.all_of(tests), reason),
         f"maps of one class correlate between images by {deconvnet.mean():.2f} (deconvnet, above {SIMILAR} is claimed) "
         f"and {guided.mean():.2f} (guided backprop, below)",
     )

@@ -51,17 +51,14 @@ def networks(config: Config) -> dict[str, nn.Module]:
     widths = tuple(2 * max(1, round(channels * config.width / 2)) for channels in CaffeNet.widths)
     return {
         "allcnn": AllCNNImageNet(config.classes, config.width, config.dropout),
-        "caffenet": CaffeNet(
-            widths, config.hidden, config.classes, initial_std=config.initial_std, dropout=config.dropout
-        ),
+        "caffenet": CaffeNet(widths, config.hidden, config.classes, (), config.initial_std, config.dropout),
     }
 
 
 def task(name: str, config: Config) -> training_task.Task:
     """The images as the network reads them, for the All-CNN divided by their standard deviation."""
-    return training_task.load(
-        config, crops.random_crop, config.mean, config.standard_deviation if name == "allcnn" else (1.0,)
-    )
+    std = config.standard_deviation if name == "allcnn" else (1.0,)
+    return training_task.load(config, crops.random_crop, config.mean, std)
 
 
 def recipe(config: Config) -> sgd.Recipe:

@@ -196,11 +196,8 @@ def plan(config: Config) -> list[dry_run.Step]:
             net = jax.tree_util.Partial(module.apply, variables)
             return deconvnet.project(net, x, targets.neuron("relu2", 0, (0, 0))), network.capture(net, x, ["relu1"])
 
-        steps.append(
-            dry_run.Step(
-                f"projections, {name}", project, (variables, x), dry_run.calls(9 * config.maps, features.BATCH)
-            )
-        )
+        calls = dry_run.calls(9 * config.maps, features.BATCH)
+        steps.append(dry_run.Step(f"projections, {name}", project, (variables, x), calls))
     return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
 
 

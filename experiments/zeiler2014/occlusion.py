@@ -1,5 +1,7 @@
 """Sensitivity of a feature map and of the class probability to occlusion (Zeiler & Fergus 2014, Fig. 7)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,10 +29,8 @@ def run(config: Config, work: Workspace) -> Report:
     strongest = work.stage("strongest", lambda: strongest_maps(model.net, x, config))
     hidden = []
     for i in work.progress(range(config.count), "images"):
-        channel, label = strongest["channel"][i], data.labels[i]
-        hidden.append(
-            work.stage(f"occluded-{i}", lambda i=i, c=channel, k=label: occluded(model, x[i : i + 1], k, c, config))
-        )
+        compute = partial(occluded, model, x[i : i + 1], data.labels[i], strongest["channel"][i], config)
+        hidden.append(work.stage(f"occluded-{i}", compute))
     pixels = model.to_pixels(x)
     panels = [heat_maps(pixels, strongest, hidden, data, model.classes), projections(pixels, strongest, data, config)]
     return Report(*findings(strongest, hidden, data, pixels.shape[1:3], config), panels)
@@ -57,9 +57,8 @@ def occluded(model, x, label, channel, config):
     geometry = config.patch, config.stride, grey(model)
     found = saliency.occlude(model.net, x, read, (config.layer,), *geometry, config.batch_size)
     whole = saliency.occlude(model.net, x, read, (config.layer,), 1, x.shape[1:3], x[0, 0, 0])  # hides nothing
-    return {name: value[0] for name, value in found.items()} | {
-        f"whole_{name}": value[0, 0, 0] for name, value in whole.items()
-    }
+    unhidden = {f"whole_{name}": value[0, 0, 0] for name, value in whole.items()}
+    return {name: value[0] for name, value in found.items()} | unhidden
 
 
 @node

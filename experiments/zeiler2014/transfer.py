@@ -19,6 +19,8 @@ from experiments.zeiler2014 import from_scratch, linear_classifiers, transfer_da
 from experiments.zeiler2014.transfer_data import Fold
 from xai_jax import models
 
+fit_softmax = partial(linear_classifiers.fit, linear_classifiers.softmax)
+
 
 class Target(NamedTuple):
     """A data set to transfer to, as the configuration describes it."""
@@ -89,9 +91,8 @@ def from_scratch_accuracy(
 def extract(name, model, data, layers, work):
     """Features of all images by layer, from a stage. They are large and no result, so arrays.npz leaves them out."""
     with work.bar(len(data), "features") as bar:
-        features = work.stage(
-            name, lambda: linear_classifiers.extract(model.net, data, partial(as_input, model), tuple(layers), bar)
-        )
+        arguments = model.net, data, partial(as_input, model), tuple(layers), bar
+        features = work.stage(name, lambda: linear_classifiers.extract(*arguments))
     for layer in layers:
         del work.arrays[f"{name}/{layer}"]
     return features
@@ -107,19 +108,16 @@ def probe(features, labels, fold: Fold, target: Target, config, seed: int) -> di
     every, fits = fold.first(most), {}
     for count in target.counts:
         chosen = fold.first(count)
-        fits[count] = linear_classifiers.fit(
-            linear_classifiers.softmax, last[chosen], labels[chosen], last[fold.new], seed
-        )
+        fits[count] = fit_softmax(last[chosen], labels[chosen], last[fold.new], seed)
+    truth = labels[fold.new]
     accuracy = partial(linear_classifiers.accuracy, labels=labels, known=every, new=fold.new, seed=seed)
     fitted, new = fits[most]
-    truth = labels[fold.new, None] == np.arange(len(fold.known))
+    present = truth[:, None] == np.arange(len(fold.known))
     return {
-        "softmax": [
-            linear_classifiers.per_class(labels[fold.new], fitted.predict(new)) for fitted, new in fits.values()
-        ],
+        "softmax": [linear_classifiers.per_class(truth, each.predict(x)) for each, x in fits.values()],
         "svm": [accuracy(linear_classifiers.svm, features[layer]) for layer in config.layers],
         "softmax_before": accuracy(linear_classifiers.softmax, features[config.layers[-2]]),
-        "precision": linear_classifiers.precisions(truth, fitted.predict_proba(new)),
+        "precision": linear_classifiers.precisions(present, fitted.predict_proba(new)),
         "ratio": len(fold.new) / len(every),
     }
 
@@ -140,9 +138,7 @@ def classify_scenes(scenes: transfer_data.Scenes, halves: list, model, config, w
     for number, (known, new) in enumerate(work.progress(halves, "folds of scenes")):
 
         def precision(known=known, new=new, seed=config.seed + number):
-            fitted, x = linear_classifiers.fit(
-                linear_classifiers.softmax, features[known], scenes.drawn[known], features[new], seed
-            )
+            fitted, x = fit_softmax(features[known], scenes.drawn[known], features[new], seed)
             return {"precision": linear_classifiers.precisions(scenes.truth[new], fitted.predict_proba(x))}
 
         found.append(work.stage(f"scenes-fold-{number}", precision)["precision"])
@@ -158,13 +154,8 @@ def findings(found, scene, config):
         Number.mean("average precision in scenes of several objects", scene.mean(1), **printed),
         Number.mean("average precision on images of one object", single["precision"].mean(1), unit="%"),
     ]
-    claims = [
-        pretraining_claim(found),
-        few_images_claim(found),
-        layers_claim(found, config),
-        scenes_claim(scene, single),
-    ]
-    return found_numbers, claims
+    claims = [pretraining_claim(found), few_images_claim(found), layers_claim(found, config)]
+    return found_numbers, [*claims, scenes_claim(scene, single)]
 
 
 def advantage(differences, ratio):

@@ -87,10 +87,8 @@ def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Pa
     lines, ruled = [], []
     for target, values in found.items():
         ruled.append(len(lines))
-        for key, title in (
-            ("softmax", f"{config.network}, pretrained"),
-            ("scratch", f"{config.scratch}, from scratch"),
-        ):
+        titles = {"softmax": f"{config.network}, pretrained", "scratch": f"{config.scratch}, from scratch"}
+        for key, title in titles.items():
             cells = dict(zip(target.counts, map(figures.mean_and_std, values[key].T), strict=True))
             lines.append((f"{target.name}: {title}", *(cells.get(count, "") for count in counts)))
     for table in (CALTECH_101, CALTECH_256):
@@ -98,17 +96,15 @@ def accuracies(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Pa
         for title, row in table.accuracy.items():
             cells = {count: _printed(*values) for count, values in row.items()}
             lines.append((f"paper, {table.name}: {title}", *(cells.get(count, "") for count in counts)))
-    figure = figures.text_table(
-        ("accuracy (%)", *(f"{count} images\nper class" for count in counts)), lines, ruled, 2.6
-    )
+    columns = ("accuracy (%)", *(f"{count} images\nper class" for count in counts))
+    figure = figures.text_table(columns, lines, ruled, 2.6)
     caption = (
         "Accuracy, averaged over classes, by the number of images of each class: a softmax on the last features of a "
         f"trained network, and a network trained from scratch on the same images. Mean and standard deviation over "
         f"{config.folds} folds; below, what the paper prints."
     )
-    return Panel(
-        "tables4and5", figure, caption, f"Table of {len(lines)} methods with accuracies here and in the paper."
-    )
+    alt = f"Table of {len(lines)} methods with accuracies here and in the paper."
+    return Panel("tables4and5", figure, caption, alt)
 
 
 def _printed(mean, std):
@@ -180,9 +176,8 @@ def precisions(
         f"trained on one object of each scene: mean and standard deviation over {config.folds} halvings. The paper's "
         "is for PASCAL VOC 2012."
     )
-    return Panel(
-        "table6", figure, caption, f"Table of average precisions of {len(classes)} classes here and of 20 in the paper."
-    )
+    alt = f"Table of average precisions of {len(classes)} classes here and of 20 in the paper."
+    return Panel("table6", figure, caption, alt)
 
 
 def examples(pictures: Any, count: int = 10) -> Panel:
@@ -209,14 +204,8 @@ def layers(found: Mapping[Any, Mapping[str, np.ndarray]], config: Any) -> Panel:
     pairs = [(*(here or nothing[0]), *(printed or nothing[1])) for here, printed in zip_longest(svm, SVM)]
     lines = pairs + [(*here, *printed) for here, printed in zip(softmax, SOFTMAX, strict=True)]
     here = [f"{target.name}\n({max(target.counts)} per class)" for target in found]
-    columns = (
-        "classifier on",
-        *here,
-        "paper:\nclassifier on",
-        "Caltech-101\n(30 per class)",
-        "Caltech-256\n(60 per class)",
-    )
-    figure = figures.text_table(columns, lines, [0, len(pairs)], 1.6)
+    paper = "paper:\nclassifier on", "Caltech-101\n(30 per class)", "Caltech-256\n(60 per class)"
+    figure = figures.text_table(("classifier on", *here, *paper), lines, [0, len(pairs)], 1.6)
     caption = (
         f"Accuracy (%) of linear classifiers on the features of each layer of {config.network}, with the most images: "
         f"mean and standard deviation over {config.folds} folds. Maps larger than 6x6 are averaged to 6x6."

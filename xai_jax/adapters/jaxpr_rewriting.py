@@ -232,9 +232,8 @@ def _pool(eqn):
         return None
     p, axes = eqn.params, _pool_axes(eqn)
     rest = [a for a in range(eqn.invars[0].aval.ndim) if a not in axes]
-    window, strides, padding = (
-        tuple(p[k][a] for a in axes) for k in ("window_dimensions", "window_strides", "padding")
-    )
+    keys = "window_dimensions", "window_strides", "padding"
+    window, strides, padding = (tuple(p[key][a] for a in axes) for key in keys)
     plain = {*p["base_dilation"], *p["window_dilation"]} == {1}
     fits = all(min(pads) >= 0 and max(pads) < w for pads, w in zip(padding, window, strict=True))
     if len(axes) != 2 or not rest or not plain or not fits:

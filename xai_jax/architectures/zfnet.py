@@ -121,9 +121,8 @@ class ZFNet(nn.Module):
             if number in (1, 2):
                 x = tap(f"norm{number}", self._normalise(x))
         hidden = {number: self._dense(number, self.hidden) for number in remaining((6, 7), self.without)}
-        return classify(
-            x.reshape(x.shape[0], -1), hidden, self._dense(8, self.classes), relu, tap, train and self.dropout
-        )
+        last = self._dense(8, self.classes)
+        return classify(x.reshape(x.shape[0], -1), hidden, last, relu, tap, train and self.dropout)
 
     def _check(self, x):
         if len(self.widths) != len(self.convolutions):

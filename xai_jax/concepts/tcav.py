@@ -197,8 +197,6 @@ def _refuse_other_sizes(random, classes, activations, gradients):
 def _stacked(found):
     """Results (L, C) as one array for each field of `ConceptScores`; concepts follow statistics, layers, classes."""
     axes = ConceptScores(2, 2, 0, 0, 0)
-    layers = [
-        [np.stack(field, axis) for field, axis in zip(zip(*row, strict=True), axes, strict=True)] for row in found
-    ]
+    layers = [[np.stack(*field) for field in zip(zip(*row, strict=True), axes, strict=True)] for row in found]
     values, controls, accuracy, held_out, chance = zip(*layers, strict=True)
     return np.stack(values, 1), np.stack(controls, 1), np.stack(accuracy), held_out[0], chance[0]

@@ -63,9 +63,8 @@ def grouped_convolution(x: Array, kernel: Array, *geometry, feature_group_count:
 
 
 def _depthwise(x, kernel, stride):
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT, feature_group_count=x.shape[-1]
-    )
+    options = {"dimension_numbers": _LAYOUT, "feature_group_count": x.shape[-1]}
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", **options)
 
 
 def _shifted_products(x, kernel, stride):

@@ -109,9 +109,8 @@ def neuron(layer: str, channel: int | Array, at: str | tuple | None = None) -> T
         return _Neuron(indices.integers(channel, "channel"), None, layer, at)
     if isinstance(at, str) or len(at) != 2:
         raise ValueError(f"Expected at=None, 'max', 'mean' or (row, column), got {at!r}.")
-    return _Neuron(
-        indices.integers(channel, "channel"), tuple(indices.integers(i, "position") for i in at), layer, "position"
-    )
+    position = tuple(indices.integers(i, "position") for i in at)
+    return _Neuron(indices.integers(channel, "channel"), position, layer, "position")
 
 
 def direction(layer: str, vector: Array) -> Target:

@@ -154,10 +154,7 @@ def _shuffled(picture, rng):
 
 
 def _word(word, noise, others, rng):
-    chance, other = (
-        rng.random(),
-        others[rng.integers(len(others))],
-    )  # drawn at every noise, so that later draws are the same
+    chance, other = rng.random(), others[rng.integers(len(others))]  # at every noise, for the same later draws
     if noise is None:
         return None
     return other if chance < noise else word

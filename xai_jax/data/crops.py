@@ -102,9 +102,8 @@ def resize_centre(image: Image.Image, size: tuple[int, int], box: tuple[float, f
     >>> resize_centre(to_pil(photograph), size=(5, 4), box=(20, 16)).shape
     (4, 5, 3)
     """
-    left, top = (
-        max(0, (whole - kept) / 2) for whole, kept in zip(image.size, box, strict=True)
-    )  # rounding may lead out
+    pairs = zip(image.size, box, strict=True)
+    left, top = (max(0, (whole - kept) / 2) for whole, kept in pairs)  # rounding may lead out
     corners = (left, top, image.width - left, image.height - top)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, corners))
 

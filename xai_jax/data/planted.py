@@ -56,11 +56,8 @@ def _varied(shade, rng):
     return np.clip(shade + rng.normal(0, 12, 3), 0, 255).astype(int).tolist()
 
 
-ATTRIBUTES: dict[str, Callable[[Pen, int, np.ndarray, Generator], None]] = {
-    "badge": _badge,
-    "star": _star,
-    "frame": _frame,
-}
+Draw = Callable[[Pen, int, np.ndarray, Generator], None]
+ATTRIBUTES: dict[str, Draw] = {"badge": _badge, "star": _star, "frame": _frame}
 
 
 def planted(pictures: Dataset, chances: Chances, side: int, seed: int) -> OnDisk:
@@ -105,9 +102,8 @@ def attributes(index: int, label: int, chances: Chances, seed: int) -> tuple[str
       IndexError: for a label without a probability.
     """
     draws = np.random.default_rng([seed, index, WHICH]).random(len(ATTRIBUTES))
-    return tuple(
-        name for name, u in zip(ATTRIBUTES, draws, strict=True) if name in chances and u < chances[name][label]
-    )
+    drawn = zip(ATTRIBUTES, draws, strict=True)
+    return tuple(name for name, u in drawn if name in chances and u < chances[name][label])
 
 
 def association(chances: Sequence[float], label: int) -> float:

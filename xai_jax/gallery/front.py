@@ -59,9 +59,8 @@ def _explorer_link() -> str:
 def _method_section(paper: str, experiments: list[Experiment]) -> str:
     """A paper's section: a description of its method, a figure, and links to all of its experiments."""
     identity = quote(paper)
-    sources = sorted(
-        {experiment.metrics["paper"] for experiment in experiments}, key=lambda s: (paper[-4:] not in s, s)
-    )
+    cited = {experiment.metrics["paper"] for experiment in experiments}
+    sources = sorted(cited, key=lambda s: (paper[-4:] not in s, s))
     links = "".join(f"<li>{link(experiment)}</li>" for experiment in experiments)
     return (
         f'<section class="paper" aria-labelledby="{identity}">\n'

@@ -74,9 +74,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the report; returns the exit status. Example: `main(["results/kim2018/human_study/study"])`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m xai_jax.gallery.human_study_report", description="Analyse a study."
-    )
+    parser = argparse.ArgumentParser("python -m xai_jax.gallery.human_study_report", description="Analyse a study.")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder with key.json and answers/")
     folder = parser.parse_args(arguments).folder
     try:

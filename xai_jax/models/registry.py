@@ -87,6 +87,11 @@ def _half_range(size, crop):
     return input_scaling.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
 
 
+def _grey(size):
+    """0 to 1, the whole image."""
+    return input_scaling.Input(size, 1.0, (0.0,), (255.0,))
+
+
 # The shorter side resized to 256, then the centre 224, with the channels' means and standard deviations over ImageNet.
 _IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
@@ -107,13 +112,11 @@ _ENTRIES = {
     "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)"),
     "zfnet": _Entry(zfnet.ZFNet, _ZFNET),
     "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
-    "digits": _Entry(
-        digits.DigitsNet, input_scaling.Input(8, 1.0, (0.0,), (255.0,)), classes=DIGITS, train=digits_training.train
-    ),
+    "digits": _Entry(digits.DigitsNet, _grey(8), classes=DIGITS, train=digits_training.train),
     **{
         name: _Entry(
             functools.partial(fashion.build, name),
-            input_scaling.Input(fashion_mnist.SIDE, 1.0, (0.0,), (255.0,)),
+            _grey(fashion_mnist.SIDE),
             classes=fashion_mnist.CLASSES,
             train=functools.partial(fashion.train, name),
         )

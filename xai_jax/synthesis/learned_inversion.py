@@ -72,9 +72,8 @@ def fit(
         raise ValueError(f"Expected a module that makes images {images.shape[1:]} of these features, got {made[1:]}.")
     objective = Partial(functools.partial(_loss, module), represent, images, strength, scale)
     one = jax.tree.map(lambda leaf: leaf[None], variables)
-    found = optimize.minimise(
-        objective, one, updates.adam(learning_rate, steps), steps, running, checkpoint=checkpoint
-    ).x
+    rule = updates.adam(learning_rate, steps)
+    found = optimize.minimise(objective, one, rule, steps, running, checkpoint=checkpoint).x
     return Partial(functools.partial(_invert, module), _only(found), strength, scale)
 
 

@@ -152,15 +152,14 @@ class _Task(loop.Task):
     def advance(self, state, some):
         # Laid out as `update` leaves it, or the first step would be compiled for itself.
         gradient = jax.jit(sgd.zeros, out_shardings=parallel.everywhere())(state.params)
+        transforms = self.prepare, self.augment
         for step, shares in enumerate(some, int(state.step)):
             for _, labels in shares:
                 evaluation.check_labels(labels, len(self.data.classes))
             for number, share in enumerate(shares, step * len(shares)):
                 seeds = np.uint32(self.seed), np.int32(number)
                 share = tuple(map(parallel.split, share))
-                gradient = sgd.add_gradient(
-                    self.setting, gradient, state.params, share, seeds, self.prepare, self.augment
-                )
+                gradient = sgd.add_gradient(self.setting, gradient, state.params, share, seeds, *transforms)
             state, gradient, measured = sgd.update(self.setting, state, gradient)
             yield state, measured
 
@@ -212,7 +211,6 @@ def _after_validation(state, error, patience):
     stale = 0 if better else int(state.stale) + 1
     falls = patience > 0 and stale >= patience
     values = float(state.scale) / (10 if falls else 1), min(error, float(state.best)), 0 if falls else stale
-    scale, best, stale = (
-        jax.device_put(np.asarray(value, old.dtype), old.sharding) for value, old in zip(values, state[3:], strict=True)
-    )
+    pairs = zip(values, state[3:], strict=True)
+    scale, best, stale = (jax.device_put(np.asarray(value, old.dtype), old.sharding) for value, old in pairs)
     return state._replace(scale=scale, best=best, stale=stale)

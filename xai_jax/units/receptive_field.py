@@ -87,9 +87,8 @@ def _layers(tree, leaves, x):
     for axis in (1, 2):
         pixels = np.tile(np.arange(x.shape[axis]), (2, 1))
         spans.append(follow(closed, [None] * len(leaves) + [Span(axis, pixels, pixels + 1, 1)]))
-    return {
-        name: (shape.shape, pair) for name, shape, pair in zip(names, shapes, zip(*spans, strict=True), strict=True)
-    }
+    pairs = zip(*spans, strict=True)
+    return {name: (shape.shape, pair) for name, shape, pair in zip(names, shapes, pairs, strict=True)}
 
 
 def _geometry(span, axis, units):
