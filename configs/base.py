@@ -77,6 +77,22 @@ class TrainingImages(Seeded):
 
 
 @dataclasses.dataclass(kw_only=True)
+class ZFNetTraining(TrainingImages):
+    """Training of ZFNet and its variants (Zeiler & Fergus 2014, section 3)."""
+
+    short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
+    side: int = 63  # of the crops (section 3: 224)
+    initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
+    dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
+    seeds: int = 3  # networks of each kind
+    epochs: int = 6  # section 3: 70
+    batch_size: int = 32  # section 3: 128
+    learning_rate: float = 0.003  # section 3: 0.01, for batches four times as large
+    patience: int = 0  # epochs without a lower validation error before a tenth of the learning rate; 0: half a cosine
+    renormalise: float = 0.1  # largest RMS of a filter (section 3)
+
+
+@dataclasses.dataclass(kw_only=True)
 class Pixels:
     """Statistics of the pixels that a network was trained on."""
 
@@ -126,6 +142,9 @@ DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"
 CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
 IMAGENET = {"data": "imagenet2012", "split": "validation"}
 IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}
+CAFFENET_PIXELS = CAFFENET | IMAGENET | IMAGENET_PIXELS
+ZFNET = {"network": "zfnet", "weights": "zfnet.safetensors"}
+ZFNET_EXAMPLES = ZFNET | {"images": "imagenet", "count": 50}
 GOOGLENET_EVALUATION = {
     "evaluation_network": "googlenet",
     "evaluation_weights": "googlenet.pth",

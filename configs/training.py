@@ -14,11 +14,7 @@ class Training:
     width: float = 0.25  # multiplies the channels
     dropout: bool = False  # section 3: of 20 % of the input and 50 % of halved maps; narrow networks do better without
     epochs: float = 1  # section 3: 350
-    drops: tuple[float, ...] = (
-        200 / 350,
-        250 / 350,
-        300 / 350,
-    )  # of the epochs, when the learning rate falls to a tenth
+    drops: tuple[float, ...] = (200 / 350, 250 / 350, 300 / 350)  # of the epochs: the learning rate falls to a tenth
     batch_size: int = 32  # not in the paper
     weight_decay: float = 0.001  # section 3
     learning_rates: tuple[float, ...] = (0.02, 0.01)  # to choose from (section 3: 0.25, 0.1, 0.05, 0.01)
@@ -27,15 +23,9 @@ class Training:
 
 
 PAPER = Training(
-    images=50_000,
-    held_out=5000,
-    side=32,
-    width=1,
-    dropout=True,
-    epochs=350,
-    batch_size=128,
-    learning_rates=(0.25, 0.1, 0.05, 0.01),
-)
+    images=50_000, held_out=5000, side=32, width=1, dropout=True, epochs=350, batch_size=128,
+    learning_rates=(0.25, 0.1, 0.05, 0.01)
+)  # fmt: skip
 
 SMOKE = Training(  # for scikit-learn's digits
     images=1400, held_out=200, tested=360, side=12, width=0.1, epochs=3, batch_size=20, learning_rates=(0.02,), seeds=2

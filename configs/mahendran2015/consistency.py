@@ -24,9 +24,7 @@ class Config(base.SmallNetwork, base.Seeded):
     steps: tuple[int, int] = (300, 50)  # with jitter and without
 
 
-LAYERS = tuple(
-    "relu1_1 pool1 relu2_1 pool2 relu3_1 pool3 relu4_1 pool4 relu5_1 pool5 relu6 relu7 fc8".split()
-)  # of VGG16
+LAYERS = tuple("relu1_1 pool1 relu2_1 pool2 relu3_1 pool3 relu4_1 pool4 relu5_1 pool5 relu6 relu7 fc8".split())
 get_config = base.tiers(
     smoke=Config(
         **base.DIGITS, count=4, mean=(77.8,), layers=("relu1", "logits"), strides=(1, 8),

@@ -27,7 +27,5 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
 get_config = base.tiers(
     smoke=Config(**base.DIGITS | base.DIGITS_PIXELS, classes=3, each=2, restarts=2, layer="pool1", total_variation=0.1),
     default=Config(),
-    paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, classes=5, layer="pool5", total_variation=100.0
-    ),
+    paper=Config(**base.CAFFENET_PIXELS, classes=5, layer="pool5", total_variation=100.0),
 )  # fmt: skip

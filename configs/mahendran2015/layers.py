@@ -30,8 +30,5 @@ get_config = base.tiers(
         batch_size=4
     ),
     default=Config(),
-    paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, count=100, total_variations=(1.0, 10.0, 100.0),
-        lower=6
-    ),
+    paper=Config(**base.CAFFENET_PIXELS, count=100, total_variations=(1.0, 10.0, 100.0), lower=6),
 )  # fmt: skip

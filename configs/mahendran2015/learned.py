@@ -36,7 +36,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, count=100, layers=("conv2", "pool5", "fc6", "fc8"),
+        **base.CAFFENET_PIXELS, count=100, layers=("conv2", "pool5", "fc6", "fc8"),
         total_variations=(1.0, 100.0, 100.0, 100.0), batch_size=10, examples=20000, train_steps=200000,
         learning_rate=1e-4, width=32
     ),

@@ -29,7 +29,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=("pool5", "relu6", "relu7", "fc8"),
+        **base.CAFFENET_PIXELS, layers=("pool5", "relu6", "relu7", "fc8"),
         total_variations=(1.0, 10.0, 100.0, 100.0)
     ),
 )  # fmt: skip

@@ -29,7 +29,5 @@ get_config = base.tiers(
         phases=((0.1, 20), (0.01, 10))
     ),
     default=Config(),
-    paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=LAYERS, middle=5, total_variation=100.0
-    ),
+    paper=Config(**base.CAFFENET_PIXELS, layers=LAYERS, middle=5, total_variation=100.0),
 )  # fmt: skip

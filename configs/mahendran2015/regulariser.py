@@ -30,7 +30,5 @@ get_config = base.tiers(
         total_variations=(0.001, 0.1), steps=0.1
     ),
     default=Config(),
-    paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, lower="norm1", total_variations=(1.0, 10.0, 100.0)
-    ),
+    paper=Config(**base.CAFFENET_PIXELS, lower="norm1", total_variations=(1.0, 10.0, 100.0)),
 )  # fmt: skip

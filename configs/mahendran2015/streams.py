@@ -29,7 +29,6 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET | base.IMAGENET | base.IMAGENET_PIXELS, layers=("conv1", "norm1", "norm2"), groups=2,
-        splits=39, total_variation=1.0
+        **base.CAFFENET_PIXELS, layers=("conv1", "norm1", "norm2"), groups=2, splits=39, total_variation=1.0
     ),
 )  # fmt: skip

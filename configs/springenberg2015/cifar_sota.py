@@ -18,17 +18,13 @@ class Config:
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; CIFAR-10 in Table 4
     fine: str = ""  # another for Table 5, CIFAR-100 there; none at this tier
     shift: int = 2  # most pixels that augmentation moves an image by (section 3: 5, of CIFAR's 32)
-    turn: float = (
-        15.0  # most degrees that heavy augmentation turns an image by; this and the next two are not in the paper
-    )
+    turn: float = 15.0  # largest angle of heavy augmentation, in degrees; this and the next two are not in the paper
     zoom: float = 0.2  # most that it enlarges or reduces, as a share of the side
     slide: float = 0.15  # most that it moves, as a share of the side
-    all_cnn: Training = dataclasses.field(
-        default_factory=lambda: Training(images=1250, held_out=250, epochs=32)  # few images, where augmentation matters
-    )
-    large: Training = dataclasses.field(  # in the paper only the network is given; no seeds: not trained
-        default_factory=lambda: Training(seeds=0)  # its gradient alone takes half a minute to compile
-    )
+    # Few images, where augmentation matters.
+    all_cnn: Training = dataclasses.field(default_factory=lambda: Training(images=1250, held_out=250, epochs=32))
+    # Of the paper only the network is known. Not trained: its gradient alone takes half a minute to compile.
+    large: Training = dataclasses.field(default_factory=lambda: Training(seeds=0))
 
 
 get_config = base.tiers(

@@ -13,35 +13,21 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.TrainingImages):
+class Config(base.ZFNetTraining):
     short: int = 54  # side that images are resized to, before ten crops
     side: int = 47  # of the crops, the smallest that five convolutions leave something of
     # Of layers; none means all. Without the last of them, of which there is no claim
-    changes: tuple[str, ...] = (
-        *("without_34", "without_7", "without_67", "without_3467"),
-        *("halved", "doubled", "wider"),
-    )
+    changes: tuple[str, ...] = tuple("without_34 without_7 without_67 without_3467 halved doubled wider".split())
     width: float = 1 / 8  # multiplies channels and hidden units
-    initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
-    dropout: bool = False  # of half of fc6 and fc7; narrow networks do better without
-    seeds: int = 3  # networks of each row
-    epochs: int = 6
-    batch_size: int = 32
-    learning_rate: float = 0.003
-    patience: int = (
-        0  # epochs without a lower validation error until the learning rate is divided by ten; 0: half a cosine
-    )
-    renormalise: float = 0.1  # largest RMS of a filter (section 3)
 
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits", classes=10, images=320, checked=64, mean=(77.8,), changes=("without_3467",), width=1 / 32,
-        seeds=2, epochs=1
+        data="digits", images=320, checked=64, mean=(77.8,), changes=("without_3467",), width=1 / 32, seeds=2, epochs=1
     ),
     default=Config(),
     paper=Config(
-        data="cifar10", classes=10, images=50_000, checked=10_000, mean=(125.3, 123.0, 113.9), short=72, side=63,
+        data="cifar10", images=50_000, checked=10_000, mean=(125.3, 123.0, 113.9), short=72, side=63,
         changes=(), width=0.5, seeds=5, epochs=40, batch_size=128, learning_rate=0.01
     ),
 )  # fmt: skip

@@ -13,20 +13,11 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.TrainingImages):
-    short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
-    side: int = 63  # of the crops (section 3: 224)
+class Config(base.ZFNetTraining):
     widths: tuple[int, ...] = (32, 32, 48, 48, 32)  # channels of the five convolutions (paper: 96, 256, 384, 384, 256)
     hidden: int = 256  # units of fc6 and fc7 (paper: 4096)
     initial_std: float = 0.04  # of the initial weights above layer 1; narrow networks learn only with more than 0.01
-    dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without
-    seeds: int = 3  # networks of each kind
-    epochs: int = 6  # section 3: 70
-    batch_size: int = 32  # section 3: 128
     learning_rate: float = 0.005  # section 3: 0.01, for batches four times as large
-    patience: int = (
-        0  # epochs without a lower validation error until the learning rate is divided by ten; 0: half a cosine
-    )
     renormalise: float = 0.04  # largest RMS of a filter (section 3: 0.1, which so short a training does not reach)
     maps: int = 9  # of layer 2 in the figure, chosen at random
     probes: int = 64  # images whose responses are analysed
@@ -34,7 +25,7 @@ class Config(base.TrainingImages):
 
 get_config = base.tiers(
     smoke=Config(
-        data="digits", classes=10, images=320, checked=64, mean=(77.8,), short=54, side=47, widths=(8, 8, 8, 8, 8),
+        data="digits", images=320, checked=64, mean=(77.8,), short=54, side=47, widths=(8, 8, 8, 8, 8),
         hidden=32, seeds=2, epochs=1, maps=4, probes=16
     ),
     default=Config(),

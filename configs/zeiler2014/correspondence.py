@@ -18,11 +18,8 @@ class Config(base.Network, base.Seeded):
     network: str = "fashion_maxpool"  # a name of xai_jax.models
     data: str = "fashion_mnist"  # a name of xai_jax.data.datasets; its test images are aligned, unlike the paper's dogs
     label: int = 9  # ankle boots
-    parts: tuple[tuple[str, float, float], ...] = (  # name and centre, as shares of height and width
-        ("toe", 0.7, 0.17),
-        ("heel", 0.72, 0.85),
-        ("opening", 0.2, 0.72),
-    )
+    # Names and centres, as shares of height and width.
+    parts: tuple[tuple[str, float, float], ...] = (("toe", 0.7, 0.17), ("heel", 0.72, 0.85), ("opening", 0.2, 0.72))
     positions: str = ""  # CSV file of images and parts, instead of the above
     count: int = 5  # images in a set; Table 1 has one set of five
     sets: int = 40
@@ -37,8 +34,5 @@ get_config = base.tiers(
         layers=("relu1", "relu2")
     ),
     default=Config(),
-    paper=Config(
-        network="zfnet", weights="zfnet.safetensors", parts=(), positions="parts.csv", sets=20,
-        layers=("relu5", "relu7")
-    ),
+    paper=Config(**base.ZFNET, parts=(), positions="parts.csv", sets=20, layers=("relu5", "relu7")),
 )  # fmt: skip

@@ -25,8 +25,7 @@ class Config(base.SmallNetwork, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS, weights="", split="train", images=1437, layers=("relu1", "relu2"), maps=6, epochs=(1, 2, 4),
-        probes=64
+        **base.DIGITS, split="train", images=1437, layers=("relu1", "relu2"), maps=6, epochs=(1, 2, 4), probes=64
     ),
     default=Config(),
     paper=Config(

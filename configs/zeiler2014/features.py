@@ -22,10 +22,10 @@ class Config(base.SmallNetwork, base.Seeded):
 
 
 get_config = base.tiers(
-    smoke=Config(**base.DIGITS, weights="pretrained", split="test", images=360, layers=("relu1", "relu2"), maps=9, k=9),
+    smoke=Config(**base.DIGITS, images=360, layers=("relu1", "relu2"), maps=9),
     default=Config(),
     paper=Config(
-        **base.IMAGENET, network="zfnet", weights="zfnet.safetensors", images=50_000,
-        layers=("relu1", "relu2", "relu3", "relu4", "relu5"), maps=16, k=9, batch_size=256
+        **base.IMAGENET | base.ZFNET, images=50_000, layers=("relu1", "relu2", "relu3", "relu4", "relu5"),
+        batch_size=256
     ),
 )  # fmt: skip

@@ -23,11 +23,8 @@ class Config(base.Network, base.Photographs, base.Seeded):
 
 get_config = base.tiers(
     smoke=Config(
-        network="digits", weights="pretrained", images="digits", count=4, layers=("relu1", "relu2"),
-        translation=(-2.0, 2.0), steps=9
+        network="digits", images="digits", count=4, layers=("relu1", "relu2"), translation=(-2.0, 2.0), steps=9
     ),
     default=Config(),
-    paper=Config(
-        network="zfnet", weights="zfnet.safetensors", images="imagenet", count=50, layers=("relu1", "relu7"), steps=61
-    ),
+    paper=Config(**base.ZFNET_EXAMPLES, layers=("relu1", "relu7"), steps=61),
 )  # fmt: skip

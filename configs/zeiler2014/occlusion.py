@@ -24,7 +24,5 @@ class Config(base.Network, base.Photographs, base.Seeded):
 get_config = base.tiers(
     smoke=Config(network="digits", images="digits", count=3, layer="relu2", patch=3, stride=1, others=2, batch_size=64),
     default=Config(),
-    paper=Config(
-        network="zfnet", weights="zfnet.safetensors", images="imagenet", count=50, layer="relu5", batch_size=128
-    ),
+    paper=Config(**base.ZFNET_EXAMPLES, layer="relu5", batch_size=128),
 )  # fmt: skip

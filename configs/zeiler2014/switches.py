@@ -20,10 +20,9 @@ class Config(base.SmallNetwork, base.Seeded):
 
 
 get_config = base.tiers(
-    smoke=Config(**base.DIGITS, weights="pretrained", split="test", count=40, shown=4, layers=("relu2",)),
+    smoke=Config(**base.DIGITS, count=40, shown=4, layers=("relu2",)),
     default=Config(),
     paper=Config(
-        **base.IMAGENET, network="zfnet", weights="zfnet.safetensors", count=500, shown=6,
-        layers=("relu2", "relu3", "relu4", "relu5")
+        **base.IMAGENET | base.ZFNET, count=500, layers=("relu2", "relu3", "relu4", "relu5")
     ),
 )  # fmt: skip

@@ -16,14 +16,8 @@ from configs import base
 
 @dataclasses.dataclass(kw_only=True)
 class Config(base.Network, base.Pixels, base.Seeded):
-    layers: tuple[str, ...] = (
-        "stem",
-        "block3",
-        "block6",
-        "block11",
-        "block16",
-        "pool",
-    )  # Table 7; Tables 4-6: the last
+    # Of Table 7; Tables 4 to 6 use the last.
+    layers: tuple[str, ...] = ("stem", "block3", "block6", "block11", "block16", "pool")
     data: tuple[str, ...] = ("fashion_mnist",)  # to transfer to: names of xai_jax.data.datasets, or caltech101
     splits: tuple[str, ...] = ("test",)  # of each data set, where folds are drawn
     images: tuple[int, ...] = (1250,)  # the first of each split; all where there are fewer
@@ -55,7 +49,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="zfnet", weights="zfnet.safetensors", layers=("pool1", "pool2", "relu3", "relu4", "pool5", "relu7"),
+        **base.ZFNET, layers=("pool1", "pool2", "relu3", "relu4", "pool5", "relu7"),
         data=("caltech101", "folder:256_ObjectCategories"), splits=("train+test", "all"), images=(9144, 30_608),
         classes=(102, 257), counts=((15, 30), (6, 15, 30, 45, 60)), scenes="voc/2012", scene_split="train+validation",
         scene_count=11_540, scratch="zfnet", steps=5000, batch_size=128, weight_decay=0.0, renormalise=0.1,
