@@ -81,6 +81,9 @@ class Experiment(Generic[Config]):
         return papers.FOLDERS.index(folder) + 1 if folder in papers.FOLDERS else 1000
 
 
+FOLDERS = ("stages", "sheets")  # below a working directory, beside that of trained networks
+
+
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line."""
     flags.mark_flag_as_required("config")
@@ -231,7 +234,7 @@ def _plain(record):
 
 def _clear(workdir):
     """Removes what experiments write, the gallery's page of it, and nothing else."""
-    for folder in ("stages", "training", "sheets"):
+    for folder in (*FOLDERS, "training"):
         shutil.rmtree(workdir / folder, ignore_errors=True)
     for path in workdir.iterdir():
         if path.suffix in (".png", ".npz") or path.name in ("config.json", "metrics.json", "units.json", "index.html"):
@@ -249,5 +252,5 @@ def _locked(workdir) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.") from None
-        clear_partial(workdir)
+        clear_partial(workdir, *FOLDERS)
         yield

@@ -1,5 +1,7 @@
 """Cached activations and gradients: values, batching, invalidation, damaged files and errors."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -188,6 +190,17 @@ def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     expected = network.call(network.features(NET, "relu1"), X).reshape(7, -1)
     np.testing.assert_allclose(cache.activations(X)["relu1"], expected, atol=1e-6)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor, offset, size):
+        assert size > 5 * 4 * 4  # the whole array
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device, for activations: .*\.npy") as caught:
+        ActivationCache(tiny(), "hidden", tmp_path).activations(IMAGES)
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
 def softmaxed(x, relu=jax.nn.relu, tap=network.keep):

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from xai_jax.core import network, targets
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
+from xai_jax.io.files import partial_path
 
 BATCH_SIZE = 32
 _CHECKSUM_BYTES = 32
@@ -249,10 +250,14 @@ def _hash(parts):
 
 @contextlib.contextmanager
 def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]:
-    """Array on disk that is renamed to `path` only when complete; the file ends with a checksum."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Array on disk that is renamed to `path` only when complete; the file ends with a checksum.
+
+    Its space is reserved first: writing to a mapped file on a full disk would kill the process.
+    """
+    partial = partial_path(path)
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        _reserve(partial, path)
         yield array
         array.flush()
         with open(partial, "ab") as file:
@@ -260,6 +265,14 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _reserve(partial, path):
+    with open(partial, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise OSError(error.errno, f"{os.strerror(error.errno)}, for activations", str(path)) from error
 
 
 def _read(path, shape):

@@ -1,6 +1,7 @@
 """Cache directories and atomic writes."""
 
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -43,9 +44,9 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     'text'
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = partial_path(path)
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:  # never an existing file, nor through a symbolic link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -58,15 +59,28 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def clear_partial(directory: str | os.PathLike) -> None:
-    """Removes the temporary files of killed writers anywhere below `folder`, to which nobody may be writing.
+def partial_path(path: str | os.PathLike) -> Path:
+    """A hidden name beside `path` for a file being written, which no other process, container or thread chooses.
+
+    >>> partial_path("results/arrays.npz").match("results/.arrays.npz.*.part")
+    True
+    """
+    path = Path(path)
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+
+
+def clear_partial(directory: str | os.PathLike, *subdirectories: str) -> None:
+    """Removes the temporary files of killed writers in a directory and the named ones below, held by a lock.
+
+    Other subdirectories may belong to runs of their own.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Path(folder, ".a.txt.123.part").touch()
+    ...     partial_path(Path(folder, "a.txt")).touch()
     ...     clear_partial(folder)
     ...     os.listdir(folder)
     []
     """
-    for partial in Path(directory).rglob(".*.part"):
-        partial.unlink(missing_ok=True)
+    for folder in ("", *subdirectories):
+        for partial in Path(directory, folder).glob(".*.part"):
+            partial.unlink(missing_ok=True)

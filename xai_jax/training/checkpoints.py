@@ -174,7 +174,7 @@ def locked(checkpoint_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             logging.warning("Another run is training in %s; waiting until it is done.", checkpoint_dir)
             fcntl.flock(file, fcntl.LOCK_EX)
-        clear_partial(checkpoint_dir)
+        clear_partial(checkpoint_dir, "epochs")
         yield
 
 
