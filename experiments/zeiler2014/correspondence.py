@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from configs.zeiler2014.correspondence import Config
 from experiments.lib import dry_run, figures, papers, statistics
@@ -16,6 +15,7 @@ from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, UserError, Workspace, main
 from xai_jax import models, network, plots
 from xai_jax.data import datasets
+from xai_jax.data.decoding import decode
 
 RANDOM, COMMON = "random position in each", "random position, one for all"  # controls
 # Table 1: mean and standard deviation in layers 5 and 7.
@@ -70,7 +70,7 @@ def from_file(path: str) -> Parts:
     missing = [f"{part} in {name}" for name in names for part in parts if (name, part) not in at]
     if missing or not rows:
         raise UserError(f"Expected every part in every image of {path}, missing: {', '.join(missing) or 'all'}.")
-    images = [np.asarray(Image.open(Path(path).parent / name).convert("RGB")) for name in names]
+    images = [decode(Path(path).parent / name) for name in names]
     return Parts(images, {part: np.array([at[name, part] for name in names]) for part in parts})
 
 

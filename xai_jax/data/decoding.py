@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from xai_jax.io.errors import excerpt
+from xai_jax.io.files import open_regular
+
+# Pillow may hand other formats to other programs, such as PostScript to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # a damaged header may claim any number, and memory is allocated before pixels are read
+MAX_SIDE = 65_535  # Pillow needs memory for every row, besides its pixels
 
 # What Pillow raises for damaged files, and has raised in some format or other.
 DAMAGE = (
@@ -40,11 +46,15 @@ def upright(image: Image.Image) -> Image.Image:
     """
     if image.mode.startswith(("I", "F")):
         raise BitDepthError(f"PIL mode {image.mode!r}")
+    if any(map(_has_more_bits, getattr(image, "tile", ()))):  # of files not read yet; the mode does not show it
+        raise BitDepthError(f"PIL mode {image.mode!r} of a file with 16 bits")
     return ImageOps.exif_transpose(image)
 
 
 def decode(path: Path) -> np.ndarray:
-    """Upright RGB pixels (H, W, 3) uint8. Raises ValueError for a damaged, 16-bit or enormous image.
+    """Upright RGB pixels (H, W, 3) uint8 of a file in one of `FORMATS`.
+
+    Raises ValueError for a damaged, 16-bit or enormous image, and for other formats.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -53,12 +63,22 @@ def decode(path: Path) -> np.ndarray:
     (7, 4, 3)
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}, or {MAX_SIDE} a side")
             return np.asarray(upright(image).convert("RGB"))
     except FileNotFoundError:
         raise
     except DAMAGE as error:
         reason = f"more than 8 bits for each channel, {error}" if isinstance(error, BitDepthError) else error
-        raise ValueError(f"Expected a readable image of 8 bits for each channel in {path}, got: {reason}") from error
+        raise ValueError(
+            f"Expected a readable image ({', '.join(FORMATS)}) of 8 bits for each channel in {excerpt(path)}, got: "
+            f"{excerpt(reason)}"
+        ) from error
+
+
+def _has_more_bits(tile):
+    """Whether a part of a file that Pillow has yet to read has more than 8 bits, which it would cut off."""
+    codec, arguments = tile[0], tile[3]
+    raw_mode, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+    return ";16" in str(raw_mode) or (codec == "ppm" and bool(rest) and rest[0] > 255)

@@ -1,0 +1,90 @@
+"""Image files that nobody vouches for: formats, bit depths, sizes, and what is no file."""
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai_jax.data import datasets, decoding
+from xai_jax.models import Input
+
+RNG = np.random.default_rng(0)
+
+
+def png(width, height, depth, colours, rows):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+DEEP = {
+    "grey png": png(2, 2, 16, 0, (b"\0" + b"\x12\x34" * 2) * 2),
+    "png": png(2, 2, 16, 2, (b"\0" + b"\x12\x34" * 6) * 2),
+    "png with alpha": png(2, 2, 16, 6, (b"\0" + b"\x12\x34" * 8) * 2),
+    "grey png with alpha": png(2, 2, 16, 4, (b"\0" + b"\x12\x34" * 4) * 2),
+    "ppm": b"P6\n2 2\n65535\n" + b"\x12\x34" * 12,
+    "ppm of 10 bits": b"P6\n2 2\n1000\n" + b"\x01\x34" * 12,
+    "pgm": b"P5\n2 2\n65535\n" + b"\x12\x34" * 4,
+}
+
+
+@pytest.mark.parametrize("content", DEEP.values(), ids=DEEP)
+def test_more_than_8_bits_are_refused_and_not_cut_off(content, tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"deep.png, got: more than 8 bits for each channel"):
+        decoding.decode(path)
+    model_input = Input(2, 1.0, (0.0,) * 3, (255.0,) * 3)
+    with Image.open(path) as image, pytest.raises(ValueError, match="Expected 8 bits .*, got .* as image 0"):
+        model_input.preprocess([image])
+
+
+FORMATS = [*(("a.png", mode) for mode in ("L", "P", "1")), ("a.jpg", "RGB"), ("a.ppm", "RGB"), ("a.webp", "RGB")]
+
+
+@pytest.mark.parametrize("name, mode", [*FORMATS, ("a.tif", "RGBA"), ("a.bmp", "RGB"), ("a.gif", "P")])
+def test_documented_formats_of_8_bits_are_read(name, mode, tmp_path):
+    image = Image.fromarray(RNG.integers(0, 256, (5, 4, 3), np.uint8)).convert(mode)
+    image.save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    found = decoding.decode(tmp_path / name)
+    assert found.shape == (5, 4, 3) and found.dtype == np.uint8
+    if name != "a.jpg":
+        np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
+
+
+def test_no_other_program_reads_a_file(tmp_path, monkeypatch):
+    for program in ("gs", "gswin32c"):
+        (tmp_path / program).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    folder = tmp_path / "photographs" / "cats"
+    folder.mkdir(parents=True)
+    (folder / "cat.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%id) (r) file\n"
+    )
+    with pytest.raises(ValueError, match=r"cat.jpg, got: cannot identify image file"):
+        datasets.load(f"folder:{folder.parent}", "all")[0]
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("width, height", [(1, 49_000_000), (70_000, 1), (10_000, 10_000)])
+def test_enormous_images_are_refused_by_their_headers(width, height, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(width, height, 1, 0, b""))
+    with pytest.raises(ValueError, match=f"{width} x {height} pixels, more than|decompression bomb"):
+        decoding.decode(tmp_path / "a.png")
+
+
+def test_pipes_and_names_of_control_characters(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="expected a file, got a device, a pipe or a directory"):
+        decoding.decode(tmp_path / "a.png")
+    path = tmp_path / "\x1b[31m\n.png"
+    path.write_bytes(b"none")
+    with pytest.raises(ValueError) as caught:
+        decoding.decode(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 600
