@@ -5,29 +5,16 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = {
-    "core": ("network", "targets", "rules", "pooling", "convolution", "pytrees", "batching", "streaming"),
-    "adapters": ("adapt",),
-    "attribution": ("saliency", "metrics", "occlusion", "sanity_checks"),
-    "units": ("deconvnet", "receptive_field"),
-    "synthesis": (
-        "activation_maximisation",
-        "cppn",
-        "dgn_am",
-        "fooling",
-        "hog_dsift",
-        "inversion",
-        "learned_inversion",
-        "multifaceted",
-        "optimize",
-        "parametrisation",
-        "priors",
-        "realism",
-        "transforms",
-    ),
-    "concepts": ("activation_cache", "cav", "gram", "sampling", "significance", "tcav"),
+    "core": "network targets rules pooling convolution pytrees batching streaming",
+    "adapters": "adapt",
+    "attribution": "saliency metrics occlusion sanity_checks",
+    "units": "deconvnet receptive_field",
+    "synthesis": "activation_maximisation cppn dgn_am fooling hog_dsift inversion learned_inversion multifaceted "
+    "optimize parametrisation priors realism transforms",
+    "concepts": "activation_cache cav gram sampling significance tcav",
 }
 _PACKAGES = ("data", "gallery", "io", "models", "plots", "training", "weights", *_MODULES)
-_PATHS = {name: f"{package}.{name}" for package, names in _MODULES.items() for name in names}
+_PATHS = {name: f"{package}.{name}" for package, names in _MODULES.items() for name in names.split()}
 _PATHS |= {name: name for name in _PACKAGES}
 
 __all__ = list(_PATHS)

@@ -33,7 +33,7 @@ from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
 from xai_jax.io import checksums
-from xai_jax.io.errors import TrainingError, UserError
+from xai_jax.io.errors import TrainingError, UserError, differences
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.training import parallel
 
@@ -185,13 +185,9 @@ def _finished(workdir, described):
         old, new = dict(json.loads(found)), json.loads(described)
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{workdir / 'config.json'} is damaged ({error}); --overwrite recomputes.") from None
-    differ = [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in {**old, **new} if old.get(key) != new.get(key)
-    ]
-    what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
     raise UserError(
         f"Expected an empty working directory or one of this configuration, {workdir} has another "
-        f"({what}). Choose another --workdir, or --overwrite to recompute."
+        f"({differences(old, new)}). Choose another --workdir, or --overwrite to recompute."
     )
 
 

@@ -83,6 +83,13 @@ def errors(net: Network, data: Dataset, task: Task, transform: Callable) -> eval
     return evaluation.errors(net, data, task.prepare, transform, batch_size=BATCH)
 
 
+def plans(modules: Mapping[str, nn.Module], recipe: sgd.Recipe, config: Any, crops: int) -> list[dry_run.Step]:
+    """The `plan` of each network, as often as there are seeds."""
+    shape = config.side, config.side, len(config.mean)
+    steps = [step for name, module in modules.items() for step in plan(name, module, recipe, config, shape, crops)]
+    return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
+
+
 def plan(
     name: str, module: nn.Module, recipe: sgd.Recipe, config: Any, shape: tuple[int, int, int], crops: int
 ) -> list[dry_run.Step]:

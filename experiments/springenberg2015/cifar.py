@@ -106,13 +106,7 @@ def fit_zca(images: np.ndarray, side: int) -> ZCA:
 def recipe(config: Training, learning_rate: float) -> sgd.Recipe:
     """Section 3: momentum 0.9, and a learning rate that falls to a tenth three times."""
     drops = tuple(config.epochs * share for share in config.drops)
-    return sgd.Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=learning_rate,
-        drops=drops,
-        decay=config.weight_decay,
-    )
+    return sgd.Recipe(config.epochs, config.batch_size, learning_rate, drops, decay=config.weight_decay)
 
 
 class Found(NamedTuple):

@@ -64,14 +64,9 @@ def task(name: str, config: Config) -> training_task.Task:
 def recipe(config: Config) -> sgd.Recipe:
     """Section 3.3, its numbers of iterations as parts of epochs."""
     epoch = config.images // config.batch_size
-    drops = range(config.drop_every, config.iterations, config.drop_every)
-    return sgd.Recipe(
-        epochs=config.iterations / epoch,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        drops=tuple(drop / epoch for drop in drops),
-        decay=config.weight_decay,
-    )
+    drops = tuple(drop / epoch for drop in range(config.drop_every, config.iterations, config.drop_every))
+    common = {"batch_size": config.batch_size, "learning_rate": config.learning_rate, "decay": config.weight_decay}
+    return sgd.Recipe(config.iterations / epoch, drops=drops, **common)
 
 
 def check(net, task):
@@ -142,10 +137,7 @@ def claims(found, counts):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Training and errors of both networks, as often as there are seeds."""
-    shape, steps = (config.side, config.side, len(config.mean)), []
-    for name, module in networks(config).items():
-        steps += training_task.plan(name, module, recipe(config), config, shape, 1)
-    return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
+    return training_task.plans(networks(config), recipe(config), config, 1)
 
 
 EXPERIMENT = Experiment[Config](

@@ -128,10 +128,7 @@ def findings(found, config):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Training and ten crops of each network, as often as there are seeds."""
-    shape, steps = (config.side, config.side, len(config.mean)), []
-    for name, module in build(config).items():
-        steps += training_task.plan(name, module, imagenet.recipe(config), config, shape, 10)
-    return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
+    return training_task.plans(build(config), imagenet.recipe(config), config, 10)
 
 
 EXPERIMENT = Experiment[Config](

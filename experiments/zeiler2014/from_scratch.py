@@ -52,14 +52,8 @@ def build(config: Any, classes: int) -> nn.Module:
 
 def recipe(config: Any) -> sgd.Recipe:
     """As many steps for few images as for many: one epoch of images that are repeated."""
-    return sgd.Recipe(
-        epochs=1,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        cosine=True,
-        decay=config.weight_decay,
-        renormalise=config.renormalise or None,
-    )
+    limits = {"decay": config.weight_decay, "renormalise": config.renormalise or None}
+    return sgd.Recipe(1, config.batch_size, config.learning_rate, cosine=True, **limits)
 
 
 def predict(net: Network, task: Task) -> np.ndarray:

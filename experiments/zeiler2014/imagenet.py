@@ -96,13 +96,9 @@ def build(row: Row, config: Config) -> nn.Module:
 
 
 def recipe(config: Config) -> sgd.Recipe:
+    schedule = {"cosine": not config.patience, "patience": config.patience}
     return sgd.Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        cosine=not config.patience,
-        patience=config.patience,
-        renormalise=config.renormalise,
+        config.epochs, config.batch_size, config.learning_rate, renormalise=config.renormalise, **schedule
     )
 
 
@@ -258,10 +254,7 @@ def ensemble_claim(found, ensembles):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Training and ten crops of each row, as often as there are seeds. Ensembles add a few forward passes."""
-    shape, steps = (config.side, config.side, len(config.mean)), []
-    for name in chosen(config):
-        steps += training_task.plan(name, build(ROWS[name], config), recipe(config), config, shape, 10)
-    return [step._replace(repeats=step.repeats * config.seeds) for step in steps]
+    return training_task.plans({name: build(ROWS[name], config) for name in chosen(config)}, recipe(config), config, 10)
 
 
 EXPERIMENT = Experiment[Config](

@@ -41,27 +41,11 @@ ONE_SHOT = 6  # images per class that beat the best before, with 60 (section 5.2
 
 # Table 6: average precision of the paper's network, and the means of all three methods.
 PASCAL = {
-    "airplane": 96.0,
-    "bicycle": 77.1,
-    "bird": 88.4,
-    "boat": 85.5,
-    "bottle": 55.8,
-    "bus": 85.8,
-    "car": 78.6,
-    "cat": 91.2,
-    "chair": 65.0,
-    "cow": 74.4,
-    "dining table": 67.7,
-    "dog": 87.8,
-    "horse": 86.0,
-    "motorbike": 85.1,
-    "person": 90.9,
-    "potted plant": 52.2,
-    "sheep": 83.6,
-    "sofa": 61.1,
-    "train": 91.8,
-    "tv": 76.1,
-}
+    "airplane": 96.0, "bicycle": 77.1, "bird": 88.4, "boat": 85.5, "bottle": 55.8,
+    "bus": 85.8, "car": 78.6, "cat": 91.2, "chair": 65.0, "cow": 74.4,
+    "dining table": 67.7, "dog": 87.8, "horse": 86.0, "motorbike": 85.1, "person": 90.9,
+    "potted plant": 52.2, "sheep": 83.6, "sofa": 61.1, "train": 91.8, "tv": 76.1
+}  # fmt: skip
 PASCAL_MEANS = {"paper": 79.0, "Sande et al. 2012": 74.3, "Yan et al. 2012": 82.2}
 
 # Table 7: layer, Caltech-101 with 30 images per class, Caltech-256 with 60.

@@ -118,7 +118,7 @@ def test_beads_lie_on_dark_vessels():
 
 
 def test_photograph_that_is_not_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(retina.importlib.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
     with pytest.raises(FileNotFoundError, match="Usual cause: a scikit-image without its data"):
         retina.graded(5, 61, 0)
 

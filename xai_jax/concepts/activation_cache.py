@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from xai_jax.core import network, targets
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import to_numpy
 from xai_jax.core.targets import Target
 from xai_jax.io.files import partial_path
 
@@ -90,11 +91,8 @@ class ActivationCache:
         _check(self.net, self.layers, x, target)
         shapes = network.layer_names(self.net, _abstract_image(x))
         sizes = {layer: (len(x), int(np.prod(shapes[layer].shape[1:]))) for layer in self.layers}
-        key = [
-            _hash_program(function, self.net, _abstract_image(x), target).encode(),
-            *digests(x),
-            str(x.dtype).encode(),
-        ]
+        program = _hash_program(function, self.net, _abstract_image(x), target)
+        key = [program.encode(), *digests(x), str(x.dtype).encode()]
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         paths = {layer: self.cache_dir / f"{_hash([layer.encode(), *key])}.npy" for layer in self.layers}
         found = {layer: _read(paths[layer], sizes[layer]) for layer in self.layers}
@@ -223,14 +221,9 @@ def _hash_program(function, net, x, target):
     single = target and target.rows(slice(0, 1))
     leaves, tree = jax.tree.flatten((net, x, single))
     program = _lowered(function, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
-    arrays = (_to_numpy(leaf) for leaf in jax.tree.leaves((net, target)))
+    arrays = (to_numpy(leaf) for leaf in jax.tree.leaves((net, target)))
     parts = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
     return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], parts))
-
-
-def _to_numpy(leaf):
-    is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,8 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 
@@ -38,3 +41,13 @@ def as_partial(function: Callable) -> Partial:
     1.0
     """
     return function if isinstance(function, Partial) else Partial(function)
+
+
+def to_numpy(leaf: Any) -> np.ndarray:
+    """A leaf of a pytree as an array on the host; of a random key its data.
+
+    >>> to_numpy(jax.random.key(3)).tolist()
+    [0, 3]
+    """
+    is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)

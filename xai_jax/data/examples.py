@@ -4,14 +4,13 @@
 ('chelsea', 'coffee')
 """
 
-import importlib.resources
 import itertools
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from xai_jax.data import digits
+from xai_jax.data.pictures import photograph
 from xai_jax.data.prepared import open_prepared
 
 Box = tuple[float, float, float, float]
@@ -59,10 +58,8 @@ def load(source: str, count: int) -> Examples:
 
 
 def _photographs(count):
-    folder = importlib.resources.files("skimage").joinpath("data")
     for name, (file, label, box) in itertools.islice(_PHOTOGRAPHS.items(), count):
-        with folder.joinpath(file).open("rb") as stream:
-            yield np.asarray(Image.open(stream).convert("RGB")), label, name, box
+        yield np.asarray(photograph(file)), label, name, box
 
 
 def _digits(count):

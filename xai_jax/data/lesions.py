@@ -110,14 +110,9 @@ def laser_scars(image: np.ndarray, view: View, rng: Generator) -> np.ndarray:
 
 
 LESIONS: dict[str, Lesion] = {
-    "microaneurysms": microaneurysms,
-    "haemorrhages": haemorrhages,
-    "exudates": exudates,
-    "venous beading": venous_beading,
-    "new vessels": new_vessels,
-    "laser scars": laser_scars,
-    "vitreous haemorrhage": vitreous_haemorrhage,  # last: it hides the others
-}
+    draw.__name__.replace("_", " "): draw
+    for draw in (microaneurysms, haemorrhages, exudates, venous_beading, new_vessels, laser_scars, vitreous_haemorrhage)
+}  # the last one hides the others
 
 
 def _positions(count, least, most, rng):

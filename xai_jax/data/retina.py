@@ -10,7 +10,6 @@ the international scale roughly: 1 has microaneurysms alone; 2 has haemorrhages 
 ((48, 48, 3), (2, 48, 48, 3), (0, ()))
 """
 
-import importlib.resources
 from functools import cache
 
 import numpy as np
@@ -19,6 +18,7 @@ from PIL import Image
 
 from xai_jax.data.datasets import OnDisk
 from xai_jax.data.lesions import LESIONS, View
+from xai_jax.data.pictures import photograph
 
 CLASSES = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 
@@ -171,12 +171,4 @@ def _developed(image, rng):
 @cache
 def _photograph(side):
     """scikit-image's retina, as large as its copies will be."""
-    path = importlib.resources.files("skimage").joinpath("data", "retina.jpg")
-    try:
-        with path.open("rb") as stream:
-            return Image.open(stream).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected scikit-image's photograph of a retina at {path}. Usual cause: a scikit-image without its data; "
-            "install it again with pip."
-        ) from error
+    return photograph("retina.jpg").resize((side, side), Image.Resampling.LANCZOS)

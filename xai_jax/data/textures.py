@@ -9,7 +9,6 @@ True
 """
 
 import colorsys
-import importlib.resources
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from xai_jax.data import crops, datasets
-from xai_jax.data.pictures import colour, fit
+from xai_jax.data.pictures import colour, fit, photograph
 
 PERIODS = (5, 11)  # in an image
 CONTRAST = 60  # least difference of lightness between marks and ground, of 255
@@ -62,10 +61,7 @@ def _away(u):
 
 
 TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]] = {
-    "stripes": stripes,
-    "dots": dots,
-    "zigzags": zigzags,
-    "meshes": meshes,
+    function.__name__: function for function in (stripes, dots, zigzags, meshes)
 }
 NAMES = (*TEXTURES, *HUES, "clouds")
 
@@ -186,5 +182,4 @@ def _photographed(image, rng):
 
 @cache
 def _photograph(name):
-    with importlib.resources.files("skimage").joinpath("data", name).open("rb") as stream:
-        return np.asarray(Image.open(stream).convert("RGB"))
+    return np.asarray(photograph(name))

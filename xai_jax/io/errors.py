@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 LONGEST = 300  # characters of a message that quotes a file or a user
 
@@ -45,6 +45,17 @@ def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
             raise
         reason = excerpt(f"{type(error).__name__}: {error}")
         raise ValueError(f"{excerpt(path)}: expected {kind}, got a damaged or another one ({reason}).") from error
+
+
+def differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    """Entries in which a description of earlier work differs from that of the present, or "".
+
+    >>> differences({"seed": 0, "steps": 9}, {"seed": 1, "steps": 9})
+    'seed: 0 there, 1 now'
+    """
+    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    lines = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} now" for key in keys)
+    return lines.encode(errors="backslashreplace").decode()  # half characters cannot be printed
 
 
 def first_line(error: BaseException) -> str:

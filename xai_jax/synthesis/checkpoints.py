@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xai_jax.core.pytrees import to_numpy
 from xai_jax.io.files import write_atomically
 
 
@@ -35,7 +36,7 @@ def fingerprint(tree: Any) -> str:
     """SHA-256 of all arrays in a tree, shapes and dtypes included."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        array = to_numpy(leaf)
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

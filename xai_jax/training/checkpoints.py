@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from xai_jax.io.errors import TrainingError, first_line
+from xai_jax.io.errors import TrainingError, differences, first_line
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
@@ -130,12 +130,7 @@ def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
     path = checkpoint_dir / "training.json"
     if path.exists():
         found = _read_description(path)
-        wanted = json.loads(json.dumps(described))
-        differ = [
-            f"{k}: {found.get(k)} there, {wanted.get(k)} now" for k in found | wanted if found.get(k) != wanted.get(k)
-        ]
-        if differ:
-            what = "; ".join(differ).encode(errors="backslashreplace").decode()  # half characters cannot be printed
+        if what := differences(found, json.loads(json.dumps(described))):
             raise TrainingError(
                 f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
                 f"({what}). Choose another directory, or remove this one."
