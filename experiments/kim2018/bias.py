@@ -11,6 +11,7 @@ from experiments.kim2018.over_seeds import MEAN, SCORE
 from experiments.lib import dry_run, papers, statistics
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from xai_jax import targets, tcav
 from xai_jax.core.network import Network
 from xai_jax.data import planted
@@ -70,7 +71,7 @@ def one_seed(shown: Pictures, config: Config, work: Workspace, seed: int) -> dic
 def trained(pictures: Dataset, share: float, config: Config, work: Workspace, seed: int) -> Network:
     """The network trained on images with this bias. All networks see the same images in the same order."""
     data = with_attributes(pictures, chances(share, config), config, 2 * seed)
-    return small_networks.trained(data, config, work.directory / "training" / f"share-{share!r}-{seed}", seed)
+    return small_networks.trained(data, config, work.directory / "training" / f"share-{exact(share)}-{seed}", seed)
 
 
 def with_attributes(pictures: Dataset, likely: planted.Chances, config: Config, seed: int) -> InMemory:

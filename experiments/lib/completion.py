@@ -6,6 +6,7 @@ prints the names of the finished ones.
 """
 
 import dataclasses
+import hashlib
 import importlib
 import json
 import sys
@@ -14,8 +15,31 @@ from typing import Any
 
 
 def description(name: str, tier: str, config: Any) -> str:
-    """The content of config.json: everything that results depend on besides the code."""
-    return json.dumps({"experiment": name, "tier": tier} | dataclasses.asdict(config), indent=2) + "\n"
+    """The content of config.json: everything that results depend on besides the code, with digests of files."""
+    fields = dataclasses.asdict(config)
+    files = {field: _digests(value, field == "folder") for field, value in fields.items()}
+    described = {"experiment": name, "tier": tier} | fields
+    if any(files.values()):
+        described["files"] = {field: found for field, found in files.items() if found}
+    return json.dumps(described, indent=2) + "\n"
+
+
+def _digests(value, is_path=False):
+    """SHA-256 of the file that a value of a configuration names, or of the files in a folder; None for other values."""
+    if isinstance(value, list | tuple):
+        return [found for found in map(_digests, value) if found]
+    if not isinstance(value, str) or not value or not (is_path or "/" in value or "." in value):
+        return None
+    path = Path(value.removeprefix("folder:"))
+    try:
+        if not path.exists():
+            return None
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        listed = sorted((str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*"))
+        return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return None
 
 
 def is_finished(workdir: Path, described: str) -> bool:

@@ -147,7 +147,8 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite recomputes)")
             return
         parallel.meet("not finished")
-        work = Workspace(workdir, checksums.sha256(described.encode()))
+        # Stages of another version of JAX are computed again: no results are of two versions.
+        work = Workspace(workdir, checksums.sha256(f"{described}jax {jax.__version__}".encode()))
         results = _Files(workdir)
         results.write("config.json", described.encode())
         started = time.monotonic()

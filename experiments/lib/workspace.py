@@ -52,6 +52,15 @@ class Workspace:
         return tqdm(total=total, desc=description, **_BAR)
 
 
+def exact(number: float) -> str:
+    """A number as part of a stage's name: two numbers never share one.
+
+    >>> exact(0.5), exact(1.0), exact(0.1 + 0.2)
+    ('0.5', '1', '0.30000000000000004')
+    """
+    return repr(float(number)).removesuffix(".0")
+
+
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as the content of an .npz file."""
     buffer = io.BytesIO()

@@ -9,6 +9,7 @@ from configs.mahendran2015.consistency import Config
 from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from xai_jax import inversion, network
 from xai_jax.synthesis.inversion import IJCV
 
@@ -21,7 +22,7 @@ def run(config: Config, work: Workspace) -> Report:
     jobs = [(layer, form) for layer, forms in forms_of(config).items() for form in forms]
     for layer, form in work.progress(jobs, "layers"):
         compute = partial(inverted, subject, layer, form, config.seed)
-        found[layer, form.weight] = work.stage(f"{layer}-{form.weight:g}", compute)
+        found[layer, form.weight] = work.stage(f"{layer}-{exact(form.weight)}", compute)
     panels = [preimages_panel(subject, found, config), lines_panel(found, config)]
     return Report(numbers(found), claims(found, config), panels)
 

@@ -9,6 +9,7 @@ from experiments.lib import dry_run, figures, papers, preimages, statistics
 from experiments.lib.measures import correlations
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from xai_jax import network, plots
 from xai_jax.synthesis.inversion import CVPR
 
@@ -46,7 +47,7 @@ def run(config: Config, work: Workspace) -> Report:
     found, jobs = {}, [(layer, strength) for layer in layers for strength in config.total_variations]
     for layer, strength in work.progress(jobs, "layers"):
         compute = partial(inverted, subject, layer, strength, config)
-        found[layer, strength] = work.stage(f"{layer}-{strength:g}", compute)
+        found[layer, strength] = work.stage(f"{layer}-{exact(strength)}", compute)
     panels = [preimages_panel(subject, found, layers, config), errors_panel(found, layers, config)]
     shown = [found[layer, strength_of(n, config)] for n, layer in enumerate(layers)]
     return Report(numbers(found, shown, layers, config), claims(shown, layers), panels)

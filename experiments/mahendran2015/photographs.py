@@ -14,6 +14,7 @@ from experiments.lib.measures import correlations
 from experiments.lib.preimages import Subject
 from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from experiments.mahendran2015 import consistency
 from xai_jax import models, network, plots
 from xai_jax.data import examples
@@ -29,7 +30,7 @@ def run(config: Config, work: Workspace) -> Report:
     before, found = work.stage("photographs", partial(predictions, subject, subject.images)), {}
     jobs = [(layer, form) for layer, forms in consistency.forms_of(config).items() for form in forms]
     for layer, form in work.progress(jobs, "layers"):
-        name = f"{layer.replace('/', '-')}-{form.weight:g}"
+        name = f"{layer.replace('/', '-')}-{exact(form.weight)}"
         found[layer, form.weight] = work.stage(name, partial(inverted, subject, layer, form, config.seed))
     numbers, claims, panels = [], [], [preimages_panel(subject, data.names, before, found, config)]
     for weight in config.weights_of_loss:

@@ -12,6 +12,7 @@ from experiments.lib import dry_run, figures, papers, preimages
 from experiments.lib.measures import roughness
 from experiments.lib.report import Report, means, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from experiments.mahendran2015.layers import recipe
 from xai_jax import inversion, network
 
@@ -23,7 +24,7 @@ def run(config: Config, work: Workspace) -> Report:
     for layer, beta, strength in work.progress(jobs, "priors"):
         represent = subject.represent(layer)
         form = dataclasses.replace(recipe(config, strength), beta=beta)
-        name = f"{layer}-{beta:g}-{strength:g}"
+        name = f"{layer}-{exact(beta)}-{exact(strength)}"
         compute = lambda r=represent, f=form: inverted(r, subject.images, f, config)  # noqa: E731
         found[layer, beta, strength] = work.stage(name, compute)
     pairs = (("spikes", config.lower), ("strengths", config.upper))

@@ -13,6 +13,7 @@ from experiments.lib import dry_run, figures, papers, preimages
 from experiments.lib.measures import correlations, roughness
 from experiments.lib.report import Number, Panel, Report, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
+from experiments.lib.workspace import exact
 from xai_jax import hog_dsift, inversion, network
 from xai_jax.core.pytrees import as_partial
 from xai_jax.data import examples
@@ -32,7 +33,7 @@ def run(config: Config, work: Workspace) -> Report:
     jobs = [(name, weak) for name in PAPER] + [("HOG", strength) for strength in stronger]
     for name, strength in work.progress(jobs, "features"):
         compute = partial(inverted, features(config)[name], x, strength, config)
-        found[name, strength] = work.stage(f"{name}-{strength:g}", compute)
+        found[name, strength] = work.stage(f"{name}-{exact(strength)}", compute)
     panels = [features_panel(x, found, config), strengths_panel(x, found, config), errors_panel(found, config)]
     return Report(numbers(found, config), claims(found, config), panels)
 

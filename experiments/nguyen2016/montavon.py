@@ -13,6 +13,7 @@ from experiments.lib.measures import correlations
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input
+from experiments.lib.workspace import exact
 from xai_jax import dgn_am, models, network, optimize, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import generators
@@ -28,7 +29,7 @@ def run(config: Config, work: Workspace) -> Report:
     means = work.stage("means", partial(class_means, generator, model, config))
     found, evaluated = {}, {}
     for name, penalty in work.progress(jobs(config), "forms"):
-        stage, job = f"{name}-{penalty:g}".replace(" ", "-"), (name, penalty)
+        stage, job = f"{name}-{exact(penalty)}".replace(" ", "-"), (name, penalty)
         find = partial(prototypes, generator, model, name, penalty, means, classes, config)
         found[job] = work.stage(stage, find)
         compare = partial(compared, evaluator, model, found[job]["images"], means["images"], classes)

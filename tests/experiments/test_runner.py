@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.lib import dry_run, runner, statistics
+from experiments.lib import dry_run, runner, statistics, workspace
 from experiments.lib.report import Claim, Number, Panel, Report
 from xai_jax.io import checksums
 
@@ -114,6 +114,43 @@ def test_stages_of_another_configuration_or_damaged_ones_are_computed_again(tmp_
     stage.write_bytes(stage.read_bytes()[:-40])
     runner.execute(experiment(calls), Config(), tmp_path, "smoke")
     assert calls == [0, 1, 0, 2]
+
+
+@dataclasses.dataclass
+class WithFiles(Config):
+    weights: str = ""
+    files: tuple[str, ...] = ()
+    folder: str = ""
+
+
+def test_results_belong_to_the_content_of_files_and_not_to_their_names(tmp_path):
+    path, folder, workdir = tmp_path / "weights.safetensors", tmp_path / "lesions", tmp_path / "results"
+    folder.mkdir()
+    path.write_bytes(b"first")
+    config = WithFiles(weights=str(path), files=(str(path), "none.caffemodel"), folder=str(folder))
+    runner.execute(experiment([]), config, workdir, "smoke")
+    runner.execute(experiment(calls := []), config, workdir, "smoke")
+    assert not calls
+    path.write_bytes(b"other")
+    with pytest.raises(runner.UserError, match=r"files: .*weights.* there, .*weights.* now"):
+        runner.execute(experiment([]), config, workdir, "smoke")
+    path.write_bytes(b"first")
+    (folder / "image.png").write_bytes(b"new")
+    with pytest.raises(runner.UserError, match="files: .*folder"):
+        runner.execute(experiment([]), config, workdir, "smoke")
+
+
+def test_a_run_that_another_version_of_jax_began_computes_its_stages_again(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(experiment(calls := [], fail_after=2), Config(), tmp_path, "smoke")
+    monkeypatch.setattr(jax, "__version__", "0.0.1")
+    runner.execute(experiment(calls), Config(), tmp_path, "smoke")
+    assert calls == [0, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("first, second", [(0.695, 0.7049), (0.1 + 0.2, 0.3), (1e-7, 1.0000001e-7)])
+def test_different_numbers_have_different_names(first, second):
+    assert workspace.exact(first) != workspace.exact(second) and float(workspace.exact(first)) == first
 
 
 def command(figure, *flags):

@@ -8,15 +8,16 @@ from xai_jax import models, network
 from xai_jax.data import datasets
 from xai_jax.io import files
 from xai_jax.models import generators
+from xai_jax.weights import safetensors_file
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        generators.load.cache_clear()
+        generators._load.cache_clear()
         yield generators.load("digits_conv2"), files.cache_dir("digits_conv2")
-    generators.load.cache_clear()
+    generators._load.cache_clear()
 
 
 def test_images_of_codes_resemble_what_the_codes_are_of(digits):
@@ -40,6 +41,20 @@ def test_bounds_are_those_of_the_codes(digits):
     x = np.stack([data[i][0] for i in range(count)]).astype(np.float32) / 255
     codes = np.asarray(network.call(generator.encode, x))
     np.testing.assert_allclose(generator.upper, codes.mean(0) + 3 * codes.std(0), rtol=1e-3, atol=1e-4)
+
+
+def test_other_weights_have_a_generator_of_their_own(digits, tmp_path):
+    generator, folder = digits
+    path = tmp_path / "other.safetensors"
+    variables = safetensors_file.flatten(models.load("digits").variables)
+    for sign in (-1, 1):  # the same path with other content
+        safetensors_file.write(path, {name: sign * np.asarray(value) for name, value in variables.items()})
+        other = generators.load("digits_conv2", weights=path)
+        codes = np.asarray(network.call(generator.encode, np.ones((1, 8, 8, 1), np.float32)))
+        own = np.asarray(network.call(other.encode, np.ones((1, 8, 8, 1), np.float32)))
+        assert np.allclose(own, codes, atol=1e-5) == (sign > 0)
+        assert generators.load("digits_conv2", weights=path) is other
+    assert len(list(folder.parent.glob("digits_conv2-*"))) == 2
 
 
 @pytest.mark.parametrize("name", generators.names())

@@ -14,6 +14,7 @@ CaffeNet, are read by `architectures.deepsim.read_generator`.
 import dataclasses
 import functools
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.core import network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
+from xai_jax.io import checksums
 from xai_jax.io.files import cache_dir
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training.deepsim import Recipe, fit
@@ -110,7 +112,6 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-@functools.cache
 def load(
     name: str, file: str | os.PathLike | None = None, weights: str | os.PathLike = "pretrained"
 ) -> LoadedGenerator:
@@ -120,17 +121,28 @@ def load(
     ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError
     for an unknown name and a file that does not fit, FileNotFoundError where there are no images to train on.
     """
+    return _load(name, file, weights, _digest(file), "" if weights == "pretrained" else _digest(weights))
+
+
+@functools.cache
+def _load(name, file, weights, file_digest, weights_digest):
+    """The same, once for each content of the files, which may be replaced."""
     entry = _entry(name)
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
     to_network = model.from_centred(entry.mean)
     if file is None:
-        variables = _trained(name, entry, model, data)
+        directory = cache_dir(f"{name}-{weights_digest[:16]}" if weights_digest else name)
+        variables = _trained(directory, entry, model, data)
     else:
         variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
     encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
     upper = dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
     generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], to_network)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
+
+
+def _digest(path):
+    return "" if path is None else checksums.sha256(Path(path).read_bytes())
 
 
 def _codes(encode, model, data):
@@ -141,12 +153,12 @@ def _codes(encode, model, data):
         yield network.call(encode, model.preprocess(list(images)))
 
 
-def _trained(name, entry, model, data):
+def _trained(directory, entry, model, data):
     layers, to_network = (entry.layer, entry.compared), model.from_centred(entry.mean)
     encode, compare = (inversion.of_layer(model.net, layer, to_network) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
     networks, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    return fit(*networks, encode, compare, data, entry.recipe, cache_dir(name), seed=SEED, **how)
+    return fit(*networks, encode, compare, data, entry.recipe, directory, seed=SEED, **how)
 
 
 def _entry(name):
