@@ -222,8 +222,7 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
 
 def any_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Whether at least one claim is supported, at the level divided by their number; the mirror image of `all_of`."""
-    mirrored = all_of([_opposite(verdict) for verdict in verdicts])
-    return _opposite(mirrored)
+    return _opposite(all_of([_opposite(verdict) for verdict in verdicts]))
 
 
 def detectable(count: int) -> float:

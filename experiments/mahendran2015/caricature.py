@@ -97,8 +97,7 @@ def numbers(before, found):
         "frequency": "mean frequency of what is added (cycles per pixel)",
         "probability": "probability of the photograph's class",
     }
-    photograph = means({"photograph": before}, {"probability": names["probability"]})
-    return photograph + means(found, names)
+    return means({"photograph": before}, {"probability": names["probability"]}) + means(found, names)
 
 
 def claims(before, found):

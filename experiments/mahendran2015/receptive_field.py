@@ -118,8 +118,7 @@ def claim(found):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """The steps of each layer's inversion, all images at once."""
-    calls = sum(count for _, count in config.phases)
-    return preimages.plan(config.network, config.layers, config.count, calls)
+    return preimages.plan(config.network, config.layers, config.count, sum(count for _, count in config.phases))
 
 
 EXPERIMENT = Experiment[Config](

@@ -47,8 +47,7 @@ def run(config: Config, work: Workspace) -> Report:
 
 def from_data(config: Config) -> Parts:
     """The test images of one class, in which parts have the same position."""
-    data = datasets.load(config.data, datasets.SPLITS[config.data][-1])
-    images, labels = data.arrays()
+    images, labels = datasets.load(config.data, datasets.SPLITS[config.data][-1]).arrays()
     images = list(images[labels == config.label])
     shape = np.array(images[0].shape[:2])
     centres = {name: np.tile((row, column) * shape, (len(images), 1)) for name, row, column in config.parts}

@@ -26,8 +26,7 @@ def run(config: Config, work: Workspace) -> Report:
     found = {}
     for kind in work.progress(KINDS, "transformations"):
         found[kind] = work.stage(kind, lambda k=kind: measure(model.net, x, data.labels, k, amounts[k], config))
-    names = [model.classes[label] for label in data.labels]
-    panel = invariance_panel(model, x, found, amounts, names, config)
+    panel = invariance_panel(model, x, found, amounts, [model.classes[label] for label in data.labels], config)
     return Report(*findings(found, amounts, config), [panel])
 
 

@@ -40,8 +40,7 @@ def projections(net, x, others, layer):
     maps = np.asarray(_features(net, x, layer))
     positions = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
     row, column, channel = (position.astype(np.int32) for position in positions)
-    neurons = targets.neuron(layer, channel, (row, column))
-    down = partial(deconvnet.project, net, x, neurons, batch_size=BATCH)
+    down = partial(deconvnet.project, net, x, targets.neuron(layer, channel, (row, column)), batch_size=BATCH)
     arrays = {"own": down(), "other": down(switches=others), "none": down(switches="none")}
     return arrays | {"row": row, "column": column, "channel": channel}
 

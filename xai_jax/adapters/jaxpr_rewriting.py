@@ -106,8 +106,7 @@ class Pass:
         self.refuse(eqn)
         if eqn.primitive.name in _OPAQUE or _is_gate(eqn):
             return eqn
-        params = {name: self.rewrite_param(value) for name, value in eqn.params.items()}
-        return eqn.replace(params=params)
+        return eqn.replace(params={name: self.rewrite_param(value) for name, value in eqn.params.items()})
 
     def rewrite_param(self, value):
         if isinstance(value, tuple | list):

@@ -76,8 +76,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        shape = (self.size, self.size, 1, x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.size, self.size, 1, x.shape[-1]))
         return depthwise_convolution(x, kernel, self.stride)
 
 

@@ -55,8 +55,7 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         conv = nn.Conv(self.width, self.window, self.stride, self.padding, use_bias=False, kernel_init=_he, name="conv")
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name="norm")
-        return norm(conv(x))
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name="norm")(conv(x))
 
 
 class Inception(nn.Module):
@@ -67,8 +66,7 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         def convolve(x, name, width, side=1):
-            y = relu(Convolution(width, (side, side), name=name)(x, train))
-            return tap(f"{self.name}/{name}", y)
+            return tap(f"{self.name}/{name}", relu(Convolution(width, (side, side), name=name)(x, train)))
 
         one, reduce3, three, reduce5, five, pool = self.widths
         branch1 = convolve(x, "branch1", one)

@@ -61,8 +61,7 @@ class Mixed(nn.Module):
         def convolve(x, step):
             if not isinstance(step, Layer):
                 return jnp.concatenate([convolve(x, layer) for layer in step], axis=-1)
-            y = relu(Convolution(*step[1:], name=step.name)(x, train))
-            return tap(f"{self.name}/{step.name}", y)
+            return tap(f"{self.name}/{step.name}", relu(Convolution(*step[1:], name=step.name)(x, train)))
 
         parts = []
         for branch in self.branches:

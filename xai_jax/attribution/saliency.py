@@ -43,8 +43,7 @@ def backprop(net: Network, x: Array, target: Target, relu: Relu, batch_size: int
     Raises:
       ValueError: images, network and target do not match, or the network ends in a softmax.
     """
-    step = functools.partial(_backprop, relu=relu)
-    return chunked(step, net, x, target, batch_size)
+    return chunked(functools.partial(_backprop, relu=relu), net, x, target, batch_size)
 
 
 def gradient(net: Network, x: Array, target: Target, batch_size: int | None = None) -> Array:

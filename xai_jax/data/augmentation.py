@@ -12,8 +12,7 @@ from jax import Array, lax
 
 def random_flip(key: Array, images: Array) -> Array:
     """Mirrors each image (N, H, W, C) left to right with probability 1/2."""
-    mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
-    return jnp.where(mirrored, images[:, :, ::-1], images)
+    return jnp.where(jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1)), images[:, :, ::-1], images)
 
 
 def random_shift(key: Array, images: Array, most: int = 5) -> Array:

@@ -164,8 +164,7 @@ def _developed(image, rng):
     """Light, colours and noise of different cameras: (H, W, 3) floats -> uint8."""
     gains, gamma = 255 * rng.uniform(0.75, 1.1) * rng.uniform(0.88, 1.12, 3), rng.uniform(0.85, 1.2)
     light = np.clip(image / 255, 0, 1) ** np.float32(gamma) * gains.astype(np.float32)
-    noisy = light + 2 * rng.standard_normal(image.shape, np.float32)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(light + 2 * rng.standard_normal(image.shape, np.float32)), 0, 255).astype(np.uint8)
 
 
 @cache

@@ -187,8 +187,7 @@ class Fourier(Form):
 
     def noise(self, key, shape, black):
         """Noise with the spectrum and the colours of natural images."""
-        coefficients = parametrisation.fourier_noise(key, shape)
-        return _render(black, black + 255, coefficients, shape[2])
+        return _render(black, black + 255, parametrisation.fourier_noise(key, shape), shape[2])
 
 
 @functools.cache

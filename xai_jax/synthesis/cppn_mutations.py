@@ -39,8 +39,7 @@ def crossover(key: Array, genome: Genome, other: Genome, index: float) -> Genome
       TypeError: for parents of different shapes.
     """
     mixed = binary_crossover(jax.random.uniform(key, genome.weight.shape), index, genome.weight, other.weight)
-    shared = genome.linked & other.linked
-    return genome._replace(weight=jnp.where(shared, jnp.clip(mixed, 0, 1), genome.weight))
+    return genome._replace(weight=jnp.where(genome.linked & other.linked, jnp.clip(mixed, 0, 1), genome.weight))
 
 
 def mutate_weights(key: Array, genome: Genome, mutation_probability: float, index: float) -> Genome:
@@ -92,8 +91,7 @@ def move_link(key: Array, genome: Genome) -> Genome:
     beside = jnp.where(jax.random.bernoulli(tossing), old.any(1, keepdims=True), old.any(0, keepdims=True))
     new = _pick(new_key, _free(genome) & beside)
     weight = jnp.where(new, jnp.where(old, genome.weight, 0.0).sum(), genome.weight)
-    moved = genome._replace(weight=weight, linked=(genome.linked & ~old) | new)
-    return where(new.any(), moved, genome)
+    return where(new.any(), genome._replace(weight=weight, linked=(genome.linked & ~old) | new), genome)
 
 
 def add_node(key: Array, genome: Genome) -> Genome:

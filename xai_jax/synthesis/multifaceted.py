@@ -114,8 +114,7 @@ def _crop_loss(stage, size):
 
 
 def _enlarge(x, scale):
-    shape = [round(side * scale) for side in x.shape[1:3]]
-    return jax.image.resize(x, (len(x), *shape, x.shape[3]), "cubic")
+    return jax.image.resize(x, (len(x), *[round(side * scale) for side in x.shape[1:3]], x.shape[3]), "cubic")
 
 
 MEAN_IMAGE = MFV(

@@ -59,8 +59,7 @@ def _power(square, exponent):
     half = exponent / 2
     half = int(half) if half == int(half) else half  # integer powers are products, others exponentials and logarithms
     derivative = lax.stop_gradient(jnp.maximum(square, FLOOR**2) ** (half - 1)) * half
-    value = lax.stop_gradient(square**half)
-    return value + derivative * (square - lax.stop_gradient(square))
+    return lax.stop_gradient(square**half) + derivative * (square - lax.stop_gradient(square))
 
 
 def _sum(x):

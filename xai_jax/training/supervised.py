@@ -141,8 +141,7 @@ class _Task(loop.Task):
     def initial(self):
         index, count = parallel.part()
         images, labels = next(batches(self.data, count, self.seed, 0, 0, self.transform, (index, count)))
-        x = np.asarray(jax.jit(self.prepare)(images[:1]))
-        variables = _init(self.module)(jax.random.key(self.seed), x)
+        variables = _init(self.module)(jax.random.key(self.seed), np.asarray(jax.jit(self.prepare)(images[:1])))
         if set(variables) != {"params"}:
             raise ValueError(f"Expected a network with parameters alone, got {sorted(variables)}.")
         net = Partial(self.module.apply, variables)
