@@ -3,15 +3,15 @@
 Rows of a sheet are units, columns the images of one kind, without gaps. Small images are stored losslessly.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from experiments.explorer.unit_panels import Units
+from xai_jax.data import crops
+from xai_jax.gallery.pictures import webp
 
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
 FOLDER, INDEX = "sheets", "units.json"
@@ -24,9 +24,7 @@ def sheet(images: np.ndarray) -> bytes:
     images = images[:, None] if images.ndim == 4 else images
     n, k, h, w, c = images.shape
     whole = images.transpose(0, 2, 1, 3, 4).reshape(n * h, k * w, c)
-    image, buffer = Image.fromarray(whole[..., 0] if c == 1 else whole), io.BytesIO()
-    image.save(buffer, "WEBP", lossless=max(h, w) <= LOSSLESS, quality=85)
-    return buffer.getvalue()
+    return webp(crops.to_pil(whole), lossless=max(h, w) <= LOSSLESS, quality=85)
 
 
 def sheet_paths(name: str, count: int) -> list[dict[str, str]]:

@@ -3,15 +3,9 @@
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from xai_jax.attribution.sanity_checks import rank_correlation as rank_correlation
 from xai_jax.core.network import Network
-
-
-def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's correlation of all values of two arrays; NaN where one is constant."""
-    first, second = np.ravel(first), np.ravel(second)
-    return float(stats.spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else np.nan
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

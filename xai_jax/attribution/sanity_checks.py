@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 from scipy import stats
 from skimage.metrics import structural_similarity
 
@@ -47,8 +48,8 @@ def similarity(a: Array, b: Array) -> Similarity:
         raise ValueError(f"Expected two attributions (N, H, W, C) of one shape, got {a.shape} and {b.shape}.")
     pairs = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in zip(a, b, strict=True)]
     return Similarity(
-        np.array([_spearman(p.sum(-1), q.sum(-1)) for p, q in pairs]),
-        np.array([_spearman(abs(p).sum(-1), abs(q).sum(-1)) for p, q in pairs]),
+        np.array([rank_correlation(p.sum(-1), q.sum(-1)) for p, q in pairs]),
+        np.array([rank_correlation(abs(p).sum(-1), abs(q).sum(-1)) for p, q in pairs]),
         np.array([_ssim(p, q) for p, q in pairs]),
     )
 
@@ -182,10 +183,14 @@ def _layer_names(paths, depth):
     return ["/".join(path[shared : max(shared + 1, min(shared + depth, len(path) - 1))]) for path in words]
 
 
-def _spearman(a, b):
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan
-    return float(stats.spearmanr(a.ravel(), b.ravel()).statistic)
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's correlation of all values of two arrays; NaN where one is constant.
+
+    >>> rank_correlation([1, 2, 4], [0, 3, 9])
+    1.0
+    """
+    first, second = np.ravel(first), np.ravel(second)
+    return float(stats.spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else np.nan
 
 
 def _ssim(a, b):

@@ -5,7 +5,6 @@ files, which `python -m xai_jax.gallery.human_study_report` turns into the paper
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable
 from html import escape
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from xai_jax.gallery.page import embedded, render, write
-from xai_jax.gallery.pictures import data_uri
+from xai_jax.gallery.pictures import data_uri, webp
 from xai_jax.io.files import write_atomically
 
 PAGE, KEY, ANSWERS = "human_study.html", "key.json", "answers"
@@ -185,9 +184,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 def _data_uri(image: np.ndarray) -> str:
     """A uint8 image (H, W) or (H, W, 3) as a data URI of lossless WebP."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "WEBP", lossless=True)
-    return data_uri("image/webp", buffer.getvalue())
+    return data_uri("image/webp", webp(Image.fromarray(image), lossless=True))
 
 
 def _page(study: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps
 
@@ -37,12 +37,13 @@ def preview(picture: Picture, side: int) -> tuple[str, int, int]:
     """(data URI, width, height) of an image resized to fit `side` pixels, WebP. Example: `preview(picture, 1000)`."""
     image = _colours(picture)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _webp(image), *image.size
+    return data_uri("image/webp", webp(image, quality=80)), *image.size
 
 
 def thumbnail(picture: Picture, width: int, height: int) -> str:
     """Data URI of the upper part of an image at exactly this size, WebP. Example: `thumbnail(picture, 320, 200)`."""
-    return _webp(ImageOps.fit(_colours(picture), (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0)))
+    image = ImageOps.fit(_colours(picture), (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0))
+    return data_uri("image/webp", webp(image, quality=80))
 
 
 def _colours(picture):
@@ -50,10 +51,11 @@ def _colours(picture):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _webp(image):
+def webp(image: Image.Image, **options: Any) -> bytes:
+    """The content of a WebP file; options as in Pillow. Example: `webp(image, lossless=True)`."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    return data_uri("image/webp", buffer.getvalue())
+    image.save(buffer, "WEBP", **options)
+    return buffer.getvalue()
 
 
 def data_uri(mime: str, content: bytes) -> str:
