@@ -1,8 +1,6 @@
 """The gallery: contents of its pages, escaping, and validation of results."""
 
-import functools
 import json
-import operator
 import os
 import re
 import shutil
@@ -175,7 +173,6 @@ def test_everything_from_the_results_is_escaped(tmp_path):
     write_experiment(plain)
     folder = write_experiment(attacked)
     content = hostile(metrics())
-    content["hardware"] += "\ud800"  # legal in JSON, but not in UTF-8
     (folder / "metrics.json").write_text(json.dumps(content))
     (folder / "config.json").write_text(json.dumps({HOSTILE: HOSTILE}))
     befores, afters = (sorted(all_pages(results).items()) for results in (plain, attacked))
@@ -223,54 +220,6 @@ def test_the_front_page_stays_light_with_as_many_experiments_as_there_are(tmp_pa
         write_experiment(tmp_path, "kim2018", f"figure{number}")
     save_picture(tmp_path / "kim2018/figure0/maps.png", 300, 400)
     assert build(tmp_path).stat().st_size < 3_000_000
-
-
-@pytest.mark.parametrize(
-    ("keys", "value", "message"),
-    [
-        (["title"], None, "title: expected text that is not empty, got null"),
-        (["title"], "", 'title: expected text that is not empty, got ""'),
-        (["figures"], "x" * 99, 'figures: expected a list, got "xxx'),
-        (["claims", 0], 3, r"claims\[0\]: expected an object, got 3"),
-        (["claims", 0], {}, r"claims\[0\].claim: key is missing"),
-        (["claims", 0, "verdict"], "yes", r'claims\[0\].verdict: expected supported, not supported, .*got "yes"'),
-        (["claims", 0, "p"], 1.5, r"claims\[0\].p: expected a number from 0 to 1 or null, got 1.5"),
-        (["numbers", 0, "value"], True, r"numbers\[0\].value: expected a finite number, text or null, got true"),
-        (["numbers", 0, "value"], float("nan"), r"numbers\[0\].value: expected a finite number.*NaN"),
-        (["seconds"], -1, "seconds: expected a number of seconds or null, got -1"),
-        (["figures", 0, "alt"], "  ", r"figures\[0\].alt: expected text that is not empty"),
-        (["figures", 0, "file"], "lost.png", r"figures\[0\].file: expected a picture at .*lost.png"),
-        (["figures", 0, "file"], "../../secret.png", r"figures\[0\].file: expected the name of a file"),
-        (["figures", 0, "file"], "..", r"figures\[0\].file: expected a readable picture"),
-        (["figures", 0, "file"], "config.json", r"figures\[0\].file: expected a readable picture"),
-    ],
-)
-def test_a_wrong_value_is_named_with_file_and_key(tmp_path, keys, value, message):
-    folder, content = write_experiment(tmp_path), metrics()
-    functools.reduce(operator.getitem, keys[:-1], content)[keys[-1]] = value
-    (folder / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(ResultsError, match=f"springenberg2015/comparison/metrics.json: {message}"):
-        build(tmp_path)
-    assert not (tmp_path / "index.html").exists()
-
-
-def test_all_problems_come_in_one_error_and_the_old_page_stays(tmp_path):
-    first = write_experiment(tmp_path, "kim2018", "captions")
-    second = write_experiment(tmp_path)
-    before, image = build(tmp_path).read_bytes(), second / "maps.png"
-    (first / "metrics.json").write_text("{")
-    (first / "config.json").unlink()
-    (second / "config.json").write_text("[]")
-    content = metrics(seconds="long")
-    del content["tier"]
-    (second / "metrics.json").write_text(json.dumps(content))
-    image.write_bytes(image.read_bytes()[:-2000])
-    with pytest.raises(ResultsError, match="6 problem") as error:
-        build(tmp_path)
-    parts = ["captions/metrics.json: expected JSON", "captions/config.json: there is no such file", "seconds: "]
-    parts += ["tier: key is missing", f"expected a readable picture at {image}", "top level: expected an object"]
-    assert [part for part in parts if part not in str(error.value)] == []
-    assert (tmp_path / "index.html").read_bytes() == before
 
 
 def test_building_twice_gives_the_same_bytes_and_a_failed_write_leaves_them(tmp_path, monkeypatch):

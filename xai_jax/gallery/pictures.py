@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps
 
+from xai_jax.io.errors import excerpt
+from xai_jax.io.files import open_regular
+
 BROWSER_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
@@ -24,13 +27,13 @@ def load_picture(file: Path) -> Picture:
     Raises `ValueError` if the file is missing, of a format that browsers do not show, or damaged.
     """
     try:
-        with Image.open(file, formats=BROWSER_FORMATS) as image:
+        with open_regular(file) as opened, Image.open(opened, formats=BROWSER_FORMATS) as image:
             image.load()
             return Picture(file, *image.size)
     except FileNotFoundError:
         raise ValueError(f"expected a picture at {file}, but there is no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"expected a readable picture at {file}, got {error}; is it truncated?") from error
+        raise ValueError(f"expected a readable picture at {file}, got {excerpt(error)}; is it truncated?") from error
 
 
 def preview(picture: Picture, side: int) -> tuple[str, int, int]:

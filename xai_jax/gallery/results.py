@@ -3,16 +3,19 @@
 The problems of all experiments are collected before any is reported, so that one run shows all of them.
 """
 
+import hashlib
 import json
-import math
+import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from xai_jax.gallery import formatting
 from xai_jax.gallery.pictures import Picture, load_picture
 from xai_jax.io import checksums
+from xai_jax.io.errors import excerpt
+from xai_jax.io.files import open_regular
 
 
 class ResultsError(ValueError):
@@ -46,12 +49,32 @@ class Kind(NamedTuple):
 
 
 def is_number(value: Any) -> bool:
-    """True for finite ints and floats, but not for booleans, which are ints to Python.
+    """True for finite floats and ints of their range, but not for booleans, which are ints to Python.
 
-    >>> is_number(0.5), is_number(True), is_number(float("nan"))
+    >>> is_number(0.5), is_number(True), is_number(float("nan")), is_number(10**400)
+    (True, False, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_text(value: Any) -> bool:
+    """True for text that can be written; JSON knows halves of characters, which cannot.
+
+    >>> is_text("Ü"), is_text("\\ud800"), is_text(1)
     (True, False, False)
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
+def is_inside(value: Any) -> bool:
+    """True for a relative path that stays in its folder.
+
+    >>> is_inside("stages/a.npz"), is_inside("../a.npz"), is_inside("/dev/zero"), is_inside("a\\0")
+    (True, False, False, False)
+    """
+    if not is_text(value) or not value.strip() or "\0" in value:
+        return False
+    return not PurePath(value).is_absolute() and ".." not in PurePath(value).parts
 
 
 def optional(kind: Kind) -> Kind:
@@ -63,17 +86,21 @@ def optional(kind: Kind) -> Kind:
     return Kind(f"{kind.description} or null", lambda value: value is None or kind.accepts(value))
 
 
-TEXT = Kind("text", lambda value: isinstance(value, str))
-NAME = Kind("text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
+TEXT = Kind("text", is_text)
+NAME = Kind("text that is not empty", lambda value: is_text(value) and value.strip() != "")
 NOTE, NUMBER = optional(TEXT), optional(Kind("a finite number", is_number))
-RESULT = Kind("a finite number, text or null", lambda value: isinstance(value, str) or NUMBER.accepts(value))
+RESULT = Kind("a finite number, text or null", lambda value: is_text(value) or NUMBER.accepts(value))
 SECONDS = optional(Kind("a number of seconds", lambda value: is_number(value) and value >= 0))
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 DECISION = Kind(", ".join(formatting.VERDICTS), lambda value: isinstance(value, str) and value in formatting.VERDICTS)
 P_VALUE = optional(Kind("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1))
 FILE = Kind(
     "the name of a file in the same folder",
-    lambda value: NAME.accepts(value) and value == Path(value).name and "\0" not in value,
+    lambda value: is_inside(value) and value == Path(value).name,
+)
+FILES = Kind(
+    "an object of paths in the same folder and their checksums",
+    lambda value: isinstance(value, dict) and all(map(is_inside, value)) and all(map(is_text, value.values())),
 )
 
 TEXTS = {"experiment": NAME, "title": NAME, "figure": TEXT, "paper": NAME, "summary": TEXT}
@@ -84,6 +111,7 @@ TEST = {"verdict": DECISION, "tested": BOOLEAN, "p": P_VALUE, "opposite_p": P_VA
 CLAIM = {"claim": NAME, "source": TEXT, "measured": TEXT} | TEST
 METRICS = TEXTS | RUN | {"figures": [FIGURE], "numbers": [ROW], "claims": [CLAIM], "order": NUMBER}
 """Schema of `metrics.json`: a `Kind` for each value, one entry in a list for all of its items."""
+LARGEST = 100_000_000  # bytes of a JSON file that is read
 
 
 def load(results: Path) -> list[Experiment]:
@@ -93,7 +121,7 @@ def load(results: Path) -> list[Experiment]:
     """
     if not results.is_dir():
         raise ResultsError(f"expected a folder of results, but {results} is not a folder")
-    files, problems = sorted(results.glob("*/*/metrics.json")), []
+    files, problems = sorted(file for file in results.glob("*/*/metrics.json") if is_text(str(file))), []
     if not files:
         raise ResultsError(
             f"expected results at {results}/<paper>/<figure>/metrics.json, found none: "
@@ -131,7 +159,7 @@ def _load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
         problems += _checksum_errors(folder, metrics)
     if len(problems) > before:
         return None
-    pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")))
+    pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")) if is_text(str(path)))
     return Experiment(folder.parent.name, folder.name, metrics, config, pictures, pages)
 
 
@@ -142,12 +170,16 @@ def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
     """
     content = None
     try:
-        content = json.loads(file.read_bytes())
+        with open_regular(file) as opened:
+            raw = opened.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST} bytes")
+        content = json.loads(raw)
         problems += [f"{file}: {line}" for line in mismatches(content, schema, "")]
     except FileNotFoundError:
         problems.append(f"{file}: there is no such file")
     except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{file}: expected JSON, cannot read it ({error}). Usual cause: interrupted or edited")
+        problems.append(f"{file}: expected JSON, cannot read it ({excerpt(error)}). Usual cause: interrupted or edited")
     return content
 
 
@@ -182,13 +214,17 @@ def _checksum_errors(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
     changed = {}
     if not checksums.is_intact(metrics):
         changed["metrics.json"] = "its checksum differs"
+    elif not FILES.accepts(files := metrics.get("files", {})):
+        changed["metrics.json"] = f"files: expected {FILES.description}"
     elif checksums.CHECKSUM in metrics:
-        for name, checksum in metrics["files"].items():
+        for name, checksum in files.items():
             try:
-                if checksums.sha256((folder / name).read_bytes()) != checksum:
+                with open_regular(folder / name) as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != checksum:
                     changed[name] = "its checksum differs"
-            except OSError as error:
-                changed[name] = error.strerror
+            except (OSError, ValueError) as error:
+                changed[name] = getattr(error, "strerror", None) or excerpt(error)
     advice = "Usual causes: a failing disk, or a file that was edited. Run the experiment again with --overwrite."
     for name, problem in changed.items():
         yield f"{folder / name}: expected what the experiment wrote, {problem}. {advice}"
@@ -196,8 +232,10 @@ def _checksum_errors(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
 
 def _shorten(value: Any) -> str:
     """A value for an error message, cut to one readable line."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    try:
+        return excerpt(json.dumps(value), 60)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return type(value).__name__
 
 
 def _load_pictures(folder: Path, metrics: Any, problems: list[str]) -> tuple[Picture, ...]:
