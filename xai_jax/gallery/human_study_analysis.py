@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from xai_jax.gallery.human_study import QUESTIONS
 from xai_jax.gallery.human_study_answers import Answers, AnswersError, read
+from xai_jax.io.errors import excerpt
 
 ALPHA = 0.05
 TESTABLE = 6  # the smallest p of five answers, 2 / 2**5, exceeds ALPHA
@@ -76,7 +76,7 @@ def analyse(folder: str | Path) -> Analysis:
     """
     answers = read(folder)
     if not answers.sheets:
-        raise AnswersError(f"Expected answers to all tasks by at least one worker in {folder}, found none.")
+        raise AnswersError(f"Expected answers to all tasks by at least one worker in {excerpt(folder)}, found none.")
     ratings = _ratings(answers)
     right, wrong, tied = ratings.difference > 0, ratings.difference < 0, ratings.difference == 0
     confident, every = ratings.confidence == VERY_CONFIDENT, np.ones(len(tied), bool)
@@ -94,18 +94,17 @@ def analyse(folder: str | Path) -> Analysis:
 def _ratings(answers: Answers) -> Ratings:
     """The answers of all sheets, concatenated."""
     tasks = answers.key["tasks"]
-    rows = [(worker, answer) for worker, sheet in enumerate(answers.sheets) for answer in sheet.answers]
-    names = ["task", *(question.name for question in QUESTIONS)]
-    task, image, caption, confidence = (np.array([answer[name] for _, answer in rows]) for name in names)
+    task, image, caption, confidence = np.concatenate([sheet.answers for sheet in answers.sheets]).T
     sign = np.array([1 if tasks[number]["concept"] == "image" else -1 for number in task])
-    worker = np.array([worker for worker, _ in rows])
+    worker = np.repeat(np.arange(len(answers.sheets)), [len(sheet.answers) for sheet in answers.sheets])
     return Ratings(worker, task, image, caption, confidence, sign * (image - caption))
 
 
 def share(part: np.ndarray, whole: np.ndarray, worker: np.ndarray) -> Share:
     """Sum of `part` over sum of `whole`, both (A,), with a percentile bootstrap interval.
 
-    Workers are resampled, not answers: the answers of one worker are not independent.
+    Workers are resampled, not answers: the answers of one worker are not independent. Workers with the same sums are
+    drawn together, which has the same distribution and needs memory for the different sums alone.
 
     >>> float(share(np.array([1, 0, 1, 0]), np.ones(4), np.array([0, 0, 1, 1])).value)
     0.5
@@ -114,10 +113,12 @@ def share(part: np.ndarray, whole: np.ndarray, worker: np.ndarray) -> Share:
     value = top.sum() / bottom.sum() if bottom.any() else np.nan
     if np.count_nonzero(bottom) < 2:
         return Share(value, np.nan, np.nan, int(bottom.sum()))
-    draws = np.random.default_rng(0).multinomial(len(top), np.full(len(top), 1 / len(top)), RESAMPLES)
+    count = int(bottom.sum())
+    (top, bottom), workers = np.unique([top, bottom], axis=1, return_counts=True)
+    draws = np.random.default_rng(0).multinomial(workers.sum(), workers / workers.sum(), RESAMPLES)
     draws = draws[draws @ bottom > 0]
     low, high = np.percentile((draws @ top) / (draws @ bottom), [2.5, 97.5])
-    return Share(value, low, high, int(bottom.sum()))
+    return Share(value, low, high, count)
 
 
 def _condition(key: dict, ratings: Ratings, task: int) -> Condition:

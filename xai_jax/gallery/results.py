@@ -5,8 +5,10 @@ The problems of all experiments are collected before any is reported, so that on
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -112,6 +114,8 @@ CLAIM = {"claim": NAME, "source": TEXT, "measured": TEXT} | TEST
 METRICS = TEXTS | RUN | {"figures": [FIGURE], "numbers": [ROW], "claims": [CLAIM], "order": NUMBER}
 """Schema of `metrics.json`: a `Kind` for each value, one entry in a list for all of its items."""
 LARGEST = 100_000_000  # bytes of a JSON file that is read
+MOST_LINES = 20  # problems of a file that are listed
+MOST_PROBLEMS = 100  # of all files that are listed
 
 
 def load(results: Path) -> list[Experiment]:
@@ -145,7 +149,9 @@ def check(problems: list[str], where: str, advice: str = "", error: type[ValueEr
       ResultsError: or `error`, if there are problems.
     """
     if problems:
-        lines = [f"{len(problems)} problem(s) in {where}:", *(f"  {line}" for line in problems), advice]
+        shown = [f"  {line}" for line in problems[:MOST_PROBLEMS]]
+        rest = [f"  and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        lines = [f"{len(problems)} problem(s) in {where}:", *shown, *rest, advice]
         raise error("\n".join(lines).rstrip("\n"))
 
 
@@ -163,23 +169,34 @@ def _load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
     return Experiment(folder.parent.name, folder.name, metrics, config, pictures, pages)
 
 
-def read_json(file: Path, schema: Any, problems: list[str]) -> Any:
+def read_json(file: Path, schema: Any, problems: list[str], largest: int | None = None) -> Any:
     """The content of a JSON file, None if it cannot be parsed; what differs from `schema` is added to `problems`.
 
     Example: `read_json(folder / "metrics.json", METRICS, problems)`.
+
+    Args:
+      file: to read.
+      schema: as of `mismatches`.
+      problems: extended by up to 20 lines.
+      largest: number of bytes that are read at most, by default `LARGEST`.
+
+    Returns:
+      The content, of whatever type.
+
+    Raises:
+      MemoryError: where `largest` does not fit.
     """
-    content = None
+    content, largest, name = None, largest or LARGEST, excerpt(file)
     try:
         with open_regular(file) as opened:
-            raw = opened.read(LARGEST + 1)
-        if len(raw) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST} bytes")
-        content = json.loads(raw)
-        problems += [f"{file}: {line}" for line in mismatches(content, schema, "")]
+            if os.fstat(opened.fileno()).st_size > largest:
+                raise ValueError(f"it has more than {largest} bytes")
+            content = json.loads(opened.read())  # read(largest) would take all of that memory
+        problems += [f"{name}: {line}" for line in islice(mismatches(content, schema, ""), MOST_LINES)]
     except FileNotFoundError:
-        problems.append(f"{file}: there is no such file")
+        problems.append(f"{name}: there is no such file")
     except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{file}: expected JSON, cannot read it ({excerpt(error)}). Usual cause: interrupted or edited")
+        problems.append(f"{name}: expected JSON, cannot read it ({excerpt(error)}). Usual cause: interrupted or edited")
     return content
 
 
