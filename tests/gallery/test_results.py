@@ -8,8 +8,9 @@ import shutil
 
 import pytest
 
-from tests.helpers.small_gallery import Page, metrics, write_experiment
-from xai_jax.gallery import ResultsError, build, results
+from tests.helpers.small_gallery import Page, metrics, save_picture, write_experiment
+from xai_jax.gallery import ResultsError, build, explorer, results
+from xai_jax.gallery.article import refusal
 from xai_jax.io import checksums
 
 
@@ -109,3 +110,49 @@ def test_all_problems_come_in_one_error_and_the_old_page_stays(tmp_path):
     parts += ["tier: key is missing", f"expected a readable picture at {image}", "top level: expected an object"]
     assert [part for part in parts if part not in str(error.value)] == []
     assert (tmp_path / "index.html").read_bytes() == before
+
+
+def test_a_page_beside_a_replaced_figure_no_longer_shows_it(tmp_path):
+    folders = [write_experiment(tmp_path, "kim2018", name) for name in ("captions", "saliency", "tcav")]
+    for folder in folders:
+        files = {"maps.png": checksums.sha256((folder / "maps.png").read_bytes())}
+        content = checksums.with_checksum(json.loads((folder / "metrics.json").read_text()) | {"files": files})
+        (folder / "metrics.json").write_text(json.dumps(content))
+    pages = {path: path.read_bytes() for path in [build(tmp_path), *tmp_path.rglob("*.html")]}
+    replaced, _, foreign = (folder / "index.html" for folder in folders)
+    foreign.write_text("mine")
+    for folder in folders[::2]:
+        save_picture(folder / "maps.png", seed=1)
+    with pytest.raises(ResultsError, match="captions/maps.png: expected what the experiment wrote, its checksum diff"):
+        build(tmp_path)
+    note = Page(replaced)
+    assert note.all("img") == [] and "These results are damaged" in note.text("p") and note.text("h1") == "captions"
+    assert all((replaced.parent / link["href"]).is_file() for link in note.all("a") if link["href"][0] != "#")
+    assert foreign.read_text() == "mine"
+    assert {path for path in pages if path.read_bytes() != pages[path]} == {replaced, foreign}
+    for folder in folders:
+        save_picture(folder / "maps.png")
+    build(tmp_path)
+    assert {path: path.read_bytes() for path in pages} == pages
+
+
+def test_the_page_of_all_units_does_not_show_damaged_sheets(tmp_path):
+    folder = write_experiment(tmp_path, *explorer.FOLDER.split("/"))
+    (tmp_path / "units.html").write_text(refusal("units", "", units=True).replace("damaged", "earlier"))
+    (folder / "maps.png").unlink()
+    with pytest.raises(ResultsError, match="maps.png"):
+        build(tmp_path)
+    assert "These results are damaged" in (tmp_path / "units.html").read_text()
+    save_picture(folder / "maps.png")
+    (tmp_path / "units.html").write_text(refusal("units", "", units=True).replace("damaged", "earlier"))
+    with pytest.raises(ResultsError, match=r"units.json: there is no such file"):
+        build(tmp_path)
+    assert "These results are damaged" in (tmp_path / "units.html").read_text()
+
+
+def test_a_page_that_is_a_pipe_is_never_waited_for(tmp_path):
+    folder = write_experiment(tmp_path)
+    os.mkfifo(folder / "index.html")
+    (folder / "maps.png").unlink()
+    with pytest.raises(ResultsError, match="maps.png"):
+        build(tmp_path)

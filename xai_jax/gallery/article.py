@@ -44,6 +44,20 @@ def article(experiment: Experiment, before: Experiment | None, after: Experiment
     return page(metrics["title"], body, ROOT, units)
 
 
+def refusal(name: str, root: str, units: bool) -> str:
+    """The page in place of that of damaged results, without any of them.
+
+    >>> "<img" in refusal("comparison", ROOT, units=False)
+    False
+    """
+    body = (
+        f"<article>\n<header>\n<h1>{escape(name)}</h1>\n</header>\n"
+        '<p class="summary">These results are damaged, or were changed after the experiment wrote them, so they are '
+        "not shown. Run the experiment again with --overwrite, then build the gallery again.</p>\n</article>"
+    )
+    return page(name, body, root, units)
+
+
 def _own_pages(experiment: Experiment) -> str:
     """Links to pages that the experiment itself has written."""
     links = [f'<a href="{quote(path)}">{escape(path)}</a>' for path in experiment.pages]

@@ -5,23 +5,27 @@ from itertools import pairwise
 from pathlib import Path
 
 from xai_jax.gallery import explorer
-from xai_jax.gallery.article import article
+from xai_jax.gallery.article import ROOT, article, refusal
 from xai_jax.gallery.claims import claims_page
 from xai_jax.gallery.front import front
-from xai_jax.gallery.page import CLAIMS, FRONT, remove_generated, write
-from xai_jax.gallery.results import Experiment, load
+from xai_jax.gallery.page import CLAIMS, FRONT, UNITS, is_generated, remove_generated, write
+from xai_jax.gallery.results import Experiment, ResultsError, load
 
 
 def build(results: str | Path) -> Path:
     """Writes `results/index.html` and all pages that it links to, and returns its path. Example: `build("results")`.
 
     All results are validated before any page is replaced; each page is written atomically, the front page last. Pages
-    of experiments without results are removed. Raises `ResultsError` with every problem found in the results, and
-    `OSError` if the folder cannot be written.
+    of experiments without results are removed. Raises `ResultsError` with every problem found in the results, after
+    replacing the pages of the experiments concerned by a note, and `OSError` if the folder cannot be written.
     """
     results = Path(results)
-    experiments = _in_order(load(results))
-    units = explorer.build(results) is not None
+    try:
+        experiments = _in_order(load(results))
+        units = explorer.build(results) is not None
+    except ResultsError as error:
+        _withdraw(results, error.folders)
+        raise
     neighbours = [None, *experiments, None]
     for before, (experiment, after) in zip(neighbours, pairwise(neighbours[1:]), strict=False):
         write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
@@ -31,6 +35,16 @@ def build(results: str | Path) -> Path:
         if not (path.parent / "metrics.json").exists():
             remove_generated(path)
     return results / FRONT
+
+
+def _withdraw(results: Path, folders: tuple[Path, ...]) -> None:
+    """Replaces earlier pages of refused results by a note: they would show whatever lies beside them now."""
+    units = (results / UNITS).exists()
+    for folder in folders:
+        if is_generated(folder / FRONT):
+            write(folder / FRONT, refusal(folder.name, ROOT, units))
+        if folder == results / explorer.FOLDER and is_generated(results / UNITS):
+            write(results / UNITS, refusal(folder.name, "", units))
 
 
 def _in_order(experiments: list[Experiment]) -> list[Experiment]:

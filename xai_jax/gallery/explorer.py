@@ -5,13 +5,14 @@ its folder, so it works without a server.
 """
 
 import re
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from xai_jax.gallery.page import UNITS, counted, embedded, remove_generated, render, write
-from xai_jax.gallery.results import NAME, Kind, check, is_number, optional, read_json
+from xai_jax.gallery.results import NAME, Kind, ResultsError, check, is_number, optional, read_json
 
 FOLDER, INDEX = "explorer/units", "units.json"
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
@@ -59,7 +60,7 @@ def load(folder: Path) -> dict[str, Any]:
     index = read_json(folder / INDEX, SCHEMA, problems)
     for number, layer in enumerate([] if problems else index["layers"]):
         problems += [f"{folder / INDEX}: layers[{number}]: {line}" for line in _inconsistencies(layer, index, folder)]
-    check(problems, "the units")
+    check(problems, "the units", error=partial(ResultsError, folders=(folder,)))
     return index
 
 

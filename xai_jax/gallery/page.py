@@ -13,10 +13,11 @@ from typing import Any
 from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.results import Experiment
-from xai_jax.io.files import write_atomically
+from xai_jax.io.files import open_regular, write_atomically
 
 FRONT, CLAIMS, UNITS = "index.html", "claims.html", "units.html"
 GENERATED = b'<meta name="generator" content="xai_jax.gallery">'
+HEAD = 1000  # bytes at the start of a page that have the line above
 
 
 def page(title: str, body: str, root: str, units: bool) -> str:
@@ -77,8 +78,21 @@ def write(path: Path, html: str) -> None:
 
 def remove_generated(path: Path) -> None:
     """Removes a page of this package, but no other file. Example: `remove_generated(Path("units.html"))`."""
-    if path.exists() and GENERATED in path.read_bytes():
+    if is_generated(path):
         path.unlink()
+
+
+def is_generated(path: Path) -> bool:
+    """Whether a file is a page of this package, by its head.
+
+    >>> is_generated(Path("/dev/zero"))
+    False
+    """
+    try:
+        with open_regular(path) as file:
+            return GENERATED in file.read(HEAD)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def resource(name: str) -> str:

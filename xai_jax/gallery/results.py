@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -21,7 +22,11 @@ from xai_jax.io.files import open_regular
 
 
 class ResultsError(ValueError):
-    """Invalid results; the message names each file and key."""
+    """Invalid results; the message names each file and key. `folders` has those of the experiments concerned."""
+
+    def __init__(self, message: str, folders: tuple[Path, ...] = ()):
+        super().__init__(message)
+        self.folders = folders
 
 
 class Experiment(NamedTuple):
@@ -131,19 +136,20 @@ def load(results: Path) -> list[Experiment]:
             f"expected results at {results}/<paper>/<figure>/metrics.json, found none: "
             "no experiment has finished there yet, or this is not the folder the experiments wrote to"
         )
-    experiments = [_load_experiment(file.parent, problems) for file in files]
-    check(problems, "the results")
-    return experiments
+    experiments = {file.parent: _load_experiment(file.parent, problems) for file in files}
+    refused = tuple(folder for folder, experiment in experiments.items() if experiment is None)
+    check(problems, "the results", error=partial(ResultsError, folders=refused))
+    return list(experiments.values())
 
 
-def check(problems: list[str], where: str, advice: str = "", error: type[ValueError] = ResultsError) -> None:
+def check(problems: list[str], where: str, advice: str = "", error: Callable[[str], ValueError] = ResultsError) -> None:
     """Raises an error with a line for each problem, if any. Example: `check(["metrics.json: missing"], "the results")`.
 
     Args:
       problems: one line each.
       where: what they were found in.
       advice: last line of the message.
-      error: its type.
+      error: makes it from the message.
 
     Raises:
       ResultsError: or `error`, if there are problems.
