@@ -4,7 +4,6 @@ import dataclasses
 from functools import partial
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from configs.explorer.units import Config
 from experiments.explorer import sprites, unit_panels
@@ -16,6 +15,7 @@ from experiments.lib.top_activations import search, unit
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import generators
+from xai_jax.plots.figure import Figure
 
 HIGH_ERROR = 0.2  # relative error that pre-images rarely exceed (Mahendran & Vedaldi 2015)
 COLUMNS = {"patches": 3, "deconvnet": 3, "guided": 3, "preimage": 1, "preferred": 1}  # images in the figures

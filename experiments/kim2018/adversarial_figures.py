@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from configs.kim2018.adversarial import Config
@@ -11,6 +10,7 @@ from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.plots.concepts import COLOURS
+from xai_jax.plots.figure import Figure
 
 GROUPS = ("natural", "other natural", "before the attack", "adversarial", "from noise")
 SYNTHESISED = GROUPS[-2:]

@@ -2,7 +2,6 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from configs.kim2018.bias import Config
@@ -12,6 +11,7 @@ from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.plots.concepts import COLOURS
+from xai_jax.plots.figure import Figure
 
 COLUMNS = 9  # example images
 MARKERS = "os^"  # classes

@@ -1,7 +1,6 @@
 """Figures of the controlled experiment. Scores that are not significant in every seed are dotted outlines."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -12,6 +11,7 @@ from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.concepts.significance import LEVEL
 from xai_jax.plots.concepts import COLOURS, PALE
+from xai_jax.plots.figure import Figure
 
 COLUMNS = 9  # example images
 NAMES = ("image", "caption")

@@ -1,7 +1,5 @@
 """TCAV scores of images and captions beside the ground truth of networks (Kim et al. 2018, section 4.3)."""
 
-import csv
-import io
 import itertools
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import significance, targets, tcav
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
+from xai_jax.io import csv_file
 
 CONCEPTS = ("image", "caption")
 TRAINED = 0.7  # least accuracy on images like the training images, for claims to be tested
@@ -126,12 +125,9 @@ def table(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config
         "p_half": p["half"],
         "accuracy_of_cavs": found["accuracy"],
     }
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(["seed", "network", "class", "concept", "layer", *columns])
     values = zip(*(each.ravel().tolist() for each in columns.values()), strict=True)
-    writer.writerows([*names, *row] for names, row in zip(itertools.product(*axes), values, strict=True))
-    return buffer.getvalue().encode()
+    rows = [[*names, *row] for names, row in zip(itertools.product(*axes), values, strict=True)]
+    return csv_file.encode([["seed", "network", "class", "concept", "layer", *columns], *rows])
 
 
 def example_rows(shown: Pictures, config: Config) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -13,6 +12,7 @@ from experiments.kim2018.over_seeds import SCORE
 from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
+from xai_jax.plots.figure import Figure
 
 SHOWN = (4, 1)  # levels, as in the paper's figure
 TITLES = ("right labels", "wrong labels")

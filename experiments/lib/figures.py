@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
 from experiments.lib.report import Panel
 from experiments.lib.statistics import over_seeds
 from xai_jax import plots
+from xai_jax.plots.figure import Figure
 
 
 def axes(

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.lib.statistics import Threshold, Verdict, t_test
+from xai_jax.io.text import encodable
+from xai_jax.plots.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Number:
     paper: float | str | None = None
     paper_tag: str | None = None
     note: str = ""
+
+    def __post_init__(self):
+        _make_encodable(self)
 
     @classmethod
     def mean(cls, name: str, values: Iterable[float], note: str = "", **fields: Any) -> "Number":
@@ -60,6 +64,7 @@ class Claim:
     def __post_init__(self):
         if not isinstance(self.verdict, Verdict | Threshold):
             raise TypeError(f"Expected a Verdict or a Threshold for {self.text!r}, got {self.verdict!r}.")
+        _make_encodable(self)
 
     def record(self) -> dict[str, Any]:
         """The claim as metrics.json stores it."""
@@ -88,6 +93,9 @@ class Panel:
     caption: str
     alt: str
 
+    def __post_init__(self):
+        _make_encodable(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -97,3 +105,11 @@ class Report:
     claims: Sequence[Claim] = ()
     panels: Sequence[Panel] = ()
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+def _make_encodable(record):
+    """Escapes lone surrogates, of names that are not UTF-8, which neither JSON files nor pages of the gallery take."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, str):
+            object.__setattr__(record, field.name, encodable(value))

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, report, statistics
 from xai_jax.core.network import Network
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
+from xai_jax.plots.figure import Figure
 from xai_jax.training import evaluation, sgd, supervised
 
 BATCH = 32  # images whose errors are counted at a time

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
-from matplotlib.figure import Figure
 
 from experiments.lib import evaluation_networks, statistics
 from experiments.lib.evaluation_networks import EvaluationNetwork
@@ -16,6 +15,7 @@ from experiments.lib.report import Claim, Number
 from xai_jax import models, plots
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
+from xai_jax.plots.figure import Figure
 
 CONFIDENT = 0.9999  # median confidence in the abstract
 BEYOND = 0.95  # quantile of the distances of natural images that a fooling image exceeds if it is far

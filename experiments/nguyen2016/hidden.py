@@ -3,7 +3,6 @@
 from functools import partial
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from configs.nguyen2016.hidden import Config
 from experiments.lib import dry_run, evaluation_networks, figures, generator_codes, papers, statistics
@@ -13,6 +12,7 @@ from experiments.lib.top_activations import as_input, search, tile, unit
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models import generators
+from xai_jax.plots.figure import Figure
 from xai_jax.synthesis.dgn_am import DGN
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.lib import evaluation_networks, figures, generator_codes, statistics
 from experiments.lib.evaluation_networks import EvaluationNetwork
 from experiments.lib.report import Claim, Number, Panel
 from xai_jax import network, plots, realism
+from xai_jax.plots.figure import Figure
 
 COLUMNS = 10  # classes in a figure, the first
 

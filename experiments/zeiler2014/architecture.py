@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from matplotlib.figure import Figure
 
 from configs.zeiler2014.architecture import Config
 from experiments.lib import dry_run, papers, training_task
@@ -21,6 +20,7 @@ from xai_jax import deconvnet, network, plots, targets
 from xai_jax.architectures.caffenet import CaffeNet
 from xai_jax.architectures.zfnet import ZFNet
 from xai_jax.data import crops
+from xai_jax.plots.figure import Figure
 
 DOMINATING = 2  # times the median RMS
 

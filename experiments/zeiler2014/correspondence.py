@@ -1,13 +1,11 @@
 """Whether a network relates corresponding parts of objects (Zeiler & Fergus 2014, section 4.3 and Table 1)."""
 
-import csv
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from configs.zeiler2014.correspondence import Config
 from experiments.lib import dry_run, figures, papers, statistics
@@ -16,6 +14,8 @@ from experiments.lib.runner import Experiment, UserError, Workspace, main
 from xai_jax import models, network, plots
 from xai_jax.data import datasets
 from xai_jax.data.decoding import decode
+from xai_jax.io import csv_file
+from xai_jax.plots.figure import Figure
 
 RANDOM, COMMON = "random position in each", "random position, one for all"  # controls
 # Table 1: mean and standard deviation in layers 5 and 7.
@@ -57,8 +57,8 @@ def from_data(config: Config) -> Parts:
 def from_file(path: str) -> Parts:
     """Images and parts that a CSV file names; raises UserError where a part of an image is missing."""
     try:
-        with open(path, newline="") as file:
-            rows = [(r["image"], r["part"], float(r["row"]), float(r["column"])) for r in csv.DictReader(file)]
+        lines = csv_file.read(path)
+        rows = [(each["image"], each["part"], float(each["row"]), float(each["column"])) for each in lines]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
             f"Expected a CSV file with the columns image, part, row and column as --config.positions, got {path}: "

@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from configs.zeiler2014.evolution import Config
 from experiments.lib import dry_run, figures, papers, statistics
@@ -15,6 +14,7 @@ from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 from xai_jax.models.pretrained import fashion
+from xai_jax.plots.figure import Figure
 from xai_jax.training import supervised
 
 

@@ -4,7 +4,6 @@ from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from configs.zeiler2014.features import Config
 from experiments.lib import dry_run, papers, statistics
@@ -13,6 +12,7 @@ from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input, search, tile
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
+from xai_jax.plots.figure import Figure
 from xai_jax.weights import safetensors_file
 
 BATCH = 36  # projections at once

@@ -5,11 +5,11 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
+from xai_jax.plots.figure import Figure
 
 
 class Paper(NamedTuple):

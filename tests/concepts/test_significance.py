@@ -12,6 +12,7 @@ from xai_jax import sampling, significance, tcav
 from xai_jax.concepts.classifiers import CLASSIFIER, MeanDifference
 from xai_jax.concepts.layer_scores import NEUTRAL, score_layer
 from xai_jax.concepts.tcav import Scores
+from xai_jax.io import csv_file
 
 RNG = np.random.default_rng(0)
 
@@ -133,6 +134,21 @@ def test_tables_are_written_with_all_columns(tmp_path):
         lines = list(csv.DictReader(file))
     assert [list(line) for line in lines] == [list(significance.Row._fields)] * 12
     assert float(lines[3]["adjusted"]) == rows[3].adjusted and lines[0]["concept"] == "stripes"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@a", "+a", "-a", "two\nlines", "a, 'b' and \"c\"", "cost $5 or $6"])
+def test_names_in_tables_are_no_formulas(tmp_path, name):
+    rows = [each._replace(layer=name, label=name, concept=name, value=-0.5) for each in significance.table(scores())]
+    significance.write_csv(path := tmp_path / "table.csv", rows)
+    with open(path, newline="", encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert line["concept"] == (f"'{name}" if name[0] in "=@+-" else name) and line["value"] == "-0.5"
+    assert csv_file.read(path)[0]["concept"] == name
+
+
+def test_names_that_are_not_utf8_are_escaped_in_tables():
+    rows = [each._replace(concept="caf\udce9") for each in significance.table(scores())]
+    assert b",caf\\udce9," in significance.to_csv(rows)
 
 
 @pytest.mark.parametrize(

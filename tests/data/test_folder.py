@@ -1,5 +1,7 @@
 """Folders of images by class: files, orientation, damage."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +66,10 @@ def test_folders_without_images(pictures):
         datasets.load(f"folder:{pictures}", "all")
     with pytest.raises(ValueError, match="one subfolder of images for each class"):
         datasets.load(f"folder:{pictures}/val", "dog")
+
+
+def test_names_of_classes_that_are_not_utf8_are_refused_before_any_work(pictures):
+    os.rename(pictures / "val/dog", os.fsencode(pictures / "val") + b"/caf\xe9")
+    with pytest.raises(ValueError, match=r"UTF-8, got the folder .*caf\\udce9\. .*rename it") as caught:
+        datasets.load(f"folder:{pictures}", "val")
+    assert str(caught.value).encode().count(b"\n") == 0

@@ -71,6 +71,9 @@ def test_the_table_has_every_score_with_its_names():
     assert float(row["score"]) == pytest.approx(agreement.mean_scores(results)[index])
     assert float(row["p_controls"]) == p["controls"][index] and float(row["p_half"]) == p["half"][index]
     assert float(row["accuracy_of_cavs"]) == results["accuracy"][index]
+    config = dataclasses.replace(config, layers=("=a", "caf\udce9"))
+    rows = list(csv.DictReader(io.StringIO(captions.table(results, p, config).decode())))
+    assert {row["layer"] for row in rows} == {"'=a", r"caf\udce9"}  # neither a formula nor an error
 
 
 def test_tcav_distinguishes_a_network_that_depends_on_the_caption_from_one_that_depends_on_the_image():

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from experiments.lib import statistics
-from experiments.lib.report import Claim
+from experiments.lib.report import Claim, Number, Panel
 from experiments.lib.statistics import Interval, Threshold, Verdict
+from xai_jax.plots import Figure
 
 RISING, N = np.arange(1.0, 8.0), 7
 
@@ -135,3 +136,11 @@ def test_means_over_seeds_leave_out_what_is_not_defined():
     assert found.count == 3 and "n = 3" in str(found) and "no interval" in str(statistics.over_seeds([]))
     share = statistics.proportion([True, True, False])
     assert share.low < share.mean == 2 / 3 < share.high
+
+
+def test_names_that_are_not_utf8_are_escaped_in_reports():
+    name, readable = "caf\udce9", "caf\\udce9"
+    claim = Claim(name, name, statistics.decide(0.5), name).record()
+    assert [claim["claim"], claim["source"], claim["measured"]] == [readable] * 3
+    panel, number = Panel(name, Figure(), name, name), Number(name, name, note=name)
+    assert {panel.name, panel.caption, panel.alt, number.name, number.value, number.note} == {readable}

@@ -192,7 +192,8 @@ def test_parts_are_read_from_a_file_and_what_is_missing_is_named(tmp_path):
     table.write_text("\n".join(lines[:-1]))
     with pytest.raises(runner.UserError, match="missing: eye in a.png"):
         correspondence.from_file(str(table))
-    for text in ("image,part,row\na.png,nose,1", "image,part,row,column\na.png,nose,one,2"):
+    head = "image,part,row,column"
+    for text in ("image,part,row\na.png,nose,1", f"{head}\na.png,nose,one,2", f"{head}\na.png,nose,1"):
         table.write_text(text)
         with pytest.raises(runner.UserError, match="columns image, part, row and column"):
             correspondence.from_file(str(table))

@@ -10,8 +10,6 @@ simulations with six to ten runs, and more with more runs (see tests/concepts/te
 type I error rate is at most the level.
 """
 
-import csv
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from scipy import stats
 
 from xai_jax.concepts.layer_scores import NEUTRAL, STATISTICS
 from xai_jax.concepts.tcav import Scores
+from xai_jax.io import csv_file
 from xai_jax.io.files import write_atomically
 
 LEVEL = 0.05
@@ -200,14 +199,12 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Row]) -> None:
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
-    """A table as CSV with the fields of `Row` as header.
+    """A table as CSV with the fields of `Row` as header; names are not taken for formulas, see `io.csv_file`.
 
     >>> to_csv([])[:19]
     b'layer,label,concept'
     """
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows([Row._fields, *rows])
-    return buffer.getvalue().encode()
+    return csv_file.encode([Row._fields, *rows])
 
 
 def _test(scores, number, index, null, level):

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
+from xai_jax.io.errors import excerpt
+from xai_jax.io.text import encodable
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     """Files, labels (N,) int32 and classes, all sorted by name; hidden files and other formats are skipped.
 
-    Raises FileNotFoundError where `root` is no folder, ValueError where it has no class folders or one has no images.
+    Raises FileNotFoundError where `root` is no folder, ValueError where it has no class folders, one has no images, or
+    the name of one is not UTF-8.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -26,6 +30,12 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise ValueError(f"Expected one subfolder of images for each class in {root}, got no subfolder.")
+    for path in folders:
+        if encodable(path.name) != path.name:
+            raise ValueError(
+                f"Expected names of classes in UTF-8, got the folder {excerpt(path)}. Its name is in another encoding, "
+                "often that of the system that wrote the archive: rename it, or convert all with convmv."
+            )
     by_class = [_images(path) for path in folders]
     files = [path for paths in by_class for path in paths]
     labels = np.repeat(np.arange(len(folders), dtype=np.int32), [len(paths) for paths in by_class])

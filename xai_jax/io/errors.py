@@ -4,6 +4,8 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
+from xai_jax.io.text import encodable
+
 LONGEST = 300  # characters of a message that quotes a file or a user
 
 
@@ -55,7 +57,7 @@ def differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> st
     """
     keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
     lines = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} now" for key in keys)
-    return lines.encode(errors="backslashreplace").decode()  # half characters cannot be printed
+    return encodable(lines)
 
 
 def first_line(error: BaseException) -> str:

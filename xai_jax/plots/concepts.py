@@ -9,10 +9,10 @@ import matplotlib
 import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xai_jax.concepts.significance import Row
+from xai_jax.plots.figure import Figure
 
 COLOURS = matplotlib.colormaps["tab10"].colors
 PALE = "0.65"

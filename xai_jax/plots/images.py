@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from xai_jax.plots.figure import Figure
 
 SIGNED = matplotlib.colormaps["RdBu_r"]
 
