@@ -3,8 +3,6 @@
 Their ground truth is the accuracy without captions.
 """
 
-import hashlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.kim2018 import small_networks
@@ -15,7 +13,6 @@ from xai_jax.core.network import Network
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
-from xai_jax.io.files import cache_dir
 
 
 class Pictures(NamedTuple):
@@ -44,19 +41,12 @@ def captioned(shown: Dataset, noise: float | None, config: Any, seed: int) -> In
 
 def trained(shown: Pictures, config: Any, seed: int, work: Workspace) -> dict[str, Network]:
     """The networks by name. All see the same images in the same order; they are trained once for all experiments."""
-    nets, home = {}, folder(config)
+    nets = {}
     for name, noise in work.progress(noises(config).items(), "networks"):
         data = captioned(shown.training, noise, config, 2 * seed)
-        checkpoint_dir = home / f"{name.replace(' ', '-').replace('-%', '')}-{seed}"
-        nets[name] = small_networks.trained(data, config, checkpoint_dir, seed)
+        label = f"captioned-{name.replace(' ', '-').replace('-%', '')}-{seed}"
+        nets[name] = small_networks.shared(data, config, label, seed)
     return nets
-
-
-def folder(config: Any) -> Path:
-    """The cache directory of networks of this configuration, beside those of `xai_jax.models`."""
-    shown = config.data, config.classes, config.words, config.canvas, config.images
-    described = repr((*map(str, shown), module(config), small_networks.recipe(config)))
-    return cache_dir(f"captioned-{hashlib.sha256(described.encode()).hexdigest()[:12]}")
 
 
 def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) -> InMemory:

@@ -24,7 +24,7 @@ def load(name: str, split: str) -> Dataset:
         example = source[index]
         return example["image"], example["label"]
 
-    return datasets.OnDisk(name, len(source), read, tuple(source.dataset_info.features["label"].names))
+    return datasets.OnDisk(name, len(source), read, tuple(source.features["label"].names))
 
 
 def labels(data: Dataset) -> np.ndarray:
@@ -101,7 +101,7 @@ def tiles(data: Dataset, count: int, seed: int) -> Scenes:
 def annotated(name: str, split: str, count: int, seed: int) -> Scenes:
     """The first scenes of a data set of TFDS whose examples have an image and several labels, such as "voc/2012"."""
     source, rng = open_prepared(name, split), np.random.default_rng(seed)
-    classes = tuple(source.dataset_info.features["labels"].feature.names)
+    classes = tuple(source.features["labels"].feature.names)
     objects = [np.unique(source[index]["labels"]) for index in range(min(count, len(source)))]
     truth = np.array([np.isin(np.arange(len(classes)), found) for found in objects])
     drawn = np.array([rng.choice(found) for found in objects], np.int32)

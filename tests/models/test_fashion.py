@@ -8,7 +8,6 @@ import pytest
 
 from xai_jax import models, network
 from xai_jax.data import datasets, fashion_mnist
-from xai_jax.io import files
 from xai_jax.models import registry
 from xai_jax.models.pretrained import fashion
 from xai_jax.training import evaluation, supervised
@@ -47,7 +46,7 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
     x = model.preprocess([np.zeros((40, 30, 3), np.uint8), np.full((28, 28), 255, np.uint8)])
     assert x.shape == (2, 28, 28, 1) and x[0].max() == 0 and x[1].min() == 1
     assert list(network.layer_names(model.net, x)) == LAYERS[name].split()
-    kept = files.cache_dir(name) / "weights.safetensors"
+    kept = fashion.directory(name) / "weights.safetensors"
     assert kept.is_relative_to(cache)
     written = kept.stat().st_mtime_ns
     registry._trained.cache_clear()
@@ -66,5 +65,5 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
 def test_is_right_often_enough_on_the_test_set(name, most):
     model = models.load(name)
     assert evaluation.errors(model.net, datasets.load("fashion_mnist", "test")).top1 <= most
-    lines = [line for line in supervised.metrics(files.cache_dir(name)) if "top1" in line]
+    lines = [line for line in supervised.metrics(fashion.directory(name)) if "top1" in line]
     assert len(lines) == len(fashion.epochs(name)) and lines[-1]["top1"] < lines[0]["top1"]

@@ -16,7 +16,9 @@ def digits(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         generators._load.cache_clear()
-        yield generators.load("digits_conv2"), files.cache_dir("digits_conv2")
+        generator = generators.load("digits_conv2")
+        (folder,) = files.cache_dir("").glob("digits_conv2-*")
+        yield generator, folder
     generators._load.cache_clear()
 
 

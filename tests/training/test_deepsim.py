@@ -172,6 +172,9 @@ def test_training_learns_and_leaves_what_it_says(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, again)
     with pytest.raises(TrainingError, match="something else"):
         fit(tmp_path, recipe=recipe, seed=1)
+    for name in ("encode", "compare", "prepare"):
+        with pytest.raises(TrainingError, match=rf"has something else \({name}: "):
+            fit(tmp_path, recipe=recipe, **{name: lambda x: x.astype(jnp.float32)})
 
 
 def test_a_killed_run_ends_with_the_same_generator(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import flax.linen as nn
@@ -11,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from tests.helpers.small_network import Small, small_data
 from tests.helpers.training_child import files
 from xai_jax.core.network import keep
 from xai_jax.data import datasets
 from xai_jax.io.errors import TrainingError
+from xai_jax.io.fingerprints import labelled
 from xai_jax.training import checkpoints, supervised
 from xai_jax.training.supervised import Recipe
 from xai_jax.weights import safetensors_file
@@ -135,7 +138,7 @@ def test_something_else_in_the_directory_is_refused_by_name(tmp_path):
     for change, words in [
         (
             {"module": Small(width=5)},
-            r"network: Small\(dropout=0.0, width=4\) there, Small\(dropout=0.0, width=5\) now",
+            r"network: Small\(dropout=0.0, width=4\) .* there, Small\(dropout=0.0, width=5\) .* now",
         ),
         (
             {"recipe": dataclasses.replace(RECIPE, learning_rate=0.2)},
@@ -149,10 +152,54 @@ def test_something_else_in_the_directory_is_refused_by_name(tmp_path):
     assert files(tmp_path) == before
 
 
+def scaled(images, factor=255.0):
+    return images.astype(jnp.float32) / factor
+
+
+def shifted(offset, key, x):
+    return x + offset
+
+
+def flipped(image, rng, short=8):
+    return image[:, ::-1] if rng.random() * short < 4 else image
+
+
+OTHER_PIXELS = datasets.InMemory(DATA.images[::-1], DATA.labels, DATA.classes)
+OTHER_LABELS = datasets.InMemory(DATA.images, DATA.labels[::-1], DATA.classes)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ({}, {"data": OTHER_PIXELS}, "data"),
+        ({}, {"data": OTHER_LABELS}, "data"),
+        ({"prepare": scaled}, {"prepare": partial(scaled, factor=2.0)}, "prepare"),
+        ({"prepare": partial(scaled, factor=3.0)}, {"prepare": partial(scaled, factor=2.0)}, "prepare"),
+        ({"prepare": lambda x: scaled(x) + 1}, {"prepare": lambda x: scaled(x) + 2}, "prepare"),
+        ({"transform": partial(flipped, short=8)}, {"transform": partial(flipped, short=12)}, "transform"),
+        ({"augment": Partial(shifted, 0.0)}, {"augment": Partial(shifted, 1.0)}, "augment"),
+        ({"validation": DATA}, {"validation": OTHER_LABELS}, "validation"),
+    ],
+)
+def test_weights_of_other_data_or_functions_are_never_returned(tmp_path, first, second, name):
+    recipe = dataclasses.replace(RECIPE, epochs=0.25)
+    fit(tmp_path, recipe=recipe, **first)
+    fit(tmp_path, recipe=recipe, **first)  # the same again
+    with pytest.raises(TrainingError, match=rf"has something else \({name}: .* there, .* now\)"):
+        fit(tmp_path, recipe=recipe, **second)
+
+
+def test_training_that_another_version_of_jax_began_is_refused(tmp_path, monkeypatch):
+    interrupted(tmp_path, monkeypatch, at=4)
+    monkeypatch.setattr(jax, "__version__", "0.0.1")
+    with pytest.raises(TrainingError, match=r"jax: .* there, 0.0.1 now"):
+        fit(tmp_path)
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
     interrupted(tmp_path, monkeypatch, at=4)
     described = json.loads((tmp_path / "training.json").read_text())
-    described["network"] = "Small(dropout=0.0, width=5)"
+    described["network"] = labelled(Small(width=5))
     (tmp_path / "training.json").write_text(json.dumps(described))
     before = files(tmp_path)
     with pytest.raises(TrainingError, match="Expected a whole checkpoint of this network"):

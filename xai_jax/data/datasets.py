@@ -192,7 +192,7 @@ def _prepared(name, split):
 
 def _class_names(name, source):
     if name != "imagenet2012":
-        return tuple(source.dataset_info.features["label"].names)
+        return tuple(source.features["label"].names)
     return class_names.imagenet()  # TFDS has WordNet's numbers, in the same order
 
 

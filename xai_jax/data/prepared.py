@@ -1,12 +1,33 @@
 """Data sets that TFDS has prepared on this machine, by random access."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from xai_jax.io.logs import quiet
 
 
-def open_prepared(name: str, split: str, images: bool = True) -> Any:
-    """TFDS's data source: `len`, `[i] -> {"image", "label", ...}`, `.dataset_info`; images are decoded on access.
+@dataclass(frozen=True)
+class Prepared:
+    """Examples of a data set, identified by its name with version, and its split: `[i] -> {"image", ...}`."""
+
+    name: str
+    split: str
+    source: Any = field(compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.source[index]
+
+    @property
+    def features(self) -> Any:
+        """TFDS's description of the parts of an example."""
+        return self.source.dataset_info.features
+
+
+def open_prepared(name: str, split: str, images: bool = True) -> Prepared:
+    """A data set's examples by random access; images are decoded on access.
 
     With `images=False` they are not decoded, for reading labels alone.
     Raises FileNotFoundError where the data set has not been prepared as array_record files.
@@ -19,13 +40,15 @@ def open_prepared(name: str, split: str, images: bool = True) -> Any:
     try:
         with quiet():  # TFDS warns of missing data, which callers handle
             decoders = None if images else {"image": tfds.decode.SkipDecoding()}
-            return tfds.data_source(name, split=split, decoders=decoders, download=False)  # its own default downloads
+            # TFDS itself would download by default.
+            source = tfds.data_source(name, split=split, decoders=decoders, download=False)
     except Exception as error:  # TFDS raises errors of many classes where files are missing
         raise FileNotFoundError(
             f"Expected {name} ({split}) prepared by TFDS. Prepare it once, with `pip install xai_jax[prepare]`: "
             f"`tfds.builder({name!r}, file_format='array_record').download_and_prepare()`; the archives of "
             f"ImageNet and of retinas have to be downloaded by hand first. TFDS says: {error}"
         ) from error
+    return Prepared(source.dataset_info.full_name, split, source)
 
 
 def download(name: str) -> None:

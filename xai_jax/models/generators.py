@@ -29,9 +29,8 @@ from xai_jax.core import network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
 from xai_jax.io import checksums
-from xai_jax.io.files import cache_dir
 from xai_jax.synthesis import dgn_am, inversion
-from xai_jax.training.deepsim import Recipe, fit
+from xai_jax.training.deepsim import Recipe, fit, shared_dir
 
 SEED = 0
 BOUNDED_BY = 5000  # images whose codes give the upper bound of each unit
@@ -131,8 +130,7 @@ def _load(name, file, weights, file_digest, weights_digest):
     model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
     to_network = model.from_centred(entry.mean)
     if file is None:
-        directory = cache_dir(f"{name}-{weights_digest[:16]}" if weights_digest else name)
-        variables = _trained(directory, entry, model, data)
+        variables = _trained(name, entry, model, data)
     else:
         variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
     encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
@@ -153,12 +151,13 @@ def _codes(encode, model, data):
         yield network.call(encode, model.preprocess(list(images)))
 
 
-def _trained(directory, entry, model, data):
+def _trained(name, entry, model, data):
     layers, to_network = (entry.layer, entry.compared), model.from_centred(entry.mean)
     encode, compare = (inversion.of_layer(model.net, layer, to_network) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
-    networks, how = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    return fit(*networks, encode, compare, data, entry.recipe, directory, seed=SEED, **how)
+    networks, options = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
+    arguments = *networks, encode, compare, data, entry.recipe
+    return fit(*arguments, shared_dir(name, *arguments, seed=SEED, **options), seed=SEED, **options)
 
 
 def _entry(name):

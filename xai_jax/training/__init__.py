@@ -17,7 +17,7 @@
 
 import importlib
 
-_SUPERVISED = ("Recipe", "epoch_weights", "fit", "metrics")
+_SUPERVISED = ("Recipe", "epoch_weights", "fit", "metrics", "shared_dir")
 
 __all__ = list(_SUPERVISED)
 

@@ -21,7 +21,6 @@ from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
 
 KEPT = 2  # checkpoints: if the newest is damaged, training resumes from the previous one
-FORMER = {"batch": "batch_size", "rate": "learning_rate"}  # fields of recipes in version 0.1  # lint: keep
 
 
 class Checkpoints:
@@ -146,9 +145,6 @@ def _read_description(path):
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError(f"it holds {type(found).__name__}")
-        recipe = found.get("recipe")
-        if isinstance(recipe, dict):
-            found["recipe"] = {FORMER.get(name, name): value for name, value in recipe.items()}
         return found
     except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path} is damaged ({error}). Remove {path.parent} and start again.") from error

@@ -19,11 +19,12 @@ from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError, first_line
+from xai_jax.io.fingerprints import labelled
 from xai_jax.training import adversarial, checkpoints, loop, parallel
 from xai_jax.training.adversarial import TERMS, Recipe, Setting
 from xai_jax.weights import safetensors_file
 
-__all__ = ["Recipe", "fit"]
+__all__ = ["Recipe", "fit", "shared_dir"]
 
 SAVE_EVERY = 500  # steps
 PATIENCE = 2000  # maximum number of consecutive steps with one network frozen
@@ -65,9 +66,22 @@ def fit(
       ValueError: for a generator that fits neither codes nor images.
       TrainingError: where a loss is not finite, where one network wins for good, and as `supervised.fit`.
     """
+    networks = generator, discriminator, encode, compare
+    return loop.fit(_task(*networks, data, recipe, checkpoint_dir, seed, prepare, transform))
+
+
+def shared_dir(name: str, *arguments: Any, **options: Any) -> Path:
+    """A checkpoint directory in the cache, the same for all that call `fit` with these arguments, and theirs alone.
+
+    `arguments` and `options`: those of `fit`, without `checkpoint_dir`; the directory's name begins with `name`.
+    """
+    return loop.shared_dir(name, _task(*arguments, "", **options))
+
+
+def _task(generator, discriminator, encode, compare, data, recipe, checkpoint_dir, seed, prepare, transform=None):
     functions = tuple(map(as_partial, (encode, compare, prepare)))
     common = data, recipe, Path(checkpoint_dir), seed, transform
-    return loop.fit(_Task(*common, Setting(generator, discriminator, recipe), functions))
+    return _Task(*common, Setting(generator, discriminator, recipe), functions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +100,10 @@ class _Task(loop.Task):
         return self.recipe.steps
 
     def description(self):
-        networks = {"generator": repr(self.setting.generator), "discriminator": repr(self.setting.discriminator)}
-        data = {"images": len(self.data), "classes": len(self.data.classes)}
-        return networks | {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed} | data
+        networks = {name: labelled(getattr(self.setting, name)) for name in ("generator", "discriminator")}
+        functions = zip(("encode", "compare", "prepare"), map(labelled, self.functions), strict=True)
+        recipe = {"recipe": dataclasses.asdict(self.recipe), "transform": labelled(self.transform)}
+        return super().description() | networks | recipe | dict(functions)
 
     def initial(self):
         encode, _, prepare = self.functions

@@ -24,6 +24,8 @@ from tqdm import tqdm
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError
+from xai_jax.io.files import cache_dir
+from xai_jax.io.fingerprints import fingerprint, labelled
 from xai_jax.training import checkpoints, parallel
 from xai_jax.weights import safetensors_file
 
@@ -73,9 +75,13 @@ class Task(abc.ABC):
                 f"evenly, got {self.recipe}."
             )
 
-    @abc.abstractmethod
     def description(self) -> dict[str, Any]:
-        """What is trained, as JSON: two runs with equal descriptions end with equal weights."""
+        """What is trained, as JSON: two runs with equal descriptions end with equal weights.
+
+        Raises ValueError where data or functions cannot be distinguished.
+        """
+        data = {"images": len(self.data), "classes": len(self.data.classes), "data": labelled(self.data)}
+        return {"jax": jax.__version__, "seed": self.seed} | data
 
     @abc.abstractmethod
     def initial(self) -> Any:
@@ -102,6 +108,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def variables(self, state: Any) -> dict[str, Any]:
         """The trained variables."""
+
+
+def shared_dir(name: str, task: Task) -> Path:
+    """The directory in the cache of networks that is this task's alone: one for each description."""
+    return cache_dir(f"{name}-{fingerprint(task.description())[:16]}")
 
 
 def fit(task: Task) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError
+from xai_jax.io.fingerprints import labelled
 from xai_jax.training import checkpoints, evaluation, loop, parallel, sgd
 from xai_jax.training.sgd import Recipe
 
-__all__ = ["Recipe", "TrainingError", "epoch_weights", "fit", "metrics", "share_size"]
+__all__ = ["Recipe", "TrainingError", "epoch_weights", "fit", "metrics", "share_size", "shared_dir"]
 
 SAVE_EVERY = 1000  # steps; also at the end of each epoch
 
@@ -70,9 +71,46 @@ def fit(
       TrainingError: where training cannot continue: another run in `checkpoint_dir`, a damaged checkpoint, a full disk,
         a loss that is not finite, a lost process.
     """
+    others = prepare, augment, transform, validation, validation_transform, keep_epochs
+    return loop.fit(_task(module, data, recipe, checkpoint_dir, seed, *others))
+
+
+def shared_dir(name: str, module: nn.Module, data: Dataset, recipe: Recipe, *, seed: int, **options: Any) -> Path:
+    """A checkpoint directory in the cache, the same for all that call `fit` with these arguments, and theirs alone.
+
+    Args:
+      name: beginning of the directory's name.
+      module: as all of the following, an argument of `fit`.
+      data: labelled images.
+      recipe: schedule of training.
+      seed: of initialisation, order, augmentation and dropout.
+      **options: others.
+
+    Returns:
+      The directory, whose name ends with a digest of all of them.
+
+    Raises:
+      ValueError: where data or functions cannot be distinguished after a restart.
+    """
+    return loop.shared_dir(name, _task(module, data, recipe, "", seed, **options))
+
+
+def _task(
+    module,
+    data,
+    recipe,
+    checkpoint_dir,
+    seed,
+    prepare=pixels,
+    augment=None,
+    transform=None,
+    validation=None,
+    validation_transform=None,
+    keep_epochs=False,
+):
     prepare, augment = as_partial(prepare), augment and as_partial(augment)
     common = data, recipe, Path(checkpoint_dir), seed, transform
-    return loop.fit(_Task(*common, module, prepare, augment, validation, validation_transform, keep_epochs))
+    return _Task(*common, module, prepare, augment, validation, validation_transform, keep_epochs)
 
 
 def metrics(checkpoint_dir: str | Path) -> list[dict[str, float]]:
@@ -131,12 +169,10 @@ class _Task(loop.Task):
             raise ValueError(f"Expected a positive learning rate, and a cosine or drops but not both: {recipe}.")
 
     def description(self):
-        fields = {field.name: getattr(self.module, field.name) for field in dataclasses.fields(self.module)}
-        settings = ", ".join(f"{name}={value!r}" for name, value in fields.items() if name not in ("parent", "name"))
-        functions = {name: _name(getattr(self, name)) for name in ("prepare", "augment", "transform")}
-        network = f"{type(self.module).__name__}({settings})"
-        data = {"images": len(self.data), "classes": len(self.data.classes)}
-        return {"network": network, "recipe": dataclasses.asdict(self.recipe), "seed": self.seed} | data | functions
+        names = "prepare", "augment", "transform", "validation", "validation_transform"
+        others = {name: labelled(getattr(self, name)) for name in names}
+        recipe = dataclasses.asdict(self.recipe)
+        return super().description() | {"network": labelled(self.module), "recipe": recipe} | others
 
     def initial(self):
         index, count = parallel.part()
@@ -188,13 +224,6 @@ class _Task(loop.Task):
 
     def variables(self, state):
         return {"params": state.params}
-
-
-def _name(function):
-    """The name of a function inside any number of partials; jax has a name of its own for the attribute."""
-    while inner := getattr(function, "func", None) or getattr(function, "fun", None):
-        function = inner
-    return getattr(function, "__qualname__", None)
 
 
 @functools.cache

@@ -16,7 +16,6 @@ import flax.linen as nn
 from xai_jax import training
 from xai_jax.architectures.allcnn import AllCNN
 from xai_jax.architectures.vgg import VGG
-from xai_jax.io.files import cache_dir
 
 SEED = 0
 NAMES = ("fashion_maxpool", "fashion_allcnn", "fashion_evaluation")
@@ -42,13 +41,24 @@ def recipe(name: str) -> Any:
 
 def train(name: str, module: nn.Module) -> dict:
     """The trained variables; takes minutes the first time, and resumes where a kill stopped it."""
+    arguments, options = _arguments(name, module)
+    return training.fit(*arguments, training.shared_dir(name, *arguments, **options), **options)
+
+
+def directory(name: str) -> Path:
+    """Where the network is trained."""
+    arguments, options = _arguments(name, build(name))
+    return training.shared_dir(name, *arguments, **options)
+
+
+def _arguments(name, module):
     from xai_jax.data import datasets
 
     images, test = (datasets.load("fashion_mnist", split) for split in ("train", "test"))
-    return training.fit(module, images, recipe(name), cache_dir(name), seed=SEED, validation=test, keep_epochs=True)
+    return (module, images, recipe(name)), {"seed": SEED, "validation": test, "keep_epochs": True}
 
 
 def epochs(name: str) -> dict[int, Path]:
     """Files of the weights after each epoch, for `models.load(name, path)`; trains the network if necessary."""
     train(name, build(name))
-    return training.epoch_weights(cache_dir(name))
+    return training.epoch_weights(directory(name))
