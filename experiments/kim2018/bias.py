@@ -71,7 +71,7 @@ def one_seed(shown: Pictures, config: Config, work: Workspace, seed: int) -> dic
 def trained(pictures: Dataset, share: float, config: Config, work: Workspace, seed: int) -> Network:
     """The network trained on images with this bias. All networks see the same images in the same order."""
     data = with_attributes(pictures, chances(share, config), config, 2 * seed)
-    return small_networks.trained(data, config, work.directory / "training" / f"share-{exact(share)}-{seed}", seed)
+    return small_networks.trained(data, config, work.training(f"share-{exact(share)}-{seed}"), seed)
 
 
 def with_attributes(pictures: Dataset, likely: planted.Chances, config: Config, seed: int) -> InMemory:

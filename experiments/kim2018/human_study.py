@@ -20,11 +20,12 @@ def run(config: Config, work: Workspace) -> Report:
     """Writes the page into the folder `study`, and analyses the answers that are there."""
     found = work.stage("maps", lambda: explained(config, work))
     study = tasks(found["images"], found["maps"], config)
-    folder = work.directory / "study"
-    human_study.build(folder, study)
+    page, key = (work.path(f"study/{name}") for name in (human_study.PAGE, human_study.KEY))
+    folder = human_study.build(page.parent, study).parent
     answered = any((folder / human_study.ANSWERS).rglob("*.json"))
     analysis = human_study_analysis.analyse(folder) if answered else None
-    return Report(numbers(study, analysis), claims(analysis), [tasks_panel(study, config)])
+    files = {f"study/{path.name}": path.read_bytes() for path in (page, key)}
+    return Report(numbers(study, analysis), claims(analysis), [tasks_panel(study, config)], files)
 
 
 def explained(config: Config, work: Workspace) -> dict[str, np.ndarray]:

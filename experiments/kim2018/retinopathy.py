@@ -66,7 +66,7 @@ def one_seed(config: Config, work: Workspace, seed: int) -> dict[str, np.ndarray
     sets, test, parts = retinas.lesions(config, seed), retinas.test_images(config, None, seed), []
     graders = list(zip(GRADERS, label_errors(config), strict=True))
     for name, wrong in work.progress(graders, f"graders of seed {seed}"):
-        checkpoint_dir = work.directory / "training" / f"{name.split()[0]}-{seed}"
+        checkpoint_dir = work.training(f"{name.split()[0]}-{seed}")
         net = small_networks.trained(retinas.training_images(config, wrong, seed), config, checkpoint_dir, seed)
         usual = retinas.test_images(config, wrong, seed)
         truth = {"predicted": confusion(net, test), "effect": effect(net, *sets)}

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from xai_jax.gallery import results
+from xai_jax.io import checksums
+
 
 def description(name: str, tier: str, config: Any) -> str:
     """The content of config.json: everything that results depend on besides the code, with digests of files."""
@@ -43,10 +46,12 @@ def _digests(value, is_path=False):
 
 
 def is_finished(workdir: Path, described: str) -> bool:
-    """Whether `workdir` holds complete results of this configuration; metrics.json is written last."""
+    """Whether `workdir` has complete results of this configuration, with no file missing or damaged."""
     try:
-        return (workdir / "config.json").read_text() == described and (workdir / "metrics.json").exists()
-    except (OSError, UnicodeDecodeError):
+        metrics = json.loads((workdir / "metrics.json").read_bytes())
+        finished = (workdir / "config.json").read_text() == described and checksums.CHECKSUM in metrics
+        return finished and not any(results.damages(workdir, metrics))
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

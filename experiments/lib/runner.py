@@ -16,7 +16,6 @@ import json
 import math
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.lib import compilation_cache, dry_run, papers
+from experiments.lib import compilation_cache, dry_run, manifest, papers
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
@@ -48,6 +47,7 @@ _DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry_run.DEVICES), "Device t
 
 
 Config = TypeVar("Config")
+MAY_BE_ZERO = ("patience", "label", "grey")  # numbers of a configuration that are no counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,6 @@ class Experiment(Generic[Config]):
         return papers.FOLDERS.index(folder) + 1 if folder in papers.FOLDERS else 1000
 
 
-FOLDERS = ("stages", "sheets")  # below a working directory, beside that of trained networks
-
-
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line."""
     flags.mark_flag_as_required("config")
@@ -99,13 +96,17 @@ def _main(experiment, argv):
     if _DRY_RUN.value:
         print(dry_run.report(experiment.name, experiment.plan(config), _DEVICE.value))
         return
-    if _WORKDIR.value is None:
+    if not _WORKDIR.value:  # an empty one would be the current directory
         raise app.UsageError("Expected --workdir, the directory for results.")
     try:
         if _DISTRIBUTED.value:
             _join(_DISTRIBUTED.value)
         execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
     except (UserError, TrainingError, OSError) as error:
+        _stop(f"{experiment.name}: {error}")
+    except ValueError as error:
+        if not str(error).startswith("Expected"):  # not one of our own, about a configuration
+            raise
         _stop(f"{experiment.name}: {error}")
 
 
@@ -132,16 +133,28 @@ def tier() -> str:
     return config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[2] or "default"
 
 
+def check(config: Any) -> None:
+    """Raises UserError for counts and lists that are positive by default and are not in `config`."""
+    for field in dataclasses.fields(config):
+        usual, given = field.default, getattr(config, field.name)
+        is_count = type(usual) is int and usual > 0 and field.name not in MAY_BE_ZERO
+        if is_count and isinstance(given, int) and given < 1:
+            raise UserError(f"Expected --config.{field.name} of at least 1, got {given}.")
+        if isinstance(usual, tuple) and usual and isinstance(given, list | tuple) and not given:
+            raise UserError(f"Expected at least one value in --config.{field.name}, got none.")
+
+
 def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overwrite: bool = False) -> None:
     """Runs an experiment in `workdir` unless its finished results are there already.
 
     Raises UserError if the directory holds results of another configuration, or another process works there.
     """
+    check(config)
     described = description(experiment.name, tier, config)
-    workdir.mkdir(parents=True, exist_ok=True)
+    manifest.claim(workdir)
     with _locked(workdir):
         if overwrite and parallel.is_first():
-            _clear(workdir)
+            manifest.clear(workdir)
         parallel.meet("cleared")
         if _finished(workdir, described):
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite recomputes)")
@@ -150,7 +163,9 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
         # Stages of another version of JAX are computed again: no results are of two versions.
         work = Workspace(workdir, checksums.sha256(f"{described}jax {jax.__version__}".encode()))
         results = _Files(workdir)
-        results.write("config.json", described.encode())
+        if parallel.is_first() and "metrics.json" in manifest.read(workdir):
+            (workdir / "metrics.json").unlink(missing_ok=True)  # of damaged results
+        results.write({"config.json": described.encode()})
         started = time.monotonic()
         report = experiment.run(config, work)
         work.seconds = max(work.seconds, time.monotonic() - started)
@@ -167,11 +182,13 @@ class _Files:
         self.workdir = workdir
         self.checksums: dict[str, str] = {}
 
-    def write(self, name: str, content: bytes) -> None:
-        self.checksums[name] = checksums.sha256(content)
-        if parallel.is_first():
-            (self.workdir / name).parent.mkdir(exist_ok=True)
-            write_atomically(self.workdir / name, content)
+    def write(self, contents: dict[str, bytes]) -> None:
+        manifest.add(self.workdir, *contents)
+        for name, content in contents.items():
+            self.checksums[name] = checksums.sha256(content)
+            if parallel.is_first():
+                (self.workdir / name).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.workdir / name, content)
 
 
 def _finished(workdir, described):
@@ -182,6 +199,8 @@ def _finished(workdir, described):
         return False
     if found == described:
         return is_finished(workdir, described)
+    if not manifest.has_work(workdir):
+        return False
     try:
         old, new = dict(json.loads(found)), json.loads(described)
     except (ValueError, TypeError, RecursionError) as error:
@@ -193,11 +212,9 @@ def _finished(workdir, described):
 
 
 def _finish(experiment, config, report, work, results, tier):
-    for panel in report.panels:
-        results.write(f"{panel.name}.png", _png(panel.figure))
-    for name, content in report.files.items():
-        results.write(name, content)
-    results.write("arrays.npz", packed(work.arrays))
+    manifest.add(results.workdir, "metrics.json")
+    figures = {f"{panel.name}.png": _png(panel.figure) for panel in report.panels}
+    results.write(figures | report.files | {"arrays.npz": packed(work.arrays)})
     command = f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}"
     device, cores = jax.devices()[0].device_kind, os.cpu_count()
     metrics = {
@@ -229,15 +246,6 @@ def _plain(record):
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def _clear(workdir):
-    """Removes what experiments write, the gallery's page of it, and nothing else."""
-    for folder in (*FOLDERS, "training"):
-        shutil.rmtree(workdir / folder, ignore_errors=True)
-    for path in workdir.iterdir():
-        if path.suffix in (".png", ".npz") or path.name in ("config.json", "metrics.json", "units.json", "index.html"):
-            path.unlink()
-
-
 @contextlib.contextmanager
 def _locked(workdir) -> Iterator[None]:
     """Holds the directory against a second run; the lock goes with the process, however it ends."""
@@ -249,5 +257,5 @@ def _locked(workdir) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.") from None
-        clear_partial(workdir, *FOLDERS)
+        clear_partial(workdir, *{str(Path(name).parent) for name in manifest.read(workdir)})
         yield

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from experiments.lib import manifest
 from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
 from xai_jax.training import parallel
@@ -28,20 +29,30 @@ class Workspace:
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
         """Arrays of one stage: computed, or read back if an earlier run got that far with the same configuration."""
-        path = self.directory / "stages" / f"{name}.npz"
+        path = self.path(f"stages/{name}.npz")
         arrays = _read_stage(path, self.fingerprint)
         if arrays is None:
             started = time.monotonic()
             arrays = {key: np.asarray(value) for key, value in compute().items()}
             seconds = np.float64(time.monotonic() - started)
             if parallel.is_first():
-                path.parent.mkdir(exist_ok=True)
                 _write_stage(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
         else:
             seconds = arrays.pop("_seconds")
         self.seconds += float(seconds)
         self.arrays |= {f"{name}/{key}": value for key, value in arrays.items()}
         return arrays
+
+    def path(self, name: str) -> Path:
+        """Path of a file of the experiment's own, which --overwrite removes; its directory is made."""
+        manifest.add(self.directory, name)
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def training(self, name: str) -> Path:
+        """The directory `training/NAME` for `xai_jax.training`, under the same rule."""
+        return self.path(f"training/{name}/")
 
     def progress(self, items: Iterable, description: str) -> Iterable:
         """The items, behind a progress bar; it stays quiet for the first two seconds."""

@@ -26,7 +26,7 @@ def run(config: Config, work: Workspace) -> Report:
     subject, found = preimages.load(config), {}
     jobs = list(zip(config.layers, config.total_variations, strict=True))
     for layer, strength in work.progress(jobs, "layers"):
-        file = work.directory / "training" / f"{layer.replace('/', '-')}.npz"
+        file = work.path(f"training/{layer.replace('/', '-')}.npz")
         optimise = partial(optimised, subject, layer, strength, config)
         found[layer, "optimised"] = work.stage(f"{layer}-optimised", optimise)
         found[layer, "learned"] = work.stage(f"{layer}-learned", partial(learned, subject, layer, file, config))

@@ -56,9 +56,9 @@ def report(encoding: Encoding, images: str, paper: Mapping[str, Published], conf
 
 def evolutions(model: LoadedModel, encoding: Encoding, config: Any, work: Workspace) -> dict[str, np.ndarray]:
     """All seeds: pixels (seeds, K, H, W, 3), confidence and kept (seeds, K), history (seeds, generations, K)."""
-    folder, parts = work.directory / "training", []
+    parts = []
     for seed in work.progress(range(config.seed, config.seed + config.seeds), "seeds"):
-        compute = partial(evolve, model, encoding, config, seed, folder / f"seed-{seed}.npz")
+        compute = partial(evolve, model, encoding, config, seed, work.path(f"training/seed-{seed}.npz"))
         parts.append(work.stage(f"seed-{seed}", compute))
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 

@@ -50,7 +50,7 @@ def rounds(
     known, parts = np.zeros((0, config.side, config.side, len(config.mean)), np.uint8), []
     for number in range(config.rounds + 1):
         name = f"chain-{seed}-round-{number}"
-        compute = partial(one_round, task, nets, known, (seed, number), work.directory / "training" / name, config)
+        compute = partial(one_round, task, nets, known, (seed, number), work.training(name), config)
         parts.append(work.stage(name, compute))
         known = np.concatenate([known, parts[-1]["pixels"].reshape(-1, *known.shape[1:])])
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

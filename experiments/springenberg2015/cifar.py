@@ -133,7 +133,7 @@ def errors(
     """
 
     def trained(label, learning_rate, seed, training, test):
-        folder, settings = work.directory / "training" / f"{name}-{label}", recipe(config, learning_rate)
+        folder, settings = work.training(f"{name}-{label}"), recipe(config, learning_rate)
         compute = functools.partial(error, module, settings, training, test, task, folder, seed, augment)
         return float(work.stage(f"{name}-{label}", lambda: {"error": compute()})["error"])
 
@@ -143,8 +143,8 @@ def errors(
         data = task.selection, task.held_out
         best = lowest({c: trained(f"rate-{c:g}", c, choosing, *data) for c in candidates})  # lint: keep
     found = [trained(f"seed-{s}", best, s, task.training, task.test) for s in range(config.seed, choosing)]
-    folder = work.directory / "training"
-    publish(folder / f"{name}-seed-{config.seed}", task.zca, folder / f"{name}.safetensors")
+    folder = work.training(f"{name}-seed-{config.seed}")
+    publish(folder, task.zca, work.path(f"training/{name}.safetensors"))
     return Found(best, mask_untrained(np.array(found), len(task.test.classes)))
 
 

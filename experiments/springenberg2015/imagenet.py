@@ -33,7 +33,7 @@ def run(config: Config, work: Workspace) -> Report:
     modules, tasks = networks(config), {name: task(name, config) for name in TITLES}
     found = {name: [] for name in modules}
     for name, seed in work.progress([(n, s) for n in modules for s in range(config.seeds)], "networks"):
-        workdir = work.directory / "training" / f"{name}-{config.seed + seed}"
+        workdir = work.training(f"{name}-{config.seed + seed}")
 
         def compute(name=name, seed=config.seed + seed, workdir=workdir):
             net = training_task.fit(modules[name], tasks[name], recipe(config), workdir, seed)

@@ -62,7 +62,7 @@ def run(config: Config, work: Workspace) -> Report:
     modules = build(config)
 
     def trained(name, seed):
-        workdir = work.directory / "training" / f"{name}-{seed}"
+        workdir = work.training(f"{name}-{seed}")
         return training_task.fit(modules[name], task, imagenet.recipe(config), workdir, seed)
 
     seeds = range(config.seed, config.seed + config.seeds)

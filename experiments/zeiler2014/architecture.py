@@ -76,7 +76,7 @@ def recipe_of(name, config):
 
 def study(name, seed, task, config, work):
     """Trains a network; its filters, their measures, and projections of the strongest activations of layer 2."""
-    workdir = work.directory / "training" / f"{name}-{seed}"
+    workdir = work.training(f"{name}-{seed}")
     net = training_task.fit(build(name, config), task, recipe_of(name, config), workdir, seed)
     top = deconvnet.top_k(net, ("relu1", "relu2"), task.validation, 9, task.prepare, task.centre, 32)
     kernel = np.asarray(net.args[0]["params"]["conv1"]["kernel"])

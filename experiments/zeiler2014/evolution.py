@@ -21,7 +21,7 @@ from xai_jax.training import supervised
 def run(config: Config, work: Workspace) -> Report:
     """Follows some maps of each layer through training: their strongest activation, and their convergence."""
     data = datasets.load(config.data, config.split)
-    epochs = kept(config, data, work.directory / "training" / config.network)
+    epochs = kept(config, data, work.training(config.network))
     last = models.load(config.network, epochs[max(epochs)])
     probes = np.random.default_rng(config.seed).choice(len(data), config.probes, replace=False)
     x = jnp.stack([as_input(last, data[int(i)][0]) for i in probes])

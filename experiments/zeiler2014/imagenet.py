@@ -61,7 +61,7 @@ def run(config: Config, work: Workspace) -> Report:
     modules = {name: build(ROWS[name], config) for name in names}
 
     def trained(name, seed):
-        workdir = work.directory / "training" / f"{name}-{seed}"
+        workdir = work.training(f"{name}-{seed}")
         followed = (name, seed) == ("zfnet", config.seed)  # by zeiler2014/evolution
         return training_task.fit(modules[name], task, recipe(config), workdir, seed, keep_epochs=followed)
 

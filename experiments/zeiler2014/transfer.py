@@ -83,7 +83,7 @@ def from_scratch_accuracy(
     data, labels, fold: Fold, count: int, name: str, config: Config, seed: int, work: Workspace
 ) -> float:
     """Accuracy in % of a network trained on `count` images of each class alone."""
-    workdir = work.directory / "training" / name
+    workdir = work.training(name)
     arguments = data, labels, fold.first(count), fold.new, config, workdir, seed
     return work.stage(f"{name}-scratch", lambda: {"accuracy": from_scratch.accuracy(*arguments)})["accuracy"]
 

@@ -22,6 +22,7 @@ from tests.experiments.test_runner import Config, command, experiment
 from tests.helpers import small_gallery
 from xai_jax.gallery import ResultsError, build
 from xai_jax.io import files
+from xai_jax.io.errors import UserError
 from xai_jax.weights import safetensors_file
 
 ROOT = Path(__file__).parents[2]
@@ -211,8 +212,11 @@ def test_a_missing_or_foreign_figure_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["stages/stage0.npz", "config.json", "metrics.json"])
 def test_an_unreadable_path_is_named(name, tmp_path):
-    (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(OSError, match=name):
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(experiment([], fail_after=2), Config(), tmp_path, "smoke")
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises((OSError, UserError), match=name):
         runner.execute(experiment([]), Config(), tmp_path, "smoke")
 
 

@@ -168,7 +168,7 @@ def _load_experiment(folder: Path, problems: list[str]) -> Experiment | None:
     config = read_json(folder / "config.json", {}, problems)
     pictures = _load_pictures(folder, metrics, problems)
     if len(problems) == before:
-        problems += _checksum_errors(folder, metrics)
+        problems += damages(folder, metrics)
     if len(problems) > before:
         return None
     pages = tuple(path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*.html")) if is_text(str(path)))
@@ -229,10 +229,11 @@ def mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
             yield from mismatches(value[name], inner, path) if name in value else [f"{path}: key is missing"]
 
 
-def _checksum_errors(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
+def damages(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
     """Files whose checksums differ from the recorded ones, one line each; results without checksums are not checked.
 
-    Where the checksum of the metrics differs, those of the other files are not trusted either.
+    Example: `any(damages(folder, metrics))`. Where the checksum of the metrics differs, those of the other files are
+    not trusted either.
     """
     changed = {}
     if not checksums.is_intact(metrics):

@@ -50,4 +50,4 @@ class _Names(FuncFormatter):
     """Names at ticks, with dollars escaped: matplotlib makes ticks when it needs them, and each may parse its text."""
 
     def __init__(self, names):
-        super().__init__(lambda value, number: encodable(names(value, number)).replace("$", r"\$"))
+        super().__init__(lambda value, number: encodable(str(names(value, number))).replace("$", r"\$"))
