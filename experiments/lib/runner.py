@@ -16,7 +16,9 @@ import json
 import math
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +49,7 @@ _DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry_run.DEVICES), "Device t
 
 
 Config = TypeVar("Config")
+TEMPORARY = ".temporary"
 MAY_BE_ZERO = ("patience", "label", "grey")  # numbers of a configuration that are no counts
 
 
@@ -167,7 +170,8 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             (workdir / "metrics.json").unlink(missing_ok=True)  # of damaged results
         results.write({"config.json": described.encode()})
         started = time.monotonic()
-        report = experiment.run(config, work)
+        with _temporary_files(workdir):
+            report = experiment.run(config, work)
         work.seconds = max(work.seconds, time.monotonic() - started)
         if parallel.is_first():
             _finish(experiment, config, report, work, results, tier)
@@ -257,5 +261,23 @@ def _locked(workdir) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.") from None
+        if TEMPORARY in manifest.read(workdir):
+            shutil.rmtree(workdir / TEMPORARY, ignore_errors=True)  # of a killed run
         clear_partial(workdir, *{str(Path(name).parent) for name in manifest.read(workdir)})
         yield
+
+
+@contextlib.contextmanager
+def _temporary_files(workdir) -> Iterator[None]:
+    """Keeps them, which may be gigabytes of activations, in the directory, where the next run finds a killed one's."""
+    if not parallel.is_first():
+        yield
+        return
+    manifest.add(workdir, TEMPORARY)
+    (workdir / TEMPORARY).mkdir()
+    usual, tempfile.tempdir = tempfile.tempdir, str(workdir.absolute() / TEMPORARY)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = usual
+        shutil.rmtree(workdir / TEMPORARY, ignore_errors=True)

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -130,6 +132,21 @@ def test_a_kill_while_results_are_removed_never_leaves_finished_ones(tmp_path, m
     monkeypatch.setattr(type(tmp_path), "unlink", counted)
     manifest.clear(tmp_path)
     assert removed[0] == "metrics.json" and "config.json" in removed
+
+
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next(tmp_path):
+    code = (
+        "import os, signal, dataclasses, pathlib; from tests.experiments.test_manifest import *; import tempfile\n"
+        "def run(config, work): open(tempfile.mkdtemp() + '/large.npy', 'w').close(); os.kill(os.getpid(), 9)\n"
+        "killed = dataclasses.replace(experiment([]), run=run)\n"
+        f"runner.execute(killed, Config(), pathlib.Path({str(tmp_path)!r}), 'smoke')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -9
+    assert [path.name for path in tmp_path.rglob("*.npy")] == ["large.npy"]
+    usual = tempfile.gettempdir()
+    runner.execute(experiment([]), Config(), tmp_path, "smoke")
+    assert not list(tmp_path.rglob("*.npy")) and not (tmp_path / ".temporary").exists()
+    assert tempfile.gettempdir() == usual
 
 
 def test_a_configuration_that_fails_at_once_does_not_occupy_the_directory(tmp_path):
