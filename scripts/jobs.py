@@ -10,7 +10,9 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+import lifetime
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
@@ -27,28 +29,31 @@ class Job(NamedTuple):
 
 
 class Child(NamedTuple):
-    """A running or finished job and its cores; `started` is in seconds of the monotonic clock."""
+    """A running or finished job, its cores and its watcher; `started` is in seconds of the monotonic clock."""
 
     job: Job
     process: subprocess.Popen
     started: float
     cores: frozenset[int]
+    watcher: subprocess.Popen | None
 
 
-def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event) -> list[Child]:
+def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event, lock: IO[str]) -> list[Child]:
     """Runs all jobs in `root` and returns those that failed; raises KeyboardInterrupt once `stop` is set.
 
-    No child outlives the call.
+    No child outlives the call, or this process, however it ends. Children have `lock` open, which so outlasts them all.
     """
     at_once = max(1, min(at_once, len(jobs)))  # a single job has all cores
     waiting, running, failed, drawn, free = deque(jobs), [], [], 0, shares(at_once)
     try:
         while (waiting or running) and not stop.is_set():
             while waiting and len(running) < at_once:
-                running.append(start(waiting.popleft(), root, free.pop()))
+                running.append(start(waiting.popleft(), root, free.pop(), lock))
             stop.wait(POLL_SECONDS)
             ended = [child for child in running if child.process.poll() is not None]
             running = [child for child in running if child not in ended]
+            for child in ended:
+                lifetime.unwatch(child.watcher)
             failed += [child for child in ended if child.process.returncode != 0]
             free += [child.cores for child in ended]
             drawn = draw(ended, running, drawn)
@@ -60,9 +65,9 @@ def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event) ->
 
 
 def stop_on_signals() -> threading.Event:
-    """An event set by SIGINT and SIGTERM; a flag cannot be lost between two children, as an exception can."""
+    """An event set by signals that end processes; a flag cannot be lost between two children, as an exception can."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
     return stop
@@ -77,14 +82,16 @@ def shares(at_once: int) -> list[frozenset[int]]:
     return [frozenset(cores[n::at_once] if len(cores) >= at_once else ()) for n in range(at_once)]
 
 
-def start(job: Job, root: Path, cores: frozenset[int]) -> Child:
+def start(job: Job, root: Path, cores: frozenset[int], lock: IO[str]) -> Child:
     """Starts a child, restricted to the given cores if any; its log begins with the command."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "wb") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
         log.flush()
         output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-        child = Child(job, subprocess.Popen(job.command, cwd=root, **output), time.monotonic(), cores)
+        life = {"preexec_fn": lifetime.killed_with_parent(), "pass_fds": (lock.fileno(),)}
+        process = subprocess.Popen(job.command, cwd=root, **output, **life)
+    child = Child(job, process, time.monotonic(), cores, lifetime.watch(process.pid))
     if cores:  # before JAX is imported, which counts the cores
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(child.process.pid, cores)
@@ -102,6 +109,7 @@ def end(children: list[Child]) -> None:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
+        lifetime.unwatch(child.watcher)
 
 
 def draw(ended: list[Child], running: list[Child], drawn: int) -> int:

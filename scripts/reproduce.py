@@ -5,20 +5,23 @@ Uses the standard library only, so that arguments are checked before anything is
 
 import argparse
 import ast
+import contextlib
 import importlib.util
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jobs
+import lifetime
 
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = ("smoke", "default", "paper")
 GALLERY = "the gallery"
+LOCK, OVERWRITING = "logs/.lock", "logs/overwriting"  # in the directory of results
 ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's packages for accelerators
 
 
@@ -121,6 +124,21 @@ def print_list(experiments: list[Experiment], root: Path) -> None:
     print(f"all: {len(experiments)} experiment(s), {expected(experiments)}, at the tier default")
 
 
+def overwritten(experiments: list[Experiment], tier: str, results: str, root: Path) -> set[str]:
+    """Names of the experiments that finished since an interrupted overwrite of the same selection began."""
+    marker = root / results / OVERWRITING
+    if not lifetime.overwriting(marker, selection(experiments, tier)):
+        return set()
+    print(f"continues the interrupted --overwrite; to run all experiments again, remove {results}/{OVERWRITING}")
+    done = finished(experiments, tier, results, root)
+    return lifetime.newer({name: root / results / name / "metrics.json" for name in done}, marker)
+
+
+def selection(experiments: list[Experiment], tier: str) -> str:
+    """The content of the file that an overwrite leaves while it is unfinished."""
+    return "".join(f"{line}\n" for line in (tier, *(experiment.name for experiment in experiments)))
+
+
 def print_plan(experiments: list[Experiment], done: set[str], tier: str, results: str) -> None:
     """Prints what will run, and the expected time."""
     left = [experiment for experiment in experiments if experiment.name not in done]
@@ -153,7 +171,19 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
     ]
 
 
-def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: Path) -> list[jobs.Child]:
+@contextlib.contextmanager
+def marked(marker: Path, selected: str, overwrite: bool) -> Iterator[None]:
+    """Leaves `marker`, with the time of its first writing, if an overwrite does not end, and removes it at the end."""
+    if overwrite and not lifetime.overwriting(marker, selected):
+        marker.write_text(selected)
+    yield
+    if lifetime.overwriting(marker, selected):
+        marker.unlink()
+
+
+def run(
+    plan: list[jobs.Job], done: set[str], at_once: int | None, results: str, root: Path, lock: IO[str]
+) -> list[jobs.Child]:
     """Runs the unfinished jobs, then the gallery, regardless of failures; returns the failed ones.
 
     Longest first, which balances the load at the end. The longest of all trains networks that others wait for. Raises
@@ -164,10 +194,11 @@ def run(plan: list[jobs.Job], done: set[str], at_once: int, results: str, root: 
         if job.name in done:
             print(f"{job.label}  finished before", flush=True)
     left = [job for job in plan if job.name not in done]
-    failed = jobs.run_all(sorted(left, key=lambda job: -(job.minutes or 0)), at_once, root, stop)
+    left.sort(key=lambda job: -(job.minutes or 0))
+    failed = jobs.run_all(left, at_once or usual_jobs(), root, stop, lock)
     command = [sys.executable, "-m", "xai_jax.gallery", results]
     gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
-    return failed + jobs.run_all([gallery], 1, root, stop)
+    return failed + jobs.run_all([gallery], 1, root, stop, lock)
 
 
 def conclude(failed: list[jobs.Child], page: Path) -> int:
@@ -215,12 +246,17 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         return 0
     results = results_path(arguments.results, root)
     try:
-        done = set() if arguments.overwrite else finished(experiments, arguments.tier, results, root)
+        lock = None if arguments.plan else lifetime.alone(root / results / LOCK)
+        if lock is None and not arguments.plan:
+            reason = "another reproduce works there; wait or choose another --results"
+            print(f"reproduce: expected {results} to be free, {reason}", file=sys.stderr)
+            return 1
+        done = (overwritten if arguments.overwrite else finished)(experiments, arguments.tier, results, root)
         print_plan(experiments, done, arguments.tier, results)
         if arguments.plan:
             return 0
-        plan, at_once = planned(experiments, arguments, results, root), arguments.jobs or usual_jobs()
-        failed = run(plan, done, at_once, results, root)
+        with marked(root / results / OVERWRITING, selection(experiments, arguments.tier), arguments.overwrite):
+            failed = run(planned(experiments, arguments, results, root), done, arguments.jobs, results, root, lock)
     except KeyboardInterrupt:
         print("reproduce: interrupted; run the same command to continue", file=sys.stderr)
         return 130

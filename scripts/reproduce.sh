@@ -18,7 +18,7 @@ An interrupted run resumes. A failing experiment does not stop the others; failu
   --only PAPER[/FIGURE]   run only these; may be repeated
   --results DIR           directory of results (default: results); output of experiments goes to DIR/logs
   --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
-  --overwrite             run finished experiments again
+  --overwrite             run finished experiments again; once interrupted, the same command continues
   --list                  list all experiments with expected minutes, and exit
   --plan                  print what would run, and exit
   -h, --help              this text

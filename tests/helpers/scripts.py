@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +30,16 @@ class Config:
 get_config = lambda tier: Config()
 """
 RUNNER = "class Experiment:\n    def __init__(self, **texts): pass"
-GALLERY = "import pathlib, sys; (pathlib.Path(sys.argv[1]) / 'index.html').write_text('gallery')"
+# A gallery, and what experiments.lib.completion imports.
+XAI_JAX = {
+    "xai_jax/gallery/__init__.py": "",
+    "xai_jax/gallery/__main__.py": """
+import pathlib, sys
+(pathlib.Path(sys.argv[1]) / "index.html").write_text("gallery")
+""",
+    "xai_jax/gallery/results.py": "damages = lambda folder, metrics: []",
+    "xai_jax/io/checksums.py": "CHECKSUM = 'checksum'",
+}
 
 
 def command(path, body):
@@ -63,3 +74,17 @@ def write_experiment(tree, name, code, config=CONFIG):
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / "__init__.py").touch()
         path.write_text(text)
+
+
+def reproduce_command(project, *arguments):
+    """The command of reproduce.py, without site-packages: the standard library has to suffice."""
+    return [sys.executable, "-S", "-E", str(project / "scripts/reproduce.py"), *arguments]
+
+
+def wait_for_number(path):
+    """The number in a file that another process writes."""
+    for _ in range(1500):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise TimeoutError(f"{path} did not appear in 30 s")

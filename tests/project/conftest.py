@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.helpers.scripts import EXPERIMENT, GALLERY, MINUTES, ROOT, RUNNER, link, write_experiment
+from tests.helpers.scripts import EXPERIMENT, MINUTES, ROOT, RUNNER, XAI_JAX, link, write_experiment
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def tree(tmp_path):
     """A copy of the scripts with two tested Pythons, 3.12 and 3.13, and without experiments."""
     root = tmp_path / "tree"
     (root / "scripts").mkdir(parents=True)
-    for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py"):
+    for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py", "lifetime.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts" / name)
     for minor in (12, 13):
         (root / f"scripts/constraints-3.{minor}.txt").touch()
@@ -40,6 +40,7 @@ def project(tree):
     (tree / "experiments/lib").mkdir()
     (tree / "experiments/lib/runner.py").write_text(RUNNER)
     shutil.copy(ROOT / "experiments/lib/completion.py", tree / "experiments/lib")
-    (tree / "xai_jax").mkdir()
-    (tree / "xai_jax/gallery.py").write_text(GALLERY)
+    for name, code in XAI_JAX.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(code)
     return tree

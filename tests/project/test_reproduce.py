@@ -1,4 +1,4 @@
-"""reproduce.sh: plan, jobs, failing and interrupted experiments, and wrong arguments."""
+"""reproduce.sh: plan, jobs, failing experiments, and wrong arguments; test_interruption.py has interruptions."""
 
 import dataclasses
 import importlib
@@ -6,38 +6,30 @@ import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from experiments.lib import completion
-from tests.helpers.scripts import MINUTES, ROOT, bash, write_experiment
-
-
-def _command_line(project, *arguments):
-    """Without site-packages: the standard library has to suffice."""
-    return [sys.executable, "-S", "-E", str(project / "scripts/reproduce.py"), *arguments]
+from tests.helpers.scripts import MINUTES, ROOT, bash, reproduce_command, write_experiment
 
 
 @pytest.fixture
 def reproduce(project):
     def run(*arguments):
-        command = _command_line(project, *arguments)
+        command = reproduce_command(project, *arguments)
         return subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=60)
 
     return run
 
 
-def _finish(project, name, tier="default", steps=3):
+def finish(project, name, tier="default", steps=3):
     """The files of a finished run that are checked."""
     workdir = project / "results" / name
     workdir.mkdir(parents=True)
     (workdir / "config.json").write_text(completion.description(name, tier, Steps(steps)))
-    (workdir / "metrics.json").touch()
+    (workdir / "metrics.json").write_text('{"checksum": ""}')
     return workdir
 
 
@@ -64,7 +56,7 @@ def test_list_may_be_cut_short(project):
     for number in range(3000):  # more than a pipe holds
         write_experiment(project, f"gamma2003/{number}", "")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(_command_line(project, "--list"), cwd=project, **pipes) as listing:
+    with subprocess.Popen(reproduce_command(project, "--list"), cwd=project, **pipes) as listing:
         assert listing.stdout.readline().startswith("alpha2001")
         listing.stdout.close()
         assert listing.stderr.read() == ""
@@ -119,7 +111,7 @@ def test_each_experiment_has_one_line_and_its_output_in_a_log(reproduce, tmp_pat
 
 def test_finished_experiments_start_no_process(reproduce, project):
     for name in ("alpha2001/one", "alpha2001/two"):
-        _finish(project, name)
+        finish(project, name)
     done = reproduce()
     assert done.returncode == 0, done.stderr
     assert (project / "order.txt").read_text().split() == ["beta2002/three"]
@@ -129,7 +121,7 @@ def test_finished_experiments_start_no_process(reproduce, project):
 
 @pytest.mark.parametrize("change", ["configuration", "tier", "unfinished", "damaged", "broken", "overwrite"])
 def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
-    workdir = _finish(project, "beta2002/three", *{"configuration": ("default", 4), "tier": ("paper",)}.get(change, ()))
+    workdir = finish(project, "beta2002/three", *{"configuration": ("default", 4), "tier": ("paper",)}.get(change, ()))
     changes = {
         "unfinished": (workdir / "metrics.json").unlink,
         "damaged": lambda: (workdir / "config.json").write_bytes(b"\xff{"),
@@ -157,7 +149,7 @@ def test_minutes_are_those_of_two_at_once_or_of_the_longest(monkeypatch):
 
 def _cores(project, *arguments):
     """Cores of alpha2001/one and alpha2001/two, which write them to files of their own."""
-    subprocess.run(_command_line(project, *arguments), cwd=project, check=True, timeout=30)
+    subprocess.run(reproduce_command(project, *arguments), cwd=project, check=True, timeout=30)
     return [set(map(int, path.read_text().split())) for path in sorted(project.glob("cores_*"))]
 
 
@@ -190,7 +182,7 @@ def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
 def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):
     write_experiment(project, "alpha2001/one", "import time\nEXPERIMENT = dict(minutes=2)\ntime.sleep(0.5)")
     ours, theirs = pty.openpty()
-    command = _command_line(project, "--only", "alpha2001/one")
+    command = reproduce_command(project, "--only", "alpha2001/one")
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, cwd=project) as process:
         process.wait(timeout=30)
     os.close(theirs)
@@ -201,7 +193,7 @@ def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):
 
 
 def test_failing_gallery_is_a_failure(reproduce, project):
-    (project / "xai_jax/gallery.py").write_text("raise SystemExit('no pictures')")
+    (project / "xai_jax/gallery/__main__.py").write_text("raise SystemExit('no pictures')")
     done = reproduce("--only", "beta2002")
     assert done.returncode == 1 and "1 failed: the gallery" in done.stderr and "    no pictures\n" in done.stderr
     assert "index.html" not in done.stdout
@@ -210,31 +202,6 @@ def test_failing_gallery_is_a_failure(reproduce, project):
 def _reproduce_module(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     return importlib.import_module("reproduce")
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_ends_all_experiments_too(project, stop):
-    code = "import os, time, pathlib; pathlib.Path('NAME').write_text(str(os.getpid())); time.sleep(60)"
-    for name in ("one", "two"):
-        write_experiment(project, f"alpha2001/{name}", code.replace("NAME", name))
-    command = _command_line(project, "--only", "alpha2001", "--jobs", "2")
-    quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, cwd=project, **quiet) as process:
-        children = [_wait_for(project / name) for name in ("one", "two")]
-        process.send_signal(stop)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130 and "run the same command to continue" in errors
-    for child in children:
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
-
-
-def _wait_for(path: Path) -> int:
-    for _ in range(300):
-        if path.exists() and path.read_text():
-            return int(path.read_text())
-        time.sleep(0.1)
-    raise TimeoutError(f"{path} did not appear in 30 s")
 
 
 @pytest.mark.parametrize(
