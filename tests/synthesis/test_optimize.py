@@ -23,6 +23,10 @@ def terms(matrices, goals, x):
     return {"distance": (residual**2).sum(1), "size": 0.1 * (x**2).sum(1)}
 
 
+def doubled(factor, matrices, goals, x):
+    return {name: factor * term for name, term in terms(matrices, goals, x).items()}
+
+
 QUADRATIC = Partial(terms, MATRICES, GOALS)
 
 
@@ -89,9 +93,18 @@ def test_an_interrupted_run_resumes_with_the_same_result(optimiser, resumed, tmp
 def test_checkpoints_of_other_problems_are_refused_and_damaged_ones_ignored(tmp_path, caplog):
     path = tmp_path / "state.npz"
     first = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, checkpoint=path)
-    for objective, x in ((QUADRATIC, START + 1), (Partial(terms, MATRICES, GOALS + 1), START)):
+    others = [
+        (QUADRATIC, START + 1, MOMENTUM, {}),
+        (Partial(terms, MATRICES, GOALS + 1), START, MOMENTUM, {}),
+        (Partial(functools.partial(doubled, 2.0), MATRICES, GOALS), START, MOMENTUM, {}),
+        (Partial(functools.partial(doubled, 3.0), MATRICES, GOALS), START, MOMENTUM, {}),
+        (QUADRATIC, START, optax.sgd(0.02, momentum=0.8), {}),
+        (QUADRATIC, START, optax.sgd(0.01, momentum=0.9), {}),
+        (QUADRATIC, START, MOMENTUM, {"project": lambda x: jnp.clip(x, -1.0, 1.0)}),
+    ]
+    for objective, x, optimiser, options in others:
         with pytest.raises(ValueError, match="Expected .*state.npz to be a checkpoint of this problem"):
-            optimize.minimise(objective, x, MOMENTUM, 5, checkpoint=path)
+            optimize.minimise(objective, x, optimiser, 5, checkpoint=path, **options)
     with pytest.raises(ValueError, match="Expected a checkpoint of at most 3 steps"):
         optimize.minimise(QUADRATIC, START, MOMENTUM, 3, checkpoint=path)
     path.write_bytes(path.read_bytes()[:-200])

@@ -2,8 +2,8 @@
 
 >>> import tempfile, types
 >>> path = phase_path(Path(tempfile.mkdtemp(), "run.npz"), 0)
->>> path.name, len(fingerprint({"x": jnp.ones(3)}))
-('run-0.npz', 64)
+>>> path.name
+'run-0.npz'
 >>> state = types.SimpleNamespace(x=jnp.ones((2, 3)))
 >>> restore(path, "mark", state, ["loss"])[1]["loss"].shape  # no file yet
 (0, 2)
@@ -12,7 +12,6 @@
 True
 """
 
-import hashlib
 import io
 import logging
 from collections.abc import Sequence
@@ -23,23 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xai_jax.core.pytrees import to_numpy
 from xai_jax.io.files import write_atomically
 
 
 def phase_path(checkpoint: Path | None, number: int) -> Path | None:
     """The checkpoint of one phase of a run: `run-0.npz` for phase 0 of `run.npz`."""
     return checkpoint and checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
-
-
-def fingerprint(tree: Any) -> str:
-    """SHA-256 of all arrays in a tree, shapes and dtypes included."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = to_numpy(leaf)
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def save(path: Path, mark: str, state: Any, history: dict[str, np.ndarray]) -> None:
@@ -90,5 +78,8 @@ def restore(path: Path | None, mark: str, state: Any, names: Sequence[str]) -> t
         logging.getLogger(__name__).warning("%s is damaged (%s): restarting from step 0", path, error)
         return state, empty
     if found != mark:
-        raise ValueError(f"Expected {path} to be a checkpoint of this problem, got other arrays. Remove it to restart.")
+        raise ValueError(
+            f"Expected {path} to be a checkpoint of this problem, got one of other arrays, functions or settings, or "
+            "of another version of JAX. Remove it to start again."
+        )
     return jax.tree.unflatten(jax.tree.structure(state), map(jnp.asarray, leaves)), history

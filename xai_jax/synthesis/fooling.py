@@ -153,7 +153,8 @@ def evolve(
     def chunk(state, count):
         return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, run_key), state, count)
 
-    state, history = optimize.advance(chunk, first, ["confidence"], generations, (net, key, bounds, first), checkpoint)
+    problem = net, encoding, key, population, bounds, first
+    state, history = optimize.advance(chunk, first, ["confidence"], generations, problem, checkpoint)
     return state, history["confidence"]
 
 

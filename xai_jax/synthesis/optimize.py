@@ -26,6 +26,7 @@ from jax import Array, lax
 from tqdm import tqdm
 
 from xai_jax.core.pytrees import as_partial
+from xai_jax.io.fingerprints import fingerprint
 from xai_jax.synthesis import checkpoints
 
 CHUNK = 25  # steps between two checks for divergence; one compiled program on accelerators
@@ -108,7 +109,7 @@ def minimise(
     def chunk(state, count):
         return _chunk(objective, project, optimiser, state, key, count)
 
-    state, history = advance(chunk, state, names, steps, (objective, x, key, project), checkpoint)
+    state, history = advance(chunk, state, names, steps, (objective, x, optimiser, key, project), checkpoint)
     return Result(state.x, history)
 
 
@@ -127,7 +128,7 @@ def advance(
       state: a tree with fields `x` (N, ...) and `step`, the number of steps so far.
       names: names of the terms.
       steps: number of steps in all.
-      problem: a tree of arrays that identifies the problem of a checkpoint.
+      problem: all that the result depends on, which identifies the problem of a checkpoint.
       checkpoint: file to resume from, or None.
 
     Returns:
@@ -137,7 +138,7 @@ def advance(
       ValueError: for a checkpoint of another problem or of more steps.
       DivergedError: if a term becomes infinite or NaN.
     """
-    mark = checkpoints.fingerprint(problem) if checkpoint is not None else ""
+    mark = fingerprint((problem, jax.__version__)) if checkpoint is not None else ""
     state, history = checkpoints.restore(checkpoint, mark, state, names)
     if int(state.step) > steps:
         raise ValueError(f"Expected a checkpoint of at most {steps} steps, got {int(state.step)} in {checkpoint}.")
