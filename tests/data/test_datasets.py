@@ -136,8 +136,7 @@ def test_debians_files_are_the_published_ones(split, count):
 
 
 @pytest.mark.parametrize(
-    "name, split, classes",
-    [("fashion_mnist", "test", 10), ("cifar10", "train", 10), ("cifar100", "test", 100)],
+    "name, split, classes", [("fashion_mnist", "test", 10), ("cifar10", "train", 10), ("cifar100", "test", 100)]
 )
 def test_tfds_by_random_access(name, split, classes):
     tfds = pytest.importorskip("tensorflow_datasets")

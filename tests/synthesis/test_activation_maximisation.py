@@ -25,10 +25,7 @@ LOWER, UPPER = np.array([-120.0, -110, -100], np.float32), np.array([135.0, 145,
 START = (10 * RNG.normal(size=(3, 17, 17, 3))).astype("f")
 CLASSES = np.array([0, 1, 2])
 maximise = partial(activation_maximisation.maximise, NET, targets.logit(CLASSES), START, KEY, lower=LOWER, upper=UPPER)
-STAGES = MFV(
-    (Stage(3, (2.0, 1.0), (0.5, 0.2)), Stage(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)),
-    iterations=5,
-)
+STAGES = MFV((Stage(3, (2.0, 1.0), (0.5, 0.2)), Stage(4, (1.0, 3.0), (0.1, 2.0), 1.3, 2, 0.4)), iterations=5)
 SHORT = {
     "simonyan": Simonyan(penalty=1e-5, learning_rate=3.0, final_learning_rate=0.5, steps=4),
     "yosinski": Yosinski(
