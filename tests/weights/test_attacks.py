@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from tests.weights.test_caffe_file import field
 from xai_jax.weights import safetensors_file
 
 START, STOP = b"\x80\x04", b"."
@@ -22,22 +23,6 @@ def tuple_graph(levels):
     return text(b"x") + b"\x94" + b"".join(pairs)
 
 
-def storages(count):
-    """A .caffemodel whose layer repeats the shape of its blob."""
-    blob = b"\x3a\x02\x08\x01" * count
-    blob = b"\x3a" + varint(len(blob)) + blob
-    layer = b"\x0a\x01a" + blob
-    return b"\x0a\x01n\xa2\x06" + varint(len(layer)) + layer
-
-
-def varint(value):
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
-
-
 ORDERED = b"ccollections\nOrderedDict\n"
 ATTACKS = {
     "a name that is a tuple graph": START + tuple_graph(60) + b"\x93" + STOP,
@@ -50,7 +35,7 @@ ATTACKS = {
     "five million memos": START + b"]" + b"\x94" * 5_000_000 + STOP,
     "a name of control characters": START + b"cos\x1b]0;owned\x07\r\nsystem\n" + STOP,
     "a name of a million letters": START + b"c" + b"a" * 1_000_000 + b"\nsystem\n" + STOP,
-    "a shape of 400,000 axes": storages(400_000),
+    "a shape of 400,000 axes": field(1, "n") + field(100, field(1, "a") + field(7, b"\x3a\x02\x08\x01" * 400_000)),
     "a header of another size": struct.pack("<Q", 2**62) + b"{",
     "a header of control characters": struct.pack("<Q", 30) + b'{"\x1b[31m\n": 1'.ljust(30),
     "an entry of control characters": struct.pack("<Q", 40) + b'{"\\u001b[31m": {"dtype": "NO"}}'.ljust(40),

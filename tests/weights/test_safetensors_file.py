@@ -4,15 +4,17 @@ import json
 import os
 import runpy
 import struct
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.weights.test_caffe_file import FUZZING
 from xai_jax import models
 from xai_jax.weights import safetensors_file
 
@@ -30,9 +32,10 @@ def safetensors_bytes(header, data):
 
 def test_written_arrays_are_read_back_and_transposed_ones_keep_their_order(tmp_path):
     path = tmp_path / "weights.pth"  # content decides, not the name
-    safetensors_file.write(path, ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}, {"network": "tiny"})
+    written = ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}
+    safetensors_file.write(path, written, {"network": "tiny"})
     arrays = safetensors_file.read(path)
-    for name, array in (ARRAYS | {"turned": ARRAYS["params/conv1/kernel"].T}).items():
+    for name, array in written.items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype and arrays[name].shape == np.shape(array)
     assert os.listdir(tmp_path) == ["weights.pth"]
@@ -88,9 +91,7 @@ def test_refuses_what_is_neither_format(tmp_path, raw):
 
 
 @given(data=st.data())
-@settings(
-    deadline=None, max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@FUZZING
 def test_damaged_safetensors_raise_value_error_only(tmp_path, data):
     path = tmp_path / "x.safetensors"
     header = {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
@@ -140,16 +141,13 @@ def test_fit_lists_every_problem_at_once():
 
 @pytest.fixture
 def convert():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    return runpy.run_path(os.path.join(root, "scripts", "convert_weights.py"))["main"]
+    return runpy.run_path(Path(__file__).parents[2] / "scripts/convert_weights.py")["main"]
 
 
 def test_convert_weights_writes_what_load_reads(tmp_path, convert, capsys):
     variables = models.load("digits").variables
     source, destination = str(tmp_path / "source"), str(tmp_path / "out.safetensors")
-    safetensors_file.write(
-        source, {name: np.float64(array) for name, array in safetensors_file.flatten(variables).items()}
-    )
+    safetensors_file.write(source, jax.tree.map(np.float64, safetensors_file.flatten(variables)))
     assert convert(["digits", source, destination]) == 0
     assert "9,930 numbers" in capsys.readouterr().out
     loaded = models.load("digits", destination).variables

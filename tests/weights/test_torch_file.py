@@ -12,9 +12,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.weights.test_caffe_file import FUZZING
 from xai_jax.weights import safetensors_file, torch_file
 
 VALUES = np.arange(12, dtype="<f4") - 3
@@ -53,14 +54,8 @@ def fake_module(name, *members):
     return module
 
 
-DTYPES = {
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-}
-DTYPES |= {"CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
+DTYPES = {"DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}
+DTYPES |= {"ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
 FAKE = {
     "torch": fake_module("torch", "FloatStorage", "BFloat16Storage", *DTYPES),
     "torch._utils": fake_module("torch._utils", "_rebuild_tensor_v2"),
@@ -257,12 +252,7 @@ def damage(data, raw):
 
 @FORMATS
 @given(data=st.data())
-@settings(
-    max_examples=300,
-    derandomize=True,
-    deadline=2000,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FUZZING
 def test_damaged_files_raise_value_error_only(tmp_path, form, data):
     path = saved(tmp_path, damage(data, form(*example())))
     try:
