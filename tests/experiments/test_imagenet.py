@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,12 +12,14 @@ import jax
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from scipy.special import softmax
 
 from configs.springenberg2015 import imagenet as springenberg_config
 from configs.zeiler2014 import imagenet as zeiler_config
 from experiments.lib import dry_run, runner, training_task
 from experiments.springenberg2015 import imagenet as springenberg
 from experiments.zeiler2014 import imagenet as zeiler
+from tests.experiments.test_runner import assert_same_arrays, command
 from xai_jax import models
 from xai_jax.data import crops, datasets
 from xai_jax.training import evaluation, sgd
@@ -121,11 +122,6 @@ def linear(matrix, x, relu=None, tap=None):
     return x.reshape(len(x), -1) @ matrix
 
 
-def softmax(logits):
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
-
-
 def test_ensembles_average_probabilities_over_networks_and_crops():
     matrices = np.random.default_rng(0).normal(size=(3, 12 * 12 * 3, 4)).astype("f")
     nets, data = [Partial(linear, matrix) for matrix in matrices], made(40)
@@ -134,7 +130,7 @@ def test_ensembles_average_probabilities_over_networks_and_crops():
     wrong = 0
     for image, label in zip(data.images, data.labels, strict=True):
         each = crops.ten_crop(image, 12, 14).reshape(10, -1).astype(float) / 255
-        scores = np.mean([softmax(crop @ matrix.astype(float)) for crop in each for matrix in matrices], 0)
+        scores = np.mean([softmax(crop @ matrix.astype(float), -1) for crop in each for matrix in matrices], 0)
         wrong += scores.argmax() != label
     assert found.top1 == pytest.approx(100 * wrong / 40) and 0 < wrong < 40
     alone = [evaluation.errors(net, data, transform=zeiler.ten_crop(config)).top1 for net in nets]
@@ -212,13 +208,10 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(experiment, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(training_task, "fit", stop)
         with pytest.raises(KeyboardInterrupt):
-            runner.execute(experiment.EXPERIMENT, config, tmp_path / "stopped", "smoke")
-    for name in ("stopped", "whole"):
+            runner.execute(experiment.EXPERIMENT, config, tmp_path / "killed", "smoke")
+    for name in ("killed", "whole"):
         runner.execute(experiment.EXPERIMENT, config, tmp_path / name, "smoke")
-    stopped, whole = (np.load(tmp_path / name / "arrays.npz") for name in ("stopped", "whole"))
-    assert list(stopped) == list(whole)
-    for name in whole:
-        np.testing.assert_array_equal(stopped[name], whole[name])
+    assert_same_arrays(tmp_path)
     metrics = json.loads((tmp_path / "whole/metrics.json").read_text())
     assert metrics["claims"] and metrics["numbers"] and metrics["summary"]
     assert all((tmp_path / "whole" / figure["file"]).exists() for figure in metrics["figures"])
@@ -249,26 +242,19 @@ def test_a_smoke_plan_lowers_for_accelerators():
     assert "All steps lower for cuda and tpu" in report
 
 
-def command(experiment, tier, *flags):
-    name = experiment.EXPERIMENT.name
-    module = f"experiments.{name.replace('/', '.')}"
-    return [sys.executable, "-m", module, f"--config=configs/{name}.py:{tier}", *flags]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", CONFIGS, ids=["zeiler", "springenberg"])
 def test_smoke_survives_sigkill_in_the_middle_of_training(experiment, tmp_path):
-    flags = f"--workdir={tmp_path / 'killed'}", "--config.images=1280"
-    process = subprocess.Popen(command(experiment, "smoke", *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
+    runs = {
+        name: command(experiment.EXPERIMENT.name, "smoke", f"--workdir={tmp_path / name}", "--config.images=1280")
+        for name in ("killed", "whole")
+    }
+    process = subprocess.Popen(runs["killed"], cwd=ROOT, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list((tmp_path / "killed/training").glob("*/metrics.jsonl")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not list((tmp_path / "killed/stages").glob("*.npz"))
-    for name in ("killed", "whole"):
-        flags = f"--workdir={tmp_path / name}", "--config.images=1280"
-        subprocess.run(command(experiment, "smoke", *flags), cwd=ROOT, check=True, capture_output=True)
-    killed, whole = (np.load(tmp_path / name / "arrays.npz") for name in ("killed", "whole"))
-    assert list(killed) == list(whole)
-    for name in whole:
-        np.testing.assert_array_equal(killed[name], whole[name])
+    for run in runs.values():
+        subprocess.run(run, cwd=ROOT, check=True, capture_output=True)
+    assert_same_arrays(tmp_path)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from scipy import special
 
 from xai_jax import fooling
 from xai_jax.synthesis.fooling import Ascent, Direct
@@ -22,8 +23,7 @@ def net(x, relu=jax.nn.relu, tap=lambda name, value: value):
 
 
 def probabilities(x):
-    logits = np.asarray(net(jnp.asarray(x, jnp.float32)), np.float64)
-    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return special.softmax(np.asarray(net(jnp.asarray(x, jnp.float32)), np.float64), 1)
 
 
 @pytest.mark.parametrize(
