@@ -147,6 +147,7 @@ def test_sanity_checks_distinguish_an_edge_detector_from_the_gradient():
         (lambda: metrics.similarity(MAPS, MAPS[:1]), "one shape"),
         (lambda: metrics.randomise(NET, X), "leaves of a pytree"),
         (lambda: metrics.random_logit(saliency.gradient, Partial(linear, jnp.ones((867, 1))), X, 0), "two classes"),
+        (lambda: metrics.random_logit(saliency.gradient, NET, X, [0] * 99), "one class for all or .*, got 99"),
     ],
 )
 def test_invalid_input_raises(call, words):

@@ -223,6 +223,11 @@ def test_invalid_arguments_are_refused(changes, words):
         tcav.measure(**given | PLAN | changes)
 
 
+def test_a_class_without_its_images_is_refused():
+    with pytest.raises(TypeError, match=r"pair \(target, images\) for class 'zebra', got int"):
+        tcav.measure(NET, ["relu4"], CONCEPTS, RANDOM, {"zebra": 3}, **PLAN)
+
+
 def test_gradients_are_those_of_captum(tmp_path):
     torch = pytest.importorskip("torch")
     attr = pytest.importorskip("captum.attr")

@@ -111,12 +111,15 @@ def random_logit(
       The similarity for each image; values near 1 mean that the attribution is not class-discriminative.
 
     Raises:
-      ValueError: the network has fewer than two classes.
+      ValueError: the network has fewer than two classes, or the number of classes is not that of the images.
     """
     logits = network.abstract(net, x)[0]
     if logits.shape[1] < 2:
         raise ValueError(f"Expected a network with at least two classes, it has {logits.shape[1]}.")
-    classes = np.broadcast_to(np.asarray(classes), x.shape[0])
+    classes = np.asarray(classes)
+    if classes.size != 1 and classes.shape != x.shape[:1]:
+        raise ValueError(f"Expected one class for all or one for each of {x.shape[0]} images, got {classes.size}.")
+    classes = np.broadcast_to(classes, x.shape[0])
     other = (classes + _generator(key).integers(1, logits.shape[1], x.shape[0])) % logits.shape[1]
     maps = [method(net, x, targets.logit(k), batch_size=batch_size) for k in (classes, other)]
     return similarity(*maps)

@@ -139,6 +139,7 @@ def score(
     Raises:
       ValueError: for too few images, images that are both positive and negative, images of different sizes, unknown
         classes or layers, and activations that are not finite or all the same.
+      TypeError: for a class without its pair of target and images.
 
     >>> cache = ActivationCache(net, ["pooled"])
     >>> score(cache, {"red": red}, random, classes, Plan(runs=2, controls=2)).accuracy.shape
@@ -147,6 +148,9 @@ def score(
     plan = plan or Plan()
     if not classes:
         raise ValueError("Expected a class or more, got 0.")
+    for name, pair in classes.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"Expected a pair (target, images) for class {name!r}, got {type(pair).__name__}.")
     _refuse_shared(concepts, random, plan.relative)
     sets = plan.sample({name: len(x) for name, x in concepts.items()}, len(random))
     activations = [cache.activations(x) for x in (*concepts.values(), random)]

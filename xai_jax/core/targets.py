@@ -164,8 +164,9 @@ def check(net: Network, x: Any, target: Target) -> None:
         raise
     except Exception as error:  # whatever the network's own library raises
         raise ValueError(
-            f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: another number of "
-            f"channels or another image size than the weights require, or a model without its weights (see "
+            f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: channels first, "
+            f"(N, C, H, W), where the network reads (N, H, W, C); another number of channels or image size than the "
+            f"weights require; a model without its weights or with other arguments than its own (see "
             f"xai_jax.adapters.adapt). Original error: {error}"
         ) from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
@@ -185,7 +186,10 @@ def check_logits(logits: Array) -> None:
     """
     logits = np.asarray(logits)
     if not np.isfinite(logits).all():
-        raise ValueError("Expected finite logits, got NaN or infinity. Usual causes: wrong weights, or an input range.")
+        raise ValueError(
+            "Expected finite logits, got NaN or infinity. "
+            "Usual causes: wrong weights, or images in another range than in training."
+        )
     if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(1), 1, atol=1e-4):
         raise ValueError(
             "Expected logits, got probabilities (every row is non-negative and adds up to 1). Usual cause: the network "

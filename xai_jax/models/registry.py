@@ -215,7 +215,10 @@ def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
 def _entry(name):
     if name not in _ENTRIES:
         near = difflib.get_close_matches(str(name), _ENTRIES, n=1, cutoff=0)
-        raise ValueError(f"Expected one of {', '.join(_ENTRIES)}, got {name!r}. Did you mean {near[0]!r}?")
+        raise ValueError(
+            f"Expected one of {', '.join(_ENTRIES)}, got {name!r}. Did you mean {near[0]!r}? "
+            f"Models of your own are adapted, not loaded: see xai_jax.adapters.adapt."
+        )
     return _ENTRIES[name]
 
 

@@ -126,7 +126,8 @@ def project(
       ValueError: images, network and neurons do not match, or the network ends in a softmax.
     """
     if not isinstance(neurons, Target) or len(neurons.layers) != 1:
-        raise ValueError(f"Expected neurons of one layer, such as targets.neuron('relu5', 3, (0, 0)), got {neurons!r}.")
+        given = "a target of logits or of several layers" if isinstance(neurons, Target) else repr(neurons)
+        raise ValueError(f"Expected neurons of one layer, such as targets.neuron('relu5', 3, (0, 0)), got {given}.")
     if isinstance(switches, str):
         if switches not in ("own", "none"):
             raise ValueError(f"Expected switches 'own', 'none' or of images, got {switches!r}.")
