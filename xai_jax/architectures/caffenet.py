@@ -36,7 +36,7 @@ class CaffeNet(ZFNet):
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays in Caffe's and PyTorch's layout, named "conv1.weight", ..., "fc8.bias" -> flat own entries.
+    """Arrays in Caffe's and PyTorch's layout, named "conv1.weight", ..., "fc8.bias" -> flat entries of this module.
 
     Filters of conv1 are taken to read blue, green, red, as Caffe's do; here they read red, green, blue. Unknown entries
     keep their names, so that `weights.fit` can list them.

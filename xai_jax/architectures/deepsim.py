@@ -143,8 +143,8 @@ def _leaky(x):
 def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, ...]) -> dict[str, Any]:
     """Variables of a generator of codes of shape `code` from a file that `safetensors_file.read` reads.
 
-    Either own entries, or those of the published files (.caffemodel, or a PyTorch state dictionary of the same names).
-    Raises ValueError for files that do not fit.
+    Its entries are those of this module, or those of the published files (.caffemodel, or a PyTorch state dictionary of
+    the same names). Raises ValueError for files that do not fit.
     """
     arrays = safetensors_file.read(path)
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *code)))
@@ -156,10 +156,11 @@ def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, 
 
 
 def from_published(state: Mapping[str, np.ndarray], start: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Arrays in Caffe's layout, named "defc7.weight", ..., "deconv0.bias" -> flat own entries, `start` as the module's.
+    """Arrays in Caffe's layout, named "defc7.weight", ..., "deconv0.bias" -> flat entries of this module.
 
-    Some PyTorch files write "G.defc7.weight" or "defc7.1.weight". Images are blue, green, red there, here red, green,
-    blue. Raises ValueError for biases other than zero where the published definitions never train them.
+    `start` is the module's. Some PyTorch files write "G.defc7.weight" or "defc7.1.weight". Images are blue, green, red
+    there, here red, green, blue. Raises ValueError for biases other than zero where the published definitions never
+    train them.
     """
     entries, maps = {}, any("Rconv" in name for name in state)
     trained = ("defc", "Rconv", "deconv0") if maps else ("defc",)

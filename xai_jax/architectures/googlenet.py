@@ -156,7 +156,7 @@ _LAST = {"fc.weight": "params/fc/kernel", "fc.bias": "params/fc/bias"}
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """State dictionary of torchvision's googlenet -> flat own entries ("params/conv1/conv/kernel").
+    """State dictionary of torchvision's googlenet -> flat entries of this module ("params/conv1/conv/kernel").
 
     Entries of the auxiliary classifiers and counters of batches are dropped. Unknown entries keep their names, so that
     `weights.fit` can list them.
@@ -174,7 +174,7 @@ def _layer(path):
 def renamed(
     state: Mapping[str, np.ndarray], layer: Callable[[str], str | None], dropped: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """Entries of torchvision's convolutions with batch norm and of its last layer `fc` -> flat own entries.
+    """Entries of torchvision's convolutions with batch norm and of its last layer `fc` -> flat entries of this module.
 
     `layer` maps a convolution's path to the own one, or None; `dropped`: prefixes of entries to ignore.
     """

@@ -174,7 +174,7 @@ _CONVOLUTIONS = r"Conv2d_\d[a-z]_\dx\d|Mixed_\d[a-e]\.branch\w+"
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """State dictionary of torchvision's inception_v3 -> flat own entries ("params/mixed_5b/branch1x1/conv/kernel").
+    """State dictionary of torchvision's inception_v3 -> flat entries of this module ("params/mixed_5b/...").
 
     Entries of the auxiliary classifier and counters of batches are dropped. Unknown entries keep their names, so that
     `weights.fit` can list them.

@@ -74,7 +74,7 @@ vgg19 = functools.partial(VGG, stages=(2, 2, 4, 4, 4))
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """State dictionary of torchvision's layout (`features.0.weight`, `classifier.0.weight`) -> flat own entries.
+    """State dictionary of torchvision (`features.0.weight`, `classifier.0.weight`) -> flat entries of this module.
 
     Unknown entries keep their names, so that `weights.fit` can list them.
     """

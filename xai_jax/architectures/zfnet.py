@@ -144,15 +144,15 @@ class ZFNet(nn.Module):
 
 
 def renamed(state: Mapping[str, np.ndarray], names: Mapping[str, str], channels: int) -> dict[str, np.ndarray]:
-    """Weights and biases in PyTorch's layout -> flat own entries ("params/conv1/kernel").
+    """Weights and biases in PyTorch's layout -> flat entries of this module ("params/conv1/kernel").
 
     Args:
       state: arrays by "layer.weight" and "layer.bias"; others keep their names, so that `weights.fit` can list them.
-      names: own names of the layers.
+      names: names of the layers in the module.
       channels: of the map that the dense layer fc6 reads.
 
     Returns:
-      Arrays by own names, with the layout of Flax.
+      Arrays by path in the module, with the layout of Flax.
     """
     leaves, entries = {"weight": "kernel", "bias": "bias"}, {}
     for name, array in state.items():

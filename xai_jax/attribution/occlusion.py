@@ -90,7 +90,7 @@ def occlude(
       The outputs, (N, rows, columns, ...) each.
 
     Raises:
-      ValueError: the images cannot be read by any network, or the patch is larger than the image.
+      ValueError: `x` is not a batch of images (N, H, W, C), or the patch is larger than the image.
     """
     network.check_images(x)
     tops, lefts, patch = _grid(x, patch, stride)

@@ -1,4 +1,4 @@
-"""Exceptions that end a run with a message instead of a traceback, and messages of files that nobody vouches for."""
+"""Exceptions that end a run with a message instead of a traceback, and short messages from untrusted files."""
 
 import contextlib
 import os

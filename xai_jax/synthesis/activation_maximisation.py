@@ -236,7 +236,7 @@ def maximise(
       Images (N, H, W, C), and the history of the terms: "activation", negative, and those of the form's priors.
 
     Raises:
-      TypeError: if the form is none of activation maximisation.
+      TypeError: if `form` is not one of those listed.
       ValueError: for images and targets that do not fit the network, and for limits that are no range.
       DivergedError: if the learning rate is too large.
     """

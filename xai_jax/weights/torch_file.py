@@ -26,7 +26,7 @@ PROTOCOL = 1001
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """State dictionary of a .pth/.pt file: names -> arrays; a checkpoint's "state_dict" entry is taken alone.
 
-    Raises ValueError for damaged files, for names of code, and for entries that are no tensors.
+    Raises ValueError for damaged files, for names of anything but tensors (code), and for entries that are no tensors.
     """
     with open_regular(path) as file, reading(path, "a PyTorch file"):
         return _read_zip(file) if file.read(4) == ZIP_MAGIC else _read_old(file)
