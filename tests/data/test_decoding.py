@@ -72,7 +72,7 @@ def test_no_other_program_reads_a_file(tmp_path, monkeypatch):
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize("width, height", [(1, 49_000_000), (70_000, 1), (10_000, 10_000)])
+@pytest.mark.parametrize("width, height", [(1, 49_000_000), (70_000, 1), (7000, 7200), (10_000, 10_000)])
 def test_enormous_images_are_refused_by_their_headers(width, height, tmp_path):
     (tmp_path / "a.png").write_bytes(png(width, height, 1, 0, b""))
     with pytest.raises(ValueError, match=f"{width} x {height} pixels, more than|decompression bomb"):

@@ -29,12 +29,6 @@ def test_imagenet_through_tfds():
     assert data.names == ("validation 0", "validation 1", "validation 2")
 
 
-def test_imagenet_that_is_not_prepared(monkeypatch, tmp_path):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"Expected imagenet2012 \(validation\) prepared by TFDS"):
-        examples.load("imagenet", 1)
-
-
 @pytest.mark.parametrize(
     "source, count, words",
     [("pictures", 1, "Expected a source"), ("photographs", 6, "at most 5"), ("digits", 0, "at least one")],

@@ -45,18 +45,11 @@ def test_folder_images_are_turned_as_the_camera_says(pictures):
         data.arrays()
 
 
-def test_folder_images_that_cannot_be_read(pictures):
+def test_folder_images_that_are_cut_off(pictures):
     path = pictures / "val/cat/0.png"
-    data = datasets.load(f"folder:{pictures}", "val")
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
-    with pytest.raises(ValueError, match="0.png, got: more than 8 bits"):
-        data[0]
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="Expected a readable image"):
-        data[0]
-    Image.new("1", (7000, 7200)).save(path)  # a few kilobytes that would take 150 MB of pixels
-    with pytest.raises(ValueError, match="0.png, got: 7000 x 7200 pixels, more than 50000000"):
-        data[0]
+        datasets.load(f"folder:{pictures}", "val")[0]
 
 
 def test_folders_without_images(pictures):

@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import jax
@@ -20,6 +17,7 @@ from experiments.lib import dry_run, runner, training_task
 from experiments.springenberg2015 import imagenet as springenberg
 from experiments.zeiler2014 import imagenet as zeiler
 from tests.experiments.test_runner import assert_same_arrays, command
+from tests.helpers.training_child import kill_when
 from xai_jax import models
 from xai_jax.data import crops, datasets
 from xai_jax.training import evaluation, sgd
@@ -250,10 +248,7 @@ def test_smoke_survives_sigkill_in_the_middle_of_training(experiment, tmp_path):
         for name in ("killed", "whole")
     }
     process = subprocess.Popen(runs["killed"], cwd=ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list((tmp_path / "killed/training").glob("*/metrics.jsonl")):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(process, lambda: any((tmp_path / "killed/training").glob("*/metrics.jsonl")))
     assert not list((tmp_path / "killed/stages").glob("*.npz"))
     for run in runs.values():
         subprocess.run(run, cwd=ROOT, check=True, capture_output=True)

@@ -12,7 +12,6 @@ from configs.mahendran2015 import multiple as multiple_config
 from configs.mahendran2015 import receptive_field as field_config
 from configs.mahendran2015.layers import get_config
 from experiments.lib import measures, preimages
-from experiments.lib.report import paired_claim
 from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
 
@@ -39,12 +38,6 @@ def test_strengths_grow_with_depth_and_stay():
     assert [layers.strength_of(n, config) for n in range(8)] == [0.015] * 2 + [0.15] * 2 + [1.5] * 4
     form = layers.recipe(dataclasses.replace(config, steps=0.1), 7.0)
     assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 89
-
-
-def test_each_pair_of_images_has_its_correlation():
-    a, b = RNG.normal(size=(2, 3, 4, 4, 2))
-    expected = [np.corrcoef(a[n].ravel(), b[n].ravel())[0, 1] for n in range(3)]
-    np.testing.assert_allclose(measures.correlations(a, b), expected)
 
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(subject):
@@ -127,13 +120,6 @@ def test_roughness_counts_both_directions():
     steps = [image[i + 1, j, c] - image[i, j, c] for i in range(2) for j in range(4) for c in range(2)]
     steps += [image[i, j + 1, c] - image[i, j, c] for i in range(3) for j in range(3) for c in range(2)]
     assert measures.roughness(image) == pytest.approx(np.sqrt(np.mean(np.square(steps))) / image.std())
-
-
-def test_claims_about_penalties_compare_the_same_images():
-    more, less = (RNG.normal(2, 0.1, 10), "a"), (RNG.normal(1, 0.1, 10), "b")
-    assert paired_claim("words", "Fig. 2", more, less).verdict.decision == "supported"
-    assert paired_claim("words", "Fig. 2", less, more).verdict.decision == "not supported"
-    assert paired_claim("words", "Fig. 2", (more[0][:2], "a"), (less[0][:2], "b")).verdict.decision == "inconclusive"
 
 
 def test_the_middle_is_in_the_middle():

@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.lib import dry_run, runner, statistics, workspace
 from experiments.lib.report import Claim, Number, Panel, Report
+from tests.helpers.training_child import kill_when
 from xai_jax.io import checksums
 
 ROOT = Path(__file__).parents[2]
@@ -170,10 +169,7 @@ KILLED = {"mahendran2015/multiple", "springenberg2015/cifar_table", "zeiler2014/
 def test_smoke_survives_sigkill_with_the_same_arrays(figure, tmp_path):
     flags = "smoke", f"--workdir={tmp_path / 'killed'}"
     process = subprocess.Popen(command(figure, *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list((tmp_path / "killed" / "stages").glob("*.npz")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(process, lambda: any((tmp_path / "killed" / "stages").glob("*.npz")))
     assert not (tmp_path / "killed" / "metrics.json").exists()
     subprocess.run(command(figure, *flags), cwd=ROOT, check=True)
     subprocess.run(command(figure, "smoke", f"--workdir={tmp_path / 'whole'}"), cwd=ROOT, check=True)

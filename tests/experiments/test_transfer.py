@@ -108,14 +108,6 @@ def test_average_precision_adds_precision_where_recall_rises():
         assert found == pytest.approx(100 * sum(hits) / ranked.sum())
 
 
-def test_average_precision_in_scenes_that_a_classifier_can_rank():
-    truth = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1]], bool)
-    np.testing.assert_allclose(linear_classifiers.precisions(truth, truth / truth.sum(1, keepdims=True)), 100)
-    # Class 0 is in scenes 0 and 2, ranked second and fourth of four.
-    ranked = np.array([[0.5, 0, 0], [0.6, 0, 0], [0.1, 0, 0], [0.2, 0, 0]])
-    assert linear_classifiers.precisions(truth, ranked)[0] == pytest.approx(100 * (1 / 2 + 2 / 4) / 2)
-
-
 def test_networks_from_scratch_see_the_fold_alone_and_as_many_steps_for_few_images(monkeypatch, tmp_path):
     config, data, seen = get_config("smoke"), datasets.load("digits", "train"), []
 

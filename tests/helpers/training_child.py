@@ -8,6 +8,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,14 @@ def start(checkpoint_dir, *flags):
 def finish(process):
     out, err = process.communicate(timeout=240)
     return process.returncode, out + err
+
+
+def kill_when(process, ready):
+    """Kills a process once `ready()`, unless it ends before."""
+    while not ready() and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
 
 
 def steps_logged(checkpoint_dir):

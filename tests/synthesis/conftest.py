@@ -12,7 +12,7 @@ def resumed(monkeypatch, tmp_path):
     """`resumed(run, after, chunk)`: the steps before which chunks ended.
 
     `run(checkpoint=...)` is interrupted at the `after`-th chunk and resumed; it must find what it finds uninterrupted,
-    also when it is asked again. `chunk`: the number of steps between checkpoints in these runs.
+    also when it is called once more. `chunk`: the number of steps between checkpoints in these runs.
     """
 
     def resumed(run, after=2, chunk=optimize.CHUNK):

@@ -66,20 +66,14 @@ def step(run, state):
     return adversarial.step(run.setting, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))
 
 
-def test_images_are_large_enough_here():
-    assert SIDE <= 8 and DATA[0][0].shape == (SIDE, SIDE, 1)
-
-
 def test_losses_are_caffes():
     run, state = begun()
     x, made = (jnp.asarray(RNG.normal(size=(16, SIDE, SIDE, 1)).astype("f")) * 50 for _ in range(2))
     key = jax.random.key(3)
     terms = adversarial.losses(run.setting, state.params, key, (x, made), (compare(x), compare(made)))
     square = {"features": (compare(made) - compare(x)) ** 2, "image": (made - x) ** 2}
-    np.testing.assert_allclose(
-        terms["features"], 0.1 / 2 * np.mean([np.sum(each) for each in square["features"]]), 1e-5
-    )
-    np.testing.assert_allclose(terms["image"], 1e-3 / 2 * np.mean([np.sum(each) for each in square["image"]]), 1e-5)
+    for name, weight in (("features", 0.1), ("image", 1e-3)):
+        np.testing.assert_allclose(terms[name], weight / 2 * np.mean([each.sum() for each in square[name]]), 1e-5)
     keys = jax.random.split(key, 3)
     for name, images, label, k in zip(("adversarial", "real", "fake"), (made, x, made), (0, 0, 1), keys, strict=True):
         logits = np.asarray(DISCRIMINATOR.apply(state.params[1], images, train=True, rngs={"dropout": k}), np.float64)
