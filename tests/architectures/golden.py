@@ -23,29 +23,15 @@ SIZES = {
     "vgg16": {"published": (2, 224, 224)},
     "vgg19": {"published": (2, 224, 224)},
 }
+MIXED = "Mixed_5b Mixed_5b.branch_pool Mixed_6a Mixed_6b Mixed_7a Mixed_7c".split()
 # Module in torchvision: activation here.
 TAPS = {
-    "googlenet": {
-        "maxpool1": "pool1",
-        "maxpool2": "pool2",
-        "inception3a": "inception3a",
-        "inception3a.branch3": "inception3a/branch3",
-        "inception4e": "inception4e",
-        "maxpool4": "pool4",
-        "inception5b": "inception5b",
-        "avgpool": "pool5",
-    },
-    "inception_v3": {
-        "Conv2d_1a_3x3": "conv2d_1a_3x3",
-        "maxpool2": "pool2",
-        "Mixed_5b": "mixed_5b",
-        "Mixed_5b.branch_pool": "mixed_5b/branch_pool",
-        "Mixed_6a": "mixed_6a",
-        "Mixed_6b": "mixed_6b",
-        "Mixed_7a": "mixed_7a",
-        "Mixed_7c": "mixed_7c",
-        "avgpool": "pool3",
-    },
+    "googlenet": {"maxpool1": "pool1", "maxpool2": "pool2", "inception3a": "inception3a"}
+    | {"inception3a.branch3": "inception3a/branch3", "inception4e": "inception4e", "maxpool4": "pool4"}
+    | {"inception5b": "inception5b", "avgpool": "pool5"},
+    "inception_v3": {"Conv2d_1a_3x3": "conv2d_1a_3x3", "maxpool2": "pool2"}
+    | {name: name.lower().replace(".", "/") for name in MIXED}
+    | {"avgpool": "pool3"},
     "vgg16": {"features.4": "pool1", "features.23": "pool4", "features.30": "pool5", "classifier.0": "fc6"},
     "vgg19": {"features.4": "pool1", "features.27": "pool4", "features.36": "pool5", "classifier.0": "fc6"},
 }

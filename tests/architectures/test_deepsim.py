@@ -66,24 +66,6 @@ def test_the_discriminator_has_two_logits():
     assert not np.allclose(calm[0], dropped)
 
 
-def slow(x, kernel):
-    """Every value adds a turned kernel to the map of twice the size; what falls over its border is lost."""
-    n, height, width, _ = x.shape
-    found = np.zeros((n, 2 * height + 2, 2 * width + 2, kernel.shape[-1]))
-    for i in range(height):
-        for j in range(width):
-            for u in range(4):
-                for v in range(4):
-                    found[:, 2 * i + u, 2 * j + v] += x[:, i, j] @ kernel[3 - u, 3 - v]
-    return found[:, 1:-1, 1:-1]
-
-
-def test_doubling_adds_kernels():
-    x, kernel = RNG.normal(size=(2, 3, 4, 5)).astype("f"), RNG.normal(size=(4, 4, 5, 6)).astype("f")
-    np.testing.assert_allclose(deepsim.doubled(x, kernel), slow(x, kernel), atol=1e-4)
-    np.testing.assert_allclose(deepsim._by_neighbours(jnp.asarray(x), jnp.asarray(kernel)), slow(x, kernel), atol=1e-4)
-
-
 def test_gradients_of_doubling_are_xlas():
     x, kernel = (jnp.asarray(RNG.normal(size=s).astype("f")) for s in ((2, 3, 4, 5), (4, 4, 5, 6)))
     weight = jnp.asarray(RNG.normal(size=(2, 6, 8, 6)).astype("f"))
