@@ -22,6 +22,8 @@ def claim(workdir: Path) -> None:
     """Makes a working directory; raises UserError where one holds files of others, and touches none of them."""
     if (workdir / NAME).exists() or not parallel.is_first():
         return
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"Expected a directory for results, --workdir={workdir} is a file.")
     workdir.mkdir(parents=True, exist_ok=True)
     if found := sorted(path.name for path in workdir.iterdir() if not path.name.startswith(".")):
         raise UserError(

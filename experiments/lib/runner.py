@@ -29,7 +29,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.lib import compilation_cache, dry_run, manifest, papers
+from experiments.lib import compilation_cache, configuration, dry_run, manifest, papers
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
@@ -50,7 +50,6 @@ _DEVICE = flags.DEFINE_enum("device", "A100", sorted(dry_run.DEVICES), "Device t
 
 Config = TypeVar("Config")
 TEMPORARY = ".temporary"
-MAY_BE_ZERO = ("patience", "label", "grey")  # numbers of a configuration that are no counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Experiment(Generic[Config]):
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line."""
     flags.mark_flag_as_required("config")
-    app.run(lambda argv: _main(experiment, argv))
+    app.run(lambda argv: _main(experiment, argv), flags_parser=lambda argv: configuration.parse(argv, experiment.name))
 
 
 def _main(experiment, argv):
@@ -95,6 +94,10 @@ def _main(experiment, argv):
         raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
     logging.set_verbosity(logging.WARNING)  # JAX reports at INFO every accelerator that it does not find
     config = _CONFIG.value
+    try:
+        configuration.check_figure(config, experiment.name)
+    except UserError as error:
+        sys.exit(f"{experiment.name}: {error}")
     compilation_cache.keep()
     if _DRY_RUN.value:
         print(dry_run.report(experiment.name, experiment.plan(config), _DEVICE.value))
@@ -136,23 +139,12 @@ def tier() -> str:
     return config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[2] or "default"
 
 
-def check(config: Any) -> None:
-    """Raises UserError for counts and lists that are positive by default and are not in `config`."""
-    for field in dataclasses.fields(config):
-        usual, given = field.default, getattr(config, field.name)
-        is_count = type(usual) is int and usual > 0 and field.name not in MAY_BE_ZERO
-        if is_count and isinstance(given, int) and given < 1:
-            raise UserError(f"Expected --config.{field.name} of at least 1, got {given}.")
-        if isinstance(usual, tuple) and usual and isinstance(given, list | tuple) and not given:
-            raise UserError(f"Expected at least one value in --config.{field.name}, got none.")
-
-
 def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overwrite: bool = False) -> None:
     """Runs an experiment in `workdir` unless its finished results are there already.
 
     Raises UserError if the directory holds results of another configuration, or another process works there.
     """
-    check(config)
+    configuration.check(config)
     described = description(experiment.name, tier, config)
     manifest.claim(workdir)
     with _locked(workdir):

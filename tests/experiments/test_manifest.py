@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from experiments.lib import manifest, runner
+from experiments.lib import configuration, manifest, runner
 from experiments.lib.workspace import Workspace
 from tests.experiments.test_runner import ROOT, Config, command, experiment
 from xai_jax.gallery import build
@@ -177,7 +177,7 @@ def test_wrong_values_are_refused_before_anything_is_written(tmp_path, change, m
     with pytest.raises(UserError, match=message):
         runner.execute(experiment([]), Lists(**change), tmp_path / "new", "smoke")
     assert not (tmp_path / "new").exists()
-    runner.check(Lists(patience=0, seed=0))
+    configuration.check(Lists(patience=0, seed=0))
 
 
 @pytest.mark.parametrize(

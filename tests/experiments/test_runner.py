@@ -192,11 +192,16 @@ def test_a_dry_run_reports_its_cost():
         (["smoke"], "Expected --workdir"),
         (["nope", "--workdir=x"], "Expected a tier out of smoke, default, paper, got 'nope'"),
         (["smoke", "--workdir=x", "--config.count=many"], "config.count"),
+        (["smoke", "--workdir=x", "--config.pach=40"], "got --config.pach; did you mean patch?"),
+        (["smoke", "--workdir=x", "--config.zzz=40"], "got --config.zzz; it has seed, images, count, "),
+        (["smoke", "--workdir=x", "--config=configs/none.py:smoke"], "found no file 'configs/none.py'"),
+        (["smoke", "--workdir=x", "--config=configs/mahendran2015/layers.py:smoke"], "that of another figure"),
+        (["smoke", "--workdir=README.md"], "--workdir=README.md is a file"),
     ],
 )
 def test_mistakes_on_the_command_line(flags, words, tmp_path):
     done = subprocess.run(command("zeiler2014/occlusion", *flags), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0 and words in done.stdout + done.stderr
+    assert done.returncode != 0 and words in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
     assert not (ROOT / "x").exists()
 
 
