@@ -220,11 +220,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def directory(text: str) -> str:
+    """A directory, which may not exist yet."""
+    if Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"expected a directory, got the file {text!r}")
+    return text
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="reproduce", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--tier", choices=TIERS, default="default")
     parser.add_argument("--only", metavar="PAPER[/FIGURE]", action="append", default=[])
-    parser.add_argument("--results", metavar="DIR")
+    parser.add_argument("--results", metavar="DIR", type=directory)
     parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
     parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
     parser.add_argument("--list", action="store_true", help="list the experiments with expected minutes, and exit")

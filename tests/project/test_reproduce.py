@@ -211,6 +211,7 @@ def _reproduce_module(monkeypatch):
         (["--accelerator", "cuda11"], "expected cuda12, cuda13 or tpu, got 'cuda11'"),
         (["--accelerator"], "expected cuda12, cuda13 or tpu, got ''"),
         (["--tier", "huge"], "invalid choice: 'huge'"),
+        (["--results", __file__], "expected a directory, got the file"),
         (["--jobs", "0"], "expected a number of processes, 1 or more, got '0'"),
         (["--only", "gamma2003"], "alpha2001/one, alpha2001/two, beta2002/three; got 'gamma2003'"),
     ],
