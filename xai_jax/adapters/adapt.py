@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.adapters.jaxpr_rewriting import Pass
+from xai_jax.core.closures import as_leaves
 from xai_jax.core.network import Network, Tap, keep
 from xai_jax.core.pytrees import node, static
 from xai_jax.core.rules import Relu
@@ -51,7 +52,7 @@ def from_function(
       channel_axis: axis of the channels in batched maps of the model; taps always receive (N, H, W, C).
 
     Returns:
-      The network, a pytree whose leaves are `bound`.
+      The network, a pytree whose leaves are `bound` and the arrays that f closes over.
 
     Raises:
       ValueError: a pattern is unknown.
@@ -62,7 +63,7 @@ def from_function(
         raise ValueError(f"Expected relu_patterns out of {_PATTERNS}, got {unknown}.")
     if not callable(f):
         raise TypeError(f"Expected a function f(*bound, x) -> logits, got {type(f).__name__}.")
-    return _Adapted(bound, f, tuple(relu_patterns), per_image, channel_axis)
+    return _Adapted(bound, as_leaves(f), tuple(relu_patterns), per_image, channel_axis)
 
 
 def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] = (), **kwargs: Any) -> Network:
@@ -87,7 +88,8 @@ def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] =
     Raises:
       ValueError: a pattern is unknown.
     """
-    return from_function(lambda v, x: module.apply(v, x, **kwargs), variables, relu_patterns=relu_patterns)
+    options = tuple(sorted(kwargs.items()))  # comparable, so that new variables do not retrace
+    return from_function(lambda v, x: module.apply(v, x, **dict(options)), variables, relu_patterns=relu_patterns)
 
 
 def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
@@ -141,11 +143,14 @@ def from_haiku(
       ValueError: a pattern is unknown.
     """
     rng = (None,) if "rng" in inspect.signature(transformed.apply).parameters else ()
+    options = tuple(sorted(kwargs.items()))
     if state is None:
-        return from_function(lambda p, x: transformed.apply(p, *rng, x, **kwargs), params, relu_patterns=relu_patterns)
+        return from_function(
+            lambda p, x: transformed.apply(p, *rng, x, **dict(options)), params, relu_patterns=relu_patterns
+        )
 
     def f(params, state, x):
-        return transformed.apply(params, state, *rng, x, **kwargs)[0]
+        return transformed.apply(params, state, *rng, x, **dict(options))[0]
 
     return from_function(f, params, state, relu_patterns=relu_patterns)
 
@@ -187,10 +192,14 @@ def sites(net: Network, x: Any) -> dict[str, int]:
     return {"relu": counts.get("relu", 0), "pool": counts.get("pool", 0)}
 
 
+def _apply(function, bound, x):
+    return function(*bound, x)
+
+
 @node
 class _Adapted:
     bound: tuple
-    function: Callable = static()
+    function: Callable
     relu_patterns: tuple[str, ...] = static()
     per_image: bool = static()
     channel_axis: int = static()
@@ -206,10 +215,10 @@ class _Adapted:
 
     def run(self, x, relu, tap):
         example = jax.ShapeDtypeStruct(x.shape[self.per_image :], x.dtype)
-        closed, shape = jax.make_jaxpr(self.function, return_shape=True)(*self.bound, example)
+        closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, example)
         if not isinstance(shape, jax.ShapeDtypeStruct):
             raise ValueError(f"Expected a model that returns one array of logits, got {jax.tree.structure(shape)}.")
         run = Pass(relu, tap, x.shape[0], self.relu_patterns, self.per_image, self.channel_axis)
-        values = jax.tree.leaves((self.bound, x))
+        values = jax.tree.leaves((self.function, self.bound, x))
         (logits,), _ = run.evaluate(closed, values, [False] * (len(values) - 1) + [True])
         return logits, run

@@ -9,6 +9,7 @@
 
 import functools
 import os
+import types
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -145,7 +146,8 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
     Raises:
       ValueError: the weights are not leaves of a pytree.
     """
-    net = network.as_network(net)
+    is_plain = isinstance(net, types.FunctionType)  # the arrays of its closure have no names
+    net = jax.tree_util.Partial(net) if is_plain else network.as_network(net)
     leaves, tree = jax.tree_util.tree_flatten_with_path(net)
     names, layers = _layer_names([path for path, _ in leaves], depth), {}
     for i in _order_of_use(net, x):

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
+from xai_jax.core.closures import as_leaves
 from xai_jax.core.pytrees import node, static
 from xai_jax.core.rules import Relu
 
@@ -42,9 +42,9 @@ class Network(Protocol):
 
 
 def as_network(net: Network) -> Network:
-    """Wraps a callable as a pytree, which jitted functions accept as an argument; pytrees pass unchanged.
+    """Wraps a callable as a pytree, the arrays of its closure as leaves; other pytrees pass unchanged.
 
-    >>> isinstance(as_network(net), Partial)
+    >>> isinstance(as_network(net), jax.tree_util.Partial)
     True
     """
     if not callable(net):
@@ -53,7 +53,7 @@ def as_network(net: Network) -> Network:
             "A LoadedModel holds it as `.net`; adapt.from_linen and its siblings make one from a model."
         )
     is_leaf = jax.tree.structure(net) == jax.tree.structure(0)
-    return Partial(net) if is_leaf else net
+    return as_leaves(net) if is_leaf else net
 
 
 def capture(
@@ -117,7 +117,7 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
     return _abstract(tree, shapes, tuple(x.shape), x.dtype)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=32)  # few, as a bound method keeps its weights here
 def _abstract(tree, shapes, shape, dtype):
     order: list[str] = []
 
