@@ -43,7 +43,7 @@ USES = {
 @pytest.mark.parametrize("make", [closure, nested, adapted])
 @pytest.mark.parametrize("use", USES)
 def test_weights_of_a_closure_are_released(make, use):
-    weights = np.full((3, 5), 2, np.float32)
+    weights = jnp.full((3, 5), 2.0)
     USES[use](make(weights))
     alive = weakref.ref(weights)
     del weights
@@ -85,3 +85,9 @@ def test_closures_that_differ_in_a_number_differ():
 
     assert network.call(make(2), jnp.float32(3)) == 9
     assert network.call(make(3), jnp.float32(3)) == 27
+
+
+def test_a_closure_may_use_numpy_on_its_arrays_of_numpy():
+    variance = np.arange(1.0, 4.0, dtype=np.float32)
+    net = lambda x: x / np.sqrt(variance) * int(variance[2])  # noqa: E731
+    np.testing.assert_allclose(network.call(net, jnp.ones((1, 3))), 3 / np.sqrt(variance)[None], rtol=1e-6)

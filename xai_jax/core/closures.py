@@ -10,14 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import Partial
 
 _DEPTH = 4  # of functions that close over functions; a recursive function closes over itself
 
 
 def as_leaves(function: Callable) -> Partial:
-    """The function as a Partial, in which floating-point arrays of its closure and defaults are leaves.
+    """The function as a Partial, in which floating-point JAX arrays of its closure and defaults are leaves.
+
+    Arrays of NumPy stay constants of its program: a function may use NumPy on them.
 
     >>> weights = jnp.ones(3)
     >>> def make(w):
@@ -101,7 +102,7 @@ def _is_dynamic(leaf):
     """Integers and scalars may be sizes or indices that Python needs to know."""
     if isinstance(leaf, Partial):
         return True
-    return isinstance(leaf, jax.Array | np.ndarray) and leaf.ndim > 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return isinstance(leaf, jax.Array) and leaf.ndim > 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _same(a: Any, b: Any) -> bool:
