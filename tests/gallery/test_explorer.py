@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from configs.explorer import units as config_of
 from experiments.explorer import sprites, unit_panels, units
-from experiments.lib import runner
+from experiments.lib import manifest, runner
 from tests.helpers.browser import attributes
 from tests.helpers.small_units import LOADED, write_units
 from xai_jax import deconvnet, models, network, plots, saliency, targets
@@ -168,10 +168,11 @@ def test_a_killed_run_resumes_from_its_layers(results, monkeypatch):
 
 def test_overwrite_clears_sheets_and_index(tmp_path):
     (tmp_path / "sheets").mkdir()
+    manifest.add(tmp_path, "units.json", "sheets/old.webp")
     for name in ("units.json", "sheets/old.webp", "notes.txt"):
         (tmp_path / name).write_text("{}")
-    runner._clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    manifest.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".manifest", "notes.txt"]
 
 
 def test_no_results_no_page(tmp_path):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from experiments.lib import runner
+from experiments.lib import manifest, runner
 from xai_jax.io import files
 from xai_jax.training import checkpoints
 
@@ -31,6 +31,7 @@ def test_temporary_files_of_killed_writers_are_removed_by_the_next_run(tmp_path)
         folder = tmp_path / name / name
         folder.mkdir(parents=True)
         path = folder / "0001.safetensors"
+        manifest.add(folder.parent, f"{name}/{path.name}")
         command = [sys.executable, "-c", dies + "files.write_atomically(sys.argv[1], b'new')", path]
         assert subprocess.run(command).returncode == 9 and len(list(folder.iterdir())) == 1
         others = folder.parent / "other.part", folder.parent / "paper/figure/.arrays.npz.0.part"
