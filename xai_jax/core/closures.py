@@ -52,6 +52,11 @@ class _Code:
         same = isinstance(other, _Code) and self.code is other.code and self.globals is other.globals
         return same and self.trees == other.trees and _same(self.kept, other.kept)
 
+    def __fingerprint__(self):
+        """What `io.fingerprints` describes: the function without contents, and those that are no arrays."""
+        empty = tuple(types.CellType() for _ in self.cells)
+        return types.FunctionType(self.code, self.globals, self.name, None, empty), self.kept
+
     def __call__(self, arrays, *args, **kwargs):
         parts = [_join(*part) for part in zip(arrays, self.kept, self.trees, strict=True)]
         cells = tuple(types.CellType(p) if c is None else c for c, p in zip(self.cells, parts[:-2], strict=True))

@@ -207,6 +207,8 @@ def _object(found, value):
     wrapped = inspect.unwrap(value) if callable(value) else value
     if wrapped is not value:  # by jax.jit, for one
         found.feed(wrapped)
+    elif hasattr(value, "__fingerprint__"):
+        found.feed(value.__fingerprint__())
     elif dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value) if field.compare and field.name != "parent"]
         found.feed(type(value)).feed({name: getattr(value, name) for name in names})
