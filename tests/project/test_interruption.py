@@ -42,10 +42,19 @@ if "NAME" == "alpha2001/two" and not pathlib.Path("two").exists():
 (workdir / "metrics.json").write_text('{"checksum": ""}')
 """
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 def _started(project, *arguments, command=None):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command or reproduce_command(project, *arguments), cwd=project, **pipes)
+    command = command or reproduce_command(project, *arguments)
+    return subprocess.Popen(command, cwd=project, preexec_fn=_usual_signals, **pipes)
+
+
+def _usual_signals():
+    """Shells let their background jobs, such as these tests may be, ignore some."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _done(process):
@@ -53,7 +62,7 @@ def _done(process):
     return subprocess.CompletedProcess(process.args, process.wait(30), *process.communicate(timeout=30))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("stop", STOPS)
 def test_interruption_ends_all_experiments_too(project, stop):
     for name in ("one", "two"):
         write_experiment(project, f"alpha2001/{name}", SLEEPING.replace("NAME", name))
