@@ -47,14 +47,14 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 def _started(project, *arguments, command=None):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = command or reproduce_command(project, *arguments)
-    return subprocess.Popen(command, cwd=project, preexec_fn=_usual_signals, **pipes)
-
-
-def _usual_signals():
-    """Shells let their background jobs, such as these tests may be, ignore some."""
-    for number in STOPS:
+    ignored = [number for number in STOPS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:  # by shells in their background jobs, such as these tests may be
         signal.signal(number, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(command or reproduce_command(project, *arguments), cwd=project, **pipes)
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _done(process):
