@@ -6,7 +6,6 @@ prints the names of the finished ones.
 """
 
 import dataclasses
-import hashlib
 import importlib
 import json
 import sys
@@ -38,9 +37,9 @@ def _digests(value, is_path=False):
         if not path.exists():
             return None
         if path.is_file():
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return checksums.sha256_of_file(path)
         listed = sorted((str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*"))
-        return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
+        return checksums.sha256(repr(listed).encode(errors="surrogateescape"))
     except (OSError, ValueError):  # too long for a name, or with a null character
         return None
 

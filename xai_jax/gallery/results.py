@@ -3,7 +3,6 @@
 The problems of all experiments are collected before any is reported, so that one run shows all of them.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -243,9 +242,7 @@ def damages(folder: Path, metrics: dict[str, Any]) -> Iterator[str]:
     elif checksums.CHECKSUM in metrics:
         for name, checksum in files.items():
             try:
-                with open_regular(folder / name) as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest != checksum:
+                if checksums.sha256_of_file(folder / name) != checksum:
                     changed[name] = "its checksum differs"
             except (OSError, ValueError) as error:
                 changed[name] = getattr(error, "strerror", None) or excerpt(error)

@@ -83,6 +83,17 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of_file(path: str | os.PathLike) -> str:
+    """The same of a file's content, which need not fit into memory; raises ValueError as `open_regular`.
+
+    >>> sha256_of_file("/dev/zero")
+    Traceback (most recent call last):
+    ValueError: /dev/zero: expected a file, got a device, a pipe or a directory.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with a checksum of its content.
 

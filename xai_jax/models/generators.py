@@ -14,7 +14,6 @@ CaffeNet, are read by `architectures.deepsim.read_generator`.
 import dataclasses
 import functools
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -140,7 +139,7 @@ def _load(name, file, weights, file_digest, weights_digest):
 
 
 def _digest(path):
-    return "" if path is None else checksums.sha256(Path(path).read_bytes())
+    return "" if path is None else checksums.sha256_of_file(path)
 
 
 def _codes(encode, model, data):
