@@ -1,12 +1,13 @@
 """Image files that nobody vouches for: formats, bit depths, sizes, and what is no file."""
 
+import io
 import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from xai_jax.data import datasets, decoding
 from xai_jax.models import Input
@@ -88,3 +89,58 @@ def test_pipes_and_names_of_control_characters(tmp_path):
     with pytest.raises(ValueError) as caught:
         decoding.decode(path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
+
+def tag(number, kind, count, value, order="<"):
+    return struct.pack(f"{order}HHI", number, kind, count) + value
+
+
+def block(*tags, header=b"II*\0\x08\0\0\0"):
+    return b"Exif\0\0" + header + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+
+
+TURNED = tag(0x0112, 3, 1, struct.pack("<HH", 6, 0))  # a quarter turn
+FAR = struct.pack("<I", 2**31)
+BROKEN = {
+    "a negative width": (block(tag(0x0100, 8, 1, struct.pack("<hH", -5, 0)), TURNED), True),
+    "text as width": (block(tag(0x0100, 2, 4, b"wide"), TURNED), True),
+    "a maker's note beyond the end": (block(TURNED, tag(0x927C, 7, 99, FAR)), True),
+    "a count that overflows": (block(TURNED, tag(0x010F, 12, 2**32 - 1, FAR)), True),
+    "an unknown type": (block(tag(0x0100, 99, 1, bytes(4)), TURNED), True),
+    "a directory beyond the end": (block(TURNED, tag(0x8769, 4, 1, FAR)), True),
+    "a directory that is itself": (block(TURNED, tag(0x8769, 4, 1, struct.pack("<I", 8))), True),
+    "fewer tags than promised": (block(TURNED).replace(b"\x01\0\x12", b"\xff\0\x12"), True),
+    "another header": (block(TURNED, header=b"IX*\0\x08\0\0\0"), False),
+    "an offset beyond the end": (block(TURNED, header=b"II*\0" + FAR), False),
+    "a header alone": (b"Exif\0\0II*\0", False),
+    "a name alone": (b"Exif\0\0", False),
+    "an orientation that is text": (block(tag(0x0112, 2, 2, b"6\0\0\0")), False),
+    "an orientation that there is not": (block(tag(0x0112, 3, 1, struct.pack("<HH", 77, 0))), False),
+    "an orientation beyond the end": (block(tag(0x0112, 3, 99, FAR)), False),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about the tags that it skips
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("exif, is_turned", BROKEN.values(), ids=BROKEN)
+def test_damaged_exif_costs_no_pixels_and_no_orientation_that_can_be_read(exif, is_turned, kind, tmp_path):
+    pixels = np.kron(RNG.integers(0, 2, (2, 3, 1), np.uint8), np.full((16, 16, 3), 255, np.uint8))  # whole blocks
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray(pixels).save(path, exif=exif, **({"lossless": True} if kind == "webp" else {}))
+    expected = np.rot90(pixels, -1) if is_turned else pixels
+    np.testing.assert_array_equal(decoding.decode(path), expected)
+    with Image.open(path) as image:
+        found = Input(32, 1.0, (0.0,) * 3, (255.0,) * 3).preprocess([image])
+    np.testing.assert_array_equal(found, Input(32, 1.0, (0.0,) * 3, (255.0,) * 3).preprocess([expected]))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientations_are_those_of_pillow_and_are_applied_once(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (5, 4, 3), np.uint8)).save(stream, "png", exif=exif)
+    with Image.open(stream) as image:
+        found = decoding.upright(image)
+        np.testing.assert_array_equal(found, ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decoding.upright(found), found)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from xai_jax.io.errors import excerpt
 from xai_jax.io.files import open_regular
@@ -13,13 +13,28 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # a damaged header may claim any number, and memory is allocated before pixels are read
 MAX_SIDE = 65_535  # Pillow needs memory for every row, besides its pixels
 
+ORIENTATION = 0x0112  # tag of EXIF: 1 is upright, and each of the others is undone by
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow looks for it
+
 
 class BitDepthError(ValueError):
     """An image has more than 8 bits for each channel."""
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image rotated and mirrored as its EXIF orientation says. Raises BitDepthError for more than 8 bits a channel.
+    """The image rotated and mirrored as its EXIF orientation says, without its metadata.
+
+    Where EXIF is damaged, an orientation that cannot be read counts as upright. Raises BitDepthError for more than 8
+    bits a channel.
 
     >>> upright(Image.new("RGB", (4, 7))).size
     (4, 7)
@@ -28,7 +43,20 @@ def upright(image: Image.Image) -> Image.Image:
         raise BitDepthError(f"PIL mode {image.mode!r}")
     if any(map(_has_more_bits, getattr(image, "tile", ()))):  # of files not read yet; the mode does not show it
         raise BitDepthError(f"PIL mode {image.mode!r} of a file with 16 bits")
-    return ImageOps.exif_transpose(image)
+    image.load()
+    turn = TURNS.get(_orientation(image))
+    pixels = image.copy() if turn is None else image.transpose(turn)
+    for name in METADATA:
+        pixels.info.pop(name, None)
+    return pixels
+
+
+def _orientation(image):
+    """That tag alone: Pillow's `exif_transpose` also writes all others, and fails where one of them is damaged."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # of many classes, by what is damaged
+        return 1
 
 
 def decode(path: Path) -> np.ndarray:
