@@ -66,7 +66,7 @@ def prepare(images: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> A
 
 def centre(image: np.ndarray, side: int, short: int) -> np.ndarray:
     """The middle of an image whose shorter side is made `short`: (H, W, C) uint8 -> (side, side, C)."""
-    return crops.centre_crop(crops.resize_short(image, short), side)
+    return crops.centre_crop(image, side, short)
 
 
 def fit(

@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.linalg import sqrtm
 
-from xai_jax.data import augmentation, crops, preprocessing
+from xai_jax.data import augmentation, crops, pictures, preprocessing
+from xai_jax.models import Input
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (40, 5, 4, 3), np.uint8)
@@ -137,6 +138,43 @@ def test_the_shorter_side_becomes_256(shape):
     assert crops.ten_crop(image).shape == (10, 224, 224, shape[2])
 
 
+@pytest.mark.parametrize("shape", [(6, 200, 3), (200, 6, 1), (7, 131, 3)])
+def test_crops_of_long_thin_images_are_those_of_the_whole_resized_image(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    whole = crops.resize_short(image, 20)
+    assert max(whole.shape) > crops.LONG * 20
+    corners = [(length - 20) // 2 for length in whole.shape[:2]]
+    square = whole[corners[0] : corners[0] + 20, corners[1] : corners[1] + 20]
+    np.testing.assert_allclose(crops.ten_crop(image, 16, 20)[4].astype(int), square[2:18, 2:18], atol=1)
+    np.testing.assert_allclose(crops.centre_crop(image, 20, 20).astype(int), square, atol=1)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        top, left = (rng.integers(length - 16 + 1) for length in whole.shape[:2])
+        expected = whole[top : top + 16, left : left + 16].astype(int)
+        expected = expected[:, ::-1] if rng.integers(2) else expected
+        np.testing.assert_allclose(crops.random_crop(image, np.random.default_rng(seed), 16, 20), expected, atol=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 50_000, 3), (50_000, 1, 1), (2, 65_535, 3)])
+def test_crops_of_long_thin_images_take_no_memory_for_the_rest(shape, monkeypatch):
+    sizes, resize = [], Image.Image.resize
+
+    def watched(image, size, *others):
+        sizes.append(size)
+        return resize(image, size, *others)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    crop = {"side": 224, "short": 256}
+    assert crops.ten_crop(image).shape == (10, 224, 224, shape[2])
+    for draw in (crops.one_of_ten, crops.random_crop):
+        assert draw(image, np.random.default_rng(0), **crop).shape == (224, 224, shape[2])
+    assert crops.centre_crop(image, **crop).shape == (224, 224, shape[2])
+    assert pictures.fit(image, 30, 20).shape == (30, 20, shape[2])
+    assert Input(32, 1.0, (0.0,) * 3, (255.0,) * 3).preprocess([image]).shape == (1, 32, 32, 3)
+    assert len(sizes) == 6 and max(map(max, sizes)) <= 256
+
+
 @pytest.mark.parametrize(
     "image, side, words",
     [
@@ -152,3 +190,5 @@ def test_crop_mistakes(image, side, words):
         crops.ten_crop(image, side, 20)
     with pytest.raises(ValueError, match=words):
         crops.random_crop(image, np.random.default_rng(0), side, 20)
+    with pytest.raises(ValueError, match="shorter side of 1 or more pixels, got 0"):
+        crops.resize_short(PHOTO, 0)
