@@ -25,10 +25,11 @@ from jax import Array
 from xai_jax.adapters.jaxpr_rewriting import Pass
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.network import Network, Tap, keep
-from xai_jax.core.pytrees import node, static
+from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
 
 _PATTERNS = ("max",)
+_PARAMETERS = {"kernel", "bias", "scale", "embedding"}  # of Flax's own layers
 
 
 def from_function(
@@ -86,14 +87,20 @@ def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] =
       The network.
 
     Raises:
-      ValueError: a pattern is unknown.
+      ValueError: a pattern is unknown, or `variables` are the parameters alone.
     """
+    names = {str(getattr(path[-1], "key", "")) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
+    if "params" not in variables and names & _PARAMETERS:
+        raise ValueError(
+            "Expected the variables of a module, {'params': ...} and perhaps further collections, got "
+            f"{sorted(variables)[:3]}. Usual cause: variables['params'] instead of variables."
+        )
     options = tuple(sorted(kwargs.items()))  # comparable, so that new variables do not retrace
     return from_function(lambda v, x: module.apply(v, x, **dict(options)), variables, relu_patterns=relu_patterns)
 
 
 def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
-    """Network of a Flax NNX model in its current state; call `model.eval()` first if it has dropout or batch norm.
+    """Network of a Flax NNX model with its current weights, in evaluation mode; the model itself keeps its mode.
 
     >>> from flax import nnx
     >>> model = nnx.Sequential(nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)), nnx.relu, lambda x: x.mean((1, 2)))
@@ -102,7 +109,10 @@ def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
     """
     from flax import nnx
 
-    graph, state = nnx.split(model)
+    own = nnx.merge(*nnx.split(model))  # its modes are its own, its arrays those of the model
+    if isinstance(own, nnx.Module):
+        own.eval()
+    graph, state = nnx.split(own)
     return from_function(lambda s, x: nnx.merge(graph, s)(x), state, relu_patterns=relu_patterns)
 
 
@@ -140,8 +150,15 @@ def from_haiku(
       The network.
 
     Raises:
-      ValueError: a pattern is unknown.
+      ValueError: a pattern is unknown, or a state is missing or superfluous.
     """
+    import haiku
+
+    if isinstance(transformed, haiku.TransformedWithState) != (state is not None):
+        raise ValueError(
+            f"Expected {'a state' if state is None else 'no state'}, got {'none' if state is None else 'one'}: "
+            "hk.transform_with_state has a state, hk.transform has none."
+        )
     rng = (None,) if "rng" in inspect.signature(transformed.apply).parameters else ()
     options = tuple(sorted(kwargs.items()))
     if state is None:
@@ -167,7 +184,10 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
             f"Expected Keras on the JAX backend, it runs on {keras.backend.backend()!r}. "
             "Set the environment variable KERAS_BACKEND=jax before importing keras."
         )
-    weights = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+    if not model.built:
+        raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
+    # Copies, because `fit` and `predict` donate the arrays of the model to their programs.
+    weights = [[jnp.copy(v.value) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
     return from_function(
         lambda w, x: model.stateless_call(*w, x, training=False)[0], weights, relu_patterns=relu_patterns
     )
@@ -214,6 +234,7 @@ class _Adapted:
         return logits
 
     def run(self, x, relu, tap):
+        require_arrays(self)
         example = jax.ShapeDtypeStruct(x.shape[self.per_image :], x.dtype)
         closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, example)
         if not isinstance(shape, jax.ShapeDtypeStruct):

@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core.closures import as_leaves
-from xai_jax.core.pytrees import node, static
+from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
 
 Tap = Callable[[str, Array], Array]
@@ -53,7 +53,9 @@ def as_network(net: Network) -> Network:
             "A LoadedModel holds it as `.net`; adapt.from_linen and its siblings make one from a model."
         )
     is_leaf = jax.tree.structure(net) == jax.tree.structure(0)
-    return as_leaves(net) if is_leaf else net
+    net = as_leaves(net) if is_leaf else net
+    require_arrays(net)
+    return net
 
 
 def capture(

@@ -43,6 +43,23 @@ def as_partial(function: Callable) -> Partial:
     return function if isinstance(function, Partial) else Partial(function)
 
 
+def require_arrays(tree: Any) -> None:
+    """Raises ValueError if an array of the pytree was deleted.
+
+    >>> array = jnp.ones((2, 3))
+    >>> array.delete()
+    >>> require_arrays({"kernel": array})
+    Traceback (most recent call last):
+    ValueError: Expected a network with its arrays, got one whose array of shape (2, 3) was deleted. Usual cause: a ...
+    """
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted():
+            raise ValueError(
+                f"Expected a network with its arrays, got one whose array of shape {leaf.shape} was deleted. Usual "
+                "cause: a training step that donates its state (donate_argnums). Make the network from the new state."
+            )
+
+
 def to_numpy(leaf: Any) -> np.ndarray:
     """A leaf of a pytree as an array on the host; of a random key its data.
 

@@ -1,0 +1,85 @@
+"""Models are evaluated in evaluation mode and with weights of their own, whatever their owner does with them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.helpers.adapted_models import haiku as haiku_network
+from tests.helpers.adapted_models import linen
+from xai_jax import adapt, network, saliency, targets
+
+X = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+TARGET = targets.logit(0)
+
+
+class Nnx(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.conv, self.norm = nnx.Conv(1, 4, (3, 3), rngs=rngs), nnx.BatchNorm(4, rngs=rngs)
+        self.drop, self.out = nnx.Dropout(0.5, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.drop(nnx.relu(self.norm(self.conv(x))).mean((1, 2))))
+
+
+def test_an_nnx_model_in_training_mode_is_evaluated_and_keeps_its_mode():
+    model = Nnx()
+    model(X)  # in training mode this updates the statistics
+    net = adapt.from_nnx(model)
+    assert not model.norm.use_running_average and not model.drop.deterministic
+    model.eval()
+    np.testing.assert_array_equal(net(X), model(X))
+    alone = np.concatenate([saliency.gradient(net, X[i : i + 1], TARGET) for i in range(4)])
+    np.testing.assert_allclose(saliency.gradient(net, X, TARGET), alone, atol=1e-5)
+
+
+def test_a_keras_network_outlives_fit_and_predict():
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
+    net = adapt.from_keras(model)
+    before = np.asarray(saliency.guided_backprop(net, X, TARGET))
+    model.compile("sgd", "mse")
+    model.fit(X, np.ones((4, 2)), verbose=0)
+    model.predict(X, verbose=0)
+    np.testing.assert_array_equal(saliency.guided_backprop(net, X, TARGET), before)
+    assert np.abs(saliency.guided_backprop(adapt.from_keras(model), X, TARGET) - before).max() > 0
+
+
+@pytest.mark.parametrize("make", [linen, haiku_network])
+def test_donated_weights_are_named(make):
+    net = jax.tree.map(jnp.array, make())
+    donate = jax.jit(lambda net: jax.tree.map(lambda w: 2 * w, net), donate_argnums=0)
+    donate(net)
+    x = np.zeros((1, 10, 10, 2), np.float32)
+    for use in (net, lambda x: saliency.gradient(net, x, TARGET), lambda x: network.layer_names(net, x)):
+        with pytest.raises(ValueError, match="donate"):
+            use(x)
+
+
+def test_what_is_missing_is_named_at_once():
+    module = nn.Sequential([nn.Conv(4, (3, 3)), lambda x: x.mean((1, 2))])
+    variables = module.init(jax.random.key(0), X)
+    with pytest.raises(ValueError, match="instead of variables"):
+        adapt.from_linen(module, variables["params"])
+    hk = pytest.importorskip("haiku")
+    with pytest.raises(ValueError, match="Expected a state, got none"):
+        adapt.from_haiku(hk.transform_with_state(lambda x: x), {})
+    with pytest.raises(ValueError, match="Expected no state, got one"):
+        adapt.from_haiku(hk.transform(lambda x: x), {}, {})
+    keras = pytest.importorskip("keras")
+    with pytest.raises(ValueError, match="Expected a built model"):
+        adapt.from_keras(keras.Sequential([keras.layers.Dense(3)]))
+    without_parameters = nn.Sequential([nn.relu, lambda x: x.mean((1, 2))])
+    np.testing.assert_array_equal(adapt.from_linen(without_parameters, {})(X), np.maximum(X, 0).mean((1, 2)))
