@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
-from xai_jax.core import pooling, rules
+from xai_jax.adapters.pool_equations import channel_axis, fast_pool
+from xai_jax.core import rules
 from xai_jax.core.network import Tap
 from xai_jax.core.rules import Relu
 
@@ -76,7 +77,7 @@ class Pass:
             if kind in ("conv", "dense") and eqn.outvars[0] in biased:
                 waiting[biased[eqn.outvars[0]]] = self.name(kind, here)
             elif kind is not None:
-                axis = _pool_channels(eqn) if kind == "pool" else self.channel_axis
+                axis = channel_axis(eqn) if kind == "pool" else self.channel_axis
                 outputs = [self.tapped(self.name(kind, here), outputs[0], axis)]
             elif eqn.outvars and eqn.outvars[0] in waiting:
                 outputs = [self.tapped(waiting.pop(eqn.outvars[0]), outputs[0], self.channel_axis)]
@@ -131,7 +132,7 @@ class Pass:
     def substitute(self, eqn) -> Callable | None:
         """The substitute of an equation that is a ReLU or a max-pool, else None."""
         kind = self.rectifier(eqn)
-        pool = None if kind else _pool(eqn)
+        pool = None if kind else fast_pool(eqn)
         if kind is None and pool is None:
             return None
         self.sites["relu" if kind else "pool"] += 1
@@ -223,41 +224,6 @@ def _is_gate(eqn):
 def _is_bare_relu(eqn):
     zeros = [isinstance(v, Literal) and np.ndim(v.val) == 0 and v.val == 0 for v in eqn.invars]
     return eqn.primitive.name == "max" and sum(zeros) == 1
-
-
-def _pool(eqn):
-    """The fast pool for a max-pooling over two axes, else None."""
-    if eqn.primitive.name != "reduce_window_max":
-        return None
-    p, axes = eqn.params, _pool_axes(eqn)
-    rest = [a for a in range(eqn.invars[0].aval.ndim) if a not in axes]
-    keys = "window_dimensions", "window_strides", "padding"
-    window, strides, padding = (tuple(p[key][a] for a in axes) for key in keys)
-    plain = {*p["base_dilation"], *p["window_dilation"]} == {1}
-    fits = all(min(pads) >= 0 and max(pads) < w for pads, w in zip(padding, window, strict=True))
-    if len(axes) != 2 or not rest or not plain or not fits:
-        return None
-    order = [*rest[:-1], *axes, rest[-1]]
-
-    def pool(x):
-        x = jnp.transpose(x, order)
-        y = pooling.max_pool(x.reshape(-1, *x.shape[-3:]), window, strides, tuple(map(tuple, padding)))
-        return jnp.transpose(y.reshape(*x.shape[:-3], *y.shape[1:]), np.argsort(order))
-
-    return pool
-
-
-def _pool_axes(eqn):
-    """The axes along which a reduce_window equation has a window, strides or padding."""
-    p = eqn.params
-    geometry = zip(p["window_dimensions"], p["window_strides"], map(tuple, p["padding"]), strict=True)
-    return [a for a, trivial in enumerate(g == (1, 1, (0, 0)) for g in geometry) if not trivial]
-
-
-def _pool_channels(eqn):
-    """The channel axis of a pool, counted from the end: the last axis without a window."""
-    rank = eqn.invars[0].aval.ndim
-    return max(a for a in range(-1, rank) if a not in _pool_axes(eqn)) - rank
 
 
 def _biased(jaxpr, env):
