@@ -6,7 +6,7 @@ import sys
 import pytest
 
 _CHILD = """
-import gc, sys
+import functools, gc, sys
 import jax, jax.numpy as jnp, numpy as np
 from xai_jax.adapters import adapt
 from xai_jax.core import network
@@ -26,7 +26,20 @@ def call(weights, x):
 def adapted(weights, x):
     return network.call(adapt.from_function(lambda x: jax.nn.relu(x).mean((1, 2)) @ weights), x)
 
-step = {"plain": plain, "call": call, "adapted": adapted}[sys.argv[1]]
+class Model:
+    def __init__(self, weights):
+        self.weights = weights
+
+    def forward(self, x, relu=jax.nn.relu, tap=network.keep):
+        return tap("logits", relu(x).mean((1, 2)) @ self.weights)
+
+def method(weights, x):
+    return network.call(Model(weights).forward, x)
+
+def bound(weights, x):
+    return network.call(functools.partial(lambda w, x: jax.nn.relu(x).mean((1, 2)) @ w, weights), x)
+
+step = {"plain": plain, "call": call, "adapted": adapted, "method": method, "bound": bound}[sys.argv[1]]
 for i in range(320):
     weights = jnp.asarray(np.full((3, 350_000), i, np.float32))
     jax.block_until_ready(step(weights, jnp.ones((1, 4 + i % 10, 4, 3))))
@@ -38,7 +51,7 @@ print(memory() - start)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("case", ["call", "adapted"])
+@pytest.mark.parametrize("case", ["call", "adapted", "method", "bound"])
 def test_memory_grows_no_faster_than_with_jit(case):
     assert grown(case) < grown("plain") + 20  # MB; 300 sets of weights are 1260 MB
 
