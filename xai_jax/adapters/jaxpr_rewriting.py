@@ -11,7 +11,6 @@ of a `jit` call of its substitute.
 1
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,15 +18,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, Literal, jaxpr_as_fun
 
+from xai_jax.adapters.jaxpr_parts import (
+    INLINED,
+    OPAQUE,
+    all_equations,
+    body,
+    is_gate,
+    is_jaxpr,
+    module_path,
+    nn_relu,
+    open_jaxpr,
+)
 from xai_jax.adapters.pool_equations import channel_axis, fast_pool
 from xai_jax.core import rules
 from xai_jax.core.network import Tap
 from xai_jax.core.rules import Relu
-
-_INLINED = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")
-_OPAQUE = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
 
 class Pass:
@@ -57,7 +64,7 @@ class Pass:
         Raises:
           NotImplementedError: a ReLU is inside a function with a custom derivative.
         """
-        jaxpr, consts = _open(closed)
+        jaxpr, consts = open_jaxpr(closed)
         env = dict(zip(jaxpr.constvars, [(c, False) for c in consts], strict=True))
         env.update(zip(jaxpr.invars, zip(values, depends, strict=True), strict=True))
 
@@ -68,9 +75,9 @@ class Pass:
         waiting = {}
         for eqn in jaxpr.eqns:
             inputs, dependent = zip(*map(read, eqn.invars), strict=True) if eqn.invars else ((), ())
-            here = "/".join(filter(None, [path, _module_path(eqn)]))
-            if eqn.primitive.name in _INLINED and not _is_gate(eqn):
-                outputs, reach = self.evaluate(_body(eqn), list(inputs), list(dependent), here)
+            here = "/".join(filter(None, [path, module_path(eqn)]))
+            if eqn.primitive.name in INLINED and not is_gate(eqn):
+                outputs, reach = self.evaluate(body(eqn), list(inputs), list(dependent), here)
             else:
                 outputs, reach = self.apply(eqn, inputs, dependent), [any(dependent)] * len(eqn.outvars)
             kind = self.kind(eqn) if sum(dependent) == 1 else None
@@ -105,14 +112,14 @@ class Pass:
     def rewrite(self, eqn):
         """The equation with every ReLU and max-pool inside its loops and branches substituted."""
         self.refuse(eqn)
-        if eqn.primitive.name in _OPAQUE or _is_gate(eqn):
+        if eqn.primitive.name in OPAQUE or is_gate(eqn):
             return eqn
         return eqn.replace(params={name: self.rewrite_param(value) for name, value in eqn.params.items()})
 
     def rewrite_param(self, value):
         if isinstance(value, tuple | list):
-            return type(value)(map(self.rewrite_param, value)) if any(map(_is_jaxpr, value)) else value
-        if not _is_jaxpr(value):
+            return type(value)(map(self.rewrite_param, value)) if any(map(is_jaxpr, value)) else value
+        if not is_jaxpr(value):
             return value
         if isinstance(value, ClosedJaxpr) and not isinstance(value, Jaxpr):
             return value.replace(jaxpr=self.rewrite_param(value.jaxpr))
@@ -123,7 +130,7 @@ class Pass:
         if substitute is None:
             return self.rewrite(eqn)
         arguments = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-        jaxpr, _ = _open(jax.make_jaxpr(jax.jit(substitute))(*arguments))
+        jaxpr, _ = open_jaxpr(jax.make_jaxpr(jax.jit(substitute))(*arguments))
         (call,) = jaxpr.eqns
         if len(call.invars) != len(eqn.invars):
             raise NotImplementedError("Expected a rule without arrays of its own inside scan, while or cond.")
@@ -143,13 +150,13 @@ class Pass:
         return pool
 
     def rectifier(self, eqn):
-        return _rectifier(eqn) or ("relu" if "max" in self.patterns and _is_bare_relu(eqn) else None)
+        return nn_relu(eqn) or ("relu" if "max" in self.patterns and _is_bare_relu(eqn) else None)
 
     def refuse(self, eqn):
         name = eqn.primitive.name
         if name.startswith("call_hi_primitive"):
             raise NotImplementedError(f"Expected equations with accessible bodies, got {name!r}, which hides its body.")
-        if self.has_rule and name in _OPAQUE and any(_rectifier(e) for e in _all_equations(eqn)):
+        if self.has_rule and name in OPAQUE and any(nn_relu(e) for e in all_equations(eqn)):
             raise NotImplementedError(
                 "Expected accessible ReLUs only, found one inside a function with custom_jvp or custom_vjp, whose "
                 "derivative would override the backward rule. Remove the decorator."
@@ -184,43 +191,6 @@ class Pass:
         return value.reshape(shape)
 
 
-def _is_jaxpr(value):
-    return isinstance(value, Jaxpr | ClosedJaxpr)
-
-
-def _open(jaxpr):
-    """Jaxpr and constants of an open or closed jaxpr; recent versions of JAX have only one kind."""
-    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
-
-
-def _body(eqn):
-    return next(value for value in eqn.params.values() if _is_jaxpr(value))
-
-
-def _all_equations(eqn):
-    """The equations in the jaxprs of an equation's parameters, at any depth."""
-    for value in eqn.params.values():
-        for jaxpr in value if isinstance(value, tuple | list) else (value,):
-            if _is_jaxpr(jaxpr):
-                for inner in _open(jaxpr)[0].eqns:
-                    yield inner
-                    yield from _all_equations(inner)
-
-
-def _rectifier(eqn: JaxprEqn) -> str | None:
-    """ "relu" or "relu6" for `jax.nn.relu` and `jax.nn.relu6`, which have custom derivatives."""
-    if eqn.primitive.name != "custom_jvp_call":
-        return None
-    inner = _open(eqn.params["call_jaxpr"])[0].eqns
-    name = inner[0].params.get("name") if len(inner) == 1 else None
-    return name if name in ("relu", "relu6") else None
-
-
-def _is_gate(eqn):
-    """`hard_sigmoid`, and `hard_swish` based on it, use ReLU6 as a gate between 0 and 1, not as a rectifier."""
-    return eqn.params.get("name") == "hard_sigmoid"
-
-
 def _is_bare_relu(eqn):
     zeros = [isinstance(v, Literal) and np.ndim(v.val) == 0 and v.val == 0 for v in eqn.invars]
     return eqn.primitive.name == "max" and sum(zeros) == 1
@@ -248,9 +218,3 @@ def _biased(jaxpr, env):
         elif eqn.primitive.name == "add":
             sums[source] = eqn.outvars[0]
     return sums
-
-
-def _module_path(eqn):
-    """Module path from the name stack, without the transformations JAX records there."""
-    stack = str(eqn.source_info.name_stack)
-    return "/".join(part for part in re.sub(r"\w+\(|\)", "", stack).split("/") if part)
