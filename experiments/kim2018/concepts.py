@@ -185,8 +185,9 @@ def plan(config: Config) -> list[dry_run.Step]:
         return network.capture(net, x, config.layers)[1]
 
     def gradients(net: Any, x: Array) -> Array:
-        features, head = network.features(net, config.layers[0]), network.head(net, config.layers[0], x)
-        return jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
+        layer = network.layer_names(net, x)[config.layers[0]]
+        perturbed = partial(network.perturb, net, config.layers[0])
+        return jax.grad(lambda delta: perturbed(delta)(x)[:, 0].sum())(np.zeros(layer.shape, layer.dtype))
 
     images = (config.controls + 2 + len(config.concepts)) * config.examples
     calls = dry_run.calls(images, batch_size) * len(config.seeds)

@@ -82,8 +82,9 @@ def activations_step(net: VGG, layers: Sequence[str], shape: tuple[int, ...], im
 
     def activations(variables: Any, x: jax.Array) -> tuple:
         bound = Partial(net.apply, variables)
-        features, head = network.features(bound, layers[0]), network.head(bound, layers[0], x)
-        gradients = jax.grad(lambda value: head(value)[:, 0].sum())(features(x))
+        layer = network.layer_names(bound, x)[layers[0]]
+        perturbed = partial(network.perturb, bound, layers[0])
+        gradients = jax.grad(lambda delta: perturbed(delta)(x)[:, 0].sum())(np.zeros(layer.shape, layer.dtype))
         return network.capture(bound, x, layers)[1], gradients
 
     return dry_run.Step("activations of layers", activations, (variables, x), dry_run.calls(images, BATCH))

@@ -11,17 +11,17 @@ an ordinary argument of jitted functions: new weights do not retrace.
 >>> x = jnp.arange(12.0).reshape(1, 2, 2, 3)
 """
 
-import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from xai_jax.core import dependence, edits
 from xai_jax.core.closures import as_leaves
+from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
 
@@ -77,15 +77,21 @@ def capture(
       Logits (N, K), and the activations by name in forward order.
 
     Raises:
-      ValueError: a name is unknown, or the network uses a name twice.
+      ValueError: a name is unknown, the network uses a name twice, or taps it inside of a jit, scan, vmap or remat.
     """
     wanted = None if names is None else set(names)
     kept: dict[str, Array] = {}
     seen: list[str] = []
+    state = dependence.trace_state()
 
     def tap(name, value):
         if name in seen:
-            raise ValueError(f"The network taps {name!r} twice; every activation needs its own name.")
+            raise ValueError(f"The network taps {quoted(name)} twice; every activation needs its own name.")
+        if wanted and name in wanted and dependence.trace_state() != state:
+            raise ValueError(
+                f"Expected layer {quoted(name)} to be tapped where its value can be read, it is inside of a jit, scan, "
+                "vmap or remat. Tap what that function returns."
+            )
         seen.append(name)
         if wanted is None or name in wanted:
             kept[name] = value
@@ -114,9 +120,18 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
     >>> abstract(net, x)[0].shape
     (1, 3)
     """
+    found = _abstract(*_structure(net, x))
+    while isinstance(net, _Edited):
+        if net.edit is edits.zeroed and net.layer in found[1]:
+            edits.check_channels(found[1][net.layer].shape, net.value)
+        net = net.net
+    return found
+
+
+def _structure(net, x):
+    """Tree of a network, and shape and dtype of each leaf and of images, as JAX takes them (not float64)."""
     leaves, tree = jax.tree.flatten(as_network(net))
-    shapes = tuple((jnp.shape(leaf), getattr(leaf, "dtype", None) or jnp.result_type(leaf)) for leaf in leaves)
-    return _abstract(tree, shapes, tuple(x.shape), x.dtype)
+    return tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), tuple(x.shape), jnp.result_type(x)
 
 
 @functools.lru_cache(maxsize=32)  # few, as a bound method keeps its weights here
@@ -157,9 +172,8 @@ def require(name: str, seen: Iterable[str]) -> None:
     seen = list(seen)
     if name in seen:
         return
-    near = difflib.get_close_matches(str(name), seen, n=1, cutoff=0)
-    hint = f" Did you mean {near[0]!r}?" if near else " The network never calls its tap."
-    raise ValueError(f"Expected the name of a layer, got {name!r}.{hint} Layers: {', '.join(seen) or 'none'}.")
+    hint = nearest(name, seen) or " The network never calls its tap."
+    raise ValueError(f"Expected the name of a layer, got {quoted(name)}.{hint} Layers: {listed(seen)}.")
 
 
 @node
@@ -180,6 +194,8 @@ class _Edited:
 
         logits = self.net(x, relu=relu, tap=edited)
         require(self.layer, seen)
+        if seen.count(self.layer) > 1:
+            raise ValueError(f"The network taps {quoted(self.layer)} twice; every activation needs its own name.")
         return logits
 
 
@@ -200,7 +216,7 @@ class _Head:
 
     def __call__(self, activation, relu=jax.nn.relu, tap=keep):
         x = jnp.zeros((activation.shape[0], *self.image.shape), self.image.dtype)
-        return _Edited(self.net, activation, self.layer, _replace)(x, relu=relu, tap=tap)
+        return _Edited(self.net, activation, self.layer, edits.replaced)(x, relu=relu, tap=tap)
 
 
 def features(net: Network, layer: str) -> Callable[..., Array]:
@@ -215,11 +231,15 @@ def features(net: Network, layer: str) -> Callable[..., Array]:
 def head(net: Network, layer: str, x: Any) -> Callable[..., Array]:
     """h_l of Kim et al. 2018: `h(activation)` returns the logits; the compiler removes the layers below.
 
-    `x` is an array or `jax.ShapeDtypeStruct` shaped like the network's input; its values are not used.
+    `x` is an array or `jax.ShapeDtypeStruct` shaped like the network's input; its values are not used. Raises
+    ValueError for a layer with a connection around it.
 
     >>> bool((head(net, "relu1", x)(features(net, "relu1")(x)) == net(x)).all())
     True
     """
+    require(layer, layers := layer_names(net, x))
+    skips = dependence.bypassed(*_structure(net, x), tuple(layers.items()))
+    dependence.refuse_bypassed(layer, skips)
     return _Head(as_network(net), layer, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
 
@@ -229,7 +249,7 @@ def replace(net: Network, layer: str, value: Array) -> Network:
     >>> replace(net, "relu1", jnp.zeros((1, 2, 2, 3)))(x).tolist()
     [[0.0, 0.0, 0.0]]
     """
-    return _Edited(as_network(net), value, layer, _replace)
+    return _Edited(as_network(net), edits.numbers(value), layer, edits.replaced)
 
 
 def perturb(net: Network, layer: str, delta: Array) -> Network:
@@ -238,7 +258,7 @@ def perturb(net: Network, layer: str, delta: Array) -> Network:
     >>> (perturb(net, "relu1", jnp.float32(1))(x) - net(x)).tolist()
     [[4.0, 4.0, 4.0]]
     """
-    return _Edited(as_network(net), delta, layer, jnp.add)
+    return _Edited(as_network(net), edits.numbers(delta), layer, edits.added)
 
 
 def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:
@@ -247,17 +267,7 @@ def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:
     >>> ablate(net, "relu1", [0, 2])(x).tolist()
     [[0.0, 18.0, 0.0]]
     """
-    return _Edited(as_network(net), np.atleast_1d(np.asarray(channels, np.int32)), layer, _zero)
-
-
-def _replace(activation, value):
-    if activation.shape != value.shape:
-        raise ValueError(f"Expected an activation of shape {activation.shape}, got {value.shape}.")
-    return value
-
-
-def _zero(activation, channels):
-    return activation.at[..., channels].set(0)
+    return _Edited(as_network(net), edits.channel_indices(channels), layer, edits.zeroed)
 
 
 def check_images(x: Any) -> None:
@@ -265,7 +275,7 @@ def check_images(x: Any) -> None:
 
     Values are checked outside of `jax.jit` only.
 
-    >>> check_images(np.zeros((4, 4, 3), np.float32))
+    >>> check_images(jnp.zeros((4, 4, 3)))
     Traceback (most recent call last):
     ValueError: Expected images (N, H, W, C), got shape (4, 4, 3). One image needs a leading axis: x[None].
     """

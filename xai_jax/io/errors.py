@@ -4,9 +4,8 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-from xai_jax.io.text import encodable
-
-LONGEST = 300  # characters of a message that quotes a file or a user
+from xai_jax.core.messages import excerpt as excerpt
+from xai_jax.core.messages import first_line as first_line
 
 
 class UserError(Exception):
@@ -15,16 +14,6 @@ class UserError(Exception):
 
 class TrainingError(RuntimeError):
     """Training cannot continue; the message gives the cause and a remedy."""
-
-
-def excerpt(text: object, longest: int = LONGEST) -> str:
-    """Text as one short printable line: control characters and lone surrogates are escaped, the end is cut off.
-
-    >>> excerpt("a\\x1b[31m\\nb"), excerpt("long" * 9, longest=9)
-    ('a\\\\x1b[31m\\\\nb', 'longlo...')
-    """
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: longest + 1])
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 @contextlib.contextmanager
@@ -56,14 +45,5 @@ def differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> st
     'seed: 0 there, 1 now'
     """
     keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    lines = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} now" for key in keys)
-    return encodable(lines)
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an exception's message, at most 300 characters; the exception's type where there is none.
-
-    >>> first_line(ValueError("Expected 3 classes.\\nGot 4."))
-    'Expected 3 classes.'
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST]
+    shown = (f"{excerpt(k, 40)}: {excerpt(found.get(k), 60)} there, {excerpt(wanted.get(k), 60)} now" for k in keys[:2])
+    return "; ".join(shown) + (f"; and {len(keys) - 2} more" if len(keys) > 2 else "")
