@@ -1,12 +1,14 @@
 """Folders of images by class: files, orientation, damage."""
 
+import itertools
 import os
+import unicodedata
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xai_jax.data import datasets
+from xai_jax.data import datasets, folder
 
 
 @pytest.fixture
@@ -66,3 +68,74 @@ def test_names_of_classes_that_are_not_utf8_are_refused_before_any_work(pictures
     with pytest.raises(ValueError, match=r"UTF-8, got the folder .*caf\\udce9\. .*rename it") as caught:
         datasets.load(f"folder:{pictures}", "val")
     assert str(caught.value).encode().count(b"\n") == 0
+
+
+def folders(root, *names, content=b"none"):
+    for name in names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name / "1.png").write_bytes(content)
+    return root
+
+
+def numbers(data):
+    return {data.classes[label]: int(label) for label in data.labels}
+
+
+@pytest.mark.parametrize("training", ["train", "training", "Train"])
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_held_out_folders_are_numbered_as_the_training_folder(training, held_out, tmp_path):
+    classes = ("10", "2", "Bee", "ant", "bee", "\u00e9tang")
+    folders(tmp_path, *(f"{training}/{name}" for name in classes))
+    known = numbers(datasets.load(f"folder:{tmp_path}", training))
+    assert known == {name: number for number, name in enumerate(classes)}
+    for names in itertools.combinations(classes, 2):
+        root = tmp_path / held_out / "-".join(names)
+        folders(root, *(f"{held_out}/{name}" for name in names))
+        os.symlink(tmp_path / training, root / training)
+        for data in (datasets.load(f"folder:{root}", held_out), datasets.load(f"folder:{root}/{held_out}", "all")):
+            assert data.classes == classes and numbers(data) == {name: known[name] for name in names}
+
+
+def test_classes_of_held_out_folders_alone_come_last_and_other_folders_are_no_matter(tmp_path):
+    folders(tmp_path, "train/bee", "train/cat", "test/ant", "test/cat", "run/checkpoints", "paintings/x", "paintings/a")
+    (tmp_path / "train.csv").touch()
+    assert datasets.load(f"folder:{tmp_path}", "train").classes == ("bee", "cat")
+    assert numbers(datasets.load(f"folder:{tmp_path}", "test")) == {"ant": 2, "cat": 1}
+    assert numbers(datasets.load(f"folder:{tmp_path}", "paintings")) == {"a": 0, "x": 1}
+
+
+def test_names_of_classes_are_composed(tmp_path):
+    composed = "\u00e9tang"
+    folders(tmp_path, f"train/{composed}", "train/a", f"test/{unicodedata.normalize('NFD', composed)}")
+    assert numbers(datasets.load(f"folder:{tmp_path}", "test")) == {composed: 1}
+    folders(tmp_path, f"test/{composed}")
+    with pytest.raises(ValueError, match="one folder for each class, got two called"):
+        datasets.load(f"folder:{tmp_path}", "test")
+
+
+@pytest.mark.parametrize("suffix", folder.SUFFIXES)
+def test_every_suffix_is_read(suffix, tmp_path):
+    kind = {".jfif": "jpeg", ".jpe": "jpeg", ".jpg": "jpeg", ".tif": "tiff"}.get(suffix, suffix[1:])
+    kind = "ppm" if kind in ("pbm", "pgm", "pnm") else kind
+    (tmp_path / "a").mkdir()
+    Image.new("1" if suffix == ".pbm" else "L", (4, 3), 1).save(tmp_path / f"a/1{suffix.upper()}", kind)
+    assert datasets.load(f"folder:{tmp_path}", "all")[0][0].shape == (3, 4, 3)
+
+
+def test_what_is_passed_over_is_counted(tmp_path, caplog):
+    folders(tmp_path, "a", "b", "b/more/still")
+    datasets.load(f"folder:{folders(tmp_path / 'clean', 'a')}", "all")
+    assert not caplog.records
+    hidden, readable = ("a/.hidden.png", "labels.csv"), ("b/more/5.png", "6.jpg")
+    for name in (*hidden, *readable, "a/2.avif", "a/3.AVIF", "b/4.heic", "b/noname"):
+        (tmp_path / name).touch()
+    os.symlink("nowhere", tmp_path / "a/7.gif")
+    (tmp_path / "clean").rename(tmp_path / ".clean")
+    assert len(datasets.load(f"folder:{tmp_path}", "all")) == 2
+    (message,) = [record.getMessage() for record in caplog.records]
+    for words in ("8 files", "2 .avif", "1 .heic", "2 in folders within class folders", "1 beside the class folders"):
+        assert words in message
+    assert len(message) < 600
+    (tmp_path / "b/1.png").unlink()
+    with pytest.raises(ValueError, match=r"Expected images .*, got .*2 in folders within class folders, 1 .heic"):
+        datasets.load(f"folder:{tmp_path}", "all")

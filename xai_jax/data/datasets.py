@@ -16,6 +16,7 @@ import numpy as np
 from xai_jax.data import class_names, digits, fashion_mnist, folder
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
+from xai_jax.io.errors import excerpt
 
 SPLITS = {
     "digits": ("train", "test"),
@@ -84,6 +85,11 @@ class OnDisk:
             raise ValueError(f"Expected labels 0 to {len(self.classes) - 1} in {self.name}, got {label} at {index}.")
         return image, int(label)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """All labels (N,) int32; images are decoded only where there is no `label`."""
+        return np.array([labeller(self)(index) for index in range(self.size)], np.int32)
+
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         first, _ = self[0]
         if first.nbytes * self.size > MEMORY:
@@ -106,8 +112,9 @@ def load(name: str, split: str) -> Dataset:
     """One split of a data set; large images are decoded on access.
 
     `name`: a key of `SPLITS`, where its splits are, or "folder:PATH" with images at PATH/split/class/, for the split
-    "all" at PATH/class/. Raises ValueError for an unknown name or split and for damaged files, FileNotFoundError where
-    the data are neither on this machine nor can be downloaded.
+    "all" at PATH/class/; classes are numbered as those of PATH/train/ where that exists (see `folder.scan`).
+    Raises ValueError for an unknown name or split and for damaged files, FileNotFoundError where the data are neither
+    on this machine nor can be downloaded.
     """
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
@@ -127,8 +134,9 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """
     unknown = [name for name in classes if name not in dataset.classes]
     if unknown or not classes or len(set(classes)) < len(classes):
-        known = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
-        raise ValueError(f"Expected different classes out of {known}, got {', '.join(unknown or classes) or 'none'}.")
+        raise ValueError(
+            f"Expected different classes out of {_some(dataset.classes)}, got {_some(unknown or classes) or 'none'}."
+        )
     labels, wanted = _labels(dataset), [dataset.classes.index(name) for name in classes]
     positions = np.flatnonzero(np.isin(labels, wanted))
     chosen = np.array([wanted.index(label) for label in labels[positions]], np.int32)
@@ -143,16 +151,49 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     )
 
 
+def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The same images with labels that count in `classes`, such as those of the images that a network was trained on.
+
+    Classes are matched by name: the data set may lack some, or have them in another order. Raises ValueError for a
+    class that is not one of `classes`.
+
+    >>> numbered(only(load("digits", "test"), ["8", "3"]), ["3", "5", "8"])[0][1] in (0, 2)
+    True
+    """
+    own, classes = tuple(dataset.classes), tuple(classes)
+    if own == classes[: len(own)]:
+        return dataset
+    if unknown := [name for name in own if name not in classes]:
+        raise ValueError(
+            f"Expected classes out of {_some(classes)}, got {_some(unknown)}, too. Usual causes: images of another "
+            "data set, or names spelt otherwise; `datasets.only` selects classes."
+        )
+    numbers = np.array([classes.index(name) for name in own], np.int32)
+    if isinstance(dataset, InMemory):
+        if dataset.labels.min(initial=0) < 0:  # which would count from the end
+            raise ValueError(f"Expected labels 0 to {len(own) - 1}, got {dataset.labels.min()}.")
+        return InMemory(dataset.images, numbers[dataset.labels], classes)
+    name, label = getattr(dataset, "name", "a data set"), labeller(dataset)
+
+    def read(index):
+        image, own_label = dataset[index]
+        return image, numbers[own_label]
+
+    return OnDisk(name, len(dataset), read, classes, lambda index: numbers[label(index)])
+
+
 def labeller(dataset: Dataset) -> Callable[[int], Any]:
     """A function from an index to the label, which decodes no image where the data set supports that."""
     return getattr(dataset, "label", None) or (lambda index: dataset[index][1])
 
 
 def _labels(dataset):
-    if isinstance(dataset, InMemory):
-        return dataset.labels
-    label = labeller(dataset)
-    return np.array([label(index) for index in range(len(dataset))], np.int32)
+    found = getattr(dataset, "labels", None)
+    return np.array([label for _, label in dataset], np.int32) if found is None else found
+
+
+def _some(names):
+    return ", ".join(excerpt(name, 20) for name in names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _digits(split):

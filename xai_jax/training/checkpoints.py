@@ -20,6 +20,7 @@ from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
 
+BEFORE_WORK = ("training.json", ".training.lock", "metrics.jsonl")  # files of a run without its first checkpoint
 KEPT = 2  # checkpoints: if the newest is damaged, training resumes from the previous one
 
 
@@ -125,19 +126,26 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
-    """Writes what is trained in a directory to training.json; raises TrainingError where something else is."""
+    """Writes what is trained in a directory to training.json; raises TrainingError where something else is.
+
+    A run that failed before its first checkpoint does not count: with the mistake corrected, the directory is used.
+    """
     path = checkpoint_dir / "training.json"
-    if path.exists():
-        found = _read_description(path)
-        if what := differences(found, json.loads(json.dumps(described))):
-            raise TrainingError(
-                f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
-                f"({what}). Choose another directory, or remove this one."
-            )
-    elif parallel.is_first():
+    what = differences(_read_description(path), json.loads(json.dumps(described))) if path.exists() else ""
+    if what and _has_work(checkpoint_dir):
+        raise TrainingError(
+            f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
+            f"({what}). Choose another directory, or remove this one."
+        )
+    if (what or not path.exists()) and parallel.is_first():
         with explained(checkpoint_dir):
             checkpoint_dir.mkdir(parents=True, exist_ok=True)
             write_atomically(path, (json.dumps(described, indent=2) + "\n").encode())
+
+
+def _has_work(checkpoint_dir):
+    """Whether there are weights, checkpoints or samples, or files of others."""
+    return any(path.is_file() and path.name not in BEFORE_WORK for path in checkpoint_dir.rglob("*"))
 
 
 def _read_description(path):

@@ -19,8 +19,8 @@ from jax.tree_util import Partial
 
 from xai_jax.core.batching import pixels
 from xai_jax.core.pytrees import as_partial
-from xai_jax.data.batches import Transform, batches
-from xai_jax.data.datasets import Dataset
+from xai_jax.data.batches import Transform, batches, in_order
+from xai_jax.data.datasets import Dataset, numbered
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.fingerprints import labelled
 from xai_jax.training import checkpoints, evaluation, loop, parallel, sgd
@@ -59,7 +59,8 @@ def fit(
       prepare: uint8 images (N, H, W, C) -> the network's input; compiled.
       augment: (key, x) -> a random change of the network's input; compiled. Bind arrays by `jax.tree_util.Partial`.
       transform: (image, rng) -> an image (H, W, C), such as a crop, while it is read.
-      validation: images whose errors are measured after each epoch.
+      validation: images whose errors are measured after each epoch; their classes, all or some of those of `data`, are
+        matched by name.
       validation_transform: image -> an image or several crops (crops, H, W, C), while validation images are read.
       keep_epochs: whether to keep the weights after each epoch, for `epoch_weights`.
 
@@ -110,6 +111,10 @@ def _task(
 ):
     prepare, augment = as_partial(prepare), augment and as_partial(augment)
     common = data, recipe, Path(checkpoint_dir), seed, transform
+    if validation is not None:
+        if not len(validation):
+            raise ValueError("Expected at least one validation image, got none.")
+        validation = numbered(validation, data.classes)
     return _Task(*common, module, prepare, augment, validation, validation_transform, keep_epochs)
 
 
@@ -182,6 +187,9 @@ class _Task(loop.Task):
             raise ValueError(f"Expected a network with parameters alone, got {sorted(variables)}.")
         net = Partial(self.module.apply, variables)
         evaluation.check_fit(net, self.prepare, images, labels, len(self.data.classes))
+        if self.validation is not None:  # now, and not when an epoch is over
+            images, labels = next(in_order(self.validation, 1, self.validation_transform))
+            evaluation.check_fit(net, self.prepare, images, labels, len(self.validation.classes))
         return jax.jit(sgd.begin, static_argnums=0, out_shardings=parallel.everywhere())(self.setting, variables)
 
     def advance(self, state, some):
