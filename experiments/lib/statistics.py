@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from experiments.lib.samples import differences, present, ranked, varies
+
 LEVEL = 0.05
 """Significance level of all tests; confidence intervals cover 1 - LEVEL."""
 POWER = 0.8
@@ -64,13 +66,13 @@ class Threshold:
 
 
 def at_least(value: float, bound: float, applies: bool = True) -> Threshold:
-    """Whether `value` reaches `bound`; undecided unless the claim `applies` to this run."""
-    return Threshold(float(value), float(bound), bool(value >= bound) if applies else None)
+    """Whether `value` reaches `bound`; undecided for NaN, and unless the claim `applies` to this run."""
+    return Threshold(float(value), float(bound), bool(value >= bound) if applies and value == value else None)
 
 
 def at_most(value: float, bound: float, applies: bool = True) -> Threshold:
-    """Whether `value` does not exceed `bound`; undecided unless the claim `applies` to this run."""
-    return Threshold(float(value), float(bound), bool(value <= bound) if applies else None)
+    """Whether `value` does not exceed `bound`; undecided for NaN, and unless the claim `applies` to this run."""
+    return Threshold(float(value), float(bound), bool(value <= bound) if applies and value == value else None)
 
 
 def decide(p: float, opposite_p: float | None = None, text: str = "") -> Verdict:
@@ -100,9 +102,9 @@ def where(applies: bool, verdict: Verdict, reason: str) -> Verdict:
 def binomial(successes: ArrayLike, chance: float = 0.5, alternative: str = "greater") -> Verdict:
     """Exact binomial test of the share of successes, (N,) booleans, against `chance`; against 0.5 it is the sign test.
 
-    `alternative` is the claim: "greater" or "less".
+    `alternative` is the claim: "greater" or "less". NaN is left out.
     """
-    successes = np.asarray(successes, bool).ravel()
+    successes = present(successes).astype(bool)
     count, total = int(successes.sum()), successes.size
     if not total:
         return inconclusive("no samples")
@@ -119,14 +121,14 @@ def wilcoxon(greater: ArrayLike, less: ArrayLike = 0.0) -> Verdict:
 
     Pairs with a NaN are left out.
     """
-    differences = _differences(greater, less)
-    if not differences.any():
-        return inconclusive(f"no differences in {len(differences)} pairs")
+    values = differences(greater, less)
+    if not values.any():
+        return inconclusive(f"no differences in {len(values)} pairs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the normal approximation in small samples with ties
-        p, opposite_p = _both_sides(lambda side: stats.wilcoxon(differences, alternative=side).pvalue)
-    few = "" if np.count_nonzero(differences) >= 5 else "; at least 5 pairs needed to be significant"
-    return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(differences)}, {_p(p, opposite_p)}{few}")
+        p, opposite_p = _both_sides(lambda side: stats.wilcoxon(values, alternative=side).pvalue)
+    few = "" if np.count_nonzero(values) >= 5 else "; at least 5 pairs needed to be significant"
+    return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(values)}, {_p(p, opposite_p)}{few}")
 
 
 def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share: float = 0.0) -> Verdict:
@@ -139,21 +141,21 @@ def t_test(greater: ArrayLike, less: ArrayLike = 0.0, margin: float = 0.0, share
       share: ratio of test to training samples where the N are folds that share samples; corrects the variance
         (Nadeau and Bengio 2003, section 3).
     """
-    differences = _differences(greater, less) - margin
-    count = len(differences)
-    if count < 3:
-        return inconclusive(f"n = {count}, at least 3 needed")
-    error = math.sqrt((1 / count + share) * differences.var(ddof=1))
-    if not error:  # the t statistic is not defined
-        return binomial(differences > 0) if differences.any() else inconclusive(f"no differences in {count} pairs")
-    p = float(stats.t.sf(differences.mean() / error, count - 1))
+    values = differences(differences(greater, less), margin)
+    count = len(values)
+    if count < 3 or not np.isfinite(values).all():
+        return inconclusive(f"n = {count}, at least 3 needed, all finite")
+    if not varies(values):  # the t statistic is not defined
+        return binomial(values > 0) if values.any() else inconclusive(f"no differences in {count} pairs")
+    error = math.sqrt((1 / count + share) * values.var(ddof=1))
+    p = float(stats.t.sf(values.mean() / error, count - 1))
     power = f"; detects {detectable(count):.1f} standard deviations with {POWER:.0%} power"
     return decide(p, text=f"t-test, n = {count}, {_p(p)}{power if LEVEL <= p <= 1 - LEVEL else ''}")
 
 
 def mann_whitney(greater: ArrayLike, less: ArrayLike) -> Verdict:
     """One-sided Mann-Whitney test of two independent samples."""
-    greater, less = _present(greater), _present(less)
+    greater, less = ranked(present(greater)), ranked(present(less))
     if not (len(greater) and len(less)) or np.ptp(np.concatenate([greater, less])) == 0:
         return inconclusive(f"n = {len(greater)} and {len(less)} without differences")
     p, opposite_p = _both_sides(lambda side: stats.mannwhitneyu(greater, less, alternative=side).pvalue)
@@ -167,12 +169,12 @@ def welch(terms: Sequence[tuple[float, ArrayLike]]) -> Verdict:
 
     `terms` are pairs (weight, sample); the degrees of freedom are Satterthwaite's.
     """
-    samples = [(weight, _present(sample)) for weight, sample in terms]
-    if min(len(sample) for _, sample in samples) < 2:
-        return inconclusive("fewer than two values of a mean")
+    samples = [(weight, present(sample)) for weight, sample in terms]
+    if min(len(sample) for _, sample in samples) < 2 or not all(np.isfinite(sample).all() for _, sample in samples):
+        return inconclusive("fewer than two values of a mean, or infinite ones")
     value = sum(weight * sample.mean() for weight, sample in samples)
     parts = [weight**2 * sample.var(ddof=1) / len(sample) for weight, sample in samples]
-    if not sum(parts):
+    if not any(varies(sample) for _, sample in samples):
         return inconclusive("no variance")
     spread = sum(part**2 / (len(sample) - 1) for part, (_, sample) in zip(parts, samples, strict=True))
     error = math.sqrt(sum(parts))
@@ -181,8 +183,9 @@ def welch(terms: Sequence[tuple[float, ArrayLike]]) -> Verdict:
 
 
 def page_trend(falling: ArrayLike) -> Verdict:
-    """Page's trend test that values (subjects, conditions) fall along the conditions."""
-    falling = np.asarray(falling)
+    """Page's trend test that values (subjects, conditions) fall along the conditions; those with NaN are left out."""
+    falling = ranked(falling)
+    falling = falling[~np.isnan(falling).any(1)]
     if len(falling) < 2 or falling.shape[1] < 3:
         return inconclusive("Page's test needs 2 subjects and 3 conditions")
     p, opposite_p = (float(stats.page_trend_test(sign * falling).pvalue) for sign in (-1, 1))
@@ -190,8 +193,10 @@ def page_trend(falling: ArrayLike) -> Verdict:
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Verdict:
-    """One-sided test that Spearman's rank correlation of two samples (N,) is positive."""
-    first, second = np.ravel(first), np.ravel(second)
+    """One-sided test that Spearman's rank correlation of two samples (N,) is positive; NaN is left out."""
+    first, second = ranked(np.ravel(first)), ranked(np.ravel(second))
+    there = ~np.isnan(first + second)
+    first, second = first[there], second[there]
     if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return inconclusive(f"rank correlation of n = {len(first)} needs 4 values that differ")
     rho, p = stats.spearmanr(first, second, alternative="greater")
@@ -211,6 +216,8 @@ def within(interval: "Interval", low: float, high: float) -> Verdict:
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Whether every claim is supported; not supported if one is refuted, at the level divided by their number."""
+    if not verdicts:
+        return inconclusive("no tests")
     pairs = [_p_values(verdict) for verdict in verdicts]
     opposite_p = min(1.0, len(verdicts) * min(opposite for _, opposite in pairs))
     p, texts = max(p for p, _ in pairs), list(dict.fromkeys(verdict.text for verdict in verdicts))
@@ -248,16 +255,16 @@ class Interval:
 
 def over_seeds(values: ArrayLike) -> Interval:
     """Mean of one value for each seed, by Student's t distribution; NaN is left out."""
-    values = _present(values)
-    if len(values) < 2:
+    values = present(values)
+    if len(values) < 2 or not np.isfinite(values).all():
         return Interval(values.mean() if len(values) else math.nan, math.nan, math.nan, len(values))
     half = stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * stats.sem(values)
     return Interval(values.mean(), values.mean() - half, values.mean() + half, len(values), values.std())
 
 
 def proportion(successes: ArrayLike) -> Interval:
-    """The share of successes, (N,) booleans, with Wilson's interval."""
-    successes = np.asarray(successes, bool).ravel()
+    """The share of successes, (N,) booleans, with Wilson's interval; NaN is left out."""
+    successes = present(successes).astype(bool)
     if not successes.size:
         return Interval(math.nan, math.nan, math.nan, 0)
     low, high = stats.binomtest(int(successes.sum()), successes.size).proportion_ci(1 - LEVEL, method="wilson")
@@ -278,15 +285,6 @@ def _opposite(verdict):
 def _both_sides(test: Callable[[str], float], alternative: str = "greater") -> tuple[float, float]:
     sides = ("greater", "less") if alternative == "greater" else ("less", "greater")
     return tuple(float(test(side)) for side in sides)
-
-
-def _differences(greater, less):
-    return _present(np.asarray(greater, np.float64) - np.asarray(less, np.float64))
-
-
-def _present(values):
-    values = np.asarray(values, np.float64).ravel()
-    return values[~np.isnan(values)]
 
 
 def _p(p, opposite_p=None):

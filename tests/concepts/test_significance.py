@@ -67,6 +67,42 @@ def test_without_variance_p_is_that_of_signs_or_ranks():
     assert significance.against_value(np.full(7, 0.1)).p == 2 / 2**7  # whose mean is not quite 0.1 in binary
 
 
+def test_rounding_is_no_difference():
+    """The mean of equal scores depends on their number in the last bit."""
+    for value in (0.9, 0.1, 1 / 3, 7 / 30):
+        for runs, controls in ((10, 7), (7, 20), (50, 3)):
+            values, others = np.full(runs, value), np.full((controls, runs), value)
+            assert significance.against_value(values, float(np.mean(values))).p == 1
+            assert significance.against_random(values, np.full((controls, 3), value)).p == 1
+            assert significance.against_controls(values, others).p == 1
+            assert significance.against_controls(values + 0.01, others).p == 1 / (controls + 1)
+
+
+@pytest.mark.parametrize("null", ["controls", "value", "random"])
+@pytest.mark.parametrize("statistic", tcav.STATISTICS)
+@pytest.mark.parametrize("weights", ["none", "above dead units"])
+def test_a_class_without_derivatives_is_not_significant(null, statistic, weights):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(130, 9)) * (np.arange(9) < 8)  # the last unit is dead: its gradient meets no example
+    gradients = np.zeros((5, 9)) if weights == "none" else np.tile(np.eye(9)[8], (5, 1))
+    sets = sampling.sample({"dots": 10}, 120, runs=10, controls=3)
+    found = score_layer([x], [gradients], sets)["dots"]
+    axes = [np.reshape(each, (3, 1, 1, 1, *each.shape[2:])) for each in found[:2]]
+    silent = np.array([[float(weights == "none")]])
+    rest = found.accuracy[None, None], np.array([found.held_out]), np.array([found.chance]), silent
+    (row,) = significance.table(Scores(["fc"], ["zebra"], ["dots"], *axes, *rest), statistic, null)
+    assert row.p == 1 and not row.significant and row.silent == silent
+
+
+def test_images_without_a_gradient_do_not_make_a_class_significant():
+    """Of 12 images, 6 are silent and 3 have a positive derivative: half of those that have one."""
+    values = np.full((3, 1, 1, 1, 8), 0.5)
+    values[0], values[2] = 0.25 + 0.01 * np.linspace(-1, 1, 8), 0.1
+    rest = np.ones((1, 1, 8)), np.array([20]), np.array([0.5]), np.array([[0.5]])
+    (row,) = significance.table(Scores(["fc"], ["k"], ["c"], values, values[..., None, :], *rest), null="value")
+    assert row.null == 0.25 and row.p > 0.99
+
+
 def test_corrections_are_those_of_bonferroni_and_holm():
     p = np.array([0.01, 0.04, 0.03, 0.005])
     np.testing.assert_allclose(significance.adjust(p, "bonferroni"), [0.04, 0.16, 0.12, 0.02])
@@ -96,6 +132,11 @@ def scores(controls=4, runs=5):
     return Scores(*names, values, others, accuracy, np.full(3, 20), np.full(3, 0.5), silent)
 
 
+def neutral(found, statistic, index):
+    """Half of the images with a gradient have a positive derivative."""
+    return {"mean": 0.0, "magnitude": 0.5, "score": 0.5 * (1 - found.silent[index])}[statistic]
+
+
 @pytest.mark.parametrize("null", ["controls", "value", "random"])
 @pytest.mark.parametrize("statistic", tcav.STATISTICS)
 def test_a_table_has_a_row_for_each_combination(null, statistic):
@@ -107,7 +148,7 @@ def test_a_table_has_a_row_for_each_combination(null, statistic):
         values, others = found.values[number][index], found.controls[number][index]
         test = {
             "controls": lambda v=values, o=others: significance.against_controls(v, o),
-            "value": lambda v=values: significance.against_value(v, 0.0 if statistic == "mean" else 0.5),
+            "value": lambda v=values, k=index[:2]: significance.against_value(v, neutral(found, statistic, k)),
             "random": lambda v=values, o=others: significance.against_random(v, o),
         }[null]()
         assert (row.p, row.low, row.high, row.null) == test
@@ -162,6 +203,13 @@ def test_names_that_are_not_utf8_are_escaped_in_tables():
         (lambda: significance.table(scores(), tested="median"), "as statistic"),
         (lambda: significance.table(scores(), null="zero"), "as null"),
         (lambda: significance.adjust([0.1], "fdr"), "bonferroni"),
+        (lambda: significance.table(scores(), level=1), "between 0 and 1, got 1"),
+        (lambda: significance.table(scores(), level=-0.1), "between 0 and 1, got -0.1"),
+        (lambda: significance.against_value([0.3, np.nan]), "finite scores"),
+        (lambda: significance.against_random([0.3, 0.4], [0.5, np.inf]), "finite scores"),
+        (lambda: significance.against_controls([0.3, np.nan], np.ones((2, 2))), "finite scores"),
+        (lambda: significance.against_controls([0.3, 0.4], np.full((2, 2), np.nan)), "finite scores"),
+        (lambda: significance.accuracy_p_value(np.array([np.nan]), 9, 0.5), "finite scores"),
     ],
 )
 def test_invalid_arguments_are_refused(call, words):

@@ -79,6 +79,60 @@ def test_missing_values_and_equal_samples_decide_nothing():
     assert "too few samples" not in statistics.binomial([True] * 5).text
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        statistics.wilcoxon,
+        statistics.t_test,
+        statistics.mann_whitney,
+        lambda greater, less: statistics.t_test(greater, margin=less[0]),
+        lambda greater, less: statistics.welch([(1, less), (-1, greater)]),
+        lambda greater, less: statistics.page_trend(np.stack([greater, less, greater], 1)),
+        lambda greater, less: statistics.rank_correlation(np.where(np.arange(9) % 2, greater, less), np.arange(9)),
+    ],
+)
+def test_rounding_is_no_evidence(test):
+    more, less = np.full(9, 0.3 + 2e-15), np.full(9, 0.3)
+    less[0] += 1e-16
+    assert more.min() > less.max()
+    for found in (test(more, less), test(less, more)):
+        assert found.decision == "inconclusive" and min(found.p or 1, found.opposite_p or 1) > 0.4
+
+
+def test_equal_differences_are_tested_by_their_signs():
+    greater = np.array([0.5, 0.6, 0.7, 0.8])
+    assert statistics.t_test(greater, greater - 0.1).p == 1 / 2**4
+    assert statistics.t_test(greater, greater + 0.1).opposite_p == 1 / 2**4
+
+
+def test_what_is_not_defined_decides_nothing():
+    missing = np.append(RISING, math.nan)
+    for found, without in (
+        (statistics.mann_whitney(missing, SAMPLES[1]), statistics.mann_whitney(RISING, SAMPLES[1])),
+        (statistics.rank_correlation(missing, [*SAMPLES[1], 9]), statistics.rank_correlation(*SAMPLES)),
+        (statistics.binomial([1, 1, math.nan]), statistics.binomial([True, True])),
+        (statistics.proportion([1, 0, math.nan]), statistics.proportion([True, False])),
+        (
+            statistics.page_trend(-np.outer(missing, [1, 2, 3])),
+            statistics.page_trend(-np.outer(RISING, [1, 2, 3])),
+        ),
+    ):
+        assert found == without
+    infinite = np.array([1.0, 2.0, math.inf, math.inf])
+    for found in (
+        statistics.t_test(infinite, infinite[::-1]),
+        statistics.t_test(infinite),
+        statistics.welch([(1, infinite), (-1, RISING)]),
+        statistics.page_trend(np.full((4, 3), math.nan)),
+        statistics.all_of([]),
+        statistics.any_of([]),
+        statistics.at_least(math.nan, 1.0),
+        statistics.at_most(math.nan, 1.0),
+        statistics.within(statistics.over_seeds(infinite), 0, math.inf),
+    ):
+        assert found.decision == "inconclusive"
+
+
 def test_shared_samples_of_folds_widen_the_test():
     assert statistics.t_test(RISING, share=0.5).p > statistics.t_test(RISING).p
 

@@ -24,6 +24,7 @@ from xai_jax.io import csv_file
 from xai_jax.io.files import write_atomically
 
 LEVEL = 0.05
+_ROUNDING = 1e-12  # relative difference of means that are the same in exact arithmetic
 
 
 class Test(NamedTuple):
@@ -41,7 +42,7 @@ class Row(NamedTuple):
     `value` and `std`, mean and standard deviation of `statistic` over runs, with the test's interval and null value;
     p-value `p` of the statistic `tested`, and `adjusted` for multiple comparisons. `accuracy` of the CAVs on held-out
     examples, with the p-value of chance level. `silent`: fraction of the class's images whose gradient in the layer is
-    zero, and which therefore count as not positive.
+    zero, and which therefore count as not positive; p is 1 for a class that is silent altogether.
     """
 
     layer: str
@@ -67,32 +68,33 @@ def against_value(values: np.ndarray, null: float = 0.5, level: float = LEVEL) -
     """One-sample t-test of the runs' scores (J,), as in the paper.
 
     For scores without variance, where t is undefined, p is that of the sign test. Raises ValueError for fewer than two
-    runs.
+    runs, and for scores that are not finite.
 
     >>> round(float(against_value(np.array([0.6, 0.7, 0.8])).p), 3)
     0.074
     """
-    _at_least_two(values, "runs")
+    _check(values, "runs")
     mean, error = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
-    if np.ptp(values) == 0:
-        return Test(1.0 if mean == null else 2.0 ** (1 - len(values)), mean, mean, null)
+    if _is_constant(values):
+        return Test(1.0 if _is_constant(values, null) else 2.0 ** (1 - len(values)), mean, mean, null)
     return _t(mean, null, error, len(values) - 1, level)
 
 
 def against_random(values: np.ndarray, random: np.ndarray, level: float = LEVEL) -> Test:
     """Two-sample t-test of the runs' scores (J,) and those (R,) of random images, as in the authors' code.
 
-    For scores without variance, p is that of the rank-sum test. Raises ValueError for fewer than two runs of either.
+    For scores without variance, p is that of the rank-sum test. Raises ValueError for fewer than two runs of either,
+    and for scores that are not finite.
 
     >>> round(float(against_random(np.array([0.6, 0.7, 0.8]), np.array([0.4, 0.5, 0.6])).p), 3)
     0.07
     """
     values, random = np.ravel(values), np.ravel(random)
-    _at_least_two(values, "runs")
-    _at_least_two(random, "runs of random images")
+    _check(values, "runs")
+    _check(random, "runs of random images")
     sizes, mean, null = (len(values), len(random)), np.mean(values), np.mean(random)
-    if np.ptp(values) == np.ptp(random) == 0:
-        return Test(1.0 if mean == null else 2 / math.comb(sum(sizes), sizes[0]), mean, mean, null)
+    if _is_constant(values) and _is_constant(random):
+        return Test(1.0 if _is_constant(mean, null) else 2 / math.comb(sum(sizes), sizes[0]), mean, mean, null)
     squares = sum(((each - each.mean()) ** 2).sum() for each in (values, random))
     error = math.sqrt(squares / (sum(sizes) - 2) * (1 / sizes[0] + 1 / sizes[1]))
     return _t(mean, null, error, sum(sizes) - 2, level)
@@ -104,16 +106,17 @@ def against_controls(values: np.ndarray, controls: np.ndarray, level: float = LE
     The t-test of a single case against a small sample of controls (Crawford & Howell 1998, Comparing an individual's
     test score against norms derived from small samples). It is exact for normally distributed means and conservative
     for scores, which are bounded by 0 and 1. For controls without variance, p is that of ranks. Raises ValueError for
-    fewer than two controls.
+    fewer than two controls, and for scores that are not finite.
 
     >>> round(float(against_controls(np.array([0.9, 1.0]), np.array([[0.4, 0.5], [0.5, 0.6], [0.5, 0.4]])).p), 3)
     0.02
     """
-    _at_least_two(controls, "controls, sets of random images")
+    _check(controls, "controls, sets of random images")
+    _check_finite(values)
     others, mean = np.mean(controls, 1), np.mean(values)
     null, error = others.mean(), np.std(others, ddof=1) * math.sqrt(1 + 1 / len(others))
-    if np.ptp(others) == 0:
-        return Test(1.0 if mean == null else 1 / (len(others) + 1), mean, mean, null)
+    if _is_constant(others):
+        return Test(1.0 if _is_constant(others, mean) else 1 / (len(others) + 1), mean, mean, null)
     return _t(mean, null, error, len(others) - 1, level)
 
 
@@ -142,6 +145,7 @@ def accuracy_p_value(accuracy: np.ndarray, held_out: int, chance: float) -> floa
     >>> round(accuracy_p_value(np.array([0.9, 1.0, 0.8]), held_out=10, chance=0.5), 4)
     0.0107
     """
+    _check_finite(accuracy)
     correct = math.floor(np.mean(accuracy) * held_out + 1e-9)
     return float(stats.binomtest(correct, held_out, chance, alternative="greater").pvalue)
 
@@ -159,7 +163,8 @@ def table(
     Args:
       scores: result of `tcav.measure`.
       statistic: the statistic to report, one of `tcav.STATISTICS`.
-      null: null distribution: "controls", "value" (0.5; for the mean sensitivity 0) or "random", see the module.
+      null: null distribution: "controls", "value" or "random", see the module. The value is 0 for the mean
+        sensitivity and 0.5 for others, less for scores of a class with silent images, which are never positive.
       tested: another statistic to test. Scores are at most 1 and those of controls reach 0.9, so that the test has
         little power; the "mean" is not bounded.
       level: significance level, family-wise after the correction.
@@ -169,7 +174,8 @@ def table(
       Rows, `significant` where the adjusted p-value is at most `level`.
 
     Raises:
-      ValueError: for unknown names, and for scores with fewer controls than the test needs.
+      ValueError: for unknown names, a level that is not between 0 and 1, scores with fewer controls than the test
+        needs, and scores that are not finite.
 
     >>> values, controls = np.full((3, 1, 1, 1, 4), 0.9), np.full((3, 1, 1, 1, 20, 4), 0.5)
     >>> rest = np.ones((1, 1, 4)), np.array([20]), np.array([0.5]), np.zeros((1, 1))
@@ -179,6 +185,8 @@ def table(
     """
     shown, decides = (_choice("statistic", name, STATISTICS) for name in (statistic, tested or statistic))
     _choice("null", null, ("controls", "value", "random"))
+    if not 0 < level < 1:
+        raise ValueError(f"Expected a significance level between 0 and 1, got {level}.")
     indices = list(np.ndindex(scores.values.shape[1:4]))
     tests = [_test(scores, shown, index, null, level) for index in indices]
     p = [_test(scores, decides, index, null, level).p for index in indices]
@@ -210,8 +218,17 @@ def to_csv(rows: Sequence[Row]) -> bytes:
 def _test(scores, number, index, null, level):
     values, controls = scores.values[number][index], scores.controls[number][index]
     if null == "value":
-        return against_value(values, NEUTRAL[number], level)
+        return against_value(values, _null_value(scores, number, index), level)
     return {"controls": against_controls, "random": against_random}[null](values, controls, level)
+
+
+def _null_value(scores, number, index):
+    """The expected statistic of a class that does not depend on the concept."""
+    if STATISTICS[number] != "score":
+        return NEUTRAL[number]
+    if not scores.values[number][index].any() and not scores.values[STATISTICS.index("mean")][index].any():
+        return 0.0  # not one derivative, as of a class that is silent altogether
+    return NEUTRAL[number] * (1 - float(scores.silent[index[:2]]))
 
 
 def _row(scores, shown, index, test, decides, p, adjusted, level):
@@ -250,6 +267,18 @@ def _t(mean, null, error, degrees, level):
     return Test(float(2 * stats.t.sf(abs(mean - null) / error, degrees)), mean - half, mean + half, null)
 
 
-def _at_least_two(values, what):
+def _is_constant(*values):
+    """Whether all numbers of all arrays are the same up to rounding."""
+    values = np.concatenate([np.ravel(each) for each in values])
+    return np.ptp(values) <= _ROUNDING * np.abs(values).max()
+
+
+def _check(values, what):
     if len(values) < 2:
         raise ValueError(f"Expected two {what} or more, got {len(values)}.")
+    _check_finite(values)
+
+
+def _check_finite(values):
+    if not np.isfinite(values).all():
+        raise ValueError("Expected finite scores, got NaN or infinity. Usual cause: activations of a diverged network.")
