@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.adapters.jaxpr_rewriting import Pass
+from xai_jax.adapters.origins import IMAGES
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.network import Network, Tap, keep
 from xai_jax.core.pytrees import node, require_arrays, static
@@ -241,5 +242,5 @@ class _Adapted:
             raise ValueError(f"Expected a model that returns one array of logits, got {jax.tree.structure(shape)}.")
         run = Pass(relu, tap, x.shape[0], self.relu_patterns, self.per_image, self.channel_axis)
         values = jax.tree.leaves((self.function, self.bound, x))
-        (logits,), _ = run.evaluate(closed, values, [False] * (len(values) - 1) + [True])
+        (logits,), _ = run.evaluate(closed, values, [None] * (len(values) - 1) + [IMAGES])
         return logits, run

@@ -4,13 +4,15 @@ Equations are rewritten, and primitives never bound directly: an equation that i
 of its own, which every version of JAX can run. Inside loops and branches an equation is replaced by the single equation
 of a `jit` call of its substitute.
 
+>>> from xai_jax.adapters.origins import IMAGES
 >>> closed = jax.make_jaxpr(lambda x: jax.nn.relu(x))(np.ones((2, 3)))
 >>> run = Pass(rules.guided_relu, lambda name, value: value, 2, (), False, -1)
->>> _ = run.evaluate(closed, [np.ones((2, 3))], [True])
+>>> _ = run.evaluate(closed, [np.ones((2, 3))], [IMAGES])
 >>> run.sites["relu"]
 1
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +33,8 @@ from xai_jax.adapters.jaxpr_parts import (
     nn_relu,
     open_jaxpr,
 )
-from xai_jax.adapters.pool_equations import channel_axis, fast_pool
+from xai_jax.adapters.origins import Origin, follow
+from xai_jax.adapters.pool_equations import divides, fast_pool
 from xai_jax.core import rules
 from xai_jax.core.network import Tap
 from xai_jax.core.rules import Relu
@@ -49,45 +52,48 @@ class Pass:
         self.has_rule = relu is not jax.nn.relu
         self.sites, self.names = Counter(), Counter()
 
-    def evaluate(self, closed: Any, values: list, depends: list[bool], path: str = "") -> tuple[list, list[bool]]:
+    def evaluate(
+        self, closed: Any, values: list, origins: list[Origin | None], path: str = ""
+    ) -> tuple[list, list[Origin | None]]:
         """Evaluates a jaxpr.
 
         Args:
           closed: the jaxpr.
           values: its inputs.
-          depends: whether each input depends on the images.
+          origins: how each input depends on the images.
           path: path of the module that contains it.
 
         Returns:
-          The outputs, and whether each depends on the images.
+          The outputs, and how each depends on the images.
 
         Raises:
           NotImplementedError: a ReLU is inside a function with a custom derivative.
+          ValueError: the channels of the images are not the last axis.
         """
         jaxpr, consts = open_jaxpr(closed)
-        env = dict(zip(jaxpr.constvars, [(c, False) for c in consts], strict=True))
-        env.update(zip(jaxpr.invars, zip(values, depends, strict=True), strict=True))
+        env = dict(zip(jaxpr.constvars, [(c, None) for c in consts], strict=True))
+        env.update(zip(jaxpr.invars, zip(values, origins, strict=True), strict=True))
 
         def read(atom):
-            return (atom.val, False) if isinstance(atom, Literal) else env[atom]
+            return (atom.val, None) if isinstance(atom, Literal) else env[atom]
 
-        biased = _biased(jaxpr, env)
-        waiting = {}
+        completed, waiting = _completed(jaxpr, env), {}
         for eqn in jaxpr.eqns:
-            inputs, dependent = zip(*map(read, eqn.invars), strict=True) if eqn.invars else ((), ())
+            inputs, known = zip(*map(read, eqn.invars), strict=True) if eqn.invars else ((), ())
             here = "/".join(filter(None, [path, module_path(eqn)]))
             if eqn.primitive.name in INLINED and not is_gate(eqn):
-                outputs, reach = self.evaluate(body(eqn), list(inputs), list(dependent), here)
+                outputs, reach = self.evaluate(body(eqn), list(inputs), list(known), here)
             else:
-                outputs, reach = self.apply(eqn, inputs, dependent), [any(dependent)] * len(eqn.outvars)
-            kind = self.kind(eqn) if sum(dependent) == 1 else None
-            if kind in ("conv", "dense") and eqn.outvars[0] in biased:
-                waiting[biased[eqn.outvars[0]]] = self.name(kind, here)
+                origin = follow(eqn, known, None if self.per_image else self.n)
+                outputs, reach = self.apply(eqn, inputs, known), [origin] * len(eqn.outvars)
+            kind = self.kind(eqn) if sum(o is not None for o in known) == 1 else None
+            whole = completed.get(eqn.outvars[0]) if kind in ("conv", "dense", "pool") else None
+            if whole is not None:
+                waiting[whole] = self.name(kind, here)
             elif kind is not None:
-                axis = channel_axis(eqn) if kind == "pool" else self.channel_axis
-                outputs = [self.tapped(self.name(kind, here), outputs[0], axis)]
+                outputs = [self.tapped(self.name(kind, here), outputs[0], reach[0])]
             elif eqn.outvars and eqn.outvars[0] in waiting:
-                outputs = [self.tapped(waiting.pop(eqn.outvars[0]), outputs[0], self.channel_axis)]
+                outputs = [self.tapped(waiting.pop(eqn.outvars[0]), outputs[0], reach[0])]
             env.update(zip(eqn.outvars, zip(outputs, reach, strict=True), strict=True))
         outs = [read(v) for v in jaxpr.outvars]
         return [value for value, _ in outs], [reach for _, reach in outs]
@@ -177,15 +183,15 @@ class Pass:
             return kind if self.names[kind] == 1 else f"{kind}_{self.names[kind]}"
         return "/".join(filter(None, [path, f"{kind}{self.names[kind]}"]))
 
-    def tapped(self, name, value, channel_axis):
+    def tapped(self, name, value, origin):
         """Passes a value to the tap as (N, H, W, C); a value without leading N is not an activation."""
         if not np.ndim(value) or value.shape[0] != self.n:
             return value
-        shape = value.shape
+        shape, axis = value.shape, self.channel_axis if origin.channels is None else origin.channels
         if value.ndim == 5 and shape[1] == 1:  # one image as a batch of one
             value = value[:, 0]
         if value.ndim == 4:
-            value = jnp.moveaxis(self.tap(name, jnp.moveaxis(value, channel_axis, -1)), -1, channel_axis)
+            value = jnp.moveaxis(self.tap(name, jnp.moveaxis(value, axis, -1)), -1, axis)
         else:
             value = self.tap(name, value)
         return value.reshape(shape)
@@ -196,25 +202,27 @@ def _is_bare_relu(eqn):
     return eqn.primitive.name == "max" and sum(zeros) == 1
 
 
-def _biased(jaxpr, env):
-    """Maps a layer's output to the sum with its bias, where that is its only use: the layer includes its bias.
+def _completed(jaxpr, env):
+    """Maps a layer's output to the value that completes it, where that is its only use.
 
-    The output may be reshaped before the addition.
+    A convolution or dense layer includes its bias, an average pool its division. The output may be reshaped before.
     """
     uses = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if not isinstance(v, Literal))
     uses.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
-    depends = {v for v, (_, reach) in env.items() if reach}
-    origin, sums = {}, {}
+    depends = {v for v, (_, origin) in env.items() if origin}
+    source, sizes, found = {}, {}, {}
     for eqn in jaxpr.eqns:
         dependent = [v for v in eqn.invars if not isinstance(v, Literal) and v in depends]
         if not dependent:
             continue
         depends.update(eqn.outvars)
-        source = origin.get(dependent[0], dependent[0])
+        name, first = eqn.primitive.name, source.get(dependent[0], dependent[0])
+        if name == "reduce_window_sum":
+            sizes[eqn.outvars[0]] = math.prod(eqn.params["window_dimensions"])
         if len(dependent) > 1 or uses[dependent[0]] > 1:
             continue
-        if eqn.primitive.name in ("squeeze", "reshape"):
-            origin[eqn.outvars[0]] = source
-        elif eqn.primitive.name == "add":
-            sums[source] = eqn.outvars[0]
-    return sums
+        if name in ("squeeze", "reshape") or first in sizes and name in ("transpose", "convert_element_type"):
+            source[eqn.outvars[0]] = first
+        elif divides(eqn, sizes[first]) if first in sizes else name == "add":
+            found[first] = eqn.outvars[0]
+    return found

@@ -1,4 +1,4 @@
-"""Pooling equations of a jaxpr: their axes, and the switch-keeping pool in their place.
+"""Pooling equations of a jaxpr: averages, and the switch-keeping substitute of a max-pooling.
 
 >>> import flax.linen as nn, jax
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Literal
 
 from xai_jax.core import pooling
 
@@ -46,11 +46,14 @@ def _axes(eqn):
     return [a for a, trivial in enumerate(g == (1, 1, (0, 0)) for g in geometry) if not trivial]
 
 
-def channel_axis(eqn: JaxprEqn) -> int:
-    """The channel axis of a pool, counted from the end: the last axis without a window.
+def divides(eqn: JaxprEqn, size: int) -> bool:
+    """Whether an equation makes an average of the sum over a window of `size` values.
 
-    >>> channel_axis(jax.make_jaxpr(lambda x: nn.max_pool(x, (2, 2), (2, 2)))(np.ones((1, 4, 4, 3))).eqns[0])
-    -1
+    >>> jaxpr = jax.make_jaxpr(lambda total: (total / 4, total * 0.25, total + 4))(1.0)
+    >>> [divides(eqn, 4) for eqn in jaxpr.eqns]
+    [True, True, False]
     """
-    rank = eqn.invars[0].aval.ndim
-    return max(a for a in range(-1, rank) if a not in _axes(eqn)) - rank
+    if eqn.primitive.name == "div":
+        return not isinstance(eqn.invars[0], Literal)
+    factors = [v.val for v in eqn.invars if isinstance(v, Literal)]
+    return eqn.primitive.name == "mul" and len(factors) == 1 and abs(float(factors[0]) * size - 1) < 1e-2
