@@ -19,6 +19,7 @@ from tests.weights.test_caffe_file import FUZZING
 from xai_jax.weights import safetensors_file, torch_file
 
 VALUES = np.arange(12, dtype="<f4") - 3
+PROTOCOL = 2  # of pickles
 
 
 class Storage:
@@ -65,7 +66,7 @@ FAKE = {
 def pickled(value):
     stream = io.BytesIO()
     with mock.patch.dict(sys.modules, FAKE):
-        Pickler(stream, protocol=2, fix_imports=False).dump(value)
+        Pickler(stream, protocol=PROTOCOL, fix_imports=False).dump(value)
     return stream.getvalue()
 
 

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -14,6 +16,15 @@ from xai_jax.io.errors import excerpt, reading
 from xai_jax.io.files import open_regular
 
 CHECKSUM = "sha256"  # name of the checksum in headers and JSON objects
+
+# Types of safetensors that NumPy lacks, and with it that library.
+_FLOAT8 = {
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+    "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+}
 
 
 def pack(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
@@ -48,7 +59,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     open_regular(path).close()
     with reading(path, "a safetensors file"), safetensors.safe_open(path, "numpy") as file:
         metadata = file.metadata() or {}
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dictionary
+        arrays = {name: _array(file, name, path) for name in file.keys()}  # noqa: SIM118, not a dictionary
     expected = metadata.pop(CHECKSUM, None)
     if expected is not None and expected != checksum(arrays, metadata):
         raise ValueError(
@@ -56,6 +67,23 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
             "Usual causes: a failing disk, or a file that was edited. Remove it to have it made again."
         )
     return arrays, metadata
+
+
+def _array(file, name, path):
+    dtype = str(file.get_slice(name).get_dtype())
+    if dtype.startswith(("F4", "F6_")):
+        raise ValueError(f"Expected numbers of 8 bits or more in {name:.80}, got {dtype}. Convert them to float16.")
+    return _float8(path, name, _FLOAT8[dtype]) if dtype in _FLOAT8 else file.get_tensor(name)
+
+
+def _float8(path, name, dtype):
+    """An entry of a file whose header safetensors has checked."""
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        entry = json.loads(file.read(size))[name]
+        begin, end = entry["data_offsets"]
+        file.seek(8 + size + begin)
+        return np.frombuffer(file.read(end - begin), dtype).reshape(entry["shape"])
 
 
 def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:

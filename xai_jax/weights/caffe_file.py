@@ -5,6 +5,7 @@ wire type, as a varint) and a value (a varint, 4 bytes, 8 bytes, or a length and
 lead to the weights are looked at; no message nests deeper than net, layer, blob, shape.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -21,11 +22,13 @@ _AXES = 32  # most axes that Caffe's blobs have
 
 class _Layer(NamedTuple):
     name: int
+    kind: int
     blobs: int
 
 
-# The net's field of layers -> fields of a layer; Caffe changed both.
-_LAYERS = {2: _Layer(name=4, blobs=6), 100: _Layer(name=1, blobs=7)}
+# The net's field of layers -> fields of a layer; Caffe changed both, and the names of its kinds.
+_LAYERS = {2: _Layer(name=4, kind=5, blobs=6), 100: _Layer(name=1, kind=2, blobs=7)}
+_KINDS = {15: "LRN", 17: "Pooling"}
 
 # Fields of a blob. The first four are the shape of old files: number, channels, height, width.
 _OLD_SHAPE, _FLOATS, _SHAPE, _DOUBLES = (1, 2, 3, 4), 5, 7, 8
@@ -45,10 +48,36 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Filters are (outputs, inputs, height, width), matrices (outputs, inputs), biases (outputs,). A layer's third blob
     and those after it are named "scale1.blob2". Raises ValueError for damaged files and for files without weights.
     """
-    with open_regular(path) as file:
-        data = memoryview(file.read())
+    with open_regular(path) as file, _reading(path):
+        return _net(memoryview(file.read()))
+
+
+def order(path: str | os.PathLike) -> str:
+    """Kinds of a net's pooling and local response normalisation layers in order, like "LRN Pooling"; raises as `read`.
+
+    Nets may differ in nothing but this.
+    """
+    with open_regular(path) as file, _reading(path):
+        data, kinds = memoryview(file.read()), []
+        for field, layer in _fields(data, dict.fromkeys(_LAYERS, (_BYTES,))):
+            for _, value in _fields(layer, {_LAYERS[field].kind: (_BYTES, _VARINT)}):
+                kinds.append(_KINDS.get(value, "") if isinstance(value, int) else str(value, "utf-8", "replace"))
+        return " ".join(kind for kind in kinds if kind in _KINDS.values())
+
+
+def is_caffe(head: bytes) -> bool:
+    """Whether a file may be a Caffe model, which its first 9 bytes decide.
+
+    >>> is_caffe(b"\\x0a\\x07AlexNet"), is_caffe(b'\\x0a\\x07\\0\\0\\0\\0\\0\\0{')
+    (True, False)
+    """
+    return head.startswith(STARTS) and head[8:9] != b"{"
+
+
+@contextlib.contextmanager
+def _reading(path):
     try:
-        return _net(data)
+        yield
     except ValueError as error:
         raise ValueError(
             f"{excerpt(path)}: expected a Caffe model (.caffemodel), got a damaged one or another file: "
@@ -70,7 +99,7 @@ def _net(data):
 
 def _layer(data, numbers):
     name, blobs = "", []
-    for field, value in _fields(data, dict.fromkeys(numbers, (_BYTES,))):
+    for field, value in _fields(data, dict.fromkeys((numbers.name, numbers.blobs), (_BYTES,))):
         if field == numbers.name:
             name = str(value, "utf-8")
         else:

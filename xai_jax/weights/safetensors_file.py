@@ -12,43 +12,77 @@ a checksum.
 [1.0, 2.0]
 """
 
+import difflib
 import itertools
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
+import safetensors
 
 from xai_jax.io import checksums
 from xai_jax.io.errors import excerpt
 from xai_jax.io.files import open_regular, write_atomically
-from xai_jax.weights import caffe_file, torch_file
+from xai_jax.weights import caffe_file, foreign, shards, torch_file
 
-_SHOWN = 5  # problems of each kind in a message
-_HEAD = 9  # bytes that identify the format
+_SHOWN = 5  # most problems of each kind in a message
+_LONGEST = 350  # characters of all of them
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Entries of a safetensors, PyTorch .pth/.pt or Caffe .caffemodel file, recognised by content; executes nothing.
 
-    Raises FileNotFoundError, and ValueError for damaged, unknown or malicious files.
+    The index of a model in several files (model.safetensors.index.json) stands for all of them. Raises
+    FileNotFoundError, and ValueError for damaged, unknown or malicious files.
     """
+    try:
+        files = shards.index(path)
+        return _read(path) if files is None else shards.read(path, files, _read)
+    except FileNotFoundError as error:
+        raise _absent(Path(error.filename or path)) from error
+
+
+def _read(path):
+    """The same of a single file."""
     with open_regular(path) as file:
-        head = file.read(_HEAD)
-    if head[8:] == b"{":  # before it stands a length, which may begin with the bytes of other formats
+        head = file.read(foreign.HEAD)
+    if head[8:9] == b"{":  # before it stands a length, which may begin with the bytes of other formats
         return checksums.read(path)[0]
     if head.startswith((torch_file.ZIP_MAGIC, b"\x80")):
         return torch_file.read(path)
-    if head.startswith(caffe_file.STARTS):
+    if caffe_file.is_caffe(head):
         return caffe_file.read(path)
+    kind = foreign.of_content(head, Path(path).name) or f"one that starts with {head[:9]!r}."
     raise ValueError(
-        f"{excerpt(path)}: expected safetensors, a PyTorch .pth/.pt or a Caffe .caffemodel file, got one that starts "
-        f"with {head!r}. Usual cause: a download that saved an error page or a placeholder."
+        f"{excerpt(path)}: expected safetensors, a PyTorch .pth/.pt or a Caffe .caffemodel file, got {kind}"
     )
+
+
+def _absent(path):
+    """The error for a file that is not there, with the most similar name beside it."""
+    try:
+        near = difflib.get_close_matches(path.name, itertools.islice(sorted(os.listdir(path.parent)), 1000), n=1)
+    except OSError:
+        near = []
+    hint = f" Did you mean {excerpt(near[0], 80)!r}?" if near else ""
+    return FileNotFoundError(f"Expected a file of weights at {excerpt(path)}, found none.{hint}")
+
+
+def origin(path: str | os.PathLike) -> tuple[str, str]:
+    """What a file of weights says of its network: its name in the metadata, and `caffe_file.order`; "" for neither."""
+    with open_regular(path) as file:
+        head = file.read(foreign.HEAD)
+    if caffe_file.is_caffe(head):
+        return "", caffe_file.order(path)
+    if head[8:9] == b"{":
+        with safetensors.safe_open(path, "numpy") as file:
+            return (file.metadata() or {}).get("network", ""), ""
+    return "", ""
 
 
 def write(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -70,7 +104,7 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Flat arrays -> variables in float32, checked against an abstract tree (`jax.eval_shape` of the module's init).
 
-    Raises one ValueError that lists missing, unexpected, wrongly shaped and non-finite entries, a few of each.
+    Raises one short ValueError that lists missing, unexpected, wrongly shaped and non-finite entries, a few of each.
     """
     expected = flatten(expected)
     problems = [f"missing: {name} {shape.shape}" for name, shape in expected.items() if name not in arrays]
@@ -81,7 +115,7 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
         lines = "\n  ".join(_listed(sorted(problems)))
         raise ValueError(
             f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
-            "Usual cause: weights of another network, or another number of classes."
+            "Usual cause: weights of another network."
         )
     return unflatten({name: jnp.asarray(arrays[name], jnp.float32) for name in expected})
 
@@ -99,17 +133,22 @@ def channels_last(matrix: np.ndarray, channels: int) -> np.ndarray:
 
 def _listed(problems):
     """The first problems of each kind, which is what stands before the colon, and how many more there are."""
-    for kind, group in itertools.groupby(problems, lambda problem: problem.partition(":")[0]):
-        own = list(group)
-        yield from (excerpt(problem, 160) for problem in own[:_SHOWN])
-        if len(own) > _SHOWN:
-            yield f"{kind}: and {len(own) - _SHOWN} more"
+    kinds = [list(group) for _, group in itertools.groupby(problems, lambda problem: problem.partition(":")[0])]
+    for shown in range(_SHOWN, 0, -1):
+        lines = []
+        for own in kinds:
+            lines += [excerpt(problem, min(100, _LONGEST // len(kinds) - 20)) for problem in own[:shown]]
+            if len(own) > shown:
+                lines.append(f"{own[0].partition(':')[0]}: and {len(own) - shown} more")
+        if sum(map(len, lines)) <= _LONGEST:
+            break
+    return lines
 
 
 def _problems(name, array, shape):
     if array.shape != shape:
         return [f"shape: {name} expected {shape}, got {array.shape}"]
-    if not np.issubdtype(array.dtype, np.number) and array.dtype != ml_dtypes.bfloat16:
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer)):
         return [f"dtype: {name} expected numbers, got {array.dtype}"]
     if not np.isfinite(array.astype(np.float32)).all():
         return [f"not finite: {name} holds NaN or infinity"]

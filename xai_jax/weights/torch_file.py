@@ -16,17 +16,20 @@ import numpy as np
 
 from xai_jax.io.errors import reading
 from xai_jax.io.files import open_regular
-from xai_jax.weights.torch_pickle import Storage, Tensor, unpickle
+from xai_jax.weights import foreign, wrappers
+from xai_jax.weights.torch_pickle import Foreign, Storage, Tensor, Unpickled, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+_TENSORS = ("torch._utils.", "torch._tensor.")  # names of functions that build tensors begin so
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """State dictionary of a .pth/.pt file: names -> arrays; a checkpoint's "state_dict" entry is taken alone.
+    """State dictionary of a .pth/.pt file: names -> arrays; that of a checkpoint is found in it.
 
-    Raises ValueError for damaged files, for names of anything but tensors (code), and for entries that are no tensors.
+    Whatever stands beside the tensors, such as the arguments of the training, is passed over and never called. Raises
+    ValueError for damaged files, and for files without named tensors, such as whole models, which are code.
     """
     with open_regular(path) as file, reading(path, "a PyTorch file"):
         return _read_zip(file) if file.read(4) == ZIP_MAGIC else _read_old(file)
@@ -34,16 +37,18 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _read_zip(file):
     with zipfile.ZipFile(file) as archive:
-        _check_archive(archive.infolist(), os.fstat(file.fileno()).st_size)
         members = archive.namelist()
         pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if kind := foreign.of_archive(members):
+            raise ValueError(f"Expected a PyTorch file, got {kind}")
         if len(pickles) != 1:
             raise ValueError(f"Expected one data.pkl in the archive, got {len(pickles)}. Is it a PyTorch file?")
+        _check_archive(archive.infolist(), os.fstat(file.fileno()).st_size)
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
             raise ValueError("Expected little-endian tensors, got another byte order.")
-        state = unpickle(io.BytesIO(archive.read(pickles[0])))
-        return _arrays(state, lambda storage: archive.read(f"{root}data/{storage.key}"))
+        saved = unpickle(io.BytesIO(archive.read(pickles[0])))
+        return _arrays(saved, lambda storage: archive.read(f"{root}data/{storage.key}"))
 
 
 def _check_archive(infos, size):
@@ -60,17 +65,30 @@ def _check_archive(infos, size):
 def _read_old(file):
     file.seek(0)
     stream = io.BytesIO(file.read())
-    magic, protocol, system = unpickle(stream), unpickle(stream), unpickle(stream)
+    magic, protocol, system = (_plain(unpickle(stream)) for _ in range(3))
     if magic != MAGIC or protocol != PROTOCOL:
         raise ValueError(f"Expected PyTorch's magic number and protocol {PROTOCOL}, got others. Is it a plain pickle?")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("Expected little-endian tensors, got another byte order.")
-    state, keys = unpickle(stream), unpickle(stream)
-    found = {storage.key: storage for storage in _tensors(state, lambda tensor: tensor.storage).values()}
+    saved, keys = unpickle(stream), _plain(unpickle(stream))
+    found = saved.storages
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(found):
         raise ValueError("Expected the storages that the tensors name, got others.")
     raw = {key: _read_storage(stream, found[key]) for key in keys}
-    return _arrays(state, lambda storage: raw[storage.key])
+    return _arrays(saved, lambda storage: raw[storage.key])
+
+
+def _plain(found: Unpickled) -> Any:
+    if found.foreign:
+        raise _refusal(found.foreign)
+    return found.value
+
+
+def _refusal(name):
+    return ValueError(
+        f"Refused {name!r}: expected nothing but plain tensors. Usual cause: a whole model was saved, or the file "
+        "is malicious; save `model.state_dict()` instead."
+    )
 
 
 def _read_storage(stream, storage):
@@ -80,29 +98,26 @@ def _read_storage(stream, storage):
     return stream.read(size * storage.dtype.itemsize)
 
 
-def _arrays(state: Any, load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
+def _arrays(saved: Unpickled, load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
     storages: dict[Storage, bytes] = {}
+    state = wrappers.state_dict(saved.value, _is_tensor)
+    if not state:
+        _plain(saved)
+        raise ValueError("Expected a state dictionary, got no named tensors. Save `model.state_dict()`.")
 
     def array(tensor):
+        if isinstance(tensor, Foreign):
+            raise ValueError(f"Expected plain tensors, got one by {tensor.name!r}. Is it sparse or quantised?")
         if tensor.storage not in storages:
             storages[tensor.storage] = _checked(tensor.storage, load(tensor.storage))
         return _view(storages[tensor.storage], tensor)
 
-    return _tensors(state, array)
+    return {name: array(tensor) for name, tensor in state.items()}
 
 
-def _tensors(state, convert):
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise ValueError(f"Expected a state dictionary, got {type(state).__name__}. Save `model.state_dict()`.")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(
-                f"Expected names and tensors, got {name!r:.80}: {type(value).__name__}. "
-                "Usual cause: a whole checkpoint or model was saved; save `model.state_dict()`."
-            )
-    return {name: convert(tensor) for name, tensor in state.items()}
+def _is_tensor(value):
+    """Tensors, and those of kinds that are not read here: sparse and quantised ones, subclasses."""
+    return isinstance(value, Tensor) or (isinstance(value, Foreign) and value.name.startswith(_TENSORS))
 
 
 def _checked(storage, raw):
