@@ -14,6 +14,7 @@ from typing import Any
 
 from xai_jax.gallery import results
 from xai_jax.io import checksums
+from xai_jax.weights import shards
 
 
 def description(name: str, tier: str, config: Any) -> str:
@@ -37,7 +38,7 @@ def _digests(value, is_path=False):
         if not path.exists():
             return None
         if path.is_file():
-            return checksums.sha256_of_file(path)
+            return shards.digest(path)
         listed = sorted((str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*"))
         return checksums.sha256(repr(listed).encode(errors="surrogateescape"))
     except (OSError, ValueError):  # too long for a name, or with a null character

@@ -1,5 +1,7 @@
 """CaffeNet: Caffe's reference network (Jia et al. 2014), AlexNet (Krizhevsky et al. 2012) with pooling before norms.
 
+Caffe's AlexNet, which pools after norms and has weights of the same shapes, is here too.
+
 It is "CNN-A" of Mahendran & Vedaldi 2015. Activations in forward order: conv1, relu1, pool1, norm1, conv2, relu2,
 pool2, norm2, conv3, relu3, conv4, relu4, conv5, relu5, pool5, fc6, relu6, fc7, relu7, fc8 (the logits).
 """
@@ -23,6 +25,7 @@ class CaffeNet(ZFNet):
     (`dropout=False`). Raises ValueError for odd widths, for other layers in `without` and for images too small.
     """
 
+    layers: ClassVar[str] = "Pooling LRN Pooling LRN Pooling"  # in Caffe's words
     convolutions: ClassVar = ((11, 4, 0, 1), (5, 1, 2, 2), (3, 1, 1, 1), (3, 1, 1, 2), (3, 1, 1, 2))
     smallest: ClassVar[int] = 39  # leaves pool5 one pixel
 
@@ -33,6 +36,13 @@ class CaffeNet(ZFNet):
         if len(self.widths) != 5 or any(width % 2 for width in self.widths):
             raise ValueError(f"Expected five even widths (convolutions in two groups), got {self.widths}.")
         super()._check(x)
+
+
+class AlexNet(CaffeNet):
+    """The same with normalisation before pooling: norm1, pool1, norm2, pool2, as in Caffe's bvlc_alexnet."""
+
+    layers: ClassVar[str] = "LRN Pooling LRN Pooling Pooling"
+    order: ClassVar = CaffeNet.order | {1: ("norm", "pool"), 2: ("norm", "pool")}
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

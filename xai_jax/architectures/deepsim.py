@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.weights import safetensors_file
+from xai_jax.io.errors import excerpt
+from xai_jax.weights import safetensors_file, wrappers
 
 NEGATIVE_SLOPE = 0.3  # of leaky ReLUs
 
@@ -146,13 +147,13 @@ def read_generator(path: str | os.PathLike, module: Generator, code: tuple[int, 
     Its entries are those of this module, or those of the published files (.caffemodel, or a PyTorch state dictionary of
     the same names). Raises ValueError for files that do not fit.
     """
-    arrays = safetensors_file.read(path)
+    arrays = wrappers.unwrapped(safetensors_file.read(path))
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *code)))
     try:
         own = all(name.startswith("params/") for name in arrays)
         return safetensors_file.fit(arrays if own else from_published(arrays, module.start), expected)
     except ValueError as error:
-        raise ValueError(f"{path} does not fit the generator: {error}") from error
+        raise ValueError(f"{excerpt(path, 120)} does not fit the generator: {error}") from error
 
 
 def from_published(state: Mapping[str, np.ndarray], start: tuple[int, int, int]) -> dict[str, np.ndarray]:

@@ -109,6 +109,8 @@ class ZFNet(nn.Module):
     # Filter side, stride, padding and number of groups of the five convolutions.
     convolutions: ClassVar = ((7, 2, 1, 1), (5, 2, 0, 1), (3, 1, 1, 1), (3, 1, 1, 1), (3, 1, 1, 1))
     smallest: ClassVar[int] = 47  # leaves pool5 one pixel
+    # What follows the ReLUs of the five convolutions.
+    order: ClassVar = {1: ("pool", "norm"), 2: ("pool", "norm"), 3: (), 4: (), 5: ("pool",)}
 
     @nn.compact
     def __call__(self, x, relu=nn.relu, tap=keep, train=False):
@@ -116,10 +118,8 @@ class ZFNet(nn.Module):
         for number in remaining(range(1, 6), self.without):
             x = tap(f"conv{number}", self._convolution(number)(x))
             x = tap(f"relu{number}", relu(x))
-            if number in (1, 2, 5):
-                x = tap(f"pool{number}", complete_pool(x))
-            if number in (1, 2):
-                x = tap(f"norm{number}", self._normalise(x))
+            for kind in self.order[number]:
+                x = tap(f"{kind}{number}", complete_pool(x) if kind == "pool" else self._normalise(x))
         hidden = {number: self._dense(number, self.hidden) for number in remaining((6, 7), self.without)}
         last = self._dense(8, self.classes)
         return classify(x.reshape(x.shape[0], -1), hidden, last, relu, tap, train and self.dropout)

