@@ -23,8 +23,8 @@ def probability(x):
 
 
 @pytest.mark.parametrize("removing", [True, False])
-def test_curves_equal_a_slow_loop(removing):
-    fill = np.float32(0.25)
+@pytest.mark.parametrize("fill", [np.float32(0.25), X[::-1], X[0], X[0, 0, 0]])
+def test_curves_equal_a_slow_loop(removing, fill):
     curve = (metrics.deletion if removing else metrics.insertion)(
         NET, X, MAPS, TARGET, steps=5, fill=fill, batch_size=2
     )
@@ -35,7 +35,7 @@ def test_curves_equal_a_slow_loop(removing):
             chosen = np.zeros(289, bool)
             chosen[np.argsort(-total[n], kind="stable")[: round(fraction * 289)]] = True
             hidden = chosen if removing else ~chosen
-            images[n][hidden.reshape(17, 17)] = fill
+            images[n][hidden.reshape(17, 17)] = np.broadcast_to(fill, X.shape)[n][hidden.reshape(17, 17)]
         np.testing.assert_allclose(curve.values[:, step], probability(images), atol=1e-5)
     area = (curve.values[:, 1:] + curve.values[:, :-1]).mean(1) / 2
     np.testing.assert_allclose(curve.area, area, rtol=1e-5)
@@ -143,6 +143,7 @@ def test_sanity_checks_distinguish_an_edge_detector_from_the_gradient():
         (lambda: metrics.deletion(NET, X, MAPS[..., :1], TARGET), "shaped like the images"),
         (lambda: metrics.deletion(NET, X, MAPS * np.nan, TARGET), "finite attributions"),
         (lambda: metrics.insertion(NET, X, MAPS, TARGET, steps=0), "steps"),
+        (lambda: metrics.deletion(NET, X, MAPS, TARGET, fill=X[:2]), "fill that broadcasts"),
         (lambda: metrics.infidelity(NET, X, MAPS, TARGET, noise=0), "noise > 0"),
         (lambda: metrics.similarity(MAPS, MAPS[:1]), "one shape"),
         (lambda: metrics.randomise(NET, X), "leaves of a pytree"),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.helpers import oracle
 from xai_jax import network, saliency, targets
@@ -154,6 +155,59 @@ def test_occlusion_equals_a_slow_loop():
     np.testing.assert_allclose(saliency.occlude(NET, X, TARGET, (), patch, stride, fill), table, atol=1e-4)
 
 
+BLURRED = np.stack([ndimage.gaussian_filter(image, (2, 2, 0)) for image in X])
+
+
+@pytest.mark.parametrize("fill", [BLURRED, BLURRED[0], BLURRED[:, :1, :1], BLURRED[..., :1]])
+@pytest.mark.parametrize("batch_size", [3, 500])
+def test_occlusion_by_images(fill, batch_size):
+    got = saliency.occlude(NET, X, TARGET, (), 9, 8, fill, batch_size)
+    for i, top in enumerate((0, 8)):
+        for j, left in enumerate((0, 8)):
+            hidden, area = X.copy(), (slice(None), slice(top, top + 9), slice(left, left + 9))
+            hidden[area] = np.broadcast_to(fill, X.shape)[area]
+            np.testing.assert_allclose(got[:, i, j], logits(hidden)[np.arange(5), K], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sides, patch, stride",
+    [
+        ((224, 224), (32, 32), (16, 16)),
+        ((227, 300), (32, 32), (16, 16)),
+        ((32, 32), (4, 4), (2, 2)),
+        ((28, 96), (4, 13), (2, 6)),
+        ((8, 8), (1, 1), (1, 1)),
+        ((1, 210), (1, 30), (1, 15)),
+    ],
+)
+def test_the_patch_follows_the_size_of_the_image(sides, patch, stride):
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return x.sum((1, 2))
+
+    x = np.random.default_rng(0).normal(size=(1, *sides, 1)).astype(np.float32)
+    got = saliency.occlude(net, x, targets.logit(0), batch_size=256)
+    np.testing.assert_array_equal(got, saliency.occlude(net, x, targets.logit(0), (), patch, stride, batch_size=256))
+    assert got.shape[1:] == tuple(-(-(n - p) // s) + 1 for n, p, s in zip(sides, patch, stride, strict=True))
+
+
+def test_a_wide_stride_that_covers_all_pixels_is_no_error():
+    got = saliency.occlusion(NET, X, TARGET, 9, 10)  # the last patch ends at the border
+    assert np.isfinite(got).all()
+
+
+def tokens(x, relu=jax.nn.relu, tap=network.keep):
+    return tap("tokens", relu(x.reshape(len(x), -1, 3)[:, ::2])).mean(1)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_grad_cam_of_signals(axis):
+    x = np.expand_dims(X[:, :, 0], axis)
+    got = saliency.grad_cam(tokens, x, targets.logit(np.array([0, 1, 2, 0, 1])), "tokens", batch_size=2)
+    maps = np.maximum(X[:, ::2, 0], 0)[range(5), :, [0, 1, 2, 0, 1]] / 9  # the gradient of the mean of 9 tokens
+    expected = jax.image.resize(jnp.asarray(maps), (5, 17), "bilinear")
+    np.testing.assert_allclose(got.reshape(5, 17, 3), np.repeat(expected[..., None], 3, -1), atol=1e-6)
+
+
 def test_occlude_returns_any_outputs():
     def read(logits, activations):
         return {"label": logits.argmax(-1), "total": activations["relu1"].sum((1, 2))}
@@ -200,6 +254,16 @@ def test_invalid_input_raises(name, net, x, target, words):
         (lambda: saliency.smoothgrad(NET, X, TARGET, samples=0), "samples"),
         (lambda: saliency.occlusion(NET, X, TARGET, patch=18), "patch within"),
         (lambda: saliency.occlusion(NET, X, TARGET, patch=4, stride=0), "stride"),
+        (
+            lambda: saliency.occlusion(NET, X, TARGET, 2, 3),
+            r"stride .* uncovered, got \(3, 3\) for a patch of \(2, 2\)",
+        ),
+        (lambda: saliency.occlusion(NET, X, TARGET, (2, 17), (3, 1)), "stride .* uncovered"),
+        (lambda: saliency.occlusion(NET, X, TARGET, 17, 1), "patch smaller than the images"),
+        (lambda: saliency.occlusion(NET, X, TARGET, 6, 5, np.zeros(2)), r"fill that broadcasts .* got \(2,\)"),
+        (lambda: saliency.occlusion(NET, X, TARGET, 6, 5, X[:2]), "fill that broadcasts"),
+        (lambda: saliency.occlude(NET, X, TARGET, (), 6, 5, X[None]), "fill that broadcasts"),
+        (lambda: saliency.grad_cam(tokens, X, targets.logit(0), "tokens"), "tokens of a transformer"),
     ],
 )
 def test_invalid_options_raise(call, words):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 
 from tests.helpers import oracle
-from xai_jax import network, targets
+from xai_jax import adapt, fooling, metrics, network, realism, saliency, targets, tcav
 
 NET = oracle.jax_network(oracle.random_layers())
 X = np.random.default_rng(0).normal(size=oracle.SHAPE).astype(np.float32)
@@ -26,6 +26,92 @@ def test_classes():
     np.testing.assert_allclose(value(targets.logit(2)), LOGITS[:, 2], rtol=1e-5)
     np.testing.assert_allclose(value(targets.probability(k)), softmax(LOGITS, 1)[rows, k], rtol=1e-5)
     np.testing.assert_allclose(value(targets.log_probability(k)), log_softmax(LOGITS, 1)[rows, k], rtol=1e-5)
+
+
+def test_labels_that_do_not_exclude_each_other():
+    k = np.array([4, 1])
+    np.testing.assert_allclose(value(targets.sigmoid(k)), expit(LOGITS)[np.arange(2), k], rtol=1e-5)
+    np.testing.assert_allclose(value(targets.log_sigmoid(2)), log_expit(LOGITS)[:, 2], rtol=1e-5)
+
+
+ONE_LOGIT = adapt.from_function(lambda w, x: x.reshape(len(x), -1) @ w, 0.01 * np.ones((867, 1), np.float32))
+
+
+def test_the_sigmoid_of_a_network_with_one_logit():
+    p = expit(0.01 * X.sum((1, 2, 3)))
+    for target, derivative in ((targets.sigmoid(0), p * (1 - p)), (targets.log_sigmoid(0), 1 - p)):
+        got = saliency.gradient(ONE_LOGIT, X, target)
+        np.testing.assert_allclose(got, np.broadcast_to(0.01 * derivative[:, None, None, None], X.shape), rtol=1e-4)
+    curve = metrics.deletion(ONE_LOGIT, X, X, targets.sigmoid(0), steps=4)
+    np.testing.assert_allclose(curve.values[:, [0, -1]].T, [p, [0.5, 0.5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: saliency.gradient(ONE_LOGIT, X, targets.probability(0)),
+        lambda: saliency.occlusion(ONE_LOGIT, X, targets.log_probability(0)),
+        lambda: saliency.gradient(ONE_LOGIT, X, targets.logit(0) + targets.probability(0)),
+        lambda: saliency.gradient(ONE_LOGIT, X, tcav.code_loss(0)),
+        lambda: jax.jit(lambda x: saliency.gradient(ONE_LOGIT, x, targets.probability(0)))(X),
+        lambda: metrics.insertion(ONE_LOGIT, X, X, targets.probability(0)),
+        lambda: fooling.ascend(ONE_LOGIT, [0, 0], X),
+        lambda: fooling.evolve(ONE_LOGIT, fooling.Direct((17, 17, 3)), 2, jax.random.key(0)),
+        lambda: realism.agreement(ONE_LOGIT, X, [0, 0]),
+    ],
+)
+def test_a_softmax_of_one_logit_raises(call):
+    with pytest.raises(ValueError, match="logits.*, got one"):
+        call()
+
+
+@pytest.mark.parametrize("last", [jax.nn.sigmoid, jax.jit(lambda z: jax.nn.sigmoid(z).reshape(-1, 1, 2)[:, 0])])
+@pytest.mark.parametrize("target", [targets.sigmoid, targets.log_sigmoid, targets.probability])
+def test_a_probability_of_a_network_that_ends_in_a_sigmoid_raises(last, target):
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return tap("logits", last(x.mean((1, 2))[:, :2]))
+
+    with pytest.raises(ValueError, match="outputs of a sigmoid"):
+        saliency.gradient(net, X, target(0))
+    assert saliency.gradient(net, X, targets.logit(0)).any()  # its output is a probability itself
+    assert saliency.gradient(lambda x, **_: jax.nn.sigmoid(x).mean((1, 2)), X, target(0)).any()  # no last operation
+
+
+def signal_net(x, relu=jax.nn.relu, tap=network.keep):
+    """Convolves signals (N, 1, T, C) and images (N, H, W, C), row after row, along the time."""
+    x = x.reshape(len(x), -1, x.shape[-1])
+    return tap(
+        "relu1", relu(jax.lax.conv_general_dilated(x, KERNEL, (2,), "SAME", None, None, ("NTC", "TIO", "NTC")))
+    ).mean(1)
+
+
+KERNEL = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3, 5)), jnp.float32)
+SIGNALS = np.random.default_rng(1).normal(size=(3, 1, 16, 3)).astype(np.float32)
+
+
+def test_neurons_of_sequences():
+    maps = np.asarray(network.capture(signal_net, SIGNALS)[1]["relu1"])
+    assert maps.shape == (3, 8, 5)
+
+    def value(*args):
+        targets.check(signal_net, SIGNALS, target := targets.neuron("relu1", *args))
+        return targets.evaluate(signal_net, SIGNALS, target)[0]
+
+    for at in (None, "max"):
+        np.testing.assert_array_equal(value(2, at), maps[..., 2].max(1))
+    np.testing.assert_allclose(value(2, "mean"), maps[..., 2].mean(1), rtol=1e-5)
+    for at in (3, np.int64(3), (3,), [3]):
+        np.testing.assert_array_equal(value(2, at), maps[:, 3, 2])
+    np.testing.assert_array_equal(
+        value(np.array([4, 0, 1]), (np.array([7, 0, 2]),)), maps[range(3), [7, 0, 2], [4, 0, 1]]
+    )
+    target = targets.neuron("relu1", 2, (np.array([7, 0, 2]),))
+    np.testing.assert_array_equal(
+        targets.evaluate(signal_net, SIGNALS[1:2], target.rows(slice(1, 2)))[0], maps[1:2, 0, 2]
+    )
+    for at, words in (((0, 1), r"at=\(position\), got 2 indices"), (8, "between 0 and 7, got 8.*8 positions")):
+        with pytest.raises(ValueError, match=words):
+            value(2, at)
 
 
 def test_neurons():
@@ -99,6 +185,9 @@ def test_a_new_class_or_vector_does_not_retrace():
         (lambda: targets.neuron("relu1", 0, (17, 0)), "17 rows"),
         (lambda: targets.neuron("relu1", 0, "best"), "Expected at=None"),
         (lambda: targets.neuron("dense9", 0, "max"), "without positions"),
+        (lambda: targets.neuron("dense9", 0, 3), "without positions"),
+        (lambda: targets.neuron("relu1", 0, 3), r"at=\(row, column\), got 1 ind"),
+        (lambda: targets.neuron("relu1", 0, (1, 2, 3)), "Expected at=None"),
         (lambda: targets.neuron("relu77", 0), "Did you mean"),
         (lambda: targets.direction("relu1", np.ones(3)), "Expected a vector shaped like"),
         (lambda: targets.direction("dense9", np.full(10, np.nan)), "finite vector"),

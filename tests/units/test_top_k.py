@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from tests.helpers import oracle
-from xai_jax import deconvnet, network
+from xai_jax import deconvnet, network, targets
 from xai_jax.data.datasets import InMemory, load
 from xai_jax.models.pretrained import fashion
 
@@ -64,6 +64,22 @@ def test_top_k_for_any_k(k):
     found = deconvnet.top_k(INTEGERS, "pool2", FLOATS, k=k, batch_size=8)["pool2"]
     for got, want in zip(found, brute_force(INTEGERS, FLOATS, "pool2", k), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_sequences():
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return tap("sequence", relu(x.reshape(len(x), -1, 3))).mean(1)
+
+    found = deconvnet.top_k(net, "sequence", FLOATS, k=4, batch_size=8)["sequence"]
+    sequences = FLOATS.reshape(len(FLOATS), -1, 3)
+    for channel in range(3):
+        order = np.argsort(-sequences[..., channel].max(1), kind="stable")[:4]
+        np.testing.assert_array_equal(found.images[channel], order)
+        np.testing.assert_array_equal(found.rows[channel], sequences[order, :, channel].argmax(1))
+        maps = deconvnet.project(net, FLOATS[order], targets.neuron("sequence", channel, (found.rows[channel],)))
+        np.testing.assert_array_equal((np.asarray(maps) != 0).sum((1, 2, 3)), 1)
+    with pytest.raises(ValueError, match="'sequence' to be"):
+        deconvnet.receptive_field(net, "sequence", FLOATS)
 
 
 def test_zeros_of_both_signs_are_ties():

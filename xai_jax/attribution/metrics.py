@@ -18,7 +18,7 @@ from xai_jax.attribution.sanity_checks import random_logit as random_logit
 from xai_jax.attribution.sanity_checks import randomise as randomise
 from xai_jax.attribution.sanity_checks import similarity as similarity
 from xai_jax.core import network, targets
-from xai_jax.core.batching import chunked
+from xai_jax.core.batching import chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -51,16 +51,17 @@ def deletion(
       net: the network.
       x: images (N, H, W, C) in the network's input range.
       attributions: (N, H, W, C); they are summed over channels. Ties are removed in row-major order.
-      target: the target, usually `targets.probability`.
+      target: the target, usually `targets.probability` or, for one logit or several labels, `targets.sigmoid`.
       steps: number of steps from the whole image to none.
-      fill: value of removed pixels; broadcasts to `x`, so it may be a blurred copy.
+      fill: what replaces removed pixels; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
       batch_size: number of images processed at once; None for 32.
 
     Returns:
       The curve of each image.
 
     Raises:
-      ValueError: the attributions are not finite or not shaped like the images, or there are more steps than pixels.
+      ValueError: the attributions are not finite or not shaped like the images, the fill does not broadcast to them,
+        or there are more steps than pixels.
     """
     return _curve(net, x, attributions, target, steps, fill, batch_size, removing=True)
 
@@ -133,7 +134,7 @@ def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
         raise ValueError(f"Expected between 1 and {x.shape[1] * x.shape[2]} steps, one pixel each, got {steps}.")
     order = np.argsort(-np.asarray(attributions).sum(-1).reshape(x.shape[0], -1), axis=1, kind="stable")
     rank = jnp.asarray(np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32))
-    fill = jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape)
+    fill = jnp.broadcast_to(like_images(fill, x, "fill"), x.shape)
     fractions = np.linspace(0, 1, steps + 1)
     columns = []
     for fraction in fractions:

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from xai_jax.attribution.grad_cam import grad_cam as grad_cam
 from xai_jax.attribution.occlusion import occlude as occlude
 from xai_jax.attribution.occlusion import occlusion as occlusion
 from xai_jax.core import network, rules, targets
-from xai_jax.core.batching import chunked
+from xai_jax.core.batching import chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.rules import Relu
 from xai_jax.core.targets import Target
@@ -90,29 +91,6 @@ def input_x_gradient(net: Network, x: Array, target: Target, batch_size: int | N
     return jnp.asarray(x) * gradient(net, x, target, batch_size)
 
 
-def grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int | None = None) -> Array:
-    """Rectified sum of a layer's maps weighted by their mean gradients (Selvaraju et al. 2017, eq. 1 and 2).
-
-    >>> float(grad_cam(net, x, target, "relu1")[0, 0, 0, 0])
-    1.0
-
-    Args:
-      net, x, target, batch_size: as in `backprop`.
-      layer: name of an activation (N, h, w, C).
-
-    Returns:
-      Non-negative attributions (N, H, W, C), interpolated bilinearly, equal in all channels.
-
-    Raises:
-      ValueError: as in `backprop`, or the layer has no maps.
-    """
-    targets.check(net, x, target)
-    network.require(layer, shapes := network.abstract(net, x)[1])
-    if shapes[layer].ndim != 4:
-        raise ValueError(f"Expected a layer with maps (N, h, w, C), {layer!r} is {shapes[layer].shape}.")
-    return chunked(functools.partial(_grad_cam, layer=layer), net, x, target, batch_size)
-
-
 def guided_grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int | None = None) -> Array:
     """Guided backpropagation times Grad-CAM (Selvaraju et al. 2017, section 3.2).
 
@@ -121,7 +99,8 @@ def guided_grad_cam(net: Network, x: Array, target: Target, layer: str, batch_si
 
     Args, Returns, Raises: as in `grad_cam`; the attributions differ between channels.
     """
-    return guided_backprop(net, x, target, batch_size) * grad_cam(net, x, target, layer, batch_size)
+    maps = grad_cam(net, x, target, layer, batch_size)
+    return guided_backprop(net, x, target, batch_size) * maps
 
 
 def integrated_gradients(
@@ -153,10 +132,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise ValueError(f"Expected at least one step, got {steps}.")
-    try:
-        baseline = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
-    except ValueError:
-        raise ValueError(f"Expected a baseline that broadcasts to {x.shape}, got {np.shape(baseline)}.") from None
+    baseline = jnp.broadcast_to(like_images(baseline, x, "baseline"), x.shape)
     points, weights = np.polynomial.legendre.leggauss(steps)
     path = jnp.asarray((points + 1) / 2, x.dtype), jnp.asarray(weights / 2, x.dtype)
     step = functools.partial(_integrate, path=path)
@@ -222,20 +198,6 @@ def _backprop(net, x, target, relu):
         return values.sum(), logits
 
     return jax.grad(total, has_aux=True)(x)
-
-
-@functools.partial(jax.jit, static_argnames="layer")
-def _grad_cam(net, x, target, layer):
-    maps = network.features(net, layer)(x)
-
-    def total(delta):
-        values, logits = targets.evaluate(network.perturb(net, layer, delta), x, target)
-        return values.sum(), logits
-
-    gradients, logits = jax.grad(total, has_aux=True)(jnp.zeros_like(maps))
-    weights = gradients.mean(axis=(1, 2), keepdims=True)
-    cam = jax.nn.relu((weights * maps).sum(axis=-1, keepdims=True))
-    return jnp.broadcast_to(jax.image.resize(cam, (*x.shape[:3], 1), "bilinear"), x.shape), logits
 
 
 def _integrate(net, x, target, baseline, path):

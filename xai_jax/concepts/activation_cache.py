@@ -82,7 +82,7 @@ class ActivationCache:
         """Gradient of h_l of Kim et al. 2018 for each layer: of the target with respect to the activation, (N, d).
 
         One backward pass serves all layers that are not cached. Raises ValueError as `activations`, and for targets
-        that do not fit the network, and networks that end in a softmax.
+        that do not fit the network or are computed without one of the layers, and networks that end in a softmax.
         """
         return self._read_or_compute(_gradients, x, target)
 
@@ -153,6 +153,8 @@ def _check(net, layers, x, target):
     targets.check(net, shape, targets.logit(0) if target is None else target)
     for layer in layers:
         network.require(layer, network.layer_names(net, shape))
+        if target is not None:
+            targets.check_dependence(net, shape, target, layer)
 
 
 def _compute(function, net, x, target, files, batch_size):

@@ -27,6 +27,28 @@ def pixels(images: Array) -> Array:
     return images.astype(jnp.float32) / 255
 
 
+def like_images(value: float | Array, x: Array, name: str) -> Array:
+    """A number, a pixel (C,), an image, or one for each image, as an array with the axes and the dtype of images.
+
+    >>> like_images([0.1, 0.2, 0.3], x, "fill").shape
+    (1, 1, 1, 3)
+    >>> like_images(np.zeros(2), x, "fill")
+    Traceback (most recent call last):
+    ValueError: Expected a fill that broadcasts to the images, (5, 2, 2, 3), such as a number, a pixel (3,), ...
+    """
+    value, shape = jnp.asarray(value, x.dtype), tuple(x.shape)
+    try:
+        fits = np.broadcast_shapes(value.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"Expected a {name} that broadcasts to the images, {shape}, such as a number, a pixel {shape[3:]}, an "
+            f"image {shape[1:]}, or one for each, got {value.shape}."
+        )
+    return value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
+
+
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
     """Evaluates a function over chunks of images and concatenates its results.
 
@@ -50,6 +72,7 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
       ValueError: images, network and target do not match, or the network ends in a softmax.
     """
     targets.check(net, x, target)
+    targets.check_dependence(net, x, target)
     net, n = network.as_network(net), x.shape[0]
     size, parts = chunk_size(batch_size, n), []
     for start in range(0, n, size):

@@ -61,9 +61,8 @@ def bypassed(tree: Any, leaves: tuple, shape: tuple[int, ...], dtype: Any, layer
 
     net, values = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]), dict(layers)
     closed = jax.make_jaxpr(run)(net, jax.ShapeDtypeStruct(shape, dtype), values)
-    # each set of sources is the bits of an integer: bit 0 for the images, one for each layer
-    bits = {name: 2 << number for number, name in enumerate(sorted(values))}
-    logits, *sources = _follow(closed, [0] * len(leaves) + [1, *bits.values()])
+    bits = {name: 2 << number for number, name in enumerate(sorted(values))}  # bit 0 is for the images
+    logits, *sources = follow(closed, [0] * len(leaves) + [1, *bits.values()])
 
     def is_bypassed(layer):
         reached = 1
@@ -90,8 +89,12 @@ def refuse_bypassed(layer: str, found: dict[str, bool]) -> None:
     )
 
 
-def _follow(closed: Any, sources: Sequence[int]) -> list[int]:
-    """Sources of the outputs of a jaxpr, given those of its inputs."""
+def follow(closed: Any, sources: Sequence[int]) -> list[int]:
+    """Sources of the outputs of a jaxpr, given those of its inputs: sets, as the bits of integers.
+
+    >>> follow(jax.make_jaxpr(lambda x, y, z: (x + y, 2 * z))(0.0, 0.0, 0.0), [1, 2, 4])
+    [3, 4]
+    """
     jaxpr = getattr(closed, "jaxpr", closed)  # newer JAX has only one kind
     known = dict(zip(jaxpr.invars, sources, strict=True))
 
@@ -108,9 +111,19 @@ def _follow(closed: Any, sources: Sequence[int]) -> list[int]:
 def _outputs(eqn, inputs):
     if eqn.primitive.name == "mul" and any(isinstance(a, Literal) and not np.any(a.val) for a in eqn.invars):
         return [0]  # x * 0 takes the shape of x alone
-    bodies = [getattr(v, "jaxpr", v) for v in eqn.params.values() if hasattr(v, "eqns") or hasattr(v, "jaxpr")]
-    if len(bodies) == 1 and len(bodies[0].invars) == len(inputs) and len(bodies[0].outvars) == len(eqn.outvars):
-        outputs = _follow(bodies[0], inputs)
+    if called := body(eqn):
+        outputs = follow(called, inputs)
         # a loop's outputs are inputs of its next round
         return outputs if eqn.primitive.name != "scan" else [functools.reduce(int.__or__, outputs)] * len(outputs)
     return [functools.reduce(int.__or__, inputs)] * len(eqn.outvars)
+
+
+def body(eqn: Any) -> Any:
+    """The jaxpr that an equation calls with its own inputs and outputs, such as a jit's, or None.
+
+    >>> len(body(jax.make_jaxpr(jax.jit(lambda x: -x))(0.0).eqns[0]).eqns)
+    1
+    """
+    bodies = [getattr(v, "jaxpr", v) for v in eqn.params.values() if hasattr(v, "eqns") or hasattr(v, "jaxpr")]
+    fits = len(bodies) == 1 and len(bodies[0].invars) == len(eqn.invars)
+    return bodies[0] if fits and len(bodies[0].outvars) == len(eqn.outvars) else None

@@ -9,7 +9,6 @@ indices are one integer for all images, or one for each, (N,).
 [2.5]
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,42 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import indices, network
-from xai_jax.core.network import Activations, Network
-from xai_jax.core.pytrees import node, static
+from xai_jax.core import indices, network, target_sources
+from xai_jax.core.messages import listed, quoted
+from xai_jax.core.network import Network
 from xai_jax.core.rules import Relu
-
-
-class Target:
-    """Base class of all targets: arithmetic, the layers that are read, selection of images, validation."""
-
-    layers: tuple[str, ...] = ()
-    """Names of the activations that the target reads."""
-
-    def __call__(self, logits: Array, activations: Activations) -> Array:
-        """Logits (N, K) and activations by name -> values (N,)."""
-        raise NotImplementedError
-
-    def rows(self, pick: slice) -> "Target":
-        """The target restricted to some of the images, where indices differ between images."""
-        return self
-
-    def check(self, logits: Any, activations: Activations) -> None:
-        """Raises ValueError if logits and activations of these shapes do not have the target."""
-
-    def __add__(self, other):
-        return _Linear((self, other), (np.float32(1), np.float32(1))) if isinstance(other, Target) else NotImplemented
-
-    def __mul__(self, factor):
-        return NotImplemented if isinstance(factor, Target) else _Linear((self,), (np.float32(factor),))
-
-    __rmul__ = __mul__
-
-    def __neg__(self):
-        return self * -1.0
-
-    def __sub__(self, other):
-        return self + -other if isinstance(other, Target) else NotImplemented
+from xai_jax.core.target_types import Class, Direction, Neuron, unchanged
+from xai_jax.core.target_types import Target as Target
 
 
 def logit(k: int | Array) -> Target:
@@ -62,11 +31,13 @@ def logit(k: int | Array) -> Target:
     >>> logit(1)(logits, activations).tolist()
     [3.0]
     """
-    return class_score(k, _unchanged)
+    return class_score(k, unchanged)
 
 
 def probability(k: int | Array) -> Target:
-    """Softmax probability of class k. Its gradient vanishes for confident predictions, that of `logit` does not.
+    """Softmax probability of class k, one of several that exclude each other; else see `sigmoid`.
+
+    Its gradient vanishes for confident predictions, that of `logit` does not.
 
     >>> probability(1)(logits, activations).round(2).tolist()
     [0.8799999952316284]
@@ -83,34 +54,52 @@ def log_probability(k: int | Array) -> Target:
     return class_score(k, jax.nn.log_softmax)
 
 
+def sigmoid(k: int | Array) -> Target:
+    """Sigmoid of logit k: the probability of a label by itself.
+
+    For networks with one logit, whose k is 0 and whose sigmoid is the probability of the positive class, and for those
+    with a logit for each of several labels that do not exclude each other.
+
+    >>> round(float(sigmoid(0)(logits, activations)[0]), 2)
+    0.73
+    """
+    return class_score(k, jax.nn.sigmoid)
+
+
+def log_sigmoid(k: int | Array) -> Target:
+    """Logarithm of the sigmoid of logit k.
+
+    >>> round(float(log_sigmoid(0)(logits, activations)[0]), 3)
+    -0.313
+    """
+    return class_score(k, jax.nn.log_sigmoid)
+
+
 def class_score(k: int | Array, score: Callable[[Array], Array]) -> Target:
     """Entry k of `score(logits)`, a function of logits (N, K) to the same shape that is defined in a module.
 
     >>> class_score(0, jnp.negative)(logits, activations).tolist()
     [-1.0]
     """
-    return _Class(indices.integers(k, "class"), score)
+    return Class(indices.integers(k, "class"), score)
 
 
-def _unchanged(logits):
-    return logits
+def neuron(layer: str, channel: int | Array, at: str | int | tuple | None = None) -> Target:
+    """Activation of a unit of a layer (N, C), or of a channel of a map (N, H, W, C) or a sequence (N, T, C).
 
-
-def neuron(layer: str, channel: int | Array, at: str | tuple | None = None) -> Target:
-    """Activation of a unit of a layer (N, C), or of a channel of a map (N, H, W, C).
-
-    `at` is "max" for the maximum over positions, the first one of ties (also the meaning of None on a map); "mean" over
-    positions; or (row, column).
+    `at` is "max" for the maximum over positions, the first one of ties (also the meaning of None on a map or sequence);
+    "mean" over positions; (row, column) of a map; or the position in a sequence, t or (t,).
 
     >>> neuron("relu1", 0, "mean")(logits, activations).tolist()
     [5.0]
     """
     if at in (None, "max", "mean"):
-        return _Neuron(indices.integers(channel, "channel"), None, layer, at)
-    if isinstance(at, str) or len(at) != 2:
-        raise ValueError(f"Expected at=None, 'max', 'mean' or (row, column), got {at!r}.")
-    position = tuple(indices.integers(i, "position") for i in at)
-    return _Neuron(indices.integers(channel, "channel"), position, layer, "position")
+        return Neuron(indices.integers(channel, "channel"), None, layer, at)
+    position = at if isinstance(at, str | tuple | list) or getattr(at, "ndim", 0) else (at,)
+    if isinstance(at, str) or len(position) not in (1, 2):
+        raise ValueError(f"Expected at=None, 'max', 'mean', (row, column) or (t,), got {at!r}.")
+    position = tuple(indices.integers(i, "position") for i in position)
+    return Neuron(indices.integers(channel, "channel"), position, layer, "position")
 
 
 def direction(layer: str, vector: Array) -> Target:
@@ -121,7 +110,7 @@ def direction(layer: str, vector: Array) -> Target:
     >>> direction("relu1", jnp.array([1.0, -1.0]))(logits, activations).tolist()
     [-6.0]
     """
-    return _Direction(jnp.asarray(vector), layer)
+    return Direction(jnp.asarray(vector), layer)
 
 
 def evaluate(net: Network, x: Array, target: Target, relu: Relu = jax.nn.relu) -> tuple[Array, Array]:
@@ -175,6 +164,45 @@ def check(net: Network, x: Any, target: Target) -> None:
     for layer in target.layers:
         network.require(layer, activations)
     target.check(logits, activations)
+    if target.rescales and target_sources.sources(net, x, target).last == "logistic":
+        raise ValueError(
+            "Expected logits, got the outputs of a sigmoid, with which the network ends. Remove it, or use "
+            "targets.logit, the network's output itself, which is a probability here."
+        )
+
+
+def check_dependence(net: Network, x: Any, target: Target, layer: str | None = None) -> None:
+    """Raises ValueError for a target that is computed without the image, or without a layer: its gradient is zero.
+
+    Inactive units, whose gradient is zero for some images and weights, are none of its business.
+
+    >>> net = lambda x, relu, tap: tap("relu2", tap("relu1", x).sum((1, 2)))
+    >>> check_dependence(net, jnp.ones((1, 2, 2, 3)), neuron("relu1", 0), "relu2")
+    Traceback (most recent call last):
+    ValueError: Expected a target that depends on layer 'relu2', got one that is computed without it, ...
+
+    Args:
+      net: the network.
+      x: images (N, H, W, C), or `jax.ShapeDtypeStruct`.
+      target: the target, which fits the network (see `check`).
+      layer: name of a layer of the network; None for the image.
+
+    Raises:
+      ValueError: the target does not depend on the layer or the image.
+    """
+    found = target_sources.sources(net, x, target)
+    if layer is None and not found.image:
+        raise ValueError(
+            "Expected a target that depends on the image, got one that is computed without it, so that its gradient is "
+            "zero everywhere. Usual cause: features that were computed outside of the network."
+        )
+    if layer is not None and layer not in found.layers:
+        below = [name for name in network.layer_names(net, x) if name in found.layers][-3:]
+        raise ValueError(
+            f"Expected a target that depends on layer {quoted(layer)}, got one that is computed without it, so that "
+            f"its gradient there is zero everywhere. Usual cause: a layer above that of the target, or beside it. The "
+            f"last layers that it depends on: {listed(below)}."
+        )
 
 
 def check_logits(logits: Array) -> None:
@@ -195,99 +223,3 @@ def check_logits(logits: Array) -> None:
             "Expected logits, got probabilities (every row is non-negative and adds up to 1). Usual cause: the network "
             "ends in a softmax. Remove it; targets.probability applies one."
         )
-
-
-@node
-class _Class(Target):
-    k: Array
-    score: Callable[[Array], Array] = static()
-
-    def __call__(self, logits, activations):
-        return indices.pick(self.score(logits), self.k)
-
-    def rows(self, pick):
-        return dataclasses.replace(self, k=indices.rows(self.k, pick))
-
-    def check(self, logits, activations):
-        indices.check_index("class", self.k, *logits.shape, "The network has {} classes.")
-
-
-@node
-class _Neuron(Target):
-    channel: Array
-    position: tuple[Array, Array] | None
-    layer: str = static()
-    at: str | None = static()
-
-    @property
-    def layers(self):
-        return (self.layer,)
-
-    def __call__(self, logits, activations):
-        value = indices.pick(activations[self.layer], self.channel)
-        if value.ndim == 1:
-            return value
-        flat = value.reshape(value.shape[0], -1)
-        if self.at == "mean":
-            return flat.mean(axis=1)
-        if self.at == "position":
-            return indices.pick(flat, self.position[0] * value.shape[2] + self.position[1])
-        return indices.pick(flat, jax.lax.stop_gradient(flat).argmax(axis=1))  # jnp.max would share ties
-
-    def rows(self, pick):
-        position = self.position and tuple(indices.rows(i, pick) for i in self.position)
-        return dataclasses.replace(self, channel=indices.rows(self.channel, pick), position=position)
-
-    def check(self, logits, activations):
-        shape = activations[self.layer].shape
-        if len(shape) not in (2, 4):
-            raise ValueError(f"Expected layer {self.layer!r} to be (N, C) or (N, H, W, C), it is {shape}.")
-        if len(shape) == 2 and self.at is not None:
-            raise ValueError(f"Expected at=None, got {self.at!r}: layer {self.layer!r} is {shape}, without positions.")
-        indices.check_index("channel", self.channel, shape[0], shape[-1], f"Layer {self.layer!r} has {{}} channels.")
-        for name, index, size in zip(("row", "column"), self.position or (), shape[1:3], strict=False):
-            indices.check_index(name, index, shape[0], size, f"Layer {self.layer!r} has {{}} {name}s.")
-
-
-@node
-class _Direction(Target):
-    vector: Array
-    layer: str = static()
-
-    @property
-    def layers(self):
-        return (self.layer,)
-
-    def __call__(self, logits, activations):
-        value = activations[self.layer]
-        return value.reshape(value.shape[0], -1) @ self.vector.reshape(-1).astype(value.dtype)
-
-    def check(self, logits, activations):
-        shape = activations[self.layer].shape[1:]
-        if self.vector.shape not in (shape, (int(np.prod(shape)),)):
-            raise ValueError(f"Expected a vector shaped like layer {self.layer!r}, {shape}, got {self.vector.shape}.")
-        if not isinstance(self.vector, jax.core.Tracer) and not np.isfinite(self.vector).all():
-            raise ValueError("Expected a finite vector, got NaN or infinity.")
-
-
-@node
-class _Linear(Target):
-    """A linear combination of targets."""
-
-    terms: tuple[Target, ...]
-    factors: tuple[Array, ...]
-
-    @property
-    def layers(self):
-        return tuple(dict.fromkeys(layer for term in self.terms for layer in term.layers))
-
-    def __call__(self, logits, activations):
-        values = [term(logits, activations) for term in self.terms]
-        return sum(value * jnp.asarray(each, value.dtype) for value, each in zip(values, self.factors, strict=True))
-
-    def rows(self, pick):
-        return _Linear(tuple(term.rows(pick) for term in self.terms), self.factors)
-
-    def check(self, logits, activations):
-        for term in self.terms:
-            term.check(logits, activations)

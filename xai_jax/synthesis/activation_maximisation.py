@@ -245,6 +245,7 @@ def maximise(
     start = jnp.asarray(start, jnp.float32)
     problem = Problem(network.as_network(net), target, *_range(lower, upper, start.shape[-1:]))
     targets.check(net, start, target)
+    targets.check_dependence(net, start, target)
     return form.maximise(problem, start, key, checkpoint)
 
 

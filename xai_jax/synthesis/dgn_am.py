@@ -235,6 +235,7 @@ def _check(generate, net, target, codes):
             f"the one that it inverts. It said: {first_line(error)}"
         ) from error
     targets.check(net, images, target)
+    targets.check_dependence(net, images, target)
 
 
 def _check_bounds(codes, upper):

@@ -74,10 +74,11 @@ def ascend(
       Images (N, H, W, C), and the history of the term "probability", negative.
 
     Raises:
-      ValueError: for classes and images that do not fit the network.
+      ValueError: for classes and images that do not fit the network, and networks with one logit.
     """
     net, start, target = network.as_network(net), jnp.asarray(start, jnp.float32), targets.probability(classes)
     targets.check(net, start, target)
+    targets.check_dependence(net, start, target)
     project = Partial(_decay_and_clip, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
     objective, rule = Partial(_probability, net, target), _adaptive_ascent(form)
     return optimize.minimise(objective, start, rule, form.steps, project=project, checkpoint=checkpoint)
@@ -139,7 +140,7 @@ def evolve(
       The elites, and their confidence before each generation, (generations, K).
 
     Raises:
-      ValueError: for images that do not fit the network.
+      ValueError: for images that do not fit the network, and networks with one logit.
     """
     net = network.as_network(net)
     if min(generations, population) < 1:
@@ -147,7 +148,7 @@ def evolve(
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
     initial_key, run_key = jax.random.split(key)
     images = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), initial_key)
-    targets.check(net, images, targets.logit(0))
+    targets.check(net, images, targets.probability(0))
     first = _initial_elites(encoding, net, bounds, initial_key, population)
 
     def chunk(state, count):

@@ -22,8 +22,11 @@ from xai_jax.core.network import Network
 
 
 def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
-    """Whether each image (N, H, W, C) is classified as its target class, (N,)."""
-    found = np.asarray(network.call(net, jnp.asarray(x))).argmax(1)
+    """Whether each image (N, H, W, C) is classified as its target class, (N,), by a network of two or more."""
+    logits = np.asarray(network.call(net, jnp.asarray(x)))
+    if logits.shape[1] < 2:
+        raise ValueError("Expected a network with two logits or more, got one, which is the largest for every image.")
+    found = logits.argmax(1)
     if found.shape != np.shape(classes):
         raise ValueError(f"Expected {len(found)} classes, one for each image, got {np.shape(classes)}.")
     return found == np.asarray(classes)

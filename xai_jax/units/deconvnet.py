@@ -38,7 +38,7 @@ class Top(NamedTuple):
     """The k strongest activations of each channel of a layer, strongest first: arrays (C, k).
 
     `values` are float32; `images`, `rows` and `columns` int32 are the index of the image and the position in the map,
-    (0, 0) for layers (N, C).
+    (0, 0) for layers (N, C) and (t, 0) for layers (N, T, C).
     """
 
     values: np.ndarray
@@ -177,7 +177,7 @@ def _maps(net, prepare, images, layers):
     """Activations of the layers, all as (N, H, W, C), and the maximum of each row, (N, H, C)."""
     _, kept = network.capture(net, prepare(images), layers)
     values = [kept[layer] for layer in layers]
-    maps = [value.reshape(len(value), *value.shape[1:-1] or (1, 1), value.shape[-1]) for value in values]
+    maps = [value.reshape(len(value), *(*value.shape[1:-1], 1, 1)[:2], value.shape[-1]) for value in values]
     return maps, [m.max(2) for m in maps]
 
 

@@ -59,6 +59,8 @@ def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -
     ((3, 3), (2, 2), (0, 0))
     """
     targets.check(net, x, targets.neuron(layer, 0))
+    if len(shape := network.layer_names(net, x)[layer].shape) == 3:
+        raise ValueError(f"Expected layer {layer!r} to be (N, C) or (N, h, w, C), it is {shape}.")
     leaves, tree = jax.tree.flatten(network.as_network(net))
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     shape, spans = _layers(tree, shapes, jax.ShapeDtypeStruct(x.shape, x.dtype))[layer]
