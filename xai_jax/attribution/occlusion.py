@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import network, targets
-from xai_jax.core.batching import chunk_size, chunked
+from xai_jax.core.batching import chunk_size, chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -26,8 +26,8 @@ def occlusion(
     net: Network,
     x: Array,
     target: Target,
-    patch: Sides = 32,
-    stride: Sides = 16,
+    patch: Sides | None = None,
+    stride: Sides | None = None,
     fill: float | Array = 0.0,
     batch_size: int | None = None,
 ) -> Array:
@@ -40,22 +40,26 @@ def occlusion(
       net: the network.
       x: images (N, H, W, C) in the network's input range.
       target: the target to explain.
-      patch: height and width of the patch in pixels, or one number for both.
-      stride: vertical and horizontal distance between patches in pixels. The last patch ends at the border.
-      fill: value of the patch; broadcasts to a pixel (C,).
+      patch: height and width of the patch in pixels, or one number for both; None for a seventh of the image's sides,
+        at most 32.
+      stride: vertical and horizontal distance between patches in pixels; None for half a patch, at most 16. The last
+        patch ends at the border.
+      fill: what the patch shows; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
       batch_size: number of occluded images evaluated at once; None for 32.
 
     Returns:
       Attributions (N, H, W, C), equal in all channels.
 
     Raises:
-      ValueError: images, network and target do not match, or the patch is larger than the image.
+      ValueError: images, network and target do not match, the patch is larger than the image or hides all of it, or
+        the stride leaves pixels uncovered.
     """
     targets.check(net, x, target)
-    tops, lefts, patch = _grid(x, patch, stride)
-    scores = occlude(net, x, target, target.layers, patch, stride, fill, batch_size)
-    values, _ = chunked(_values, net, x, target, batch_size)
+    tops, lefts, patch, stride = _grid(x, patch, stride)
     cover = [_cover(start, p, n) for start, p, n in zip((tops, lefts), patch, x.shape[1:3], strict=True)]
+    _check_cover(x, patch, stride, cover)
+    values, _ = chunked(_values, net, x, target, batch_size)
+    scores = occlude(net, x, target, target.layers, patch, stride, fill, batch_size)
     drops = jnp.einsum("nij,ih,jw->nhw", values[:, None, None] - scores, *cover)
     count = jnp.einsum("ih,jw->hw", *cover)
     return jnp.broadcast_to((drops / count)[..., None], x.shape)
@@ -66,8 +70,8 @@ def occlude(
     x: Array,
     read: Callable[[Array, network.Activations], Any],
     layers: tuple[str, ...] = (),
-    patch: Sides = 32,
-    stride: Sides = 16,
+    patch: Sides | None = None,
+    stride: Sides | None = None,
     fill: float | Array = 0.0,
     batch_size: int | None = None,
 ) -> Any:
@@ -81,9 +85,11 @@ def occlude(
       x: images (N, H, W, C) in the network's input range.
       read: function `(logits, activations) -> outputs`, (N, ...) each; a target returns one number for each image.
       layers: names of the activations that `read` uses.
-      patch: height and width of the patch in pixels, or one number for both.
-      stride: vertical and horizontal distance between patches in pixels. The last patch ends at the border.
-      fill: value of the patch; broadcasts to a pixel (C,).
+      patch: height and width of the patch in pixels, or one number for both; None for a seventh of the image's sides,
+        at most 32.
+      stride: vertical and horizontal distance between patches in pixels; None for half a patch, at most 16. The last
+        patch ends at the border.
+      fill: what the patch shows; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
       batch_size: number of occluded images evaluated at once; None for 32.
 
     Returns:
@@ -93,15 +99,16 @@ def occlude(
       ValueError: `x` is not a batch of images (N, H, W, C), or the patch is larger than the image.
     """
     network.check_images(x)
-    tops, lefts, patch = _grid(x, patch, stride)
-    fill = jnp.broadcast_to(jnp.asarray(fill, x.dtype), x.shape[3:])
+    tops, lefts, patch, _ = _grid(x, patch, stride)
+    fill = like_images(fill, x, "fill")
     net, read = network.as_network(net), network.as_network(read)
     image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
     size, parts = chunk_size(batch_size, image.size), []
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
         reader = read.rows(image[at]) if isinstance(read, Target) else read
-        part = _occluded(net, x[image[at]], reader, fill, top[at], left[at], patch, tuple(layers))
+        hidden = fill if len(fill) == 1 else fill[image[at]]
+        part = _occluded(net, x[image[at]], reader, hidden, top[at], left[at], patch, tuple(layers))
         parts.append(jax.tree.map(np.asarray, part))
     shape = (x.shape[0], len(tops), len(lefts))
     return jax.tree.map(
@@ -134,14 +141,27 @@ def _occluded(net, x, read, fill, top, left, patch, layers):
 
 
 def _grid(x, patch, stride):
-    patch, stride = (tuple(np.broadcast_to(p, 2).tolist()) for p in (patch, stride))
-    if min(*patch, *stride) < 1 or any(p > n for p, n in zip(patch, x.shape[1:3], strict=True)):
-        raise ValueError(f"Expected patch and stride >= 1 and a patch within {x.shape[1:3]}, got {patch} and {stride}.")
-    tops, lefts = (patch_starts(*sizes) for sizes in zip(x.shape[1:3], patch, stride, strict=True))
-    return tops, lefts, patch
+    sides = x.shape[1:3]
+    patch = tuple(min(32, max(1, n // 7)) for n in sides) if patch is None else _pair(patch)
+    stride = tuple(min(16, max(1, p // 2)) for p in patch) if stride is None else _pair(stride)
+    if min(*patch, *stride) < 1 or any(p > n for p, n in zip(patch, sides, strict=True)):
+        raise ValueError(f"Expected patch and stride >= 1 and a patch within {sides}, got {patch} and {stride}.")
+    tops, lefts = (patch_starts(*sizes) for sizes in zip(sides, patch, stride, strict=True))
+    return tops, lefts, patch, stride
+
+
+def _pair(sides):
+    return tuple(np.broadcast_to(sides, 2).tolist())
+
+
+def _check_cover(x, patch, stride, cover):
+    if not all(each.any(0).all() for each in cover):
+        raise ValueError(f"Expected a stride that leaves no pixel uncovered, got {stride} for a patch of {patch}.")
+    if patch == x.shape[1:3] != (1, 1):
+        raise ValueError(f"Expected a patch smaller than the images, got {patch}, which hides all of them.")
 
 
 def _cover(starts, length, n):
     """Which patch covers which row or column: (patches, n) float32."""
     pixels = np.arange(n)
-    return jnp.asarray((pixels >= starts[:, None]) & (pixels < starts[:, None] + length), jnp.float32)
+    return ((pixels >= starts[:, None]) & (pixels < starts[:, None] + length)).astype(np.float32)
