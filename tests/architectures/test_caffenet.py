@@ -1,4 +1,4 @@
-"""CaffeNet: grouped convolutions and foreign weights, against a twin in PyTorch."""
+"""CaffeNet and Caffe's AlexNet: grouped convolutions and foreign weights, against a twin in PyTorch."""
 
 import dataclasses
 
@@ -20,6 +20,8 @@ NAMES = (
 )
 WIDTHS = (4, 6, 8, 6, 4)
 SMALL = caffenet.CaffeNet(widths=WIDTHS, hidden=7, classes=5)
+ALEXNET = caffenet.AlexNet(widths=WIDTHS, hidden=7, classes=5)
+ALEXNET_NAMES = NAMES.replace("pool1 norm1", "norm1 pool1").replace("pool2 norm2", "norm2 pool2")
 SIDE = 79  # pool5 is 2x2, and two of the three pools have an incomplete last window
 
 
@@ -35,18 +37,18 @@ def state(side=2, seed=0):
     return arrays
 
 
-def loaded(arrays, side=SIDE):
+def loaded(arrays, side=SIDE, module=SMALL):
     x = np.random.default_rng(1).normal(0, 50, (2, side, side, 3)).astype("f")
-    expected = jax.eval_shape(SMALL.init, jax.random.key(0), x)
-    return Partial(SMALL.apply, safetensors_file.fit(caffenet.from_torch(arrays), expected)), jnp.asarray(x)
+    expected = jax.eval_shape(module.init, jax.random.key(0), x)
+    return Partial(module.apply, safetensors_file.fit(caffenet.from_torch(arrays), expected)), jnp.asarray(x)
 
 
-def twin(torch, arrays, x):
+def twin(torch, arrays, x, names):
     """Every activation and the gradient of the first class in PyTorch; like Caffe, it reads blue, green, red."""
     f, arrays = torch.nn.functional, {name: torch.tensor(array) for name, array in arrays.items()}
     x = torch.tensor(np.asarray(x)[..., ::-1].transpose(0, 3, 1, 2).copy(), requires_grad=True)
     y, seen = x, {}
-    for name in NAMES.split():
+    for name in names.split():
         kind, number = name[:-1], int(name[-1])
         weight, bias = arrays.get(f"{name}.weight"), arrays.get(f"{name}.bias")
         match kind:
@@ -68,15 +70,17 @@ def twin(torch, arrays, x):
     return maps, x.grad.numpy().transpose(0, 2, 3, 1)[..., ::-1]
 
 
-@pytest.mark.parametrize("side, pooled", [(79, 2), (103, 3)])
-def test_equals_a_twin_in_pytorch(side, pooled):
+@pytest.mark.parametrize(
+    "module, names, side, pooled", [(SMALL, NAMES, 79, 2), (SMALL, NAMES, 103, 3), (ALEXNET, ALEXNET_NAMES, 79, 2)]
+)
+def test_equals_a_twin_in_pytorch(module, names, side, pooled):
     torch = pytest.importorskip("torch")
     arrays = state(pooled)
-    net, x = loaded(arrays, side)
-    expected, gradient = twin(torch, arrays, x)
+    net, x = loaded(arrays, side, module)
+    expected, gradient = twin(torch, arrays, x, names)
     taps = jax.jit(lambda net, x: capture(net, x)[1])(net, x)
-    assert taps["pool5"].shape[1:3] == (pooled, pooled)
-    for name in NAMES.split():
+    assert taps["pool5"].shape[1:3] == (pooled, pooled) and list(taps) == names.split()
+    for name in names.split():
         scale = np.abs(expected[name]).max()
         np.testing.assert_allclose(taps[name], expected[name], rtol=1e-4, atol=1e-5 * scale, err_msg=name)
     found = saliency.gradient(net, x, targets.logit(0))

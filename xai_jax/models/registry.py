@@ -24,7 +24,7 @@ from jax.tree_util import Partial
 from xai_jax.core.network import Network
 from xai_jax.data import class_names
 from xai_jax.data.preprocessing import ZCA
-from xai_jax.io.errors import excerpt
+from xai_jax.io.errors import excerpt, reading
 from xai_jax.models import cifar, fitting, input_scaling
 from xai_jax.models.entries import ENTRIES as _ENTRIES
 from xai_jax.weights import safetensors_file, wrappers
@@ -154,34 +154,38 @@ def _read(name, path):
     """Variables of a file, and their number of classes."""
     entry = _entry(name)
     try:
-        arrays = wrappers.unwrapped(safetensors_file.read(path))
+        arrays = safetensors_file.read(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} The weights of {name} are {_forms(name)}.") from error
     _check_origin(name, path)
-    is_own = all(array.startswith(("params/", "batch_stats/", "preprocess/")) for array in arrays)
-    if entry.from_torch is not None and not is_own:
-        arrays = entry.from_torch(arrays)
+    with reading(path, f"the weights of {name}"):
+        arrays = wrappers.unwrapped(arrays)
+        if entry.from_torch is not None and not all(array.startswith(wrappers.OWN) for array in arrays):
+            arrays = entry.from_torch(arrays)
     classes, expected = _expected(name, arrays)
     if entry.whitening is not None and any(array.startswith("preprocess/") for array in arrays):
-        expected = {**expected, "preprocess": entry.whitening}
+        expected = {**expected, **safetensors_file.flatten({"preprocess": entry.whitening})}
     try:
         return safetensors_file.fit(arrays, expected), classes
     except ValueError as error:
         others = [other for other, own in _ENTRIES.items() if own.from_torch == entry.from_torch and other != name]
-        shapes = {other: safetensors_file.flatten(_expected(other, arrays)[1]) for other in others}
-        hint = fitting.hint(arrays, safetensors_file.flatten(expected), shapes)
+        hint = fitting.hint(arrays, expected, {other: _expected(other, arrays)[1] for other in others})
         raise ValueError(f"{excerpt(path, 120)} does not fit {name}: {error}{hint}") from error
 
 
 def _expected(name, arrays):
-    """The number of classes of a network's entries in a file, and the shapes of such a network's variables."""
-    usual = abstract(name)
-    shapes = safetensors_file.flatten(usual[1])
+    """The number of classes of a network's entries in a file, and the entries of such a network as shapes."""
+    usual, shapes = module(name).classes, _shapes(name)
     if all(arrays[entry].shape == shapes[entry].shape for entry in shapes.keys() & arrays.keys()):
-        return usual[0].classes, usual[1]
-    one, two = (safetensors_file.flatten(abstract(name, number)[1]) for number in (1, 2))
-    classes = fitting.count_classes(arrays, one, two)
-    return classes, abstract(name, classes)[1]
+        return usual, shapes
+    classes = fitting.count_classes(arrays, _shapes(name, 1), _shapes(name, 2)) or usual
+    return classes, _shapes(name, classes)
+
+
+@functools.cache
+def _shapes(name, classes=None):
+    """Entries of a network's variables, as shapes."""
+    return safetensors_file.flatten(abstract(name, classes)[1])
 
 
 def _check_origin(name, path):
@@ -218,7 +222,7 @@ def _trained(name):
 
 def _forms(name):
     """What a file of weights may hold."""
-    own = f"safetensors with the module's {len(safetensors_file.flatten(abstract(name)[1]))} entries"
+    own = f"safetensors with the module's {len(_shapes(name))} entries"
     return f"{_entry(name).foreign} or {own}, like params/conv1/kernel" if _entry(name).from_torch else own
 
 

@@ -40,6 +40,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     The index of a model in several files (model.safetensors.index.json) stands for all of them. Raises
     FileNotFoundError, and ValueError for damaged, unknown or malicious files.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"Expected the path of a file of weights, got {type(path).__name__}. Save a state dictionary.")
     try:
         files = shards.index(path)
         return _read(path) if files is None else shards.read(path, files, _read)
@@ -70,7 +72,7 @@ def _absent(path):
     except OSError:
         near = []
     hint = f" Did you mean {excerpt(near[0], 80)!r}?" if near else ""
-    return FileNotFoundError(f"Expected a file of weights at {excerpt(path)}, found none.{hint}")
+    return FileNotFoundError(f"Expected a file of weights at {excerpt(path, 200)}, found none.{hint}")
 
 
 def origin(path: str | os.PathLike) -> tuple[str, str]:

@@ -45,13 +45,13 @@ def read(path: str | os.PathLike, files: dict[str, str], read_one: Callable[[Pat
     """The entries of an index from their files. Raises ValueError for entries that a file lacks."""
     arrays = {}
     for file in sorted(set(files.values())):
-        held, names = read_one(Path(path).with_name(file)), [name for name in files if files[name] == file]
-        if missing := [name for name in names if name not in held]:
+        found, names = read_one(Path(path).with_name(file)), [name for name in files if files[name] == file]
+        if missing := [name for name in names if name not in found]:
             raise ValueError(
                 f"{excerpt(path, 150)}: expected {excerpt(missing[0], 80)} in {excerpt(file, 80)}, got a file without "
                 f"it, one of {len(missing)} such entries. Usual cause: files of different downloads."
             )
-        arrays |= {name: held[name] for name in names}
+        arrays |= {name: found[name] for name in names}
     return {name: arrays[name] for name in files}
 
 

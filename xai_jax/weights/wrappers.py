@@ -17,7 +17,7 @@ _KNOWN = ("state_dict", "model_state_dict", "model_state", "model", "net", "netw
 _KNOWN += ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 _PART = re.compile(r"[^./]*[./]|[^./]+")  # "features.", "0.", "weight"
 _DEPTH = 3  # dictionaries within dictionaries
-_OWN = ("params/", "batch_stats/", "preprocess/")  # how the entries of this project's files begin
+OWN = ("params/", "batch_stats/", "preprocess/")  # how the entries of this project's files begin
 _COMPONENTS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 _COUNTER = "n_averaged"  # beside the entries of PyTorch's averaged models
 
@@ -81,4 +81,4 @@ def _shared(layers):
     prefix = os.path.commonprefix(layers)
     if any(layer == prefix for layer in layers):
         prefix = prefix[:-1]
-    return next((place for place, part in enumerate(prefix) if part in _OWN), len(prefix))
+    return next((index for index, part in enumerate(prefix) if part in OWN), len(prefix))
