@@ -177,7 +177,7 @@ def net(order, form):
 
 
 @pytest.mark.parametrize("form", ["old", "new"])
-def test_the_order_of_layers_tells_caffe_s_networks_apart(tmp_path, form):
+def test_the_order_of_layers_decides_which_of_caffes_networks_it_is(tmp_path, form):
     for order, own, other in ((CAFFENET, "caffenet", "alexnet_caffe"), (ALEXNET_ORDER, "alexnet_caffe", "caffenet")):
         path = caffe.saved(tmp_path, net(order, form))
         with pytest.raises(ValueError, match="does not fit"):  # these nets are small
