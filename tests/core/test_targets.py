@@ -77,6 +77,17 @@ def test_a_probability_of_a_network_that_ends_in_a_sigmoid_raises(last, target):
     assert saliency.gradient(lambda x, **_: jax.nn.sigmoid(x).mean((1, 2)), X, target(0)).any()  # no last operation
 
 
+@pytest.mark.parametrize("softmax", [jax.nn.softmax, lambda z: jnp.exp(z) / jnp.exp(z).sum(-1, keepdims=True)])
+def test_a_network_with_one_logit_that_ends_in_a_softmax_raises(softmax):
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return tap("softmax", softmax(tap("logit", x.mean((1, 2))[:, :1])))
+
+    for target in (targets.logit(0), targets.sigmoid(0), targets.neuron("logit", 0) + targets.log_sigmoid(0)):
+        with pytest.raises(ValueError, match="softmax of one"):
+            saliency.gradient(net, X, target)
+    assert saliency.gradient(net, X, targets.neuron("logit", 0)).any()
+
+
 def signal_net(x, relu=jax.nn.relu, tap=network.keep):
     """Convolves signals (N, 1, T, C) and images (N, H, W, C), row after row, along the time."""
     x = x.reshape(len(x), -1, x.shape[-1])

@@ -78,14 +78,20 @@ def _sources(tree, shapes, shape, dtype, layers):
 
 
 def _last(jaxpr):
-    """Name of the operation that makes the last output of a jaxpr, apart from those that only rearrange values."""
+    """Name of the operation that makes the last output of a jaxpr, apart from those that only rearrange values.
+
+    "softmax" for the quotient of an exponential function.
+    """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)  # newer JAX has only one kind
     makers, atom = {output: eqn for eqn in jaxpr.eqns for output in eqn.outvars}, jaxpr.outvars[-1]
     while not isinstance(atom, Literal) and atom in makers:
         eqn = makers[atom]
         if called := body(eqn):
             return _last(called)
-        if eqn.primitive.name not in _SAME_VALUES:
-            return eqn.primitive.name
-        atom = eqn.invars[-1]
+        name, atom = eqn.primitive.name, eqn.invars[0 if eqn.primitive.name == "div" else -1]
+        if name == "div":
+            is_softmax = not isinstance(atom, Literal) and atom in makers and makers[atom].primitive.name == "exp"
+            return "softmax" if is_softmax else name
+        if name not in _SAME_VALUES:
+            return name
     return ""

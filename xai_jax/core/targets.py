@@ -164,7 +164,18 @@ def check(net: Network, x: Any, target: Target) -> None:
     for layer in target.layers:
         network.require(layer, activations)
     target.check(logits, activations)
-    if target.rescales and target_sources.sources(net, x, target).last == "logistic":
+    if target.rescales or (logits.shape[1] == 1 and not target.layers):
+        _check_last(target_sources.sources(net, x, target).last, target, logits.shape[1])
+
+
+def _check_last(operation, target, count):
+    """Probabilities that no chunk of logits shows to be any."""
+    if operation == "softmax" and count == 1:
+        raise ValueError(
+            "Expected a logit, got a softmax of one, which is 1 for every image. Usual cause: the network ends in a "
+            "softmax. Remove it; targets.sigmoid gives a probability."
+        )
+    if operation == "logistic" and target.rescales:
         raise ValueError(
             "Expected logits, got the outputs of a sigmoid, with which the network ends. Remove it, or use "
             "targets.logit, the network's output itself, which is a probability here."

@@ -1,5 +1,6 @@
 """Images and attribution maps as figures: rows of small panels under column titles."""
 
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -14,12 +15,18 @@ SIGNED = matplotlib.colormaps["RdBu_r"]
 def signed(attribution: np.ndarray, percentile: float = 99.9) -> np.ndarray:
     """Scales signed values (H, W, C) to [0, 1], with zero at middle grey.
 
-    Values beyond the percentile of the absolute values are clipped; a map of zeros is all grey.
+    Values beyond the percentile of the absolute values are clipped. A map of zeros is all grey, with a warning.
 
     >>> signed(np.array([[[-2.0], [0.0], [1.0]]]), percentile=100).ravel()
     array([0.  , 0.5 , 0.75])
     """
     values = np.asarray(attribution, np.float64)
+    if not values.any():
+        warnings.warn(
+            "The map is zero everywhere: plain grey. Usual causes: a unit that is inactive on this image (check its "
+            "activation), or a probability so close to 0 or 1 that its gradient vanishes.",
+            stacklevel=2,
+        )
     scale = np.percentile(abs(values), percentile) or abs(values).max() or 1.0
     return np.clip(values / scale, -1, 1) / 2 + 0.5
 
