@@ -23,9 +23,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.adapters.jaxpr_rewriting import Pass
-from xai_jax.adapters.origins import IMAGES
+from xai_jax.adapters.origins import IMAGES, Origin
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.network import Network, Tap, keep
+from xai_jax.core.per_image import PerImage, check_rows
 from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
 
@@ -34,7 +35,12 @@ _PARAMETERS = {"kernel", "bias", "scale", "embedding"}  # of Flax's own layers
 
 
 def from_function(
-    f: Callable, *bound: Any, relu_patterns: tuple[str, ...] = (), per_image: bool = False, channel_axis: int = -1
+    f: Callable,
+    *bound: Any,
+    inputs: tuple = (),
+    relu_patterns: tuple[str, ...] = (),
+    per_image: bool = False,
+    channel_axis: int = -1,
 ) -> Network:
     """Network of a pure function.
 
@@ -45,12 +51,14 @@ def from_function(
     (2, 10)
 
     Args:
-      f: `f(*bound, x) -> logits`, images (N, H, W, C) to (N, K).
+      f: `f(*bound, x, *inputs) -> logits`, images (N, H, W, C) to (N, K).
       *bound: pytrees of weights.
+      inputs: pytrees of arrays (N, ...) with a row for each image, such as a second input or a mask. Each row goes
+        along with its image, wherever a method cuts or repeats images.
       relu_patterns: ("max",) also treats a bare `maximum(x, 0)` as a ReLU. Normalisation layers clip variances in the
         same way, so this is not the default.
-      per_image: whether f maps one image (H, W, C) to (K,). Prefer it to your own `vmap`, which may move the batch
-        axis, so that activations would not be tapped.
+      per_image: whether f maps one image (H, W, C), and one row of each input, to (K,). Prefer it to your own `vmap`,
+        which may move the batch axis, so that activations would not be tapped.
       channel_axis: axis of the channels in batched maps of the model; taps always receive (N, H, W, C).
 
     Returns:
@@ -58,17 +66,22 @@ def from_function(
 
     Raises:
       ValueError: a pattern is unknown.
-      TypeError: f is not callable.
+      TypeError: f is not callable, or `inputs` is no tuple.
     """
     unknown = [p for p in relu_patterns if p not in _PATTERNS]
     if unknown:
         raise ValueError(f"Expected relu_patterns out of {_PATTERNS}, got {unknown}.")
     if not callable(f):
         raise TypeError(f"Expected a function f(*bound, x) -> logits, got {type(f).__name__}.")
-    return _Adapted(bound, as_leaves(f), tuple(relu_patterns), per_image, channel_axis)
+    if not isinstance(inputs, tuple | list):
+        raise TypeError(f"Expected a tuple of inputs, such as (mask,), got {type(inputs).__name__}.")
+    rows = PerImage(jax.tree.map(jnp.asarray, tuple(inputs)))
+    return _Adapted(bound, as_leaves(f), rows, tuple(relu_patterns), per_image, channel_axis)
 
 
-def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] = (), **kwargs: Any) -> Network:
+def from_linen(
+    module: Any, variables: Mapping, relu_patterns: tuple[str, ...] = (), inputs: tuple = (), **kwargs: Any
+) -> Network:
     """Network of a Flax Linen module.
 
     >>> import flax.linen as nn
@@ -82,7 +95,8 @@ def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] =
       module: the module.
       variables: its variables.
       relu_patterns: as in `from_function`.
-      **kwargs: arguments of the module's `__call__`, such as `train=False`.
+      inputs: as in `from_function`; arguments of the module's `__call__` after the images.
+      **kwargs: further arguments of the module's `__call__`, such as `train=False`.
 
     Returns:
       The network.
@@ -97,10 +111,14 @@ def from_linen(module: Any, variables: Mapping, relu_patterns: tuple[str, ...] =
             f"{sorted(variables)[:3]}. Usual cause: variables['params'] instead of variables."
         )
     options = tuple(sorted(kwargs.items()))  # comparable, so that new variables do not retrace
-    return from_function(lambda v, x: module.apply(v, x, **dict(options)), variables, relu_patterns=relu_patterns)
+
+    def f(variables, x, *inputs):
+        return module.apply(variables, x, *inputs, **dict(options))
+
+    return from_function(f, variables, inputs=inputs, relu_patterns=relu_patterns)
 
 
-def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
+def from_nnx(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
     """Network of a Flax NNX model with its current weights, in evaluation mode; the model itself keeps its mode.
 
     >>> from flax import nnx
@@ -114,27 +132,47 @@ def from_nnx(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
     if isinstance(own, nnx.Module):
         own.eval()
     graph, state = nnx.split(own)
-    return from_function(lambda s, x: nnx.merge(graph, s)(x), state, relu_patterns=relu_patterns)
+    return from_function(
+        lambda s, x, *inputs: nnx.merge(graph, s)(x, *inputs), state, inputs=inputs, relu_patterns=relu_patterns
+    )
 
 
-def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] = ()) -> Network:
+def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
     """Network of an Equinox model of one image (C, H, W), in inference mode; `state` if it has batch norm.
 
     Example: `adapt.from_equinox(*eqx.nn.make_with_state(Model)(key))`.
+
+    Args:
+      model: the model.
+      state: its state, its last argument.
+      relu_patterns: as in `from_function`.
+      inputs: as in `from_function`; arguments of the model after the image, without their first axis.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: a pattern is unknown.
     """
     import equinox
 
     arrays, rest = equinox.partition(equinox.nn.inference_mode(model), equinox.is_array)
 
-    def f(arrays, state, image):
+    def f(arrays, state, image, *inputs):
         model, image = equinox.combine(arrays, rest), jnp.moveaxis(image, -1, 0)
-        return model(image) if state is None else model(image, state)[0]
+        return model(image, *inputs) if state is None else model(image, *inputs, state)[0]
 
-    return from_function(f, arrays, state, relu_patterns=relu_patterns, per_image=True, channel_axis=1)
+    options = {"inputs": inputs, "relu_patterns": relu_patterns, "per_image": True, "channel_axis": 1}
+    return from_function(f, arrays, state, **options)
 
 
 def from_haiku(
-    transformed: Any, params: Mapping, state: Any = None, relu_patterns: tuple[str, ...] = (), **kwargs: Any
+    transformed: Any,
+    params: Mapping,
+    state: Any = None,
+    relu_patterns: tuple[str, ...] = (),
+    inputs: tuple = (),
+    **kwargs: Any,
 ) -> Network:
     """Network of a Haiku transform.
 
@@ -145,6 +183,7 @@ def from_haiku(
       params: its parameters.
       state: its state, for `hk.transform_with_state`.
       relu_patterns: as in `from_function`.
+      inputs: as in `from_function`; arguments of its `apply` after the images.
       **kwargs: further arguments of its `apply`.
 
     Returns:
@@ -162,18 +201,16 @@ def from_haiku(
         )
     rng = (None,) if "rng" in inspect.signature(transformed.apply).parameters else ()
     options = tuple(sorted(kwargs.items()))
-    if state is None:
-        return from_function(
-            lambda p, x: transformed.apply(p, *rng, x, **dict(options)), params, relu_patterns=relu_patterns
-        )
 
-    def f(params, state, x):
-        return transformed.apply(params, state, *rng, x, **dict(options))[0]
+    def f(params, state, x, *inputs):
+        if state is None:
+            return transformed.apply(params, *rng, x, *inputs, **dict(options))
+        return transformed.apply(params, state, *rng, x, *inputs, **dict(options))[0]
 
-    return from_function(f, params, state, relu_patterns=relu_patterns)
+    return from_function(f, params, state, inputs=inputs, relu_patterns=relu_patterns)
 
 
-def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
+def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
     """Network of a built Keras 3 model on the JAX backend, whose outputs must be logits.
 
     Example: `adapt.from_keras(keras.applications.VGG16(classifier_activation=None))`.
@@ -189,9 +226,11 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = ()) -> Network:
         raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
     # Copies, because `fit` and `predict` donate the arrays of the model to their programs.
     weights = [[jnp.copy(v.value) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
-    return from_function(
-        lambda w, x: model.stateless_call(*w, x, training=False)[0], weights, relu_patterns=relu_patterns
-    )
+
+    def f(weights, x, *inputs):
+        return model.stateless_call(*weights, [x, *inputs] if inputs else x, training=False)[0]
+
+    return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
 
 
 def sites(net: Network, x: Any) -> dict[str, int]:
@@ -213,14 +252,15 @@ def sites(net: Network, x: Any) -> dict[str, int]:
     return {"relu": counts.get("relu", 0), "pool": counts.get("pool", 0)}
 
 
-def _apply(function, bound, x):
-    return function(*bound, x)
+def _apply(function, bound, x, inputs):
+    return function(*bound, x, *inputs)
 
 
 @node
 class _Adapted:
     bound: tuple
     function: Callable
+    inputs: PerImage
     relu_patterns: tuple[str, ...] = static()
     per_image: bool = static()
     channel_axis: int = static()
@@ -236,11 +276,14 @@ class _Adapted:
 
     def run(self, x, relu, tap):
         require_arrays(self)
-        example = jax.ShapeDtypeStruct(x.shape[self.per_image :], x.dtype)
-        closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, example)
+        check_rows(self.inputs, x.shape[0])
+        given = x, self.inputs.value
+        examples = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[self.per_image :], a.dtype), given)
+        closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, *examples)
         if not isinstance(shape, jax.ShapeDtypeStruct):
             raise ValueError(f"Expected a model that returns one array of logits, got {jax.tree.structure(shape)}.")
         run = Pass(relu, tap, x.shape[0], self.relu_patterns, self.per_image, self.channel_axis)
-        values = jax.tree.leaves((self.function, self.bound, x))
-        (logits,), _ = run.evaluate(closed, values, [None] * (len(values) - 1) + [IMAGES])
+        weights, given = jax.tree.leaves((self.function, self.bound)), jax.tree.leaves(given)
+        origins = [None] * len(weights) + [IMAGES] + [Origin(None, False, False)] * (len(given) - 1)
+        (logits,), _ = run.evaluate(closed, weights + given, origins)
         return logits, run

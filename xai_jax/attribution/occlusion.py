@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import network, targets
-from xai_jax.core.batching import chunk_size, chunked, like_images
+from xai_jax.core import network, per_image, targets
+from xai_jax.core.batching import check_repeatable, chunk_size, chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -102,13 +102,17 @@ def occlude(
     tops, lefts, patch, _ = _grid(x, patch, stride)
     fill = like_images(fill, x, "fill")
     net, read = network.as_network(net), network.as_network(read)
+    per_image.check_rows((net, read), x.shape[0])
     image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
     size, parts = chunk_size(batch_size, image.size), []
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
-        reader = read.rows(image[at]) if isinstance(read, Target) else read
+        shown, (chosen, reader) = x[image[at]], per_image.rows((net, read), image[at])
+        if not start:
+            check_repeatable(chosen, shown, lambda: x[np.arange(size) % len(x)])
+        reader = reader.rows(image[at]) if isinstance(read, Target) else reader
         hidden = fill if len(fill) == 1 else fill[image[at]]
-        part = _occluded(net, x[image[at]], reader, hidden, top[at], left[at], patch, tuple(layers))
+        part = _occluded(chosen, shown, reader, hidden, top[at], left[at], patch, tuple(layers))
         parts.append(jax.tree.map(np.asarray, part))
     shape = (x.shape[0], len(tops), len(lefts))
     return jax.tree.map(

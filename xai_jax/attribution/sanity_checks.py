@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from xai_jax.core import network, targets
+from xai_jax.core import network, per_image, targets
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -149,9 +149,11 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
     is_plain = isinstance(net, types.FunctionType)  # the arrays of its closure have no names
     net = jax.tree_util.Partial(net) if is_plain else network.as_network(net)
     leaves, tree = jax.tree_util.tree_flatten_with_path(net)
-    names, layers = _layer_names([path for path, _ in leaves], depth), {}
+    weights, layers = [i for i, is_row in enumerate(per_image.leaves(net)) if not is_row], {}
+    names = dict(zip(weights, _layer_names([leaves[i][0] for i in weights], depth), strict=True))
     for i in _order_of_use(net, x):
-        layers.setdefault(names[i], []).append(i)
+        if i in names:
+            layers.setdefault(names[i], []).append(i)
     if not layers:
         raise ValueError(
             "Expected a network whose weights are leaves of a pytree, found none. Usual cause: a closure over weights; "

@@ -23,7 +23,8 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax.core import network, targets
+from xai_jax.core import network, per_image, targets
+from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import to_numpy
 from xai_jax.core.targets import Target
@@ -92,7 +93,8 @@ class ActivationCache:
         shapes = network.layer_names(self.net, _abstract_image(x))
         sizes = {layer: (len(x), int(np.prod(shapes[layer].shape[1:]))) for layer in self.layers}
         program = _hash_program(function, self.net, _abstract_image(x), target)
-        key = [program.encode(), *digests(x), str(x.dtype).encode()]
+        rows = [digest for array in per_image.arrays(self.net) for digest in digests(array)]
+        key = [program.encode(), *digests(x), *rows, str(x.dtype).encode()]
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         paths = {layer: self.cache_dir / f"{_hash([layer.encode(), *key])}.npy" for layer in self.layers}
         found = {layer: _read(paths[layer], sizes[layer]) for layer in self.layers}
@@ -159,14 +161,16 @@ def _check(net, layers, x, target):
 
 def _compute(function, net, x, target, files, batch_size):
     """Fills one file per layer; the last batch is padded with the last image, so that one shape compiles."""
-    n, size = len(x), min(batch_size, len(x))
+    n, size = len(x), chunk_size(batch_size, len(x))
+    if size < n:
+        check_counts(net, x, size)
     with contextlib.ExitStack() as stack:
         arrays = {layer: stack.enter_context(_new(*each)) for layer, each in files.items()}
         for start in tqdm(range(0, n, size), "activations", delay=2, leave=False):
             rows = np.minimum(np.arange(start, start + size), n - 1)
             images = jnp.asarray(x[rows])
             network.check_images(images)
-            computed, logits = function(net, images, target and target.rows(rows), tuple(files))
+            computed, logits = function(per_image.rows(net, rows), images, target and target.rows(rows), tuple(files))
             targets.check_logits(logits[: n - start])
             for layer, array in arrays.items():
                 values = np.asarray(computed[layer])[: n - start]
@@ -221,9 +225,9 @@ def _abstract_image(x):
 def _hash_program(function, net, x, target):
     """Hash of program, weights and target. The program includes the layers' names and closed-over arrays."""
     single = target and target.rows(slice(0, 1))
-    leaves, tree = jax.tree.flatten((net, x, single))
+    leaves, tree = jax.tree.flatten((per_image.rows(net, slice(0, 1)), x, single))
     program = _lowered(function, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
-    arrays = (to_numpy(leaf) for leaf in jax.tree.leaves((net, target)))
+    arrays = (to_numpy(leaf) for leaf in jax.tree.leaves((per_image.rows(net, slice(0, 0)), target)))
     parts = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
     return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], parts))
 

@@ -24,6 +24,7 @@ from xai_jax.concepts import activation_cache, classifiers, gram
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.gram import Gram
+from xai_jax.core import per_image
 from xai_jax.core.network import Network
 from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
@@ -137,6 +138,7 @@ def learn(
     >>> int(np.abs(red.vector).argmax()), red.accuracy
     (0, 1.0)
     """
+    per_image.refuse(net, "two sets of images", "Make an ActivationCache for each, with its rows, and call cav.fit")
     own, others = (activation_cache.digests(x) for x in (images, negatives))
     activation_cache.refuse_shared(concept, own, "negatives", others)
     cache = ActivationCache(net, layer, cache_dir)

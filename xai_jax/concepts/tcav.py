@@ -26,9 +26,11 @@ from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.layer_scores import STATISTICS as STATISTICS
 from xai_jax.concepts.layer_scores import ConceptScores, score_layer
 from xai_jax.concepts.sampling import Sets
-from xai_jax.core import targets
+from xai_jax.core import per_image, targets
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
+
+_SETS = "Make an ActivationCache for each set, with its rows, and pass its arrays to layer_scores.score_layer"
 
 Classes = Mapping[str, tuple[Target, Array]]
 
@@ -146,6 +148,7 @@ def score(
     (1, 1, 2)
     """
     plan = plan or Plan()
+    per_image.refuse(cache.net, "several sets of images", _SETS)
     if not classes:
         raise ValueError("Expected a class or more, got 0.")
     for name, pair in classes.items():

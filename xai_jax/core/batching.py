@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.tree_util import Partial
 
-from xai_jax.core import network, targets
+from xai_jax.core import network, per_image, targets
+from xai_jax.core.messages import excerpt
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -75,10 +77,12 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
     targets.check_dependence(net, x, target)
     net, n = network.as_network(net), x.shape[0]
     size, parts = chunk_size(batch_size, n), []
+    if size < n:
+        check_counts(net, x, size)
     for start in range(0, n, size):
         whole = start + size <= n
         rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
-        part, logits = step(net, x[rows], target.rows(rows), *[r[rows] for r in rest])
+        part, logits = step(per_image.rows(net, rows), x[rows], target.rows(rows), *[r[rows] for r in rest])
         if start == 0 and not isinstance(logits, jax.core.Tracer):
             targets.check_logits(logits)
         parts.append(part)
@@ -96,3 +100,73 @@ def chunk_size(batch_size: int | None, n: int) -> int:
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
     return min(batch_size or _CHUNK, n)
+
+
+def check_counts(net: Network, x: Any, *counts: int) -> None:
+    """Raises ValueError unless the network gives a row of logits for each of so many images, by abstract evaluation.
+
+    >>> check_counts(lambda x, relu, tap: x.sum((1, 2)) * jnp.ones((5, 3)), x, 1)
+    Traceback (most recent call last):
+    ValueError: Expected a row of logits for each image, got 5 for 1. Usual cause: among the weights an array with a ...
+    """
+    for count in counts:
+        try:
+            logits = network.abstract(net, jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype))[0]
+            got = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(logits)} - {count}
+        except NotImplementedError:
+            raise
+        except Exception as error:  # whatever the network's own library raises
+            raise row_error(count, f"an error ({excerpt(error, 150)})") from error
+        if got:
+            raise row_error(count, got.pop())
+
+
+def check_repeatable(net: Network, x: Any, images: Callable[[], Array]) -> None:
+    """Raises ValueError unless a network treats all images equally, for methods that move images in their batch.
+
+    A network that takes no other number of images, such as an exported one, is tried on the images in another order.
+
+    >>> check_repeatable(lambda x, relu, tap: x.sum((1, 2)) * jnp.arange(15.0).reshape(5, 3), x, lambda: x)
+    Traceback (most recent call last):
+    ValueError: Expected a row of logits for each image, got an error ...
+
+    Args:
+      net: the network.
+      x: a batch of images (N, H, W, C), or its shape.
+      images: returns the images, where their values are needed.
+
+    Raises:
+      ValueError: the network binds an array with a row for each image.
+    """
+    n = x.shape[0]
+    check_counts(net, x, n)
+    try:
+        check_counts(net, x, 2 if n != 2 else 3)
+    except ValueError:
+        given = images()
+        evaluate = Partial(_logits, network.as_network(net))
+        logits, moved = (network.call(evaluate, each) for each in (given, jnp.roll(given, 1, 0)))
+        if not all(map(_close, [jnp.roll(each, 1, 0) for each in logits], moved)):
+            raise
+
+
+def _logits(net, x):
+    return jax.tree.leaves(network.capture(net, x, ())[0])
+
+
+def _close(a, b):
+    a, b = (np.asarray(each, np.float64) for each in (a, b))
+    return bool((abs(a - b) <= 1e-3 * abs(a).max()).all())
+
+
+def row_error(count: int, got: Any) -> ValueError:
+    """The error for a network that gives `got` rows of logits for `count` images.
+
+    >>> str(row_error(1, 5))[:59]
+    'Expected a row of logits for each image, got 5 for 1. Usual'
+    """
+    return ValueError(
+        f"Expected a row of logits for each image, got {got} for {count}. Usual cause: among the weights an array with "
+        "a row for each image, such as a second input or a mask. Pass it as `inputs` of adapt.from_function and its "
+        "siblings, or bind it as network.PerImage, so that each row goes along with its image."
+    )

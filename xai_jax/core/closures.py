@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
+from xai_jax.core.per_image import PerImage, is_per_image
 from xai_jax.core.pytrees import node, static
 
 _DEPTH = 4  # of callables that hold callables; a recursive function closes over itself
@@ -160,7 +161,7 @@ def _opened(value, depth):
 
 def _split(part, depth):
     """Its arrays, the rest, and its structure, None where it has no arrays."""
-    leaves, tree = jax.tree.flatten(part)
+    leaves, tree = jax.tree.flatten(part, is_leaf=is_per_image)
     arrays = [leaf if _is_array(leaf) else _with_arrays(_opened(leaf, depth)) for leaf in leaves]
     if all(a is None for a in arrays):
         return [], part, None
@@ -180,6 +181,8 @@ def _join(arrays, kept, tree):
 
 def _is_array(leaf):
     """Integers and scalars may be sizes or indices that Python needs to know."""
+    if isinstance(leaf, PerImage):
+        return True
     return isinstance(leaf, jax.Array) and leaf.ndim > 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 

@@ -3,7 +3,8 @@
 A Network is any pure function `net(x, relu=jax.nn.relu, tap=keep) -> logits` with its parameters bound. It applies
 `relu` at every rectification and calls `tap(name, value)` on every named activation in forward order; the value that
 the tap returns is passed on. A Network that is a pytree, such as `jax.tree_util.Partial(module.apply, variables)`, is
-an ordinary argument of jitted functions: new weights do not retrace.
+an ordinary argument of jitted functions: new weights do not retrace. Arrays with a row for each image, such as a second
+input, are bound as `PerImage` (see `xai_jax.core.per_image`).
 
 >>> def net(x, relu=jax.nn.relu, tap=keep):
 ...     x = tap("relu1", relu(tap("conv1", x - 1)))
@@ -19,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from xai_jax.core import dependence, edits
+from xai_jax.core import dependence, edits, per_image
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.messages import listed, nearest, quoted
+from xai_jax.core.per_image import PerImage as PerImage
 from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
 
@@ -130,7 +132,7 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
 
 def _structure(net, x):
     """Tree of a network, and shape and dtype of each leaf and of images, as JAX takes them (not float64)."""
-    leaves, tree = jax.tree.flatten(as_network(net))
+    leaves, tree = jax.tree.flatten(per_image.like(as_network(net), x.shape[0]))
     return tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), tuple(x.shape), jnp.result_type(x)
 
 
@@ -186,11 +188,11 @@ class _Edited:
     edit: Callable[[Array, Any], Array] = static()
 
     def __call__(self, x, relu=jax.nn.relu, tap=keep):
-        seen = []
+        seen, given = [], self.value.value if per_image.is_per_image(self.value) else self.value
 
         def edited(name, value):
             seen.append(name)
-            return tap(name, self.edit(value, self.value) if name == self.layer else value)
+            return tap(name, self.edit(value, given) if name == self.layer else value)
 
         logits = self.net(x, relu=relu, tap=edited)
         require(self.layer, seen)
@@ -249,16 +251,17 @@ def replace(net: Network, layer: str, value: Array) -> Network:
     >>> replace(net, "relu1", jnp.zeros((1, 2, 2, 3)))(x).tolist()
     [[0.0, 0.0, 0.0]]
     """
-    return _Edited(as_network(net), edits.numbers(value), layer, edits.replaced)
+    return _Edited(as_network(net), PerImage(edits.numbers(value)), layer, edits.replaced)
 
 
 def perturb(net: Network, layer: str, delta: Array) -> Network:
-    """The network with `delta` added to the activation of `layer`; `delta` broadcasts.
+    """The network with `delta` added to the activation of `layer`; `delta` broadcasts, or is a `PerImage`.
 
     >>> (perturb(net, "relu1", jnp.float32(1))(x) - net(x)).tolist()
     [[4.0, 4.0, 4.0]]
     """
-    return _Edited(as_network(net), edits.numbers(delta), layer, edits.added)
+    delta = jax.tree.map(edits.numbers, delta) if per_image.is_per_image(delta) else edits.numbers(delta)
+    return _Edited(as_network(net), delta, layer, edits.added)
 
 
 def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:

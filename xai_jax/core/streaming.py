@@ -67,11 +67,20 @@ def in_order(
     Raises:
       ValueError: the batch size or the part is out of range, or images of a batch differ in size.
     """
-    index, count = checked_part(part)
     at_least(1, batch_size, "images in a batch")
-    indices = np.array_split(np.arange(len(source)), count)[index]
+    indices = share(len(source), part)
     groups = (indices[begin : begin + batch_size] for begin in range(0, len(indices), batch_size))
     return stream(source, groups, transform and (lambda image, index: transform(image)))
+
+
+def share(n: int, part: tuple[int, int]) -> np.ndarray:
+    """Indices of the images of one of several shares of n images; `part` as in `in_order`.
+
+    >>> share(5, (1, 2)).tolist()
+    [3, 4]
+    """
+    index, count = checked_part(part)
+    return np.array_split(np.arange(n), count)[index]
 
 
 def checked_part(part: tuple[int, int]) -> tuple[int, int]:

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import indices, network, target_sources
-from xai_jax.core.messages import listed, quoted
+from xai_jax.core import indices, network, per_image, target_sources
+from xai_jax.core.messages import excerpt, listed, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.rules import Relu
 from xai_jax.core.target_types import Class, Direction, Neuron, unchanged
@@ -147,6 +147,7 @@ def check(net: Network, x: Any, target: Target) -> None:
     if not isinstance(target, Target):
         raise TypeError(f"Expected a target such as targets.logit(3), got {target!r}.")
     net = network.as_network(net)
+    per_image.check_rows(net, x.shape[0])
     try:
         logits, activations = network.abstract(net, x)
     except NotImplementedError:
@@ -155,8 +156,8 @@ def check(net: Network, x: Any, target: Target) -> None:
         raise ValueError(
             f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: channels first, "
             f"(N, C, H, W), where the network reads (N, H, W, C); another number of channels or image size than the "
-            f"weights require; a model without its weights or with other arguments than its own (see "
-            f"xai_jax.adapters.adapt). Original error: {error}"
+            f"weights require; a row for each image among the weights and not as `inputs`; a model without its weights "
+            f"or with other arguments than its own (see xai_jax.adapters.adapt). It said: {excerpt(error, 150)}"
         ) from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
         got = getattr(logits, "shape", type(logits).__name__)

@@ -24,7 +24,8 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.core import network, targets
+from xai_jax.core import network, per_image, targets
+from xai_jax.core.batching import check_repeatable
 from xai_jax.core.network import Network
 from xai_jax.synthesis import optimize
 from xai_jax.synthesis.encodings import Direct, Encoding
@@ -148,7 +149,9 @@ def evolve(
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
     initial_key, run_key = jax.random.split(key)
     images = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), initial_key)
+    per_image.refuse(net, "an evolution", "Bind one row for all images, of length 1, as a weight")
     targets.check(net, images, targets.probability(0))
+    check_repeatable(net, images, lambda: _shown(encoding, bounds, encoding.sample(initial_key, population)))
     first = _initial_elites(encoding, net, bounds, initial_key, population)
 
     def chunk(state, count):
@@ -187,5 +190,9 @@ def _generation(encoding, population, net, bounds, state, key):
 
 def _confidence(encoding, net, bounds, genomes):
     """Probabilities (N, K) of rendered genomes."""
+    return jax.nn.softmax(net(_shown(encoding, bounds, genomes)))
+
+
+def _shown(encoding, bounds, genomes):
     lower, upper = bounds
-    return jax.nn.softmax(net(lower + (upper - lower) * encoding.render(genomes)))
+    return lower + (upper - lower) * encoding.render(genomes)

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core.batching import pixels
+from xai_jax.core import per_image
+from xai_jax.core.batching import pixels, row_error
 from xai_jax.core.network import Network, as_network
 from xai_jax.core.pytrees import as_partial
+from xai_jax.core.streaming import share
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import first_line
@@ -57,15 +59,21 @@ def errors(
     Raises:
       ValueError: for labels that the network does not have, and for images that it does not take.
     """
-    net, prepare = parallel.everywhere_here((as_network(net), as_partial(prepare)))
+    per_image.check_rows(net := as_network(net), len(data))
+    net, prepare = parallel.everywhere_here((net, as_partial(prepare)))
     batch_size = math.ceil(batch_size / jax.local_device_count()) * jax.local_device_count()
     wrong = np.zeros(2, np.float32)  # counts, exact up to 16 million
+    indices = share(len(data), parallel.part())
     for number, (images, labels) in enumerate(in_order(data, batch_size, transform, parallel.part())):
         if not number:
             check_fit(net, prepare, images, labels, len(data.classes))
+        index = _padded(indices[number * batch_size :][: len(labels)], batch_size)
+        own = per_image.rows(net, np.repeat(index, images.shape[1] if images.ndim == 5 else 1))
         counts = (np.arange(batch_size) < len(labels)).astype(np.float32)
         arrays = parallel.split_here((_padded(images, batch_size), _padded(labels, batch_size), counts))
-        wrong += np.asarray(_wrong(net, prepare, *arrays))
+        new, finite = _wrong(own, prepare, *arrays)
+        _refuse_not_finite(np.asarray(finite)[: len(labels)], number * batch_size + indices[0])
+        wrong += np.asarray(new)
     return Errors(*(100 * float(count) / len(data) for count in parallel.sum_over_processes(wrong)))
 
 
@@ -77,7 +85,16 @@ def _wrong(net, prepare, images, labels, counts):
     own = jnp.take_along_axis(scores, labels[:, None], 1)
     before = jnp.arange(scores.shape[1]) < labels[:, None]
     rank = ((scores > own) | ((scores == own) & before)).sum(1)
-    return jnp.stack([jnp.where(rank >= least, counts, 0).sum() for least in (1, 5)])
+    wrong = jnp.stack([jnp.where(rank >= least, counts, 0).sum() for least in (1, 5)])
+    return wrong, jnp.isfinite(scores).all(1)
+
+
+def _refuse_not_finite(finite, start):
+    if not finite.all():
+        raise ValueError(
+            f"Expected logits whose softmax is finite, got NaN or infinity for image {start + finite.argmin()}. Usual "
+            "causes: wrong weights, or images in another range than in training."
+        )
 
 
 def _padded(array, size):
@@ -100,13 +117,15 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
     """
     x = jax.ShapeDtypeStruct((1, *images.shape[-3:]), images.dtype)
     try:
-        logits = jax.eval_shape(lambda net, prepare, x: net(prepare(x)), net, prepare, x)
+        logits = jax.eval_shape(lambda net, prepare, x: net(prepare(x)), per_image.like(net, 1), prepare, x)
     except Exception as error:  # flax, lax and prepare each have their own
         raise ValueError(
             f"Expected images that this network takes, got {x.shape[1:]} (height, width, channels). Usual cause: "
             f"one-channel images into a network for colour, or another size than in training. It said: "
             f"{first_line(error)}"
         ) from error
+    if logits.shape[0] != 1:
+        raise row_error(1, logits.shape[0])
     if logits.shape[-1] < classes:
         raise ValueError(
             f"Expected a network with at least the data's {classes} classes, got one with {logits.shape[-1]}."

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.core import network, rules, targets
-from xai_jax.core.batching import chunked, pixels
+from xai_jax.core import network, per_image, rules, targets
+from xai_jax.core.batching import check_repeatable, chunked, pixels
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial, node, static
 from xai_jax.core.streaming import Labelled, Unlabelled, in_order
@@ -94,8 +94,10 @@ def top_k(
     source = Unlabelled(images) if hasattr(images, "shape") else images
     if not 1 <= k <= len(source):
         raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {k}.")
+    net = network.as_network(net)
+    per_image.check_rows(net, len(source))
     batches = (images for images, _ in in_order(source, batch_size, transform))
-    best, channels = _search(network.as_network(net), layers, as_partial(prepare), batches, k)
+    best, channels = _search(net, layers, as_partial(prepare), batches, k)
     parts = zip(*(np.split(np.asarray(array), np.cumsum(channels)[:-1]) for array in best), strict=True)
     return {layer: Top(*arrays) for layer, arrays in zip(layers, parts, strict=True)}
 
@@ -141,13 +143,15 @@ def project(
 
 def _search(net, layers, prepare, batches, k):
     """The best activations of all channels of all layers, and the number of channels of each layer."""
-    best, channels, seen = None, (), 0
+    best, channels, seen, size = None, (), 0, None
     for part in batches:
+        size = size or len(part)
+        rows = np.minimum(np.arange(size), len(part) - 1)
+        padded, own = part if len(part) == size else part[rows], per_image.rows(net, seen + rows)
         if best is None:
-            size, channels = len(part), _channels(net, layers, prepare, part)
+            channels = _channels(own, layers, prepare, part)
             best = _empty(sum(channels), k)
-        padded = part if len(part) == size else part[np.minimum(np.arange(size), len(part) - 1)]
-        best, finite = _merge(best, *_maps(net, prepare, padded, layers), seen, len(part))
+        best, finite = _merge(best, *_maps(own, prepare, padded, layers), seen, len(part))
         if not finite:
             raise ValueError(
                 f"Expected finite activations, got NaN or infinity in the images {seen} to {seen + len(part) - 1}. "
@@ -162,6 +166,7 @@ def _channels(net, layers, prepare, images):
     x = jax.eval_shape(prepare, jax.ShapeDtypeStruct(images.shape, images.dtype))
     for layer in layers:
         targets.check(net, x, targets.neuron(layer, 0))
+    check_repeatable(net, x, lambda: prepare(jnp.asarray(images)))
     shapes = network.layer_names(net, x)
     return tuple(shapes[layer].shape[-1] for layer in layers)
 
