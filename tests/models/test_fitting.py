@@ -47,14 +47,16 @@ def test_classes_are_named_or_counted(written):
     path, names = written(entries("digits", 3)), ["daisy", "rose", "tulip"]
     assert models.load("digits", path, classes=names).classes == tuple(names)
     assert models.load("digits", path, classes=np.array(names)).classes == tuple(names)
-    assert models.load("digits", path, classes=3).classes == NUMBERED[:3]
+    assert models.load("digits", path, classes=range(3)).classes == ("0", "1", "2")
+    for count in (3, np.int64(3)):
+        assert models.load("digits", path, classes=count).classes == NUMBERED[:3]
     assert models.load("digits", classes=10).classes == models.load("digits").classes
     assert models.load("digits", classes=list("abcdefghij")).classes == tuple("abcdefghij")
     for classes, given in ((4, path), (["daisy", "rose"], path), ((), path), (3, "pretrained")):
         with pytest.raises(ValueError, match="classes, as `classes` says, got weights for (3|10)") as caught:
             models.load("digits", given, classes=classes)
         assert len(str(caught.value)) <= 600
-    for classes in ("daisy", 2.5, True):
+    for classes in ("daisy", 2.5, True, {0: "daisy", 1: "rose", 2: "tulip"}):
         with pytest.raises(TypeError, match="names of the classes or their number"):
             models.load("digits", path, classes=classes)
 

@@ -118,5 +118,8 @@ def test_smaller_numbers_and_complex_ones_are_named(tmp_path):
     (tmp_path / "x").write_bytes(len(text).to_bytes(8, "little") + text + bytes(2))
     with pytest.raises(ValueError, match="8 bits or more in x, got F4. Convert them"):
         safetensors_file.read(tmp_path / "x")
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes().replace(b"F4", b"Q4"))
+    with pytest.raises(ValueError, match="numbers of a known type, got Q4. Convert them"):
+        safetensors_file.read(tmp_path / "x")
     with pytest.raises(ValueError, match="dtype: x expected numbers, got complex64"):
         safetensors_file.fit({"x": np.ones(2, np.complex64)}, {"x": np.zeros(2)})

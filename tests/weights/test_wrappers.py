@@ -23,6 +23,8 @@ def tensors(key, names=NAMES):
     return {name: Tensor(storage, 0, (3, 4), (4, 1)) for name in names}, storage
 
 
+CYCLE = ([],)  # a tuple within itself
+CYCLE[0].append(CYCLE)
 BESIDE = {
     "args": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("runs"), names=["a"]),
     "epoch": np.int64(3),
@@ -30,6 +32,7 @@ BESIDE = {
     "history": np.arange(3.0),
     "date": datetime.datetime(2024, 1, 1),
     "decimal": decimal.Decimal("1.5"),
+    "cycle": CYCLE,
     "sets": [{1, 2}, frozenset("a"), collections.Counter("aab"), collections.defaultdict(list, a=[1])],
     "keys": {(1, 2): "pair", 0.5: "half", None: "none", b"raw": b"raw"},
     "large": [2**80, 1j, float("inf"), bytearray(b"x"), b"y" * 300],
@@ -59,6 +62,8 @@ def test_the_state_dictionary_is_found_beside_whatever_else(tmp_path, form, wrap
         ({"model_ema": "1", "model": "2"}, 2),
         ({"state_dict_ema": "1", "state_dict": "2", "model": "1"}, 2),
         ({"teacher": "1", "model": "2"}, 2),
+        ({"swa_state_dict": "1", "mine": "2"}, 2),
+        ({"params_ema": "1", "params": "2"}, 2),
         ({"ema": {"decay": 0.9, "shadow": "1"}, "model": None}, 1),
         ({"checkpoint": {"epoch": 3, "state_dict": "1"}}, 1),
     ],
@@ -72,6 +77,12 @@ def test_own_weights_come_before_their_average_and_the_log_says_so(checkpoint, r
     found = wrappers.state_dict(replaced(checkpoint), lambda value: isinstance(value, np.ndarray))
     assert list(found) == list(NAMES) and found["fc.weight"] == read
     assert ("is read" in caplog.text) == (sum(isinstance(value, str) for value in checkpoint.values()) > 1)
+
+
+def test_a_few_tensors_of_a_known_name_are_no_network():
+    network = dict.fromkeys(NAMES, np.ones(1))
+    for checkpoint in ({"mine": network, "weights": {"loss": np.ones(1)}}, network | {"weights": {"loss": np.ones(1)}}):
+        assert list(wrappers.state_dict(checkpoint, lambda value: isinstance(value, np.ndarray))) == list(NAMES)
 
 
 def test_entries_beside_tensors_are_passed_over_and_two_networks_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -57,9 +58,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     ({'vector': array([1., 1., 1.])}, {'layer': 'conv1'})
     """
     open_regular(path).close()
-    with reading(path, "a safetensors file"), safetensors.safe_open(path, "numpy") as file:
-        metadata = file.metadata() or {}
-        arrays = {name: _array(file, name, path) for name in file.keys()}  # noqa: SIM118, not a dictionary
+    with reading(path, "a safetensors file"):
+        arrays, metadata = _content(path)
     expected = metadata.pop(CHECKSUM, None)
     if expected is not None and expected != checksum(arrays, metadata):
         raise ValueError(
@@ -67,6 +67,17 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
             "Usual causes: a failing disk, or a file that was edited. Remove it to have it made again."
         )
     return arrays, metadata
+
+
+def _content(path):
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            names = file.keys()
+            return {name: _array(file, name, path) for name in names}, file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        if found := re.search(r"unknown variant `(\w{1,40})`, expected one of `BOOL`", str(error)):
+            raise ValueError(f"Expected numbers of a known type, got {found[1]}. Convert them to float32.") from error
+        raise
 
 
 def _array(file, name, path):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xai_jax.core.messages import quoted
+
 Shapes = Mapping[str, Any]  # entries by name, each with a `shape`
 
 
@@ -31,9 +33,9 @@ def labels(usual: Sequence[str], count: int, classes: int | Iterable[str] | None
 
     Raises ValueError where `classes` names or is another number.
     """
-    if isinstance(classes, str | bool) or not isinstance(classes, int | Iterable | None):
-        raise TypeError(f"Expected the names of the classes or their number, got {classes!r:.80}.")
-    names = tuple(classes) if isinstance(classes, Iterable) else None
+    if isinstance(classes, str | bool | Mapping) or not isinstance(classes, int | np.integer | Iterable | None):
+        raise TypeError(f"Expected the names of the classes or their number, got {quoted(classes)}.")
+    names = tuple(map(str, classes)) if isinstance(classes, Iterable) else None
     wanted = count if classes is None else classes if names is None else len(names)
     if wanted != count:
         raise ValueError(

@@ -80,8 +80,8 @@ def _reading(path):
         yield
     except ValueError as error:
         raise ValueError(
-            f"{excerpt(path)}: expected a Caffe model (.caffemodel), got a damaged one or another file: "
-            f"{excerpt(error)} Usual cause: an interrupted download, or a page saved in its place."
+            f"{excerpt(path, 200)}: expected a Caffe model (.caffemodel), got a damaged one or another file: "
+            f"{excerpt(error, 200)} Usual cause: an interrupted download, or a page saved in its place."
         ) from error
 
 

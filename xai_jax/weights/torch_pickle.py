@@ -259,6 +259,8 @@ _CALLS = {
 _STEPS = {
     "MARK": lambda stack, _: stack.append(_MARK),
     "TUPLE": lambda stack, _: stack.append(_take_marked(stack)),
+    "POP": lambda stack, _: stack.pop(),
+    "POP_MARK": lambda stack, _: _take_marked(stack),
     "EMPTY_LIST": lambda stack, _: stack.append([]),
     "EMPTY_DICT": lambda stack, _: stack.append({}),
     "APPEND": lambda stack, _: _append(stack, _take(stack, 1)),

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-# Where checkpoints keep a network: its own weights first, then their moving average.
+from xai_jax.core.messages import listed, quoted
+
 _KNOWN = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
-_KNOWN += ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
+_AVERAGES = {"ema", "swa"}  # parts of the names of moving averages
 _PART = re.compile(r"[^./]*[./]|[^./]+")  # "features.", "0.", "weight"
 _DEPTH = 3  # dictionaries within dictionaries
 OWN = ("params/", "batch_stats/", "preprocess/")  # how the entries of this project's files begin
@@ -25,23 +26,25 @@ _COUNTER = "n_averaged"  # beside the entries of PyTorch's averaged models
 def state_dict(checkpoint: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any]:
     """The tensors of one network in a checkpoint, which may hold them in a dictionary, beside anything else.
 
-    Of several dictionaries the first known name counts, then the number of tensors; a network's own weights come before
-    their moving average, and the log says which were read. Returns {} where there are no tensors. Raises ValueError if
-    two dictionaries with other names have equally many.
+    Of several dictionaries one with less than half of the most tensors is no network, moving averages come last, then
+    known names count, then the number of tensors; the log says which was read where it could have been another. Returns
+    {} where there are no tensors. Raises ValueError if two dictionaries of unknown names have equally many.
     """
-    found = sorted(
-        _dictionaries(checkpoint, is_tensor, "", _DEPTH, set()), key=lambda each: (_rank(each[0]), -len(each[1]))
-    )
-    if not found:
+    found = list(_dictionaries(checkpoint, is_tensor, "", _DEPTH, set()))
+    most = max((len(tensors) for _, tensors in found), default=0)
+    networks = [each for each in found if 2 * len(each[1]) >= most]
+    if not networks:
         return {}
-    path, tensors = found[0]
-    similar = [repr(each)[:80] for each, others in found if len(others) == len(tensors)][:4]
-    if len(similar) > 1 and _rank(path) == len(_KNOWN):
+    networks.sort(key=lambda each: (_rank(each[0]), -len(each[1])))
+    path, tensors = networks[0]
+    similar = [each for each, others in networks if len(others) == len(tensors)]
+    names = listed(map(repr, similar))
+    if len(similar) > 1 and _rank(path) == _rank(similar[1]) == (False, len(_KNOWN)):
         raise ValueError(
-            f"Expected the weights of one network, got those of {', '.join(similar)}. Save the state dictionary of one."
+            f"Expected the weights of one network, got those of {names}. Save the state dictionary of one."
         )
     if len(similar) > 1:
-        logging.warning("Expected the weights of one network, got those of %s: %r is read.", ", ".join(similar), path)
+        logging.warning("Expected the weights of one network, got those of %s: %s is read.", names, quoted(path))
     return tensors
 
 
@@ -58,7 +61,10 @@ def _dictionaries(saved, is_tensor, path, depth, seen) -> Iterator[tuple[str, di
 
 
 def _rank(path):
-    return min((_KNOWN.index(part) for part in path.split("/") if part in _KNOWN), default=len(_KNOWN))
+    """Whether a dictionary holds a moving average, and the index of its name among the known ones."""
+    parts = path.split("/")
+    averaged = any(_AVERAGES & set(part.lower().split("_")) for part in parts)
+    return averaged, min((_KNOWN.index(part) for part in parts if part in _KNOWN), default=len(_KNOWN))
 
 
 def unwrapped(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
