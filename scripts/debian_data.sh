@@ -1,31 +1,52 @@
 #!/usr/bin/env bash
-# Unpacks Debian's Fashion-MNIST into .venv, where xai_jax finds it, unless it is already available. Needs no root.
-# If it cannot be fetched, prints a message: experiments that need the images name the alternatives.
+# Unpacks images of Debian's packages into .venv, where xai_jax finds them, unless they are already available:
+# Fashion-MNIST, photographs, cut-out objects. Needs no root. What cannot be fetched is reported: experiments that need
+# it name the alternatives.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-PACKAGE=dataset-fashion-mnist
-SHARE=share/datasets/fashion-mnist
+VENV="$ROOT/.venv"
 
 here() {
-  compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/fashion_mnist/*" >/dev/null ||
-    "$ROOT/.venv/bin/python" -c 'import sys; from xai_jax.data import fashion_mnist as f; sys.exit(not f.folder())'
+  case "$1" in
+    fashion_mnist) compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/fashion_mnist/*" >/dev/null && return ;;
+  esac
+  "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.$2())"
 }
 
-# A fresh container lacks the package lists, which only root can update. The last step is atomic.
+# A fresh container lacks the package lists, which only root can update.
+download() {
+  apt-get -q download "$1" || { [[ "$(id -u)" == 0 ]] && apt-get -q update && apt-get -q download "$1"; }
+}
+
+# fetch PACKAGE FOLDER FILES...: keeps the files of share/FOLDER that match one of the patterns. The last step is atomic.
 fetch() {
-  command -v apt-get dpkg-deb &&
-    { apt-get -q download "$PACKAGE" || { [[ "$(id -u)" == 0 ]] && apt-get -q update && apt-get -q download "$PACKAGE"; }; } &&
-    dpkg-deb -x "$PACKAGE"_*.deb unpacked &&
-    mkdir -p "$ROOT/.venv/${SHARE%/*}" &&
-    mv "unpacked/usr/$SHARE" "$ROOT/.venv/$SHARE"
+  local package="$1" share="share/$2"
+  shift 2
+  command -v apt-get dpkg-deb && download "$package" && dpkg-deb -x "$package"_*.deb unpacked || return 1
+  local pattern wanted=()
+  for pattern in "$@"; do wanted+=(-o -name "$pattern"); done
+  find "unpacked/usr/$share" -type f ! '(' "${wanted[@]:1}" ')' -delete &&
+    mkdir -p "$VENV/${share%/*}" &&
+    mv "unpacked/usr/$share" "$VENV/$share"
 }
 
-if here; then exit; fi
-scratch="$(mktemp -d "$ROOT/.venv/fashion.XXXXXX")"
-trap 'rm -rf "$scratch"' EXIT
-echo "fashion_mnist: fetching Debian's package $PACKAGE (29 MB)"
-if ! (cd "$scratch" && fetch) >"$scratch/log" 2>&1; then
-  tail -n 2 "$scratch/log"
-  echo "fashion_mnist: could not fetch it; experiments with Fashion-MNIST will say how else to get it"
-fi
+# get "MODULE FUNCTION" PACKAGE MEGABYTES FOLDER FILES...
+get() {
+  local module=($1) package="$2" size="$3"
+  shift 3
+  if here "${module[@]}"; then return; fi
+  scratch="$(mktemp -d "$VENV/data.XXXXXX")"
+  echo "data: fetching Debian's package $package ($size MB)"
+  if ! (cd "$scratch" && fetch "$package" "$@") >"$scratch/log" 2>&1; then
+    tail -n 2 "$scratch/log"
+    echo "data: could not fetch $package; experiments that need its images will say how else to get them"
+  fi
+  rm -rf "$scratch"
+}
+
+trap 'rm -rf "${scratch:-}"' EXIT
+get 'fashion_mnist folder' dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz'
+get 'photographs PACKAGE.find' gcompris-qt-data 44 gcompris-qt/rcc \
+  erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc
+get 'cutouts PACKAGE.find' tuxpaint-stamps-default 161 tuxpaint/stamps '*.png'

@@ -24,7 +24,7 @@ SHAPE = re.compile(
     r"\bshap(e|ed|es)\b|\bbroadcasts?\b"
     r"|\((\*\w+|\.\.\.|count|side|rows|steps|[A-Za-z0-9])(,[^()]*(\([^()]*\)[^()]*)*)?\)"
 )
-PAGE_NAMES = ("deconvnet", "inversion", "guided_backprop", "generator_networks", "tcav", "extending", "training")
+PAGE_NAMES = "deconvnet inversion guided_backprop generator_networks tcav extending training data".split()
 
 
 @pytest.mark.parametrize("name", PAGE_NAMES)

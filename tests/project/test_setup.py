@@ -1,4 +1,4 @@
-"""setup.sh and fashion_mnist.sh: choice of Python, installation, interruptions, and missing packages."""
+"""setup.sh and debian_data.sh: choice of Python, installation, interruptions, and missing packages."""
 
 import shutil
 import subprocess
@@ -69,6 +69,10 @@ def _installer(path, minor=13):
     return command(path, f'if [ "$2" = venv ]; then {make}; else echo "{minor} 0 {path}"; fi')
 
 
+DEBIAN_FOLDERS = ("datasets/fashion-mnist", "gcompris-qt/rcc", "tuxpaint/stamps")
+UNPACKED = [f"{folder}/{name}" for folder, name in zip(DEBIAN_FOLDERS, ("a.gz", "erase.rcc", "a.png"), strict=True)]
+
+
 @pytest.fixture
 def installable(tree, machine, tmp_path):
     """Runs setup.sh with a fake installer."""
@@ -126,35 +130,38 @@ def test_environment_of_another_python_or_accelerator_is_created_again(installab
 
 @pytest.fixture
 def without_images(tree, machine, tmp_path):
-    """Runs fashion_mnist.sh where Python finds no images, with a given apt-get."""
-    shutil.copy(ROOT / "scripts/fashion_mnist.sh", tree / "scripts")
-    link(tmp_path / "tools", "mktemp rm mkdir mv id touch")
-    command(tree / ".venv/bin/python", f'[ -e "{tree}/.venv/share/datasets/fashion-mnist/images.gz" ]')
+    """Runs debian_data.sh where Python finds no images, with a given apt-get."""
+    shutil.copy(ROOT / "scripts/debian_data.sh", tree / "scripts")
+    link(tmp_path / "tools", "mktemp rm mkdir mv id touch find")
+    found = " && ".join(f'[ -e "{tree}/.venv/share/{name}" ]' for name in UNPACKED)
+    command(tree / ".venv/bin/python", found)
 
     def run(apt, unpack="true"):
         command(tmp_path / "bin/apt-get", apt)
-        inside = "$3/usr/share/datasets/fashion-mnist"
-        command(tmp_path / "bin/dpkg-deb", f'mkdir -p "{inside}" && touch "{inside}/images.gz" && {unpack}')
-        return bash([f"{tree}/scripts/fashion_mnist.sh"], machine)
+        files = [
+            f"$3/usr/share/{folder}/{name}" for folder in DEBIAN_FOLDERS for name in ("a.gz", "erase.rcc", "a.png")
+        ]
+        made = " && ".join(f'mkdir -p "{name.rpartition("/")[0]}" && touch "{name}"' for name in files)
+        command(tmp_path / "bin/dpkg-deb", f"{made} && {unpack}")
+        return bash([f"{tree}/scripts/debian_data.sh"], machine)
 
     return run
 
 
-def test_fashion_mnist_is_unpacked_once(without_images, tree):
-    done = without_images("touch dataset-fashion-mnist_1_all.deb")
-    assert done.returncode == 0 and "fetching" in done.stdout and not done.stderr
-    assert (tree / ".venv/share/datasets/fashion-mnist/images.gz").exists()
+def test_images_are_unpacked_once_and_nothing_but_images(without_images, tree):
+    done = without_images('touch "$3_1_all.deb"')
+    assert done.returncode == 0 and done.stdout.count("fetching") == 3 and not done.stderr
+    share = tree / ".venv/share"
+    assert {str(path.relative_to(share)) for path in share.rglob("*.*")} == set(UNPACKED)
     again = without_images("exit 1")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(
-    "apt, unpack", [("echo no network >&2; exit 1", "true"), ("touch dataset-fashion-mnist_1_all.deb", "false")]
-)
-def test_unavailable_fashion_mnist_is_reported_and_stops_nothing(without_images, tree, apt, unpack):
+@pytest.mark.parametrize("apt, unpack", [("echo no network >&2; exit 1", "true"), ('touch "$3_1_all.deb"', "false")])
+def test_unavailable_images_are_reported_and_stop_nothing(without_images, tree, apt, unpack):
     done = without_images(apt, unpack)
-    assert done.returncode == 0 and "could not fetch it" in done.stdout
-    assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("fashion*"))
+    assert done.returncode == 0 and done.stdout.count("could not fetch") == 3
+    assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("data*"))
 
 
 def test_fake_machine_has_no_python_of_its_own(machine):

@@ -1,4 +1,4 @@
-"""Labelled images behind one interface: digits, Fashion-MNIST, CIFAR, ImageNet, and folders of images by class.
+"""Labelled images behind one interface: digits, Fashion-MNIST, photographs, cut-outs, CIFAR, ImageNet, and folders.
 
 >>> digits_only = only(load("digits", "test"), ["3", "8"])
 >>> digits_only.classes, digits_only[0][0].shape, labeller(digits_only)(0) == digits_only[0][1]
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xai_jax.data import class_names, digits, fashion_mnist, folder
+from xai_jax.data import class_names, cutouts, digits, fashion_mnist, folder, photographs
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
 from xai_jax.io.errors import excerpt
@@ -21,11 +21,14 @@ from xai_jax.io.errors import excerpt
 SPLITS = {
     "digits": ("train", "test"),
     "fashion_mnist": ("train", "test"),
+    "photographs": ("all",),
+    "cutouts": ("train", "test", "all"),  # on grey; `data.composites` puts them on other backgrounds
     "cifar10": ("train", "test"),
     "cifar100": ("train", "test"),
     "imagenet2012": ("train", "validation"),
     "diabetic_retinopathy_detection/btgraham-300": ("train", "validation", "test"),  # 300 pixels are the eye's radius
 }
+CUTOUT_SIDE = 224
 MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
 
 
@@ -123,7 +126,7 @@ def load(name: str, split: str) -> Dataset:
         raise ValueError(f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {name!r}.")
     if split not in SPLITS[name]:
         raise ValueError(f"Expected a split of {name} out of {', '.join(SPLITS[name])}, got {split!r}.")
-    sources = {"digits": _digits, "fashion_mnist": _fashion_mnist}
+    sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
     return sources[name](split) if name in sources else _prepared(name, split)
 
 
@@ -219,6 +222,30 @@ def _fashion_mnist(split):
             "`pip install xai_jax[prepare]`."
         ) from error
     return _prepared("fashion_mnist", split)
+
+
+def _photographs(split):
+    rows = photographs.table()
+    photographs.read(rows[0])  # raises where the package is missing
+    labels = np.array([photographs.KINDS.index(row.kind) for row in rows], np.int32)
+    return OnDisk(
+        "photographs",
+        len(rows),
+        lambda i: (photographs.read(rows[i]), labels[i]),
+        photographs.KINDS,
+        labels.__getitem__,
+    )
+
+
+def _cutouts(split):
+    rows = cutouts.of_class(split=None if split == "all" else split)
+    cutouts.read(rows[0])
+    labels = np.array([cutouts.CLASSES.index(row.label) for row in rows], np.int32)
+
+    def read(index):
+        return cutouts.on_grey(rows[index], CUTOUT_SIDE)[0], labels[index]
+
+    return OnDisk("cutouts", len(rows), read, cutouts.CLASSES, labels.__getitem__)
 
 
 def _prepared(name, split):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xai_jax.data import digits
-from xai_jax.data.pictures import photograph
+from xai_jax.data.photographs import of_scikit_image
 from xai_jax.data.prepared import open_prepared
 
 Box = tuple[float, float, float, float]
@@ -59,7 +59,7 @@ def load(source: str, count: int) -> Examples:
 
 def _photographs(count):
     for name, (file, label, box) in itertools.islice(_PHOTOGRAPHS.items(), count):
-        yield np.asarray(photograph(file)), label, name, box
+        yield np.asarray(of_scikit_image(file)), label, name, box
 
 
 def _digits(count):

@@ -17,7 +17,7 @@ import numpy as np
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/fashion_mnist.sh
+UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/debian_data.sh
 PREFIXES = {"train": "train", "test": "t10k"}
 SIZES = {"train": 60_000, "test": 10_000}
 SIDE = 28

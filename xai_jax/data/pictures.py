@@ -7,10 +7,8 @@
 """
 
 import colorsys
-import importlib.resources
 
 import numpy as np
-from PIL import Image
 
 from xai_jax.data import crops
 from xai_jax.data.datasets import Dataset
@@ -55,20 +53,3 @@ def some(pictures: Dataset, count: int, seed: int) -> np.ndarray:
     if not 1 <= count <= len(pictures):
         raise ValueError(f"Expected 1 to {len(pictures)} pictures, as many as there are, got {count}.")
     return np.random.default_rng(seed).choice(len(pictures), count, replace=False)
-
-
-def photograph(file: str) -> Image.Image:
-    """One of the photographs that scikit-image holds, in RGB; FileNotFoundError where it was installed without them.
-
-    >>> photograph("coffee.png").size
-    (600, 400)
-    """
-    path = importlib.resources.files("skimage").joinpath("data", file)
-    try:
-        with path.open("rb") as stream:
-            return Image.open(stream).convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Expected scikit-image's photograph {file} at {path}. Usual cause: a scikit-image without its data; "
-            "install it again with pip."
-        ) from error

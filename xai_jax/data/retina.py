@@ -18,7 +18,7 @@ from PIL import Image
 
 from xai_jax.data.datasets import OnDisk
 from xai_jax.data.lesions import LESIONS, View
-from xai_jax.data.pictures import photograph
+from xai_jax.data.photographs import of_scikit_image
 
 CLASSES = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 
@@ -170,4 +170,4 @@ def _developed(image, rng):
 @cache
 def _photograph(side):
     """scikit-image's retina, as large as its copies will be."""
-    return photograph("retina.jpg").resize((side, side), Image.Resampling.LANCZOS)
+    return of_scikit_image("retina.jpg").resize((side, side), Image.Resampling.LANCZOS)

@@ -18,7 +18,8 @@ from numpy.random import Generator
 from PIL import Image
 
 from xai_jax.data import crops, datasets
-from xai_jax.data.pictures import colour, fit, photograph
+from xai_jax.data.photographs import of_scikit_image
+from xai_jax.data.pictures import colour, fit
 
 PERIODS = (5, 11)  # in an image
 CONTRAST = 60  # least difference of lightness between marks and ground, of 255
@@ -182,4 +183,4 @@ def _photographed(image, rng):
 
 @cache
 def _photograph(name):
-    return np.asarray(photograph(name))
+    return np.asarray(of_scikit_image(name))

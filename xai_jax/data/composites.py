@@ -1,0 +1,140 @@
+"""Cut-out objects on random backgrounds: images of any size and number, for training.
+
+>>> item = Image.new("RGBA", (40, 20), "red")
+>>> composite(item, 32, np.random.default_rng(0)).shape, background(32, np.random.default_rng(0)).shape
+((32, 32, 3), (32, 32, 3))
+>>> len(composites(cutouts.of_class("bird"), count=1000, side=64, seed=0))
+1000
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageFilter
+
+from xai_jax.data import cutouts, photographs
+from xai_jax.data.cutouts import placed, scaled
+from xai_jax.data.datasets import OnDisk
+
+LONGEST = 256  # pixels of an object that composites are made of
+SCALE, TURN = (0.55, 0.95), 20  # longer side of the object as a share of the image's, and degrees to either side
+SCENERY = ("monument", "energy")  # kinds of photographs that show none of the classes
+PHOTOGRAPH, NOISE = 0.5, 0.25  # chances of the kinds of backgrounds; the rest are gradients
+
+
+def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: int, by_object: bool = False) -> OnDisk:
+    """Objects in turn at random size, angle and position, mirrored or not, in random light, on random backgrounds.
+
+    Backgrounds are crops of photographs without objects of the classes, 1/f noise, and gradients; half of the objects
+    cast a shadow. Each image is drawn on access, from `seed` and its index alone.
+
+    Args:
+      objects: the objects, for example `cutouts.of_class(split="train")`.
+      count: number of images.
+      side: of the images in pixels, at least 8.
+      seed: of all random choices.
+      by_object: whether the label is the object's index in `objects` instead of its class.
+
+    Returns:
+      Images (side, side, 3) uint8 with the labels of `cutouts.CLASSES`, or of the objects.
+
+    Raises:
+      ValueError: no object, no image, or images below 8 pixels.
+    """
+    if not objects or count < 1 or side < 8:
+        raise ValueError(
+            f"Expected objects, images and a side of at least 8, got {len(objects)} objects, {count} images and {side}."
+        )
+    objects = tuple(objects)
+    classes = tuple(row.name for row in objects) if by_object else cutouts.CLASSES
+    labels = range(len(objects)) if by_object else [cutouts.CLASSES.index(row.label) for row in objects]
+
+    def label(index):
+        return labels[index % len(objects)]
+
+    def draw(index):
+        rng = np.random.default_rng([seed, index])
+        return composite(_object(objects[index % len(objects)]), side, rng), label(index)
+
+    return OnDisk("composites of cut-outs", count, draw, classes, label)
+
+
+def composite(item: Image.Image, side: int, rng: Generator) -> np.ndarray:
+    """One object, RGBA, on a random background: (side, side, 3) uint8.
+
+    Raises FileNotFoundError where the photographs are not on this machine.
+    """
+    item = item.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else item
+    angle, longer = rng.uniform(-TURN, TURN), side * rng.uniform(*SCALE)
+    item = scaled(item, min(2 * longer, LONGEST)).rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    item = _lit(scaled(item, longer), rng)
+    scene = background(side, rng)
+    item = placed(item, side, rng.random(2))
+    opacity = np.asarray(item.getchannel("A"), np.float32)[..., None] / 255
+    if rng.random() < 0.5:
+        scene = scene * (1 - rng.uniform(0.2, 0.6) * _shadow(item, side, rng))
+    return np.rint(opacity * np.asarray(item)[..., :3] + (1 - opacity) * scene).astype(np.uint8)
+
+
+def background(side: int, rng: Generator) -> np.ndarray:
+    """A crop of a photograph, 1/f noise or a gradient: (side, side, 3) float32, 0 to 255.
+
+    Raises FileNotFoundError where the photographs are not on this machine.
+    """
+    chance = rng.random()
+    if chance < PHOTOGRAPH:
+        return _crop(side, rng)
+    return _noise(side, rng) if chance < PHOTOGRAPH + NOISE else _gradient(side, rng)
+
+
+def _crop(side, rng):
+    rows = photographs.of_kind(*SCENERY)
+    (image,) = photographs.reduced([rows[rng.integers(len(rows))]], 256)
+    height, width = image.shape[:2]
+    part = int(min(height, width) * rng.uniform(0.4, 1))
+    top, left = rng.integers(height - part + 1), rng.integers(width - part + 1)
+    box = (left, top, left + part, top + part)
+    resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box)
+    return np.asarray(resized, np.float32)
+
+
+def _noise(side, rng):
+    """Amplitudes that fall with the spatial frequency, as in photographs (Field 1987)."""
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    shared, own = rng.normal(size=(2, side, side, 3))
+    spectrum = np.fft.fft2(shared[..., :1] + 0.25 * own, axes=(0, 1)) / np.maximum(frequency, 1 / side)[..., None]
+    waves = np.fft.ifft2(spectrum, axes=(0, 1)).real
+    waves = (waves - waves.mean((0, 1))) / waves.std()
+    return np.clip(rng.uniform(60, 200, 3) + rng.uniform(10, 50) * waves, 0, 255).astype(np.float32)
+
+
+def _gradient(side, rng):
+    angle = rng.uniform(0, 2 * np.pi)
+    position = np.mgrid[:side, :side].transpose(1, 2, 0) / (side - 1) @ np.array([np.sin(angle), np.cos(angle)])
+    position = (position - position.min()) / np.ptp(position)
+    first, second = rng.uniform(0, 255, (2, 3))
+    return (first + position[..., None] * (second - first)).astype(np.float32)
+
+
+def _lit(item, rng):
+    """Other brightness, contrast and colour of the light; the opacity stays."""
+    colours = np.asarray(item, np.float32)
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.92, 1.08, 3)
+    exponent = np.exp(rng.normal(0, 0.2))
+    lit = 255 * (np.clip(gain * colours[..., :3] / 255, 0, 1)) ** exponent
+    return Image.fromarray(np.concatenate([np.rint(lit), colours[..., 3:]], -1).astype(np.uint8), "RGBA")
+
+
+def _shadow(item, side, rng):
+    """The object's opacity, shifted downwards and blurred: (side, side, 1), 0 to 1."""
+    shift = rng.uniform([-0.08, 0.02], [0.08, 0.1]) * side
+    moved = item.getchannel("A").transform((side, side), Image.Transform.AFFINE, (1, 0, -shift[0], 0, 1, -shift[1]))
+    blurred = moved.filter(ImageFilter.GaussianBlur(0.03 * side))
+    return np.asarray(blurred, np.float32)[..., None] / 255
+
+
+@functools.lru_cache(maxsize=512)
+def _object(cutout):
+    return scaled(cutouts.read(cutout), LONGEST)

@@ -1,0 +1,55 @@
+"""Packages of Debian that hold images: where their files are, and that they are the expected ones.
+
+>>> package = Package("some-images", "1.0", "some/images", "SOME_DIR")
+>>> package.check(b"", "e3b0c44298fc1c14", "a.png")
+Traceback (most recent call last):
+  ...
+ValueError: Expected the SHA-256 of a.png to begin with e3b0c44298fc1c14, got no such file. ...
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Package(NamedTuple):
+    """A package, its `version`, its `folder` below share/, and the environment `variable` that names another folder."""
+
+    name: str
+    version: str
+    folder: str
+    variable: str
+
+    def find(self) -> Path | None:
+        """The folder that the variable names, Debian's, the one that scripts/debian_data.sh unpacked, or None.
+
+        Raises FileNotFoundError where the variable names no folder.
+        """
+        chosen = os.environ.get(self.variable)
+        if chosen and not Path(chosen).expanduser().is_dir():
+            raise FileNotFoundError(f"Expected {self.variable} to name a folder, got {chosen[:200]!r}.")
+        installed = [Path(root, "share", self.folder) for root in ("/usr", sys.prefix)]
+        paths = [Path(chosen).expanduser()] if chosen else installed
+        return next((path for path in paths if path.is_dir()), None)
+
+    def root(self) -> Path:
+        """The same folder. Raises FileNotFoundError where the package is not on this machine."""
+        root = self.find()
+        if root is None:
+            raise FileNotFoundError(
+                f"Expected the images of Debian's package {self.name}: `apt-get install {self.name}`, or unpack it and "
+                f"let {self.variable} name the folder /usr/share/{self.folder} in it. Usual cause: the set-up found no "
+                "Debian mirror."
+            )
+        return root
+
+    def check(self, content: bytes, digest: str, where: object) -> None:
+        """Raises ValueError for a file, empty if it does not exist, whose SHA-256 does not begin with `digest`."""
+        found = hashlib.sha256(content).hexdigest()[:16] if content else "no such file"
+        if found != digest:
+            raise ValueError(
+                f"Expected the SHA-256 of {where} to begin with {digest}, got {found}. The file is damaged or of "
+                f"another version than {self.name} {self.version}."
+            )
