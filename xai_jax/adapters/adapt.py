@@ -224,11 +224,17 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = 
         )
     if not model.built:
         raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
-    # Copies, because `fit` and `predict` donate the arrays of the model to their programs.
-    weights = [[jnp.copy(v.value) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
+    variables, trainable = model.trainable_variables + model.non_trainable_variables, len(model.trainable_variables)
+    weights: dict[str, dict[int, Array]] = {}
+    for i, v in enumerate(variables):  # copies, because `fit` and `predict` donate the arrays of the model
+        layer = v.path.rpartition("/")[0].removeprefix(f"{model.name}/")
+        weights.setdefault(layer, {})[i] = jnp.copy(v.value)
 
     def f(weights, x, *inputs):
-        return model.stateless_call(*weights, [x, *inputs] if inputs else x, training=False)[0]
+        values = {i: value for layer in weights.values() for i, value in layer.items()}
+        values = [values[i] for i in range(len(values))]
+        given = [x, *inputs] if inputs else x
+        return model.stateless_call(values[:trainable], values[trainable:], given, training=False)[0]
 
     return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
 

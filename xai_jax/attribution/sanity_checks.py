@@ -8,8 +8,6 @@
 """
 
 import functools
-import os
-import types
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +18,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.attribution.weight_layers import by_layer
+from xai_jax.core import network, targets
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -141,25 +140,20 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
       depth: weights whose paths in the pytree begin with the same `depth` names form a layer.
 
     Returns:
-      `{layer: network}` from the last layer that the forward pass reads to the first.
+      `{layer: network}` from the last layer that the forward pass applies to the first.
 
     Raises:
       ValueError: the weights are not leaves of a pytree.
     """
-    is_plain = isinstance(net, types.FunctionType)  # the arrays of its closure have no names
-    net = jax.tree_util.Partial(net) if is_plain else network.as_network(net)
-    leaves, tree = jax.tree_util.tree_flatten_with_path(net)
-    weights, layers = [i for i, is_row in enumerate(per_image.leaves(net)) if not is_row], {}
-    names = dict(zip(weights, _layer_names([leaves[i][0] for i in weights], depth), strict=True))
-    for i in _order_of_use(net, x):
-        if i in names:
-            layers.setdefault(names[i], []).append(i)
+    net = network.as_network(net)
+    layers = by_layer(net, x, depth)
     if not layers:
         raise ValueError(
-            "Expected a network whose weights are leaves of a pytree, found none. Usual cause: a closure over weights; "
-            "bind them with jax.tree_util.Partial(module.apply, variables) or adapt.from_function(f, weights)."
+            "Expected a network whose weights are leaves of a pytree, found none. Usual cause: a closure over NumPy "
+            "arrays; bind them with jax.tree_util.Partial(module.apply, variables) or adapt.from_function(f, weights)."
         )
-    values, result = [value for _, value in leaves], {}
+    values, tree = jax.tree.flatten(net)
+    result = {}
     for name in reversed(layers):
         for i in layers[name]:
             values[i] = _generator(key, i).permutation(np.ravel(values[i])).reshape(np.shape(values[i]))
@@ -171,23 +165,6 @@ def _generator(key, *stream):
     """A NumPy generator seeded by a JAX key: permutations of weights are drawn on the host."""
     words = [0] if key is None else np.ravel(jax.random.key_data(key)).tolist()
     return np.random.default_rng([functools.reduce(lambda high, low: high << 32 | low, words), *stream])
-
-
-def _order_of_use(net, x):
-    """Indices of the network's leaves in the order in which its equations first read them."""
-    leaves, tree = jax.tree.flatten(net)
-    closed = jax.make_jaxpr(lambda leaves, x: jax.tree.unflatten(tree, leaves)(x))(leaves, x)
-    index = {v: i for i, v in enumerate(closed.jaxpr.invars[: len(leaves)])}
-    read = [index[v] for eqn in closed.jaxpr.eqns for v in eqn.invars if not hasattr(v, "val") and v in index]
-    return list(dict.fromkeys(read))
-
-
-def _layer_names(paths, depth):
-    """The first names of each path, behind what all paths share and the names of Flax's collections."""
-    words = [[str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path] for path in paths]
-    words = [[word for word in path if word not in ("params", "batch_stats")] for path in words]
-    shared = len(os.path.commonprefix(words)) if len(words) > 1 else 0
-    return ["/".join(path[shared : max(shared + 1, min(shared + depth, len(path) - 1))]) for path in words]
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
