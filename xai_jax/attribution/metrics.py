@@ -18,6 +18,7 @@ from xai_jax.attribution.sanity_checks import random_logit as random_logit
 from xai_jax.attribution.sanity_checks import randomise as randomise
 from xai_jax.attribution.sanity_checks import similarity as similarity
 from xai_jax.core import network, targets
+from xai_jax.core.arguments import check_array
 from xai_jax.core.batching import chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
@@ -125,7 +126,7 @@ def infidelity(
     keys = jax.random.split(jax.random.key(0) if key is None else key, samples)
     per_image = jax.vmap(lambda k: jax.random.split(k, x.shape[0]), out_axes=1)(keys)
     step = functools.partial(_infidelity, noise=noise)
-    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions), per_image)
+    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions, jnp.result_type(x)), per_image)
 
 
 def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
@@ -167,6 +168,7 @@ def _infidelity(net, x, target, attributions, keys, noise):
 
 def _check_attributions(x, attributions):
     network.check_images(x)
+    check_array(attributions, "attributions (N, H, W, C)")
     if attributions.shape != x.shape:
         raise ValueError(f"Expected attributions shaped like the images, {x.shape}, got {attributions.shape}.")
     if not np.isfinite(attributions).all():

@@ -20,6 +20,7 @@ from skimage.metrics import structural_similarity
 
 from xai_jax.attribution.weight_layers import by_layer
 from xai_jax.core import network, targets
+from xai_jax.core.arguments import check_array
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -44,6 +45,8 @@ def similarity(a: Array, b: Array) -> Similarity:
     >>> similarity(maps, -maps).spearman.round(6).tolist()
     [-1.0]
     """
+    for each in (a, b):
+        check_array(each, "attributions (N, H, W, C)")
     if a.shape != b.shape or len(a.shape) != 4:
         raise ValueError(f"Expected two attributions (N, H, W, C) of one shape, got {a.shape} and {b.shape}.")
     pairs = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in zip(a, b, strict=True)]
@@ -113,6 +116,7 @@ def random_logit(
     Raises:
       ValueError: the network has fewer than two classes, or the number of classes is not that of the images.
     """
+    network.check_images(x)
     logits = network.abstract(net, x)[0]
     if logits.shape[1] < 2:
         raise ValueError(f"Expected a network with at least two classes, it has {logits.shape[1]}.")
@@ -145,6 +149,7 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
     Raises:
       ValueError: the weights are not leaves of a pytree.
     """
+    check_array(x, "images (N, H, W, C)")
     net = network.as_network(net)
     layers = by_layer(net, x, depth)
     if not layers:

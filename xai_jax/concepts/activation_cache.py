@@ -23,7 +23,8 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.core import arguments, network, per_image, targets
+from xai_jax.core.arguments import as_names, check_count
 from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import to_numpy
@@ -61,11 +62,8 @@ class ActivationCache:
         batch_size: int = BATCH_SIZE,
     ):
         self.net, self.batch_size = network.as_network(net), batch_size
-        self.layers = (layers,) if isinstance(layers, str) else tuple(dict.fromkeys(layers))
-        if not self.layers or batch_size < 1:
-            raise ValueError(
-                f"Expected a layer or more and a batch size of at least 1, got {self.layers} and {batch_size}."
-            )
+        check_count(batch_size, "images in a batch")
+        self.layers = as_names(layers)
         if cache_dir is None:
             cache_dir = tempfile.mkdtemp()
             weakref.finalize(self, shutil.rmtree, cache_dir, ignore_errors=True)
@@ -149,9 +147,19 @@ def refuse_shared(name: str, own: Iterable[bytes], other: str, theirs: Iterable[
         )
 
 
+def check_shape(x: Array) -> None:
+    """Raises TypeError or ValueError unless `x` is an array of images (N, H, W, C); its values are not read.
+
+    >>> check_shape(np.full((1, 8, 8, 3), np.nan, np.float32))
+    """
+    arguments.check_array(x, "images (N, H, W, C)")
+    network.check_images(jax.ShapeDtypeStruct(x.shape, jnp.result_type(x)))
+
+
 def _check(net, layers, x, target):
     """Everything that shapes show; values are checked batch by batch."""
-    network.check_images(shape := jax.ShapeDtypeStruct(np.shape(x), x.dtype) if hasattr(x, "dtype") else x)
+    check_shape(x)
+    shape = jax.ShapeDtypeStruct(x.shape, jnp.result_type(x))
     targets.check(net, shape, targets.logit(0) if target is None else target)
     for layer in layers:
         network.require(layer, network.layer_names(net, shape))

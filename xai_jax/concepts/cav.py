@@ -25,6 +25,7 @@ from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.gram import Gram
 from xai_jax.core import per_image
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
@@ -139,6 +140,10 @@ def learn(
     (0, 1.0)
     """
     per_image.refuse(net, "two sets of images", "Make an ActivationCache for each, with its rows, and call cav.fit")
+    if not isinstance(layer, str):
+        raise TypeError(f"Expected the name of one layer, got {quoted(layer)}.")
+    for x in (images, negatives):
+        activation_cache.check_shape(x)
     own, others = (activation_cache.digests(x) for x in (images, negatives))
     activation_cache.refuse_shared(concept, own, "negatives", others)
     cache = ActivationCache(net, layer, cache_dir)
@@ -169,6 +174,7 @@ def similarity(net: Network, direction: CAV, x: Array, cache_dir: str | os.PathL
     >>> bool(similarity(net, red, others + np.float32([9, 0, 0])).min() > similarity(net, red, others).max())
     True
     """
+    activation_cache.check_shape(x)
     if (network := activation_cache.fingerprint(net, x)) != direction.network:
         raise ValueError(
             f"Expected a CAV of this network, {network}, got one of {direction.network}. Usual cause: new weights."

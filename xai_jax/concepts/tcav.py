@@ -27,10 +27,12 @@ from xai_jax.concepts.layer_scores import STATISTICS as STATISTICS
 from xai_jax.concepts.layer_scores import ConceptScores, score_layer
 from xai_jax.concepts.sampling import Sets
 from xai_jax.core import per_image, targets
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
 _SETS = "Make an ActivationCache for each set, with its rows, and pass its arrays to layer_scores.score_layer"
+_RANDOM = "random images"
 
 Classes = Mapping[str, tuple[Target, Array]]
 
@@ -149,16 +151,12 @@ def score(
     """
     plan = plan or Plan()
     per_image.refuse(cache.net, "several sets of images", _SETS)
-    if not classes:
-        raise ValueError("Expected a class or more, got 0.")
-    for name, pair in classes.items():
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(f"Expected a pair (target, images) for class {name!r}, got {type(pair).__name__}.")
+    images = _checked_images(concepts, random, classes)
     _refuse_shared(concepts, random, plan.relative)
     sets = plan.sample({name: len(x) for name, x in concepts.items()}, len(random))
     activations = [cache.activations(x) for x in (*concepts.values(), random)]
     gradients = [cache.gradients(x, target) for target, x in classes.values()]
-    _refuse_other_sizes(random, classes, activations[-1], gradients)
+    _refuse_other_sizes(images, [*activations, *gradients])
     found = []
     for layer in cache.layers:
         try:
@@ -186,6 +184,26 @@ def _twice_normalised(logits):
     return jax.nn.log_softmax(jax.nn.softmax(logits))
 
 
+def _checked_images(concepts, random, classes):
+    """All images by what they are called in messages: of concepts, then random ones, then of classes."""
+    for what, given in (("concepts, {name: images}", concepts), ("classes, {name: (target, images)}", classes)):
+        if not isinstance(given, Mapping):
+            raise TypeError(f"Expected a dictionary of {what}, got {quoted(given)}.")
+    if not classes:
+        raise ValueError("Expected a class or more, got 0.")
+    for name, pair in classes.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"Expected a pair (target, images) for class {name!r}, got {type(pair).__name__}.")
+    images = {f"concept {quoted(name)}": x for name, x in concepts.items()} | {_RANDOM: random}
+    images |= {f"class {quoted(name)}": x for name, (_, x) in classes.items()}
+    for what, x in images.items():
+        try:
+            activation_cache.check_shape(x)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from error
+    return images
+
+
 def _refuse_shared(concepts, random, relative):
     """No image of a concept may be among its negatives or controls."""
     own, others = {name: activation_cache.digests(x) for name, x in concepts.items()}, activation_cache.digests(random)
@@ -195,10 +213,13 @@ def _refuse_shared(concepts, random, relative):
                 activation_cache.refuse_shared(name, mine, other, theirs)
 
 
-def _refuse_other_sizes(random, classes, activations, gradients):
-    for (name, (_, x)), each in zip(classes.items(), gradients, strict=True):
-        if any(each[layer].shape[1] != values.shape[1] for layer, values in activations.items()):
-            raise ValueError(f"Expected images of class {name!r} of shape {random.shape[1:]}, got {x.shape[1:]}.")
+def _refuse_other_sizes(images, arrays):
+    """Layers behind a global pool take images of several sizes."""
+    sizes = [[values.shape[1] for values in each.values()] for each in arrays]
+    wanted = sizes[list(images).index(_RANDOM)]
+    for (what, x), size in zip(images.items(), sizes, strict=True):
+        if size != wanted:
+            raise ValueError(f"Expected images of {what} of shape {images[_RANDOM].shape[1:]}, got {x.shape[1:]}.")
 
 
 def _stacked(found):

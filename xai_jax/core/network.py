@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.core import dependence, edits, per_image
+from xai_jax.core.arguments import as_names
+from xai_jax.core.arguments import check_images as check_images
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.core.per_image import PerImage as PerImage
@@ -81,7 +83,7 @@ def capture(
     Raises:
       ValueError: a name is unknown, the network uses a name twice, or taps it inside of a jit, scan, vmap or remat.
     """
-    wanted = None if names is None else set(names)
+    wanted = None if names is None else as_names(names) if isinstance(names, str) else set(names)
     kept: dict[str, Array] = {}
     seen: list[str] = []
     state = dependence.trace_state()
@@ -271,28 +273,3 @@ def ablate(net: Network, layer: str, channels: Iterable[int] | int) -> Network:
     [[0.0, 18.0, 0.0]]
     """
     return _Edited(as_network(net), edits.channel_indices(channels), layer, edits.zeroed)
-
-
-def check_images(x: Any) -> None:
-    """Raises unless `x` is a non-empty batch (N, H, W, C) of finite floating-point images.
-
-    Values are checked outside of `jax.jit` only.
-
-    >>> check_images(jnp.zeros((4, 4, 3)))
-    Traceback (most recent call last):
-    ValueError: Expected images (N, H, W, C), got shape (4, 4, 3). One image needs a leading axis: x[None].
-    """
-    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-        raise TypeError(f"Expected an array of images (N, H, W, C), got {type(x).__name__}.")
-    if len(x.shape) != 4:
-        raise ValueError(f"Expected images (N, H, W, C), got shape {x.shape}. One image needs a leading axis: x[None].")
-    if 0 in x.shape:
-        raise ValueError(f"Expected at least one image and one pixel, got shape {x.shape}.")
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(
-            f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first."
-        )
-    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
-        raise ValueError(
-            "Expected finite images, got NaN or infinity. Usual cause: division by a zero standard deviation."
-        )

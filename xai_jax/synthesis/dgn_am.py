@@ -32,6 +32,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 
 from xai_jax.core import network, targets
+from xai_jax.core.arguments import as_floats
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial
 from xai_jax.core.targets import Target
@@ -153,7 +154,7 @@ def maximise(
         fit the codes.
       DivergedError: if the learning rate is too large.
     """
-    generate, net, codes = as_partial(generate), network.as_network(net), jnp.asarray(codes, jnp.float32)
+    generate, net, codes = as_partial(generate), network.as_network(net), as_floats(codes, "codes")
     _check(generate, net, target, codes)
     _check_bounds(codes, upper)
     return form.maximise(Problem(generate, net, target, upper), codes, checkpoint)

@@ -25,6 +25,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network, per_image, targets
+from xai_jax.core.arguments import as_floats, check_count
 from xai_jax.core.batching import check_repeatable
 from xai_jax.core.network import Network
 from xai_jax.synthesis import optimize
@@ -77,7 +78,8 @@ def ascend(
     Raises:
       ValueError: for classes and images that do not fit the network, and networks with one logit.
     """
-    net, start, target = network.as_network(net), jnp.asarray(start, jnp.float32), targets.probability(classes)
+    net, start = network.as_network(net), as_floats(start, "initial images (N, H, W, C)")
+    target = targets.probability(classes)
     targets.check(net, start, target)
     targets.check_dependence(net, start, target)
     project = Partial(_decay_and_clip, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
@@ -144,8 +146,8 @@ def evolve(
       ValueError: for images that do not fit the network, and networks with one logit.
     """
     net = network.as_network(net)
-    if min(generations, population) < 1:
-        raise ValueError(f"Expected generations and a population of at least 1, got {generations} and {population}.")
+    check_count(generations, "generations")
+    check_count(population, "children in a generation")
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))
     initial_key, run_key = jax.random.split(key)
     images = jax.eval_shape(lambda key: encoding.render(encoding.sample(key, population)), initial_key)

@@ -30,6 +30,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network
+from xai_jax.core.arguments import as_floats
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.errors import first_line
@@ -110,7 +111,7 @@ def invert(
     target, mask = _checked(represent, target, shape, mask)
     noise_key, run_key = jax.random.split(key)
     size = len(target), shape[0] + form.padding, shape[1] + form.padding, shape[2]
-    x = form.initial_noise(noise_key, size) if start is None else jnp.asarray(start, jnp.float32)
+    x = form.initial_noise(noise_key, size) if start is None else as_floats(start, "initial images")
     if x.shape != size:
         raise ValueError(f"Expected a start of shape {size}, got {x.shape}.")
     return form.minimise(Partial(_Match.terms, _Match(represent, target, mask)), x, run_key, checkpoint)
@@ -138,7 +139,7 @@ def caricature(
       ValueError: for images of another shape than the representation takes, and where it is nowhere positive.
       DivergedError: if the learning rate is too large.
     """
-    represent, x = as_partial(represent), jnp.asarray(x, jnp.float32)
+    represent, x = as_partial(represent), as_floats(x, "images (N, H, W, C)")
     network.check_images(x)
     _output_shape(represent, x.shape)
     target = jax.nn.relu(network.call(represent, x))
@@ -147,7 +148,7 @@ def caricature(
 
 
 def _checked(represent, target, shape, mask):
-    target = jnp.asarray(target, jnp.float32)
+    target = as_floats(target, "representations (N, ...)")
     if not len(target):
         raise ValueError("Expected one representation or more, got none.")
     expected = _output_shape(represent, (len(target), *shape))

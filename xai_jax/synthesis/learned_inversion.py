@@ -24,6 +24,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import network
+from xai_jax.core.arguments import as_floats
 from xai_jax.core.pytrees import as_partial
 from xai_jax.synthesis import optimize, updates
 
@@ -61,7 +62,8 @@ def fit(
       ValueError: if the module gives images of another shape.
       DivergedError: if the learning rate is too large.
     """
-    represent, images = as_partial(represent), jnp.asarray(images, jnp.float32)
+    represent, images = as_partial(represent), as_floats(images, "training images (M, H, W, C)")
+    network.check_images(images)
     setting_key, running = jax.random.split(key)
     some = images[:256]
     features, scale = network.call(represent, some), some.std()

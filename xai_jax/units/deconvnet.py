@@ -24,6 +24,7 @@ import numpy as np
 from jax import Array, lax
 
 from xai_jax.core import network, per_image, rules, targets
+from xai_jax.core.arguments import as_names, check_array, check_count
 from xai_jax.core.batching import check_repeatable, chunked, pixels
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial, node, static
@@ -88,11 +89,9 @@ def top_k(
     Raises:
       ValueError: a layer is unknown, there are fewer than k images, or activations are not finite.
     """
-    layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    if not layers:
-        raise ValueError("Expected the names of one layer or more, got none.")
-    source = Unlabelled(images) if hasattr(images, "shape") else images
-    if not 1 <= k <= len(source):
+    layers, source = as_names(layers), _source(images)
+    check_count(k, "images for each channel")
+    if k > len(source):
         raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {k}.")
     net = network.as_network(net)
     per_image.check_rows(net, len(source))
@@ -141,6 +140,16 @@ def project(
     return chunked(_project, net, images, neurons, batch_size, switches)
 
 
+def _source(images):
+    """Data sets, and lists of pairs, as they are; arrays with labels."""
+    is_indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not hasattr(images, "shape")
+    is_list = isinstance(images, list | tuple) and not (images and isinstance(images[0], tuple))
+    if not is_indexed or isinstance(images, str) or is_list:
+        check_array(images, "images (N, H, W, C), or a data set, images[i] -> (image, label)")
+        return Unlabelled(images)
+    return images
+
+
 def _search(net, layers, prepare, batches, k):
     """The best activations of all channels of all layers, and the number of channels of each layer."""
     best, channels, seen, size = None, (), 0, None
@@ -163,7 +172,7 @@ def _search(net, layers, prepare, batches, k):
 
 def _channels(net, layers, prepare, images):
     """The number of channels of each layer; raises ValueError if net, layers and images do not match."""
-    x = jax.eval_shape(prepare, jax.ShapeDtypeStruct(images.shape, images.dtype))
+    x = jax.eval_shape(prepare, jax.ShapeDtypeStruct(images.shape, jnp.result_type(images)))
     for layer in layers:
         targets.check(net, x, targets.neuron(layer, 0))
     check_repeatable(net, x, lambda: prepare(jnp.asarray(images)))

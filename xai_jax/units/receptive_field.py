@@ -63,7 +63,7 @@ def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -
         raise ValueError(f"Expected layer {layer!r} to be (N, C) or (N, h, w, C), it is {shape}.")
     leaves, tree = jax.tree.flatten(network.as_network(net))
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    shape, spans = _layers(tree, shapes, jax.ShapeDtypeStruct(x.shape, x.dtype))[layer]
+    shape, spans = _layers(tree, shapes, jax.ShapeDtypeStruct(x.shape, jnp.result_type(x)))[layer]
     for span in spans:
         if isinstance(span, Unknown):
             raise NotImplementedError(
