@@ -207,7 +207,7 @@ SHARED = {"first": images(8, 1.5), "second": np.concatenate([images(8, 1.5)[:2],
         ({"classes": {}}, "a class or more"),
         ({"classes": {"k": (targets.logit(0), SHOWN[:0])}}, "at least one image"),
         ({"layers": ["relu5"]}, "Did you mean"),
-        ({"layers": []}, "a layer or more"),
+        ({"layers": []}, "one layer or more"),
         ({"net": dead, "layers": ["dead"]}, "layer 'dead': .*same for all examples"),
         ({"concepts": {"nan": np.full((5, *SHAPE), np.nan, np.float32)}}, "finite images"),
         (

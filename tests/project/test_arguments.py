@@ -192,9 +192,10 @@ def test_counts_are_positive_integers(count):
     call = functools.partial(fooling.evolve, net, fooling.Direct((8, 10, 3)), key=KEY)
     for make in (
         lambda: ActivationCache(net, "relu1", batch_size=count),
-        lambda: deconvnet.top_k(net, "relu1", X, k=count),
         lambda: call(generations=count),
         lambda: call(generations=1, population=count),
     ):
         with pytest.raises(ValueError, match="Expected 1 or more .*, an integer, got"):
             make()
+    with pytest.raises(ValueError, match="Expected k from 1 to the number of images, 3, got"):
+        deconvnet.top_k(net, "relu1", X, k=count)

@@ -130,8 +130,8 @@ def test_an_interrupted_evolution_resumes_with_the_same_elites(resumed, tmp_path
         (partial(fooling.ascend, net, [0, 9], np.zeros((2, *SHAPE), "f")), "class"),
         (partial(fooling.ascend, net, [0], np.zeros((1, 5, 5, 2), "f")), "images that the network can read"),
         (partial(fooling.evolve, net, Direct((5, 5, 2)), 3, KEY), "images that the network can read"),
-        (partial(fooling.evolve, net, Direct(SHAPE), 0, KEY), "generations and a population of at least 1"),
-        (partial(fooling.evolve, net, Direct(SHAPE), 3, KEY, 0), "generations and a population of at least 1"),
+        (partial(fooling.evolve, net, Direct(SHAPE), 0, KEY), "1 or more generations"),
+        (partial(fooling.evolve, net, Direct(SHAPE), 3, KEY, 0), "1 or more children"),
     ],
 )
 def test_invalid_arguments_are_refused(call, words):

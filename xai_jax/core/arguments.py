@@ -83,7 +83,7 @@ def as_names(layers: str | Iterable[str]) -> tuple[str, ...]:
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers) if hasattr(layers, "__iter__") else (None,)
     if not names:
-        raise ValueError("Expected a layer or more, got none.")
+        raise ValueError("Expected one layer or more, got none.")
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"Expected the name of a layer or several names, got {quoted(layers)}.")
     return tuple(dict.fromkeys(names))
@@ -96,8 +96,17 @@ def check_count(value: Any, what: str, least: int = 1) -> None:
     Traceback (most recent call last):
     ValueError: Expected 1 or more steps, an integer, got 0.
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(f"Expected {least} or more {what}, an integer, got {quoted(value)}.")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, of Python or NumPy, and no truth value.
+
+    >>> is_integer(np.int64(3)), is_integer(True), is_integer(3.0)
+    (True, False, False)
+    """
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 
 def _is_real(dtype):

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from xai_jax.core import network
-from xai_jax.core.arguments import as_floats
+from xai_jax.core.arguments import as_floats, check_array
 from xai_jax.core.network import Network
 
 
 def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
     """Whether each image (N, H, W, C) is classified as its target class, (N,), by a network of two or more."""
-    network.check_images(x := x if isinstance(x, np.ndarray) else as_floats(x, "images (N, H, W, C)"))
+    x = as_floats(x, "images (N, H, W, C)") if isinstance(x, list | tuple) else x
+    check_array(x, "images (N, H, W, C)")
     logits = np.asarray(network.call(net, x))
     if logits.shape[1] < 2:
         raise ValueError("Expected a network with two logits or more, got one, which is the largest for every image.")

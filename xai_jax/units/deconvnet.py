@@ -24,8 +24,9 @@ import numpy as np
 from jax import Array, lax
 
 from xai_jax.core import network, per_image, rules, targets
-from xai_jax.core.arguments import as_names, check_array, check_count
+from xai_jax.core.arguments import as_names, check_array, is_integer
 from xai_jax.core.batching import check_repeatable, chunked, pixels
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import as_partial, node, static
 from xai_jax.core.streaming import Labelled, Unlabelled, in_order
@@ -90,9 +91,8 @@ def top_k(
       ValueError: a layer is unknown, there are fewer than k images, or activations are not finite.
     """
     layers, source = as_names(layers), _source(images)
-    check_count(k, "images for each channel")
-    if k > len(source):
-        raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {k}.")
+    if not is_integer(k) or not 1 <= k <= len(source):
+        raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {quoted(k)}.")
     net = network.as_network(net)
     per_image.check_rows(net, len(source))
     batches = (images for images, _ in in_order(source, batch_size, transform))
