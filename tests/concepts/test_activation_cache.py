@@ -219,7 +219,7 @@ FAR = np.concatenate([X, X[:1] + 200])
     "net, layers, x, target, words",
     [
         (NET, "relu9", X, targets.logit(0), "Did you mean"),
-        (NET, (), X, targets.logit(0), "a layer or more"),
+        (NET, (), X, targets.logit(0), "one layer or more"),
         (NET, "relu1", X[0], targets.logit(0), "leading axis"),
         (NET, "relu1", X[:0], targets.logit(0), "at least one image"),
         (NET, "relu1", X[..., :2], targets.logit(0), "network can read"),

@@ -23,8 +23,8 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax.core import arguments, network, per_image, targets
-from xai_jax.core.arguments import as_names, check_count
+from xai_jax.core import network, per_image, targets
+from xai_jax.core.arguments import as_names, check_count, check_image_shapes
 from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import to_numpy
@@ -147,18 +147,9 @@ def refuse_shared(name: str, own: Iterable[bytes], other: str, theirs: Iterable[
         )
 
 
-def check_shape(x: Array) -> None:
-    """Raises TypeError or ValueError unless `x` is an array of images (N, H, W, C); its values are not read.
-
-    >>> check_shape(np.full((1, 8, 8, 3), np.nan, np.float32))
-    """
-    arguments.check_array(x, "images (N, H, W, C)")
-    network.check_images(jax.ShapeDtypeStruct(x.shape, jnp.result_type(x)))
-
-
 def _check(net, layers, x, target):
     """Everything that shapes show; values are checked batch by batch."""
-    check_shape(x)
+    check_image_shapes(x)
     shape = jax.ShapeDtypeStruct(x.shape, jnp.result_type(x))
     targets.check(net, shape, targets.logit(0) if target is None else target)
     for layer in layers:

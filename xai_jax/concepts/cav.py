@@ -25,6 +25,7 @@ from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.gram import Gram
 from xai_jax.core import per_image
+from xai_jax.core.arguments import check_image_shapes
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.io import checksums
@@ -143,7 +144,7 @@ def learn(
     if not isinstance(layer, str):
         raise TypeError(f"Expected the name of one layer, got {quoted(layer)}.")
     for x in (images, negatives):
-        activation_cache.check_shape(x)
+        check_image_shapes(x)
     own, others = (activation_cache.digests(x) for x in (images, negatives))
     activation_cache.refuse_shared(concept, own, "negatives", others)
     cache = ActivationCache(net, layer, cache_dir)
@@ -174,7 +175,7 @@ def similarity(net: Network, direction: CAV, x: Array, cache_dir: str | os.PathL
     >>> bool(similarity(net, red, others + np.float32([9, 0, 0])).min() > similarity(net, red, others).max())
     True
     """
-    activation_cache.check_shape(x)
+    check_image_shapes(x)
     if (network := activation_cache.fingerprint(net, x)) != direction.network:
         raise ValueError(
             f"Expected a CAV of this network, {network}, got one of {direction.network}. Usual cause: new weights."

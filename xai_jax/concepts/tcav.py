@@ -27,6 +27,7 @@ from xai_jax.concepts.layer_scores import STATISTICS as STATISTICS
 from xai_jax.concepts.layer_scores import ConceptScores, score_layer
 from xai_jax.concepts.sampling import Sets
 from xai_jax.core import per_image, targets
+from xai_jax.core.arguments import check_image_shapes
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
@@ -198,7 +199,7 @@ def _checked_images(concepts, random, classes):
     images |= {f"class {quoted(name)}": x for name, (_, x) in classes.items()}
     for what, x in images.items():
         try:
-            activation_cache.check_shape(x)
+            check_image_shapes(x)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}: {error}") from error
     return images

@@ -42,6 +42,18 @@ def check_images(x: Any) -> None:
     Traceback (most recent call last):
     ValueError: Expected images (N, H, W, C), got shape (4, 4, 3). One image needs a leading axis: x[None].
     """
+    check_image_shapes(x)
+    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
+        raise ValueError(
+            "Expected finite images, got NaN or infinity. Usual cause: division by a zero standard deviation."
+        )
+
+
+def check_image_shapes(x: Any) -> None:
+    """`check_images` without looking at values, which may be on disk.
+
+    >>> check_image_shapes(np.full((1, 8, 8, 3), np.nan, np.float32))
+    """
     check_array(x, "images (N, H, W, C)")
     if len(x.shape) != 4:
         raise ValueError(f"Expected images (N, H, W, C), got shape {x.shape}. One image needs a leading axis: x[None].")
@@ -50,10 +62,6 @@ def check_images(x: Any) -> None:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"Expected floating-point images, got {x.dtype}. Pixels go through the model's preprocess first."
-        )
-    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
-        raise ValueError(
-            "Expected finite images, got NaN or infinity. Usual cause: division by a zero standard deviation."
         )
 
 
