@@ -26,6 +26,7 @@ def run(config: Config, work: Workspace) -> Report:
     model = models.load(config.network, config.weights)
     data = examples.load(config.images, config.count)
     x = model.preprocess(data.images)
+    targets.check(model.net, x, targets.probability(data.labels))
     strongest = work.stage("strongest", lambda: strongest_maps(model.net, x, config))
     hidden = []
     for i in work.progress(range(config.count), "images"):

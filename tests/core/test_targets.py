@@ -120,7 +120,7 @@ def test_neurons_of_sequences():
     np.testing.assert_array_equal(
         targets.evaluate(signal_net, SIGNALS[1:2], target.rows(slice(1, 2)))[0], maps[1:2, 0, 2]
     )
-    for at, words in (((0, 1), r"at=\(position\), got 2 indices"), (8, "between 0 and 7, got 8.*8 positions")):
+    for at, words in (((0, 1), "Expected position in at, got 2 indices"), (8, "between 0 and 7, got 8.*8 positions")):
         with pytest.raises(ValueError, match=words):
             value(2, at)
 
@@ -135,6 +135,15 @@ def test_neurons():
     got = value(targets.neuron("relu1", np.array([4, 5]), at))
     np.testing.assert_allclose(got, [maps[0, 0, 1, 4], maps[1, 3, 2, 5]], rtol=1e-6)
     np.testing.assert_allclose(value(targets.neuron("dense9", 3)), KEPT["dense9"][:, 3], rtol=1e-5)
+
+
+def test_messages_quote_layers_of_any_name():
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        return tap("{a}" * 300, x).mean((1, 2))
+
+    with pytest.raises(ValueError, match=r"Layer '\{a\}\{a.* has 3 channels") as error:
+        targets.check(net, X, targets.neuron("{a}" * 300, 9))
+    assert len(str(error.value)) < 200
 
 
 def test_gradient_of_max_goes_to_the_first_of_ties():
@@ -197,7 +206,7 @@ def test_a_new_class_or_vector_does_not_retrace():
         (lambda: targets.neuron("relu1", 0, "best"), "Expected at=None"),
         (lambda: targets.neuron("dense9", 0, "max"), "without positions"),
         (lambda: targets.neuron("dense9", 0, 3), "without positions"),
-        (lambda: targets.neuron("relu1", 0, 3), r"at=\(row, column\), got 1 ind"),
+        (lambda: targets.neuron("relu1", 0, 3), "Expected row and column in at, got 1 ind"),
         (lambda: targets.neuron("relu1", 0, (1, 2, 3)), "Expected at=None"),
         (lambda: targets.neuron("relu77", 0), "Did you mean"),
         (lambda: targets.direction("relu1", np.ones(3)), "Expected a vector shaped like"),

@@ -67,4 +67,4 @@ def check_index(name: str, index: Array, n: int, size: int, has: str) -> None:
         return
     wrong = np.atleast_1d(index)[(np.atleast_1d(index) < 0) | (np.atleast_1d(index) >= size)]
     if wrong.size:
-        raise ValueError(f"Expected a {name} between 0 and {size - 1}, got {wrong[0]}. {has.format(size)}")
+        raise ValueError(f"Expected a {name} between 0 and {size - 1}, got {wrong[0]}. {has.replace('{}', str(size))}")

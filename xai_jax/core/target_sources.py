@@ -58,7 +58,7 @@ def sources(net: Network, x: Any, target: Callable) -> Sources:
     return _sources(tree, shapes, tuple(x.shape), jnp.result_type(x), tuple(layers))
 
 
-@functools.lru_cache(maxsize=32)  # few, as a bound method keeps its weights here
+@functools.lru_cache(maxsize=128)
 def _sources(tree, shapes, shape, dtype, layers):
     def run(x, switches, net, target):
         def marked(x, relu=jax.nn.relu, tap=network.keep):

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import indices
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Activations
 from xai_jax.core.pytrees import node, static
 
@@ -130,21 +131,21 @@ class Neuron(Target):
         return dataclasses.replace(self, channel=indices.rows(self.channel, pick), position=position)
 
     def check(self, logits, activations):
-        shape = activations[self.layer].shape
+        shape, name = activations[self.layer].shape, quoted(self.layer)
         if len(shape) not in (2, 3, 4):
-            raise ValueError(f"Expected layer {self.layer!r} to be (N, C), (N, T, C) or (N, H, W, C), it is {shape}.")
+            raise ValueError(f"Expected layer {name} to be (N, C), (N, T, C) or (N, H, W, C), it is {shape}.")
         if len(shape) == 2 and self.at is not None:
-            raise ValueError(f"Expected at=None, got {self.at!r}: layer {self.layer!r} is {shape}, without positions.")
-        indices.check_index("channel", self.channel, shape[0], shape[-1], f"Layer {self.layer!r} has {{}} channels.")
+            raise ValueError(f"Expected at=None, got {self.at!r}: layer {name} is {shape}, without positions.")
+        indices.check_index("channel", self.channel, shape[0], shape[-1], f"Layer {name} has {{}} channels.")
         if self.position is None:
             return
         names = _AXES[len(shape) - 2]
         if len(self.position) != len(names):
             raise ValueError(
-                f"Expected at=({', '.join(names)}), got {len(self.position)} indices: layer {self.layer!r} is {shape}."
+                f"Expected {' and '.join(names)} in at, got {len(self.position)} indices: layer {name} is {shape}."
             )
-        for name, index, size in zip(names, self.position, shape[1:-1], strict=True):
-            indices.check_index(name, index, shape[0], size, f"Layer {self.layer!r} has {{}} {name}s.")
+        for axis, index, size in zip(names, self.position, shape[1:-1], strict=True):
+            indices.check_index(axis, index, shape[0], size, f"Layer {name} has {{}} {axis}s.")
 
 
 @node
@@ -165,7 +166,9 @@ class Direction(Target):
     def check(self, logits, activations):
         shape = activations[self.layer].shape[1:]
         if self.vector.shape not in (shape, (int(np.prod(shape)),)):
-            raise ValueError(f"Expected a vector shaped like layer {self.layer!r}, {shape}, got {self.vector.shape}.")
+            raise ValueError(
+                f"Expected a vector shaped like layer {quoted(self.layer)}, {shape}, got {self.vector.shape}."
+            )
         if not isinstance(self.vector, jax.core.Tracer) and not np.isfinite(self.vector).all():
             raise ValueError("Expected a finite vector, got NaN or infinity.")
 
