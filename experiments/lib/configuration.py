@@ -5,6 +5,8 @@ import difflib
 import importlib
 import re
 import sys
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from absl import flags
 from xai_jax.io.errors import UserError, excerpt
 
 MAY_BE_ZERO = ("patience", "label", "grey")  # numbers of a configuration that are no counts
+MAY_BE_EMPTY = ("changes", "rows", "parts")  # none means all, or that a file replaces them
 
 
 def parse(argv: list[str], name: str) -> list[str]:
@@ -57,11 +60,68 @@ def check_figure(config: Any, name: str) -> None:
 
 
 def check(config: Any) -> None:
-    """Raises UserError for counts and lists that are positive by default and are not in `config`."""
+    """Raises UserError for values that are not of the annotated types, and for counts, lists and ranges out of bounds.
+
+    A pair of floats is a range.
+    """
+    _check_types(config)
     for field in dataclasses.fields(config):
-        usual, given = field.default, getattr(config, field.name)
+        usual, given, name = field.default, getattr(config, field.name), f"--config.{field.name}"
         is_count = type(usual) is int and usual > 0 and field.name not in MAY_BE_ZERO
         if is_count and isinstance(given, int) and given < 1:
-            raise UserError(f"Expected --config.{field.name} of at least 1, got {given}.")
-        if isinstance(usual, tuple) and usual and isinstance(given, list | tuple) and not given:
-            raise UserError(f"Expected at least one value in --config.{field.name}, got none.")
+            raise UserError(f"Expected {name} of at least 1, got {given}.")
+        if isinstance(usual, tuple):
+            _check_tuple(name, usual, given, field.name in MAY_BE_EMPTY)
+        if field.type == tuple[float, float] and not given[0] < given[1]:
+            raise UserError(f"Expected {name} from a lower to a higher number, got {given}.")
+
+
+def _check_tuple(name, usual, given, may_be_empty):
+    if "" in given or (usual and not given and not may_be_empty):  # a text without letters comes of --config.name=
+        raise UserError(f"Expected at least one value in {name}, got none.")
+    negative = [number for number in given if isinstance(number, int) and number < 0]
+    if negative and all(isinstance(number, int) and number >= 0 for number in usual):
+        raise UserError(f"Expected numbers of at least 0 in {name}, got {negative[0]}.")
+
+
+def _check_types(config, prefix="--config."):
+    """The command line checks a number or text by itself, but neither lengths nor elements of tuples."""
+    kinds = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        given, kind, name = getattr(config, field.name), kinds[field.name], prefix + field.name
+        if dataclasses.is_dataclass(given):
+            _check_types(given, f"{name}.")
+        elif not _fits(given, kind):
+            example = f", such as {excerpt(field.default, 100)}," if field.default is not dataclasses.MISSING else ""
+            raise UserError(f"Expected {name} to be {_words(kind)}{example} got {excerpt(repr(given), 100)}.")
+
+
+def _fits(value, kind):
+    """Whether a value is of an annotated type; annotations other than classes, tuples, unions and literals fit all."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if kind in (int, float):  # in Python, a bool is an int, and a NaN a float
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _words(kind):
+    """
+    >>> _words(tuple[tuple[str, float], ...]), _words(int | None)
+    ('((text, number), ...)', 'integer or None')
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return f"({', '.join(map(_words, inner))})"
+    if origin in (typing.Union, types.UnionType, typing.Literal):
+        return " or ".join(map(_words, inner))
+    names = {int: "integer", float: "number", str: "text", bool: "True or False", types.NoneType: "None", ...: "..."}
+    return names.get(kind) or getattr(kind, "__name__", repr(kind))

@@ -96,6 +96,7 @@ def _main(experiment, argv):
     config = _CONFIG.value
     try:
         configuration.check_figure(config, experiment.name)
+        configuration.check(config)
     except UserError as error:
         sys.exit(f"{experiment.name}: {error}")
     compilation_cache.keep()

@@ -47,6 +47,8 @@ def run(config: Config, work: Workspace) -> Report:
 
 def from_data(config: Config) -> Parts:
     """The test images of one class, in which parts have the same position."""
+    if not config.parts:
+        raise UserError("Expected --config.parts, or a file of them as --config.positions, got none.")
     images, labels = datasets.load(config.data, datasets.SPLITS[config.data][-1]).arrays()
     images = list(images[labels == config.label])
     shape = np.array(images[0].shape[:2])
