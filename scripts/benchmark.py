@@ -61,7 +61,7 @@ from timing import AS_FAST, Goal, Missing, Result, cores, layouts, line, loop, r
 
 from xai_jax import deconvnet, models, network, saliency, targets
 from xai_jax.core.network import Network
-from xai_jax.io.files import write_atomically
+from xai_jax.io.files import user_path, write_atomically
 
 METHODS = ("gradient", "deconvnet", "guided_backprop")
 OCCLUDED = Case(224, 25, widths=(8, 16, 32, 64, 64))
@@ -93,8 +93,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch-python", metavar="PATH", help="a Python with torch and captum (default: this one)")
-    parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="JSON file to write")
+    parser.add_argument(
+        "--torch-python",
+        metavar="PATH",
+        type=os.path.expanduser,
+        help="a Python with torch and captum (default: this one)",
+    )
+    parser.add_argument("--out", type=user_path, default=Path("benchmark.json"), help="JSON file to write")
     parser.add_argument("--only", nargs="+", choices=tuple(MEASUREMENTS), help="measurements (default: all)")
     parser.add_argument("--repeats", type=int, default=7, help="pairs of timings (default: 7)")
     given = parser.parse_args(arguments)

@@ -7,6 +7,7 @@ import argparse
 import ast
 import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -222,6 +223,7 @@ def positive(text: str) -> int:
 
 def directory(text: str) -> str:
     """A directory, which may not exist yet."""
+    text = os.path.expanduser(text)  # in --results=~/x, no shell does
     if Path(text).is_file():
         raise argparse.ArgumentTypeError(f"expected a directory, got the file {text!r}")
     return text

@@ -14,6 +14,7 @@ from typing import Any
 
 from xai_jax.gallery import results
 from xai_jax.io import checksums
+from xai_jax.io.files import user_path
 from xai_jax.weights import shards
 
 
@@ -33,7 +34,7 @@ def _digests(value, is_path=False):
         return [found for found in map(_digests, value) if found]
     if not isinstance(value, str) or not value or not (is_path or "/" in value or "." in value):
         return None
-    path = Path(value.removeprefix("folder:"))
+    path = user_path(value.removeprefix("folder:"))
     try:
         if not path.exists():
             return None
@@ -70,4 +71,4 @@ def _described(name, tier):
 
 if __name__ == "__main__":
     folder, tier, *names = sys.argv[1:]
-    print("\n".join(finished(Path(folder), tier, names)))
+    print("\n".join(finished(user_path(folder), tier, names)))

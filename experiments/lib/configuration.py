@@ -7,12 +7,12 @@ import re
 import sys
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from xai_jax.io.errors import UserError, excerpt
+from xai_jax.io.errors import UserError, excerpt, first_line
+from xai_jax.io.files import user_path
 
 MAY_BE_ZERO = ("patience", "label", "grey")  # numbers of a configuration that are no counts
 MAY_BE_EMPTY = ("changes", "rows", "parts")  # none means all, or that a file replaces them
@@ -20,23 +20,37 @@ MAY_BE_EMPTY = ("changes", "rows", "parts")  # none means all, or that a file re
 
 def parse(argv: list[str], name: str) -> list[str]:
     """Parses flags, for absl's `app.run`; ends the process with one line for a configuration that does not load."""
-    for path in re.findall(r"^--?config=([^\n]*?)(?::\w*)?$", "\n".join(argv), re.MULTILINE):
-        if not Path(path).is_file():
-            sys.exit(f"{name}: Expected a configuration, such as configs/{name}.py:smoke, found no file {path!r}.")
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_with_files(argv, name))
     except flags.Error as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         if "None" in lines[-1] and "--config must" in lines[-1]:
             sys.exit(f"{name}: Expected --config, such as --config=configs/{name}.py:smoke, got none.")
         sys.exit(f"{name}: {excerpt(lines[-1].removeprefix('ValueError: '))}")  # the rest is a traceback
-    except (KeyError, AttributeError) as error:  # from ml_collections
+    except Exception as error:  # of ml_collections, or of a file that is no configuration
         unknown = re.search(r"Field (\w+)", str(error))
         if not unknown:
-            raise
+            reason = excerpt(f"{type(error).__name__}: {first_line(error)}")
+            sys.exit(f"{name}: Expected a configuration, such as configs/{name}.py:smoke, and its fields, got {reason}")
         near = difflib.get_close_matches(unknown[1], known := fields(name), 1)
         advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
         sys.exit(f"{name}: Expected a field of the configuration, got --config.{unknown[1]}; {advice}")
+
+
+def _with_files(argv, name):
+    """The arguments with the configuration's path as one of them, for which there is a file."""
+    argv, found = iter(argv), []
+    for argument in argv:
+        if argument in ("--config", "-config"):
+            argument = f"{argument}={next(argv, '')}"
+        if given := re.fullmatch(r"--?config=(.*?)(:\w*)?", argument, re.DOTALL):
+            if not (path := user_path(given[1])).is_file():
+                sys.exit(
+                    f"{name}: Expected a configuration, such as configs/{name}.py:smoke, found no file {given[1]!r}."
+                )
+            argument = f"--config={path}{given[2] or ''}"
+        found.append(argument)
+    return found
 
 
 def fields(name: str) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.lib import catalogue, compilation_cache, dry_run
 from experiments.lib.dry_run import UTILISATION, Cost, Device, Step
-from xai_jax.io.files import write_atomically
+from xai_jax.io.files import user_path, write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_BANDWIDTH = 0.6  # assumed fraction of the peak memory bandwidth
@@ -167,7 +167,7 @@ def _assumptions():
 def main() -> None:
     known = catalogue.names()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "scale.md", help="Markdown file to write")
+    parser.add_argument("--out", type=user_path, default=ROOT / "docs" / "scale.md", help="Markdown file to write")
     parser.add_argument("--only", nargs="+", default=known, choices=known, metavar="PAPER/FIGURE")
     given = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")

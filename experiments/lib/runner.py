@@ -35,7 +35,7 @@ from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
 from xai_jax.io import checksums
 from xai_jax.io.errors import TrainingError, UserError, differences
-from xai_jax.io.files import clear_partial, write_atomically
+from xai_jax.io.files import clear_partial, user_path, write_atomically
 from xai_jax.training import parallel
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration, configs/PAPER/FIGURE.py:TIER.")
@@ -108,7 +108,7 @@ def _main(experiment, argv):
     try:
         if _DISTRIBUTED.value:
             _join(_DISTRIBUTED.value)
-        execute(experiment, config, Path(_WORKDIR.value), tier(), _OVERWRITE.value)
+        execute(experiment, config, user_path(_WORKDIR.value), tier(), _OVERWRITE.value)
     except (UserError, TrainingError, OSError) as error:
         _stop(f"{experiment.name}: {error}")
     except ValueError as error:

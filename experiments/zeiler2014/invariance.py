@@ -19,6 +19,10 @@ KINDS = {"translation": "vertical shift (pixels)", "scale": "scale (ratio)", "ro
 
 def run(config: Config, work: Workspace) -> Report:
     """Transforms every image by all amounts, and records distances of features and probabilities."""
+    if config.count < 2:
+        raise ValueError(
+            f"Expected --config.count of at least 2, between which distances are measured, got {config.count}."
+        )
     model = models.load(config.network, config.weights)
     data = examples.load(config.images, config.count)
     x = np.asarray(model.preprocess(data.images))

@@ -29,7 +29,7 @@ from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import to_numpy
 from xai_jax.core.targets import Target
-from xai_jax.io.files import partial_path
+from xai_jax.io.files import partial_path, user_path
 
 BATCH_SIZE = 32
 _CHECKSUM_BYTES = 32
@@ -67,7 +67,7 @@ class ActivationCache:
         if cache_dir is None:
             cache_dir = tempfile.mkdtemp()
             weakref.finalize(self, shutil.rmtree, cache_dir, ignore_errors=True)
-        self.cache_dir = Path(cache_dir)
+        self.cache_dir = user_path(cache_dir)
 
     def activations(self, x: Array) -> dict[str, np.ndarray]:
         """f_l of Kim et al. 2018 for each layer: flattened activations (N, d) of images (N, H, W, C).

@@ -8,7 +8,6 @@
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from xai_jax.data import class_names, cutouts, digits, fashion_mnist, folder, ph
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
 from xai_jax.io.errors import excerpt
+from xai_jax.io.files import user_path
 
 SPLITS = {
     "digits": ("train", "test"),
@@ -121,7 +121,7 @@ def load(name: str, split: str) -> Dataset:
     """
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
-        return _folder(name, Path(path).expanduser(), split)
+        return _folder(name, user_path(path), split)
     if name not in SPLITS:
         raise ValueError(f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {name!r}.")
     if split not in SPLITS[name]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xai_jax.io.files import user_path
+
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/debian_data.sh
@@ -38,9 +40,9 @@ def folder() -> Path | None:
     Raises FileNotFoundError where FASHION_MNIST_DIR is not a folder.
     """
     chosen = os.environ.get("FASHION_MNIST_DIR")
-    if chosen and not Path(chosen).is_dir():
+    if chosen and not user_path(chosen).is_dir():
         raise FileNotFoundError(f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {chosen!r}.")
-    paths = [Path(chosen)] if chosen else [DEBIAN, UNPACKED]
+    paths = [user_path(chosen)] if chosen else [DEBIAN, UNPACKED]
     return next((path for path in paths if path.is_dir()), None)
 
 

@@ -10,6 +10,7 @@ from xai_jax.gallery.claims import claims_page
 from xai_jax.gallery.front import front
 from xai_jax.gallery.page import CLAIMS, FRONT, UNITS, is_generated, remove_generated, write
 from xai_jax.gallery.results import Experiment, ResultsError, load
+from xai_jax.io.files import user_path
 
 
 def build(results: str | Path) -> Path:
@@ -19,7 +20,7 @@ def build(results: str | Path) -> Path:
     of experiments without results are removed. Raises `ResultsError` with every problem found in the results, after
     replacing the pages of the experiments concerned by a note, and `OSError` if the folder cannot be written.
     """
-    results = Path(results)
+    results = user_path(results)
     try:
         experiments = _in_order(load(results))
         units = explorer.build(results) is not None

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from xai_jax.gallery.page import UNITS, counted, embedded, remove_generated, render, write
 from xai_jax.gallery.results import NAME, Kind, ResultsError, check, is_number, optional, read_json
+from xai_jax.io.files import user_path
 
 FOLDER, INDEX = "explorer/units", "units.json"
 KINDS = "patches", "deconvnet", "guided", "preimage", "preferred"
@@ -42,7 +43,7 @@ def build(results: str | Path) -> Path | None:
     A page without results is removed, otherwise it is replaced atomically. Raises `ResultsError` with every problem of
     the index and every missing sheet, and `OSError` if the folder cannot be written. Example: `build("results")`.
     """
-    results = Path(results)
+    results = user_path(results)
     folder = results / FOLDER
     if not (folder / "metrics.json").exists():
         remove_generated(results / UNITS)

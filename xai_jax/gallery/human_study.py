@@ -16,7 +16,7 @@ from PIL import Image
 
 from xai_jax.gallery.page import embedded, render, write
 from xai_jax.gallery.pictures import data_uri, webp
-from xai_jax.io.files import write_atomically
+from xai_jax.io.files import user_path, write_atomically
 
 PAGE, KEY, ANSWERS = "human_study.html", "key.json", "answers"
 LABELS, METHODS, SHOWN = 3, 2, 4  # classes and methods per worker, images per task
@@ -77,7 +77,7 @@ def build(folder: str | Path, tasks: Iterable[Task]) -> Path:
     """
     tasks = list(tasks)
     _check(tasks)
-    folder = Path(folder)
+    folder = user_path(folder)
     (folder / ANSWERS).mkdir(parents=True, exist_ok=True)
     shown, key = _contents(tasks), _key(tasks)
     study = hashlib.sha256(json.dumps([shown, key]).encode()).hexdigest()[:16]

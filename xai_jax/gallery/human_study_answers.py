@@ -9,6 +9,7 @@ import numpy as np
 from xai_jax.gallery.human_study import ANSWERS, CONCEPTS, KEY, LABELS, METHODS, QUESTIONS, SHOWN
 from xai_jax.gallery.results import NAME, Kind, check, read_json
 from xai_jax.io.errors import excerpt
+from xai_jax.io.files import user_path
 
 TASKS = LABELS * METHODS  # of one worker
 LARGEST = 1_000_000  # bytes of an answer file; a complete one has about 2000
@@ -70,7 +71,7 @@ def read(folder: str | Path) -> Answers:
     Files in subfolders count; copies count once, also under another worker's name. Files are read one at a time, of up
     to 1 MB. Raises `AnswersError` with every problem found in any file.
     """
-    folder, problems = Path(folder), []
+    folder, problems = user_path(folder), []
     key = _read_valid(folder / KEY, SOLUTION, problems)
     if key is None:
         found = "; ".join(problems)

@@ -17,7 +17,7 @@ from xai_jax.gallery import formatting
 from xai_jax.gallery.pictures import Picture, load_picture
 from xai_jax.io import checksums
 from xai_jax.io.errors import excerpt
-from xai_jax.io.files import open_regular
+from xai_jax.io.files import open_regular, user_path
 
 
 class ResultsError(ValueError):
@@ -127,6 +127,7 @@ def load(results: Path) -> list[Experiment]:
 
     Raises `ResultsError` with every problem.
     """
+    results = user_path(results)
     if not results.is_dir():
         raise ResultsError(f"expected a folder of results, but {results} is not a folder")
     files, problems = sorted(file for file in results.glob("*/*/metrics.json") if is_text(str(file))), []

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from xai_jax.io.errors import excerpt, reading
-from xai_jax.io.files import open_regular
+from xai_jax.io.files import open_regular, user_path
 
 CHECKSUM = "sha256"  # name of the checksum in headers and JSON objects
 
@@ -57,6 +57,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     ...     read(path)
     ({'vector': array([1., 1., 1.])}, {'layer': 'conv1'})
     """
+    path = user_path(path)
     open_regular(path).close()
     with reading(path, "a safetensors file"):
         arrays, metadata = _content(path)

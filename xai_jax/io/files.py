@@ -15,7 +15,16 @@ def cache_dir(name: str) -> Path:
     >>> cache_dir("compiled").parts[-2:]
     ('xai_jax', 'compiled')
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai_jax" / name
+    return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai_jax" / name
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """A path that a user gave, where "~" is the home directory: no shell expands it in `--workdir=~/results`.
+
+    >>> user_path("~/results") == Path.home() / "results"
+    True
+    """
+    return Path(os.path.expanduser(path))
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
@@ -25,7 +34,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
     Traceback (most recent call last):
     ValueError: /dev/zero: expected a file, got a device, a pipe or a directory.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(user_path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ValueError(f"{excerpt(path)}: expected a file, got a device, a pipe or a directory.")
@@ -43,7 +52,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     ...     Path(folder, "a.txt").read_text()
     'text'
     """
-    path = Path(path)
+    path = user_path(path)
     partial = partial_path(path)
     try:
         with open(partial, "xb") as file:  # never an existing file, nor through a symbolic link

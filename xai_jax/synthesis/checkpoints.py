@@ -22,12 +22,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xai_jax.io.files import write_atomically
+from xai_jax.io.files import user_path, write_atomically
 
 
 def phase_path(checkpoint: Path | None, number: int) -> Path | None:
     """The checkpoint of one phase of a run: `run-0.npz` for phase 0 of `run.npz`."""
-    return checkpoint and checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
+    if checkpoint is None:
+        return None
+    path = user_path(checkpoint)
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def save(path: Path, mark: str, state: Any, history: dict[str, np.ndarray]) -> None:
@@ -45,7 +48,7 @@ def save(path: Path, mark: str, state: Any, history: dict[str, np.ndarray]) -> N
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     buffer = io.BytesIO()
     np.savez(buffer, mark=np.array(mark), **leaves, **{f"history/{name}": v for name, v in history.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    user_path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
 
 
@@ -66,10 +69,10 @@ def restore(path: Path | None, mark: str, state: Any, names: Sequence[str]) -> t
     """
     count = jax.tree.leaves(state.x)[0].shape[0]
     empty = {name: np.zeros((0, count), np.float32) for name in names}
-    if path is None or not path.exists():
+    if path is None or not user_path(path).exists():
         return state, empty
     try:
-        with open(path, "rb") as file:
+        with open(user_path(path), "rb") as file:
             arrays = dict(np.load(file))
         found = str(arrays["mark"])
         leaves = [arrays[f"leaf{i}"] for i in range(len(jax.tree.leaves(state)))]

@@ -19,6 +19,7 @@ from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError, first_line
+from xai_jax.io.files import user_path
 from xai_jax.io.fingerprints import labelled
 from xai_jax.training import adversarial, checkpoints, loop, parallel
 from xai_jax.training.adversarial import TERMS, Recipe, Setting
@@ -80,7 +81,7 @@ def shared_dir(name: str, *arguments: Any, **options: Any) -> Path:
 
 def _task(generator, discriminator, encode, compare, data, recipe, checkpoint_dir, seed, prepare, transform=None):
     functions = tuple(map(as_partial, (encode, compare, prepare)))
-    common = data, recipe, Path(checkpoint_dir), seed, transform
+    common = data, recipe, user_path(checkpoint_dir), seed, transform
     return _Task(*common, Setting(generator, discriminator, recipe), functions)
 
 

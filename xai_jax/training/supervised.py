@@ -22,6 +22,7 @@ from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches, in_order
 from xai_jax.data.datasets import Dataset, numbered
 from xai_jax.io.errors import TrainingError
+from xai_jax.io.files import user_path
 from xai_jax.io.fingerprints import labelled
 from xai_jax.training import checkpoints, evaluation, loop, parallel, sgd
 from xai_jax.training.sgd import Recipe
@@ -110,7 +111,7 @@ def _task(
     keep_epochs=False,
 ):
     prepare, augment = as_partial(prepare), augment and as_partial(augment)
-    common = data, recipe, Path(checkpoint_dir), seed, transform
+    common = data, recipe, user_path(checkpoint_dir), seed, transform
     if validation is not None:
         if not len(validation):
             raise ValueError("Expected at least one validation image, got none.")
@@ -120,12 +121,12 @@ def _task(
 
 def metrics(checkpoint_dir: str | Path) -> list[dict[str, float]]:
     """Logged lines: step, epoch, loss, learning_rate, images_per_second; after an epoch top1 and top5 error in %."""
-    return checkpoints.read_log(Path(checkpoint_dir) / "metrics.jsonl")
+    return checkpoints.read_log(user_path(checkpoint_dir) / "metrics.jsonl")
 
 
 def epoch_weights(checkpoint_dir: str | Path) -> dict[int, Path]:
     """Files of the weights that `keep_epochs` kept, by the number of epochs trained."""
-    return {int(path.stem): path for path in sorted((Path(checkpoint_dir) / "epochs").glob("*.safetensors"))}
+    return {int(path.stem): path for path in sorted((user_path(checkpoint_dir) / "epochs").glob("*.safetensors"))}
 
 
 def share_size(batch_size: int) -> int:

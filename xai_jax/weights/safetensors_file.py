@@ -27,7 +27,7 @@ import safetensors
 
 from xai_jax.io import checksums
 from xai_jax.io.errors import excerpt
-from xai_jax.io.files import open_regular, write_atomically
+from xai_jax.io.files import open_regular, user_path, write_atomically
 from xai_jax.weights import caffe_file, foreign, shards, torch_file
 
 _SHOWN = 5  # most problems of each kind in a message
@@ -82,7 +82,7 @@ def origin(path: str | os.PathLike) -> tuple[str, str]:
     if caffe_file.is_caffe(head):
         return "", caffe_file.order(path)
     if head[8:9] == b"{":
-        with safetensors.safe_open(path, "numpy") as file:
+        with safetensors.safe_open(user_path(path), "numpy") as file:
             return (file.metadata() or {}).get("network", ""), ""
     return "", ""
 
