@@ -131,11 +131,11 @@ def test_results_belong_to_the_content_of_files_and_not_to_their_names(tmp_path)
     runner.execute(experiment(calls := []), config, workdir, "smoke")
     assert not calls
     path.write_bytes(b"other")
-    with pytest.raises(runner.UserError, match=r"files: .*weights.* there, .*weights.* now"):
+    with pytest.raises(runner.UserError, match=r"\(files.weights: \w+... there, \w+... now; files.files: .* now\)"):
         runner.execute(experiment([]), config, workdir, "smoke")
     path.write_bytes(b"first")
     (folder / "image.png").write_bytes(b"new")
-    with pytest.raises(runner.UserError, match="files: .*folder"):
+    with pytest.raises(runner.UserError, match=r"\(files.folder: \w+... there, \w+... now\)"):
         runner.execute(experiment([]), config, workdir, "smoke")
 
 

@@ -147,7 +147,7 @@ OTHER_LABELS = datasets.InMemory(DATA.images, DATA.labels[::-1], DATA.classes)
     ("first", "second", "words"),
     [
         ({}, {"module": Small(width=5)}, r"network: Small\(.*width=4\) .* there, Small\(.*width=5\) .* now"),
-        ({}, {"recipe": dataclasses.replace(BRIEF, decay=0.2)}, "recipe: .*'decay': 0.0.* there, .*'decay': 0.2.* now"),
+        ({}, {"recipe": dataclasses.replace(BRIEF, decay=0.2)}, r"\(recipe.decay: 0.0 there, 0.2 now\)"),
         ({}, {"seed": 1}, "seed: 0 there, 1 now"),
         ({}, {"data": small_data(200)}, "images: 256 there, 200 now"),
         ({}, {"data": OTHER_PIXELS}, r"\(data: .* there, .* now\)"),

@@ -43,7 +43,21 @@ def differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> st
 
     >>> differences({"seed": 0, "steps": 9}, {"seed": 1, "steps": 9})
     'seed: 0 there, 1 now'
+    >>> differences({"recipe": {"decay": 0, "steps": 9}}, {"recipe": {"decay": 1, "steps": 9}})
+    'recipe.decay: 0 there, 1 now'
     """
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    shown = (f"{excerpt(k, 40)}: {excerpt(found.get(k), 60)} there, {excerpt(wanted.get(k), 60)} now" for k in keys[:2])
-    return "; ".join(shown) + (f"; and {len(keys) - 2} more" if len(keys) > 2 else "")
+    lines = [
+        f"{excerpt(name, 60)}: {excerpt(old, 60)} there, {excerpt(new, 60)} now"
+        for name, old, new in _differing(found, wanted)
+    ]
+    return "; ".join(lines[:2]) + (f"; and {len(lines) - 2} more" if len(lines) > 2 else "")
+
+
+def _differing(found, wanted, outer=""):
+    """Of entries that have entries themselves the parts that differ: the whole would be cut off before them."""
+    for key in {**found, **wanted}:
+        old, new = found.get(key), wanted.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differing(old, new, f"{outer}{key}.")
+        elif old != new:
+            yield f"{outer}{key}", old, new
