@@ -62,5 +62,5 @@ case " ${arguments[*]-} " in
 esac
 
 XAI_JAX_PYTHON="$python" bash "$here/setup.sh" imagenet ${accelerator:+"$accelerator"}
-bash "$here/debian_data.sh"
+bash "$here/data.sh"
 exec "$ROOT/.venv/bin/python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"}

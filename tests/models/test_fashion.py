@@ -32,9 +32,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(datasets, "load", lambda name, split: few)
     monkeypatch.setattr(fashion, "recipe", lambda name: dataclasses.replace(original(name), epochs=2))
-    registry._trained.cache_clear()
+    registry._made.cache_clear()
     yield tmp_path
-    registry._trained.cache_clear()
+    registry._made.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_trained_on_first_use_and_kept_with_every_epoch(cache, name):
     kept = fashion.directory(name) / "weights.safetensors"
     assert kept.is_relative_to(cache)
     written = kept.stat().st_mtime_ns
-    registry._trained.cache_clear()
+    registry._made.cache_clear()
     again = models.load(name)
     assert kept.stat().st_mtime_ns == written
     jax.tree.map(np.testing.assert_array_equal, model.variables, again.variables)

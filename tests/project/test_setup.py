@@ -1,4 +1,4 @@
-"""setup.sh and debian_data.sh: choice of Python, installation, interruptions, and missing packages."""
+"""setup.sh and data.sh: choice of Python, installation, interruptions, and missing packages."""
 
 import shutil
 import subprocess
@@ -130,8 +130,8 @@ def test_environment_of_another_python_or_accelerator_is_created_again(installab
 
 @pytest.fixture
 def without_images(tree, machine, tmp_path):
-    """Runs debian_data.sh where Python finds no images, with a given apt-get."""
-    shutil.copy(ROOT / "scripts/debian_data.sh", tree / "scripts")
+    """Runs data.sh where Python finds no images, with a given apt-get."""
+    shutil.copy(ROOT / "scripts/data.sh", tree / "scripts")
     link(tmp_path / "tools", "mktemp rm mkdir mv id touch find")
     found = " && ".join(f'[ -e "{tree}/.venv/share/{name}" ]' for name in UNPACKED)
     command(tree / ".venv/bin/python", found)
@@ -143,7 +143,7 @@ def without_images(tree, machine, tmp_path):
         ]
         made = " && ".join(f'mkdir -p "{name.rpartition("/")[0]}" && touch "{name}"' for name in files)
         command(tmp_path / "bin/dpkg-deb", f"{made} && {unpack}")
-        return bash([f"{tree}/scripts/debian_data.sh"], machine)
+        return bash([f"{tree}/scripts/data.sh"], machine)
 
     return run
 

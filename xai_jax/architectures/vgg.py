@@ -1,7 +1,7 @@
 """VGG: stacks of 3x3 convolutions, each stack followed by max-pooling (Simonyan & Zisserman 2015, Table 1).
 
 Activations in forward order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1, ..., pool5, fc6, relu6, fc7, relu7,
-fc8 (the logits). Other numbers of stages keep the names fc6, fc7, fc8.
+fc8 (the logits). Other numbers of stages keep the names fc6, fc7, fc8; without classes the network ends with pooling.
 """
 
 import functools
@@ -41,6 +41,8 @@ _he = nn.initializers.he_normal()
 class VGG(nn.Module):
     """(N, H, W, C) -> logits (N, classes); H and W at least 2 ** number of stages, the same in training and inference.
 
+    With `classes=0` there are no fully connected layers and no logits, (N, 0), and H and W may vary.
+
     `stages` counts the convolutions in each stack, `widths` their channels; `hidden` is the size of fc6 and fc7.
     Dropout (0.5, on fc6 and fc7) is active with `train=True` only, which needs `rngs={"dropout": key}`.
     """
@@ -60,6 +62,8 @@ class VGG(nn.Module):
                 x = tap(f"conv{stage}_{layer}", nn.Conv(width, (3, 3), name=f"conv{stage}_{layer}", **options)(x))
                 x = tap(f"relu{stage}_{layer}", relu(x))
             x = tap(f"pool{stage}", max_pool(x, 2))
+        if not self.classes:
+            return jnp.zeros((x.shape[0], 0), x.dtype)
         hidden = {number: nn.Dense(self.hidden, kernel_init=_he, name=f"fc{number}") for number in (6, 7)}
         return classify(x.reshape(x.shape[0], -1), hidden, nn.Dense(self.classes, name="fc8"), relu, tap, train)
 

@@ -84,6 +84,11 @@ class Class(Target):
         return dataclasses.replace(self, k=indices.rows(self.k, pick))
 
     def check(self, logits, activations):
+        if not logits.shape[1]:
+            raise ValueError(
+                "Expected a network with classes, got one without logits, of features alone. Use targets.neuron or "
+                "targets.direction."
+            )
         indices.check_index("class", self.k, *logits.shape, "The network has {} classes.")
         if logits.shape[1] == 1 and _is_constant(self.score):
             raise ValueError(

@@ -23,7 +23,7 @@ class Package(NamedTuple):
     variable: str
 
     def find(self) -> Path | None:
-        """The folder that the variable names, Debian's, the one that scripts/debian_data.sh unpacked, or None.
+        """The folder that the variable names, Debian's, the one that scripts/data.sh unpacked, or None.
 
         Raises FileNotFoundError where the variable names no folder.
         """

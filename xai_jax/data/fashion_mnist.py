@@ -19,7 +19,7 @@ from xai_jax.io.files import user_path
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/debian_data.sh
+UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/data.sh
 PREFIXES = {"train": "train", "test": "t10k"}
 SIZES = {"train": 60_000, "test": 10_000}
 SIDE = 28

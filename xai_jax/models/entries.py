@@ -13,19 +13,21 @@ from xai_jax.data import class_names, fashion_mnist
 from xai_jax.data.digits import CLASSES as DIGITS
 from xai_jax.models import cifar, input_scaling
 from xai_jax.models.pretrained import digits as digits_training
-from xai_jax.models.pretrained import fashion
+from xai_jax.models.pretrained import fashion, vgg16_hed
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class Entry(NamedTuple):
+    """A network of the registry: its module, input and classes, and where its weights come from."""
+
     build: Callable[[], nn.Module]
     input: input_scaling.Input
     from_torch: Convert | None = None
     package: str | None = None
     classes: tuple[str, ...] | None = None  # None: those of ImageNet
     foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
-    train: Callable[[nn.Module], Mapping[str, Any]] | None = None  # gives variables on first use
+    make: Callable[[nn.Module], Mapping[str, Any]] | None = None  # trains or reads variables on first use
     caffe: str | None = None  # the order of poolings and normalisations, where another network has the same entries
     whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
 
@@ -56,6 +58,8 @@ _IMAGENET = input_scaling.Input(224, 224 / 256, (123.675, 116.28, 103.53), (58.3
 # The whole square, less the mean pixel of ImageNet.
 _CAFFE = input_scaling.Input(227, 1.0, (122.679, 116.669, 104.007), (1.0,) * 3)
 
+_HED = input_scaling.Input(224, 224 / 256, (123.68, 116.779, 103.939), (1.0,) * 3)
+
 # As experiments.zeiler2014.imagenet trains it: pixels in about [-128, 128] (Zeiler & Fergus 2014, section 3).
 _ZFNET = dataclasses.replace(_CAFFE, size=224, crop=224 / 256)
 
@@ -70,6 +74,7 @@ ENTRIES = {
     "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
     "vgg16": Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
+    "vgg16_hed": Entry(functools.partial(vgg.VGG, classes=0), _HED, classes=(), make=vgg16_hed.read),
     "vgg19": Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
     "googlenet": Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
     "inception_v3": Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
@@ -77,13 +82,13 @@ ENTRIES = {
     "alexnet_caffe": _caffe(caffenet.AlexNet),
     "zfnet": Entry(zfnet.ZFNet, _ZFNET),
     "allcnn_imagenet": Entry(allcnn.AllCNNImageNet, _IMAGENET),
-    "digits": Entry(digits.DigitsNet, _grey(8), classes=DIGITS, train=digits_training.train),
+    "digits": Entry(digits.DigitsNet, _grey(8), classes=DIGITS, make=digits_training.train),
     **{
         name: Entry(
             functools.partial(fashion.build, name),
             _grey(fashion_mnist.SIDE),
             classes=fashion_mnist.CLASSES,
-            train=functools.partial(fashion.train, name),
+            make=functools.partial(fashion.train, name),
         )
         for name in fashion.NAMES
     },

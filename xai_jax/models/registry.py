@@ -100,7 +100,7 @@ def load(
     found, count = _pretrained(name) if weights == "pretrained" else _read(name, weights)
     (variables, zca), net = _split(found), module(name, count)
     spec = entry.input if zca is None else cifar.WhitenedInput(zca)
-    labels = fitting.labels(entry.classes or class_names.imagenet(), count, classes)
+    labels = fitting.labels(class_names.imagenet() if entry.classes is None else entry.classes, count, classes)
     return LoadedModel(Partial(net.apply, variables), spec, labels, net, variables)
 
 
@@ -212,12 +212,12 @@ def _entry(name):
 
 
 def _pretrained(name):
-    return (_trained(name), module(name).classes) if _entry(name).train else _read(name, _published(name))
+    return (_made(name), module(name).classes) if _entry(name).make else _read(name, _published(name))
 
 
 @functools.cache
-def _trained(name):
-    return _entry(name).train(module(name))
+def _made(name):
+    return _entry(name).make(module(name))
 
 
 def _forms(name):

