@@ -91,6 +91,23 @@ def test_a_fine_tuned_network_of_pytorch_under_a_prefix(tmp_path):
     assert model.classes == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("beside", [{"loss.weight": (7,)}, {"ema.a.weight": (1,), "ema.b.weight": (2,)}])
+def test_entries_beside_those_of_the_network_are_left_out(written, beside, caplog):
+    arrays = entries("digits")
+    wrapped = {f"model.{name}": array for name, array in arrays.items()}
+    path = written({name: np.ones(shape, "f") for name, shape in beside.items()} | wrapped)
+    model = models.load("digits", path)
+    jax.tree.map(np.testing.assert_array_equal, model.variables, safetensors_file.unflatten(arrays))
+    assert "those that begin with 'model.' are read" in caplog.text
+
+
+def test_of_two_networks_the_one_that_is_no_average_is_read(written):
+    arrays = entries("digits")
+    average = {f"ema.{name}": array + 1 for name, array in arrays.items()}
+    model = models.load("digits", written(average | {f"student.{name}": array for name, array in arrays.items()}))
+    jax.tree.map(np.testing.assert_array_equal, model.variables, safetensors_file.unflatten(arrays))
+
+
 def test_own_entries_under_a_prefix(written):
     arrays = entries("digits")
     model = models.load("digits", written({f"state/{name}": array for name, array in arrays.items()}))
@@ -120,7 +137,7 @@ ALEXNET = {"features.0.weight": np.zeros((64, 3, 11, 11), "f"), "classifier.1.we
 OTHERS = {
     "vgg19 for vgg16": ("vgg16", torch_vgg((2, 2, 4, 4, 4)), "They fit vgg19."),
     "vgg16 for vgg19": ("vgg19", torch_vgg((2, 2, 3, 3, 3)), "They fit vgg16."),
-    "vgg16_bn for vgg16": ("vgg16", torch_vgg((2, 2, 3, 3, 3), True), "has batch normalisation, this one has none"),
+    "vgg16_bn for vgg16": ("vgg16", torch_vgg((2, 2, 3, 3, 3), True), "has batch normalisation, this network has none"),
     "alexnet for vgg16": ("vgg16", ALEXNET, "weights of another network"),
     "alexnet for caffenet": ("caffenet", ALEXNET, "unexpected: features.0.weight (64, 3, 11, 11)"),
     "vgg16 for caffenet": ("caffenet", torch_vgg((2, 2, 3, 3, 3)), "weights of another network"),

@@ -56,5 +56,5 @@ def hint(arrays: Mapping[str, np.ndarray], expected: Shapes, others: Mapping[str
         if shapes == {name: entry.shape for name, entry in entries.items()}:
             return f" They fit {other}."
     if any("running_mean" in name for name in arrays) and not any(name.startswith("batch_stats") for name in expected):
-        return " The file's network has batch normalisation, this one has none."
+        return " The file has batch normalisation, this network has none."
     return ""

@@ -5,7 +5,6 @@ x = model.preprocess([photo])
 logits = model.net(x)
 """
 
-import difflib
 import functools
 import importlib.resources
 import importlib.util
@@ -18,9 +17,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax import Array
 from jax.tree_util import Partial
 
+from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.core.network import Network
 from xai_jax.data import class_names
 from xai_jax.data.preprocessing import ZCA
@@ -159,18 +160,32 @@ def _read(name, path):
         raise FileNotFoundError(f"{error} The weights of {name} are {_forms(name)}.") from error
     _check_origin(name, path)
     with reading(path, f"the weights of {name}"):
-        arrays = wrappers.unwrapped(arrays)
-        if entry.from_torch is not None and not all(array.startswith(wrappers.OWN) for array in arrays):
-            arrays = entry.from_torch(arrays)
-    classes, expected = _expected(name, arrays)
-    if entry.whitening is not None and any(array.startswith("preprocess/") for array in arrays):
-        expected = {**expected, **safetensors_file.flatten({"preprocess": entry.whitening})}
-    try:
-        return safetensors_file.fit(arrays, expected), classes
-    except ValueError as error:
-        others = [other for other, own in _ENTRIES.items() if own.from_torch == entry.from_torch and other != name]
-        hint = fitting.hint(arrays, expected, {other: _expected(other, arrays)[1] for other in others})
-        raise ValueError(f"{excerpt(path, 120)} does not fit {name}: {error}{hint}") from error
+        parts = {prefix: _own_names(entry, part) for prefix, part in wrappers.parts(arrays)}
+    failed = None
+    for prefix, part in parts.items():
+        classes, expected = _expected(name, part)
+        if entry.whitening is not None and any(array.startswith("preprocess/") for array in part):
+            expected = {**expected, **safetensors_file.flatten({"preprocess": entry.whitening})}
+        try:
+            found = safetensors_file.fit(part, expected)
+        except ValueError as error:
+            failed = failed or (error, _hint(name, part, expected))
+            continue
+        if prefix:
+            logging.warning("Of the entries in %s those that begin with %s are read.", path, quoted(prefix))
+        return found, classes
+    raise ValueError(f"{excerpt(path, 90)} does not fit {name}: {failed[0]}{failed[1]}") from failed[0]
+
+
+def _own_names(entry, arrays):
+    own = entry.from_torch is None or all(array.startswith(wrappers.OWN) for array in arrays)
+    return arrays if own else entry.from_torch(arrays)
+
+
+def _hint(name, arrays, expected):
+    """The other network that a file fits, if any."""
+    others = [other for other, own in _ENTRIES.items() if own.from_torch == _entry(name).from_torch and other != name]
+    return fitting.hint(arrays, expected, {other: _expected(other, arrays)[1] for other in others})
 
 
 def _expected(name, arrays):
@@ -203,10 +218,9 @@ def _check_origin(name, path):
 
 def _entry(name):
     if name not in _ENTRIES:
-        near = difflib.get_close_matches(str(name), _ENTRIES, n=1, cutoff=0)
         raise ValueError(
-            f"Expected one of {', '.join(_ENTRIES)}, got {name!r}. Did you mean {near[0]!r}? "
-            f"Models of your own are adapted, not loaded: see xai_jax.adapters.adapt."
+            f"Expected one of models.names(), {listed(_ENTRIES)}; got {quoted(name)}.{nearest(name, _ENTRIES)} "
+            "Models of your own are adapted, not loaded: see xai_jax.adapters.adapt."
         )
     return _ENTRIES[name]
 

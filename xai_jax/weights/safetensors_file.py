@@ -31,7 +31,7 @@ from xai_jax.io.files import open_regular, user_path, write_atomically
 from xai_jax.weights import caffe_file, foreign, shards, torch_file
 
 _SHOWN = 5  # most problems of each kind in a message
-_LONGEST = 350  # characters of all of them
+_LONGEST = 300  # characters of all of them
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -115,9 +115,11 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
         problems += _problems(name, arrays[name], expected[name].shape)
     if problems:
         lines = "\n  ".join(_listed(sorted(problems)))
+        diverged = all(problem.startswith("not finite") for problem in problems)
+        cause = "a training that diverged" if diverged else "weights of another network"
         raise ValueError(
             f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
-            "Usual cause: weights of another network."
+            f"Usual cause: {cause}."
         )
     return unflatten({name: jnp.asarray(arrays[name], jnp.float32) for name in expected})
 
@@ -136,10 +138,11 @@ def channels_last(matrix: np.ndarray, channels: int) -> np.ndarray:
 def _listed(problems):
     """The first problems of each kind, which is what stands before the colon, and how many more there are."""
     kinds = [list(group) for _, group in itertools.groupby(problems, lambda problem: problem.partition(":")[0])]
-    for shown in range(_SHOWN, 0, -1):
+    widths = [(shown, 100) for shown in range(_SHOWN, 0, -1)] + [(1, _LONGEST // len(kinds) - 20)]
+    for shown, width in widths:
         lines = []
         for own in kinds:
-            lines += [excerpt(problem, min(100, _LONGEST // len(kinds) - 20)) for problem in own[:shown]]
+            lines += [excerpt(problem, width) for problem in own[:shown]]
             if len(own) > shown:
                 lines.append(f"{own[0].partition(':')[0]}: and {len(own) - shown} more")
         if sum(map(len, lines)) <= _LONGEST:

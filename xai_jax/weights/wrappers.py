@@ -4,6 +4,7 @@
 ['conv1.weight', 'fc.weight']
 """
 
+import collections
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -63,8 +64,13 @@ def _dictionaries(saved, is_tensor, path, depth, seen) -> Iterator[tuple[str, di
 def _rank(path):
     """Whether a dictionary holds a moving average, and the index of its name among the known ones."""
     parts = path.split("/")
-    averaged = any(_AVERAGES & set(part.lower().split("_")) for part in parts)
-    return averaged, min((_KNOWN.index(part) for part in parts if part in _KNOWN), default=len(_KNOWN))
+    return any(map(_is_averaged, parts)), min(
+        (_KNOWN.index(part) for part in parts if part in _KNOWN), default=len(_KNOWN)
+    )
+
+
+def _is_averaged(name):
+    return not _AVERAGES.isdisjoint(name.rstrip(".").lower().split("_"))
 
 
 def unwrapped(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -80,6 +86,21 @@ def unwrapped(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if len(set(own.values())) != len(own):
         raise ValueError("Expected every entry once, got some with and without a prefix such as module.")
     return {own[name]: array for name, array in kept.items()}
+
+
+def parts(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """("", all entries `unwrapped`), then each prefix of at least half of them with its entries, averages last.
+
+    A trainer may have entries of its own beside its model's, or two models of one kind.
+
+    >>> [prefix for prefix, _ in parts({"model.a.b": np.ones(1), "model.c.b": np.ones(1), "loss.b": np.ones(1)})]
+    ['', 'model.']
+    """
+    whole = unwrapped(arrays)
+    yield "", whole
+    counts = collections.Counter(_PART.match(name)[0] for name in whole if name)
+    for prefix in sorted((p for p in counts if 2 * counts[p] >= len(whole) and p != p.rstrip(".")), key=_is_averaged):
+        yield prefix, unwrapped({name: array for name, array in whole.items() if name.startswith(prefix)})
 
 
 def _shared(layers):
