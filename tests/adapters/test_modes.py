@@ -48,6 +48,8 @@ def test_a_keras_network_outlives_fit_and_predict():
             layers.Dense(2),
         ]
     )
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.uniform(0.1, 1, w.shape) for w in model.weights])
     net = adapt.from_keras(model)
     before = np.asarray(saliency.guided_backprop(net, X, TARGET))
     model.compile("sgd", "mse")

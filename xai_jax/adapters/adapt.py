@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from xai_jax.adapters import independent_rows, keras_model
 from xai_jax.adapters.jaxpr_rewriting import Pass
 from xai_jax.adapters.origins import IMAGES, Origin
 from xai_jax.core.closures import as_leaves
@@ -224,18 +225,7 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = 
         )
     if not model.built:
         raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
-    variables, trainable = model.trainable_variables + model.non_trainable_variables, len(model.trainable_variables)
-    weights: dict[str, dict[int, Array]] = {}
-    for i, v in enumerate(variables):  # copies, because `fit` and `predict` donate the arrays of the model
-        layer = v.path.rpartition("/")[0].removeprefix(f"{model.name}/")
-        weights.setdefault(layer, {})[i] = jnp.copy(v.value)
-
-    def f(weights, x, *inputs):
-        values = {i: value for layer in weights.values() for i, value in layer.items()}
-        values = [values[i] for i in range(len(values))]
-        given = [x, *inputs] if inputs else x
-        return model.stateless_call(values[:trainable], values[trainable:], given, training=False)[0]
-
+    f, weights = keras_model.bind(model)
     return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
 
 
@@ -273,6 +263,8 @@ class _Adapted:
 
     def __call__(self, x: Array, relu: Relu = jax.nn.relu, tap: Tap = keep) -> Array:
         logits, run = self.run(x, relu, tap)
+        if run.mixes:
+            independent_rows.require(self, x)
         if run.has_rule and not run.sites["relu"]:
             raise ValueError(
                 "Expected a model with ReLUs, to which the backward rule applies, found none. Usual causes: another "
@@ -291,5 +283,6 @@ class _Adapted:
         run = Pass(relu, tap, x.shape[0], self.relu_patterns, self.per_image, self.channel_axis)
         weights, given = jax.tree.leaves((self.function, self.bound)), jax.tree.leaves(given)
         origins = [None] * len(weights) + [IMAGES] + [Origin(None, False, False)] * (len(given) - 1)
-        (logits,), _ = run.evaluate(closed, weights + given, origins)
+        (logits,), (origin,) = run.evaluate(closed, weights + given, origins)
+        run.mixes = origin is not None and origin.mixes
         return logits, run

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from jax.extend.core import JaxprEqn
 
+from xai_jax.adapters.jaxpr_parts import all_equations
+
 _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 _LAYERS = ("conv_general_dilated", "dot_general", *_REDUCTIONS)
 
@@ -68,10 +70,12 @@ def _shape(atom):
 
 
 def _mixes(eqn, origins, n):
-    name, p = eqn.primitive.name, eqn.params
-    if name == "random_bits":  # noise for each image depends on its position
-        return n is not None and tuple(p["shape"][:1]) == (n,)
-    return name in _REDUCTIONS and any(origins) and 0 in p["axes"] and _shape(eqn.invars[0])[0] == n
+    """Whether an equation, or one in its loops and branches, may combine the rows of the images."""
+    inside = [eqn, *all_equations(eqn)] if n is not None else []
+    if any(e.primitive.name == "random_bits" and tuple(e.params["shape"][:1]) == (n,) for e in inside):
+        return True  # noise for each image depends on its position
+    reductions = (e for e in inside if e.primitive.name in _REDUCTIONS)
+    return any(origins) and any(0 in e.params["axes"] and _shape(e.invars[0])[0] == n for e in reductions)
 
 
 def _moved(eqn: Any, operand: int, axis: int) -> int | None:
