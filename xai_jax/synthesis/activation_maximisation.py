@@ -91,8 +91,8 @@ class Yosinski(Form):
       max_learning_rate: greatest learning rate.
       increase: the learning rate that increases the activation by so much to first order, if that is less.
       decay: L2 decay of each step.
-      blur_std: standard deviation in pixels.
-      blur_every: steps between two blurs.
+      blur_std: standard deviation in pixels; 0 for no blur.
+      blur_every: steps between two blurs; 0 for no blur.
       norm_percentile: pixels with a colour norm below this percentile become zero.
       contribution_percentile: pixels with a contribution to the activation below this percentile become zero.
     """
@@ -128,7 +128,7 @@ class Yosinski(Form):
     def regularise(self, x: Array, gradient: Array, step: Array) -> Array:
         """The operator r_theta of the paper: decay, blur, and the two kinds of clipping."""
         x = priors.decay(x, self.decay)
-        if self.blur_std:
+        if self.blur_std and self.blur_every:
             blur = functools.partial(priors.blur, std=self.blur_std)
             x = jax.lax.cond(step % self.blur_every == 0, blur, lambda x: x, x)
         x = priors.clip_small_norm(x, self.norm_percentile) if self.norm_percentile else x
@@ -155,7 +155,7 @@ def _regularised_ascent(form):
 class Fourier(Form):
     """Adam on Fourier coefficients of decorrelated colours, with a sigmoid to the range of pixels, and jitter.
 
-    `jitter`: images are translated by up to `jitter` - 1 pixels, the only one of the code's transforms.
+    `jitter`: images are translated by up to `jitter` - 1 pixels, the only one of the code's transforms; 0 is none.
     """
 
     learning_rate: float = 0.05

@@ -38,7 +38,7 @@ class Direct:
     Attributes:
       shape: height, width and channels.
       mutation_probability: fraction of genes that mutate.
-      halving: generations after which the mutation rate is halved.
+      halving: generations after which the mutation rate is halved; 0 for never.
       mutation_index: distribution index of `polynomial_mutation`.
       crossover_probability: fraction of children with `binary_crossover`.
       crossover_index: distribution index of the crossover.
@@ -62,7 +62,8 @@ class Direct:
         mix = jax.random.bernoulli(mixing, self.crossover_probability, (len(first), 1, 1, 1))
         u = jax.random.uniform(spreading, first.shape)
         child = jnp.where(mix, binary_crossover(u, self.crossover_index, first, second), first)
-        mutation_probability = self.mutation_probability * 0.5 ** (generation // self.halving).astype(child.dtype)
+        halvings = (generation // self.halving).astype(child.dtype) if self.halving else 0.0
+        mutation_probability = self.mutation_probability * 0.5**halvings
         moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation_index)
         return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < mutation_probability, moved, child), 0, 1)
 

@@ -105,8 +105,9 @@ class IJCV(Form):
       beta: exponent of the total variation.
       std: standard deviation of the colours of natural images (B+).
       max_norm: greatest colour norm (B).
-      jitter: images are translated by up to `jitter` - 1 pixels, a quarter of the layer's stride in the paper.
-      steps: number with jitter, then without at a tenth of the learning rate.
+      jitter: images are translated by up to `jitter` - 1 pixels, a quarter of the layer's stride in the paper; 0 and 1
+        are none.
+      steps: number with jitter, then without at a tenth of the learning rate; either may be 0.
     """
 
     weight: float = 100.0
@@ -123,7 +124,7 @@ class IJCV(Form):
     @property
     def padding(self) -> int:
         """Pixels by which images are enlarged in height and width."""
-        return self.jitter - 1
+        return transforms.padding(self.jitter)
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
         """Maximises the target of a problem, with the first phase alone.
@@ -168,10 +169,13 @@ class IJCV(Form):
           DivergedError: if the learning rate is too large.
         """
         learning_rate, still = self.initial_learning_rate(x), dataclasses.replace(self, jitter=1)
-        phases = [checkpoints.phase_path(checkpoint, number) for number in range(2)]
-        first = self._phase(terms, x, learning_rate, self.steps[0], key, phases[0])
-        last = still._phase(terms, first.x, learning_rate / 10, self.steps[1], key, phases[1])
-        return optimize.concatenate([first, last])
+        phases, found = [checkpoints.phase_path(checkpoint, number) for number in range(2)], []
+        if self.steps[0]:
+            found.append(self._phase(terms, x, learning_rate, self.steps[0], key, phases[0]))
+        if self.steps[1] or not found:
+            x = found[0].x if found else transforms.undo_padding(x, self.jitter)
+            found.append(still._phase(terms, x, learning_rate / 10, self.steps[1], key, phases[1]))
+        return optimize.concatenate(found)
 
     def minimise_jittered(
         self,

@@ -73,7 +73,9 @@ def decay(x: Array, amount: float) -> Array:
 
 
 def blur(x: Array, std: float) -> Array:
-    """Gaussian blur with a standard deviation in pixels and replicated borders (Yosinski et al.)."""
+    """Gaussian blur with a standard deviation in pixels, 0 for none, and replicated borders (Yosinski et al.)."""
+    if not std:
+        return x
     radius = max(1, int(4 * std + 0.5))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / std) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)

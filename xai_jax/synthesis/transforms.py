@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from xai_jax.core.arguments import check_count
+
 
 def random_crop(key: Array, x: Array, size: tuple[int, int]) -> Array:
     """A crop (N, *size, C) at a uniformly random position, another one for each image.
@@ -43,14 +45,26 @@ def random_central_crop(key: Array, x: Array, size: tuple[int, int], std: float)
     return _crops(x, jnp.clip(positions, 0, room).astype(jnp.int32), size)
 
 
+def padding(extent: int) -> int:
+    """Pixels by which a jitter of `extent` enlarges images in height and width: `extent` - 1, and 0 for none.
+
+    Raises ValueError unless `extent` is an integer, 0 or more.
+
+    >>> [padding(extent) for extent in (0, 1, 9)]
+    [0, 0, 8]
+    """
+    check_count(extent, "pixels of jitter", least=0)
+    return max(extent - 1, 0)
+
+
 def jitter(key: Array, x: Array, extent: int) -> Array:
     """Translation by up to `extent` - 1 pixels of images that `pad_for_jitter` has enlarged (IJCV)."""
-    return random_crop(key, x, (x.shape[1] - extent + 1, x.shape[2] - extent + 1))
+    return random_crop(key, x, tuple(side - padding(extent) for side in x.shape[1:3]))
 
 
 def pad_for_jitter(x: Array, extent: int) -> Array:
-    """Images enlarged by `extent` - 1 pixels in height and width, by replicating their borders."""
-    before, after = (extent - 1) // 2, extent // 2
+    """Images enlarged by `padding(extent)` pixels in height and width, by replicating their borders."""
+    before, after = padding(extent) // 2, (padding(extent) + 1) // 2
     return jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)), mode="edge")
 
 
@@ -65,7 +79,7 @@ def centre_crop(x: Array, size: tuple[int, int]) -> Array:
 
 def undo_padding(x: Array, extent: int) -> Array:
     """Images without the padding of `pad_for_jitter`."""
-    return centre_crop(x, (x.shape[1] - extent + 1, x.shape[2] - extent + 1))
+    return centre_crop(x, tuple(side - padding(extent) for side in x.shape[1:3]))
 
 
 def _room(x, size):
