@@ -24,7 +24,7 @@ class Pictures(NamedTuple):
 
 def pictures(config: Any) -> Pictures:
     """The images of `config`, a `configs.captioned.Networks`."""
-    both = (datasets.only(datasets.load(config.data, split), config.classes) for split in datasets.SPLITS[config.data])
+    both = (datasets.only(datasets.load(config.data, split), config.classes) for split in datasets.splits(config.data))
     return Pictures(*map(training_task.first, both, (config.images, config.checked)))
 
 

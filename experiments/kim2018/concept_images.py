@@ -110,7 +110,7 @@ def square(picture: np.ndarray, size: int) -> np.ndarray:
 
 def held_out(source: str) -> Dataset:
     """The last split of a data set."""
-    return datasets.load(source, datasets.SPLITS[source][-1])
+    return datasets.load(source, datasets.splits(source)[-1])
 
 
 @contextlib.contextmanager

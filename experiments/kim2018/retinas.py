@@ -30,7 +30,7 @@ def _graded(config, split, count, wrong, seed):
     if config.data == DRAWN:
         drawn = retina.graded(count, config.side, seed, wrong)
         return InMemory(*drawn.arrays(), drawn.classes)
-    data = datasets.load(config.data, datasets.SPLITS[config.data][split])
+    data = datasets.load(config.data, datasets.splits(config.data)[split])
     few = training_task.first(data, count)
     found = OnDisk(
         config.data,

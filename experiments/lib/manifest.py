@@ -46,8 +46,12 @@ def add(workdir: Path, *names: str) -> None:
 
 def has_work(workdir: Path) -> bool:
     """Whether there are results, finished stages or trained networks."""
-    files = [name + "training.json" if name.endswith("/") else name for name in read(workdir)]
-    return any((workdir / name).exists() for name in files if name.startswith(("metrics.json", "stages/", "training/")))
+    from xai_jax.training import checkpoints  # which takes seconds to import
+
+    names = [name for name in read(workdir) if name.startswith(("metrics.json", "stages/", "training/"))]
+    return any(
+        checkpoints.has_work(workdir / name) if name.endswith("/") else (workdir / name).exists() for name in names
+    )
 
 
 def read(workdir: Path) -> list[str]:

@@ -11,6 +11,7 @@ from jax import Array
 from experiments.lib import dry_run, generator_codes
 from xai_jax import activation_maximisation, dgn_am, network, targets
 from xai_jax.core.targets import Target
+from xai_jax.data import datasets
 from xai_jax.data.datasets import Dataset
 from xai_jax.models import LoadedModel
 from xai_jax.synthesis.activation_maximisation import Form
@@ -97,6 +98,7 @@ def mean_images(model: LoadedModel, layer: str, data: Dataset, config: Any) -> A
     """
     represent, mean = network.features(model.net, layer), np.asarray(config.mean, np.float32)
     own = {k: [] for k in repeated_classes(model, config)}
+    data = datasets.numbered(data, model.classes)
     for image, label in (data[i] for i in range(config.known)):
         if label in own:
             own[label].append(image)

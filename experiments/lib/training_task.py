@@ -46,7 +46,7 @@ def load(config: Any, crop: Callable, mean: tuple[float, ...], std: tuple[float,
       mean: pixel, subtracted.
       std: standard deviation of the pixels, which are divided by it.
     """
-    training, held_out = (datasets.load(config.data, split) for split in datasets.SPLITS[config.data])
+    training, held_out = (datasets.load(config.data, split) for split in datasets.splits(config.data))
     training = first(training, config.images)
     sides = {"side": config.side, "short": config.short}
     inputs = partial(prepare, mean=mean, std=std)

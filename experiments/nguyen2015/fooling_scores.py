@@ -54,7 +54,7 @@ def evaluate(evaluator: EvaluationNetwork, pixels: np.ndarray, classes: Any, con
         evaluation_networks.evaluate(evaluator._replace(layer=layer), pixels, classes)
         for layer in (config.evaluation_layer, config.middle)
     )
-    data = datasets.load(config.data, config.split)
+    data = datasets.numbered(datasets.load(config.data, config.split), evaluator.model.classes)
     labels = np.array([data[i][1] for i in range(len(evaluator.natural))])
     known = evaluation_networks.features(evaluator.model.net, evaluator.natural).argmax(1) == labels
     distances = ("distance", "natural distance", "frechet", "natural frechet")

@@ -38,7 +38,7 @@ def initial_codes(generator, model, config):
 
     The images are those nearest to the centres of clusters of the class's codes.
     """
-    data, parts = datasets.load(config.data, config.starts_from), []
+    data, parts = datasets.numbered(datasets.load(config.data, config.starts_from), model.classes), []
     for images in generator_codes.first_of_each_class(data, config.classes, config.pool):
         x = np.stack([as_input(model, data[i][0]) for i in images])
         encoded = jnp.concatenate([network.call(generator.encode, x[n : n + 100]) for n in range(0, len(x), 100)])

@@ -46,7 +46,7 @@ def jobs(config: Config) -> list[tuple[str, float]]:
 
 def class_means(generator, model, config):
     """Means of images: (starts * K, H, W, C) of other images of the class for each start; and the mean code of all."""
-    data, parts = datasets.load(config.data, config.means_from), []
+    data, parts = datasets.numbered(datasets.load(config.data, config.means_from), model.classes), []
     for numbers in generator_codes.first_of_each_class(data, config.classes, config.starts * config.averaged):
         parts.append(np.stack([as_input(model, data[i][0]) for i in numbers]))
     x = np.stack(parts).reshape(len(parts), config.starts, config.averaged, *parts[0].shape[1:])

@@ -58,7 +58,7 @@ def load(label: str, data: str, config: Training, work: Workspace, canvas: int |
       work: the workspace.
       canvas: side in pixels that whitened images are enlarged to, if any.
     """
-    training, test = (datasets.load(data, split) for split in datasets.SPLITS[data])
+    training, test = (datasets.load(data, split) for split in datasets.splits(data))
     training, test = _part(training, 0, config.images), _part(test, 0, config.tested)
     split = len(training) - config.held_out
     fitted = work.stage(f"whitening-{label}", lambda: fit_zca(training.images, config.side)._asdict())

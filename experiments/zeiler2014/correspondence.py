@@ -49,7 +49,7 @@ def from_data(config: Config) -> Parts:
     """The test images of one class, in which parts have the same position."""
     if not config.parts:
         raise UserError("Expected --config.parts, or a file of them as --config.positions, got none.")
-    images, labels = datasets.load(config.data, datasets.SPLITS[config.data][-1]).arrays()
+    images, labels = datasets.load(config.data, datasets.splits(config.data)[-1]).arrays()
     images = list(images[labels == config.label])
     shape = np.array(images[0].shape[:2])
     centres = {name: np.tile((row, column) * shape, (len(images), 1)) for name, row, column in config.parts}

@@ -246,3 +246,9 @@ def test_tfds_finds_labels_without_decoding():
 def test_mistakes(name, split, words):
     with pytest.raises(ValueError, match=words):
         datasets.load(name, split)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnits", "folder:photos", ""])
+def test_data_sets_without_known_splits_are_refused(name):
+    with pytest.raises(ValueError, match=f"Expected a data set out of digits, .*, got '{name}'"):
+        datasets.splits(name)

@@ -13,8 +13,10 @@ import pytest
 from experiments.lib import configuration, manifest, runner
 from experiments.lib.workspace import Workspace
 from tests.experiments.test_runner import ROOT, Config, command, experiment
+from tests.helpers.small_network import Small, small_data
+from xai_jax import training
 from xai_jax.gallery import build
-from xai_jax.io.errors import UserError
+from xai_jax.io.errors import TrainingError, UserError
 
 FOREIGN = {
     name: f"the user's own {name}"
@@ -157,6 +159,20 @@ def test_a_configuration_that_fails_at_once_does_not_occupy_the_directory(tmp_pa
         runner.execute(dataclasses.replace(experiment([]), run=run), Config(size=4), tmp_path, "smoke")
     runner.execute(experiment([]), Config(), tmp_path, "smoke")
     assert json.loads((tmp_path / "config.json").read_text())["size"] == 3
+
+
+def test_training_that_fails_before_its_first_checkpoint_does_not_occupy_the_directory(tmp_path):
+    def run(config, work):
+        recipe = training.Recipe(epochs=1, batch_size=64, learning_rate=0.1 if config.size == 3 else 1e30)
+        training.fit(Small(), small_data(128), recipe, work.training("net"), seed=0)
+        return experiment([]).run(config, work)
+
+    trains = dataclasses.replace(experiment([]), run=run)
+    with pytest.raises(TrainingError, match="high learning rate"):
+        runner.execute(trains, Config(size=4), tmp_path, "smoke")
+    runner.execute(trains, Config(), tmp_path, "smoke")
+    with pytest.raises(UserError, match="size: 3 there, 4 now"):
+        runner.execute(trains, Config(size=4), tmp_path, "smoke")
 
 
 @dataclasses.dataclass

@@ -139,6 +139,8 @@ def test_mean_images_are_of_clusters_of_a_class():
             jnp.asarray((own / 100 - 1).mean((1, 2)), jnp.float32), 3, maximisation_baselines.AVERAGED, seed=5
         )
         np.testing.assert_allclose(found[position::2], own[members].mean(1) - [10, 20, 30], atol=1e-3)
+    reversed_data = InMemory(images, 3 - labels, MODEL.classes[::-1])  # another data set of the same classes
+    np.testing.assert_array_equal(maximisation_baselines.mean_images(MODEL, "means", reversed_data, given), found)
 
 
 def test_images_of_baselines_are_in_the_networks_units():

@@ -111,6 +111,17 @@ class OnDisk:
         return images, labels
 
 
+def splits(name: str) -> tuple[str, ...]:
+    """Names of the splits of a key of `SPLITS`, the training images first. Raises ValueError for other data sets.
+
+    >>> splits("imagenet2012")
+    ('train', 'validation')
+    """
+    if name not in SPLITS:
+        raise ValueError(f"Expected a data set out of {', '.join(SPLITS)}, got {excerpt(repr(name), 100)}.")
+    return SPLITS[name]
+
+
 def load(name: str, split: str) -> Dataset:
     """One split of a data set; large images are decoded on access.
 

@@ -132,7 +132,7 @@ def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
     """
     path = checkpoint_dir / "training.json"
     what = differences(_read_description(path), json.loads(json.dumps(described))) if path.exists() else ""
-    if what and _has_work(checkpoint_dir):
+    if what and has_work(checkpoint_dir):
         raise TrainingError(
             f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
             f"({what}). Choose another directory, or remove this one."
@@ -143,8 +143,15 @@ def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
             write_atomically(path, (json.dumps(described, indent=2) + "\n").encode())
 
 
-def _has_work(checkpoint_dir):
-    """Whether there are weights, checkpoints or samples, or files of others."""
+def has_work(checkpoint_dir: Path) -> bool:
+    """Whether a directory has weights, checkpoints or samples, or files of others.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     agree(Path(directory), {"seed": 0})
+    ...     has_work(Path(directory))
+    False
+    """
     return any(path.is_file() and path.name not in BEFORE_WORK for path in checkpoint_dir.rglob("*"))
 
 
