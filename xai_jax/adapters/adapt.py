@@ -15,21 +15,19 @@ JAX caches traces: adapt a model again after changing it.
 """
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from xai_jax.adapters import independent_rows, keras_model
-from xai_jax.adapters.jaxpr_rewriting import Pass
-from xai_jax.adapters.origins import IMAGES, Origin
+from xai_jax.adapters import keras_model
+from xai_jax.adapters.adapted_network import Adapted
+from xai_jax.adapters.sites import Sites
 from xai_jax.core.closures import as_leaves
-from xai_jax.core.network import Network, Tap, keep
-from xai_jax.core.per_image import PerImage, check_rows
-from xai_jax.core.pytrees import node, require_arrays, static
-from xai_jax.core.rules import Relu
+from xai_jax.core.network import Network, keep
+from xai_jax.core.per_image import PerImage
 
 _PATTERNS = ("max",)
 _PARAMETERS = {"kernel", "bias", "scale", "embedding"}  # of Flax's own layers
@@ -45,8 +43,8 @@ def from_function(
 ) -> Network:
     """Network of a pure function.
 
-    Called with a rule other than `jax.nn.relu`, the network raises ValueError if there is no ReLU, and
-    NotImplementedError for a ReLU inside a function with a custom derivative.
+    Called with a rule other than `jax.nn.relu`, the network raises ValueError if there is no ReLU, or a rectifier that
+    does not get the rule, and NotImplementedError for a ReLU inside a function with a custom derivative.
 
     >>> net(x, relu=jax.nn.relu).shape
     (2, 10)
@@ -56,8 +54,8 @@ def from_function(
       *bound: pytrees of weights.
       inputs: pytrees of arrays (N, ...) with a row for each image, such as a second input or a mask. Each row goes
         along with its image, wherever a method cuts or repeats images.
-      relu_patterns: ("max",) also treats a bare `maximum(x, 0)` as a ReLU. Normalisation layers clip variances in the
-        same way, so this is not the default.
+      relu_patterns: ("max",) also treats `max(x, 0)` as a ReLU, in any form: `maximum`, `where(x > 0, x, 0)`,
+        `x * (x > 0)`, `clip(x, 0, 6)`. Clipped variances and distances are no ReLUs.
       per_image: whether f maps one image (H, W, C), and one row of each input, to (K,). Prefer it to your own `vmap`,
         which may move the batch axis, so that activations would not be tapped.
       channel_axis: axis of the channels in batched maps of the model; taps always receive (N, H, W, C).
@@ -77,7 +75,7 @@ def from_function(
     if not isinstance(inputs, tuple | list):
         raise TypeError(f"Expected a tuple of inputs, such as (mask,), got {type(inputs).__name__}.")
     rows = PerImage(jax.tree.map(jnp.asarray, tuple(inputs)))
-    return _Adapted(bound, as_leaves(f), rows, tuple(relu_patterns), per_image, channel_axis)
+    return Adapted(bound, as_leaves(f), rows, tuple(relu_patterns), per_image, channel_axis)
 
 
 def from_linen(
@@ -229,60 +227,34 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = 
     return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
 
 
-def sites(net: Network, x: Any) -> dict[str, int]:
-    """Number of rewritten equations of an adapted network by kind, by abstract evaluation.
+def sites(net: Network, x: Any) -> Sites:
+    """Counts what is rewritten in an adapted network, and its rectifiers without a rule, by abstract evaluation.
 
     >>> sites(from_function(f, jnp.ones((3, 10))), x)
     {'relu': 1, 'pool': 0}
+    >>> found = sites(from_function(lambda x: f(jnp.ones((3, 10)), jax.nn.leaky_relu(x + 1))), x)
+    >>> found, [(site.kind, site.shape, site.rule) for site in found.rectifiers]
+    ({'relu': 1, 'pool': 0, 'leaky ReLU': 1}, [('leaky ReLU', (2, 8, 8, 3), False), ('relu', (2, 8, 8, 3), True)])
+
+    Args:
+      net: a network made by this module.
+      x: images, or their shape and type.
+
+    Returns:
+      The numbers of ReLUs and max-pools that are rewritten and of further rectifiers by kind; `rectifiers` lists each
+      with its shape, module and line of source. The backward rules refuse a network with a rectifier without a rule.
     """
-    if not isinstance(net, _Adapted):
+    if not isinstance(net, Adapted):
         raise TypeError(f"Expected a network made by xai_jax.adapters.adapt, got {type(net).__name__}.")
-    counts = {}
+    traced = []
 
     def trace(x):
-        logits, run = net.run(x, jax.nn.relu, keep)
-        counts.update(run.sites)
+        logits, *rest = net.run(x, jax.nn.relu, keep)
+        traced.extend(rest)
         return logits
 
     jax.eval_shape(trace, x)
-    return {"relu": counts.get("relu", 0), "pool": counts.get("pool", 0)}
-
-
-def _apply(function, bound, x, inputs):
-    return function(*bound, x, *inputs)
-
-
-@node
-class _Adapted:
-    bound: tuple
-    function: Callable
-    inputs: PerImage
-    relu_patterns: tuple[str, ...] = static()
-    per_image: bool = static()
-    channel_axis: int = static()
-
-    def __call__(self, x: Array, relu: Relu = jax.nn.relu, tap: Tap = keep) -> Array:
-        logits, run = self.run(x, relu, tap)
-        if run.mixes:
-            independent_rows.require(self, x)
-        if run.has_rule and not run.sites["relu"]:
-            raise ValueError(
-                "Expected a model with ReLUs, to which the backward rule applies, found none. Usual causes: another "
-                "activation function, or ReLUs written as a bare maximum(x, 0); for those pass relu_patterns=('max',)."
-            )
-        return logits
-
-    def run(self, x, relu, tap):
-        require_arrays(self)
-        check_rows(self.inputs, x.shape[0])
-        given = x, self.inputs.value
-        examples = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[self.per_image :], a.dtype), given)
-        closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, *examples)
-        if not isinstance(shape, jax.ShapeDtypeStruct):
-            raise ValueError(f"Expected a model that returns one array of logits, got {jax.tree.structure(shape)}.")
-        run = Pass(relu, tap, x.shape[0], self.relu_patterns, self.per_image, self.channel_axis)
-        weights, given = jax.tree.leaves((self.function, self.bound)), jax.tree.leaves(given)
-        origins = [None] * len(weights) + [IMAGES] + [Origin(None, False, False)] * (len(given) - 1)
-        (logits,), (origin,) = run.evaluate(closed, weights + given, origins)
-        run.mixes = origin is not None and origin.mixes
-        return logits, run
+    run, closed = traced
+    found = net.rectifiers(closed)
+    counts = Counter(site.kind for site in found if not site.rule)
+    return Sites({"relu": run.sites["relu"], "pool": run.sites["pool"]} | counts, found)

@@ -1,6 +1,7 @@
 """Parts of jaxprs: bodies of calls, the ReLUs of `jax.nn`, and the module of an equation.
 
->>> import jax, jax.numpy as jnp
+>>> import jax
+>>> import jax.numpy as jnp
 >>> (eqn,) = jax.make_jaxpr(jax.nn.relu)(1.0).eqns
 """
 
@@ -41,18 +42,47 @@ def body(eqn: JaxprEqn) -> Any:
     return next(value for value in eqn.params.values() if is_jaxpr(value))
 
 
+def jaxprs(eqn: JaxprEqn) -> list[Any]:
+    """The jaxprs among the parameters of an equation.
+
+    >>> len(jaxprs(eqn))
+    1
+    """
+    values = (value if isinstance(value, tuple | list) else (value,) for value in eqn.params.values())
+    return [jaxpr for value in values for jaxpr in value if is_jaxpr(jaxpr)]
+
+
+def loop_bodies(eqn: JaxprEqn) -> tuple[list[Any], int, int, int]:
+    """Bodies of a loop or of branches, the position of their first input, and how many are constants and carried.
+
+    >>> (loop,) = jax.make_jaxpr(lambda x: jax.lax.scan(lambda c, _: (2 * c, c), x, None, 3))(1.0).eqns
+    >>> loop_bodies(loop)[1:]
+    (0, 0, 1)
+    """
+    p = eqn.params
+    if eqn.primitive.name == "while":
+        return [p["body_jaxpr"]], p["cond_nconsts"], p["body_nconsts"], len(eqn.outvars)
+    if eqn.primitive.name != "scan":
+        return jaxprs(eqn), int(eqn.primitive.name == "cond"), 0, 0
+    # Versions of JAX describe the inputs differently; scanned arrays have one axis more outside than inside.
+    inner = open_jaxpr(body(eqn))[0]
+    whole, carried = (
+        sum(a.aval.ndim == b.aval.ndim for a, b in zip(outside, inside, strict=True))
+        for outside, inside in ((eqn.invars, inner.invars), (eqn.outvars, inner.outvars))
+    )
+    return jaxprs(eqn), 0, whole - carried, carried
+
+
 def all_equations(eqn: JaxprEqn) -> Iterator[JaxprEqn]:
     """The equations in the jaxprs of an equation's parameters, at any depth.
 
     >>> [e.primitive.name for e in all_equations(eqn)][-1]
     'max'
     """
-    for value in eqn.params.values():
-        for jaxpr in value if isinstance(value, tuple | list) else (value,):
-            if is_jaxpr(jaxpr):
-                for inner in open_jaxpr(jaxpr)[0].eqns:
-                    yield inner
-                    yield from all_equations(inner)
+    for jaxpr in jaxprs(eqn):
+        for inner in open_jaxpr(jaxpr)[0].eqns:
+            yield inner
+            yield from all_equations(inner)
 
 
 def nn_relu(eqn: JaxprEqn) -> str | None:

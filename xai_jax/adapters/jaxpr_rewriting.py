@@ -6,15 +6,17 @@ of a `jit` call of its substitute.
 
 >>> from xai_jax.adapters.origins import IMAGES
 >>> closed = jax.make_jaxpr(lambda x: jax.nn.relu(x))(np.ones((2, 3)))
->>> run = Pass(rules.guided_relu, lambda name, value: value, 2, (), False, -1)
+>>> run = Pass(rules.guided_relu, lambda name, value: value, 2, {}, False, -1)
 >>> _ = run.evaluate(closed, [np.ones((2, 3))], [IMAGES])
 >>> run.sites["relu"]
 1
 """
 
+import contextlib
+import functools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -35,6 +37,7 @@ from xai_jax.adapters.jaxpr_parts import (
 )
 from xai_jax.adapters.origins import Origin, follow
 from xai_jax.adapters.pool_equations import divides, fast_pool
+from xai_jax.adapters.rectifiers import Rectifier
 from xai_jax.core import rules
 from xai_jax.core.network import Tap
 from xai_jax.core.rules import Relu
@@ -43,14 +46,24 @@ from xai_jax.core.rules import Relu
 class Pass:
     """One pass over the equations of a model for `n` images; options as in `adapt.from_function`.
 
-    `sites` counts the rewritten equations by kind.
+    `covered` are further rectifiers that get the rule, as `rectifiers.find` returns them; `sites` counts the rewritten
+    equations by kind.
     """
 
-    def __init__(self, relu: Relu, tap: Tap, n: int, patterns: tuple[str, ...], per_image: bool, channel_axis: int):
+    def __init__(
+        self,
+        relu: Relu,
+        tap: Tap,
+        n: int,
+        covered: Mapping[tuple[int, ...], Rectifier],
+        per_image: bool,
+        channel_axis: int,
+    ):
         self.relu, self.tap, self.n = relu, tap, n
-        self.patterns, self.per_image, self.channel_axis = patterns, per_image, channel_axis
+        self.covered, self.per_image, self.channel_axis = covered, per_image, channel_axis
         self.has_rule = relu is not jax.nn.relu
         self.sites, self.names = Counter(), Counter()
+        self.calls = ()  # identities of the enclosing equations
 
     def evaluate(
         self, closed: Any, values: list, origins: list[Origin | None], path: str = ""
@@ -82,11 +95,13 @@ class Pass:
             inputs, known = zip(*map(read, eqn.invars), strict=True) if eqn.invars else ((), ())
             here = "/".join(filter(None, [path, module_path(eqn)]))
             if eqn.primitive.name in INLINED and not is_gate(eqn):
-                outputs, reach = self.evaluate(body(eqn), list(inputs), list(known), here)
+                with self.within(eqn):
+                    outputs, reach = self.evaluate(body(eqn), list(inputs), list(known), here)
             else:
                 origin = follow(eqn, known, None if self.per_image else self.n)
                 outputs, reach = self.apply(eqn, inputs, known), [origin] * len(eqn.outvars)
-            kind = self.kind(eqn) if sum(o is not None for o in known) == 1 else None
+            alone = sum(o is not None for o in known) == 1
+            kind = self.kind(eqn) if alone or (*self.calls, id(eqn)) in self.covered else None
             whole = completed.get(eqn.outvars[0]) if kind in ("conv", "dense", "pool") else None
             if whole is not None:
                 waiting[whole] = self.name(kind, here)
@@ -120,7 +135,14 @@ class Pass:
         self.refuse(eqn)
         if eqn.primitive.name in OPAQUE or is_gate(eqn):
             return eqn
-        return eqn.replace(params={name: self.rewrite_param(value) for name, value in eqn.params.items()})
+        with self.within(eqn):
+            return eqn.replace(params={name: self.rewrite_param(value) for name, value in eqn.params.items()})
+
+    @contextlib.contextmanager
+    def within(self, eqn):
+        self.calls = (*self.calls, id(eqn))
+        yield
+        self.calls = self.calls[:-1]
 
     def rewrite_param(self, value):
         if isinstance(value, tuple | list):
@@ -151,12 +173,20 @@ class Pass:
         self.sites["relu" if kind else "pool"] += 1
         if kind == "relu6":
             return lambda x: rules.relu6(x, self.relu)
-        if kind:  # a bare maximum has its zero as the other operand
-            return lambda *operands: self.relu(next(o for o in operands if np.ndim(o)))
+        if kind == "relu":
+            return self.relu
+        if kind:
+            return functools.partial(self.rectified, eqn.primitive.name, self.covered[*self.calls, id(eqn)].operand)
         return pool
 
+    def rectified(self, primitive, operand, *inputs):
+        rectified = self.relu(inputs[operand])
+        return jnp.where(rectified < inputs[2], rectified, inputs[2]) if primitive == "clamp" else rectified
+
     def rectifier(self, eqn):
-        return nn_relu(eqn) or ("relu" if "max" in self.patterns and _is_bare_relu(eqn) else None)
+        """The kind of an equation that gets the rule, else None."""
+        found = self.covered.get((*self.calls, id(eqn)))
+        return nn_relu(eqn) or (found and found.kind)
 
     def refuse(self, eqn):
         name = eqn.primitive.name
@@ -195,11 +225,6 @@ class Pass:
         else:
             value = self.tap(name, value)
         return value.reshape(shape)
-
-
-def _is_bare_relu(eqn):
-    zeros = [isinstance(v, Literal) and np.ndim(v.val) == 0 and v.val == 0 for v in eqn.invars]
-    return eqn.primitive.name == "max" and sum(zeros) == 1
 
 
 def _completed(jaxpr, env):
