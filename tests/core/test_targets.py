@@ -75,6 +75,8 @@ def test_a_probability_of_a_network_that_ends_in_a_sigmoid_raises(last, target):
         saliency.gradient(net, X, target(0))
     assert saliency.gradient(net, X, targets.logit(0)).any()  # its output is a probability itself
     assert saliency.gradient(lambda x, **_: jax.nn.sigmoid(x).mean((1, 2)), X, target(0)).any()  # no last operation
+    both = jax.jit(lambda z: (z.mean((1, 2)), jax.nn.sigmoid(z)))
+    assert saliency.gradient(lambda x, **_: both(x)[0], X, target(0)).any()
 
 
 @pytest.mark.parametrize("softmax", [jax.nn.softmax, lambda z: jnp.exp(z) / jnp.exp(z).sum(-1, keepdims=True)])

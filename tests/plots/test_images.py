@@ -10,7 +10,7 @@ from xai_jax import plots
 
 def test_a_map_of_zeros_is_grey_with_a_warning():
     maps = np.zeros((2, 8, 8, 3), np.float32)
-    maps[1, 0, 0, 0] = 1e-30  # a small attribution is none of zero
+    maps[1, 0, 0, 0] = 1e-30
     with pytest.warns(UserWarning, match="zero everywhere"):
         grey = plots.signed(maps[0])
     np.testing.assert_array_equal(grey, 0.5)

@@ -1,7 +1,7 @@
-"""What a target depends on, by the structure of the network's program: no weight and no pixel is looked at.
+"""What a target depends on, by dependence analysis of the network's jaxpr.
 
-A gradient that is zero because units are inactive says something about the image. One that is zero because the target
-is computed without the layer, or without the image, says nothing, and looks the same.
+A gradient that is zero because units are inactive is a result. One that is zero because the target is computed without
+the layer, or without the image, is none, and looks the same.
 
 >>> def net(x, relu=jax.nn.relu, tap=network.keep):
 ...     return tap("relu2", tap("relu1", relu(x)).sum((1, 2)))
@@ -77,17 +77,17 @@ def _sources(tree, shapes, shape, dtype, layers):
     return Sources(frozenset(name for name, bit in bits.items() if found & bit), bool(found & 1), _last(closed))
 
 
-def _last(jaxpr):
-    """Name of the operation that makes the last output of a jaxpr, apart from those that only rearrange values.
+def _last(jaxpr, output=-1):
+    """Name of the operation that makes an output of a jaxpr, apart from those that only rearrange values.
 
     "softmax" for the quotient of an exponential function.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)  # newer JAX has only one kind
-    makers, atom = {output: eqn for eqn in jaxpr.eqns for output in eqn.outvars}, jaxpr.outvars[-1]
+    makers, atom = {made: eqn for eqn in jaxpr.eqns for made in eqn.outvars}, jaxpr.outvars[output]
     while not isinstance(atom, Literal) and atom in makers:
         eqn = makers[atom]
         if called := body(eqn):
-            return _last(called)
+            return _last(called, eqn.outvars.index(atom))
         name, atom = eqn.primitive.name, eqn.invars[0 if eqn.primitive.name == "div" else -1]
         if name == "div":
             is_softmax = not isinstance(atom, Literal) and atom in makers and makers[atom].primitive.name == "exp"

@@ -170,7 +170,7 @@ def check(net: Network, x: Any, target: Target) -> None:
 
 
 def _check_last(operation, target, count):
-    """Probabilities that no chunk of logits shows to be any."""
+    """Raises ValueError for probabilities that `check_logits` cannot recognise by their values."""
     if operation == "softmax" and count == 1:
         raise ValueError(
             "Expected a logit, got a softmax of one, which is 1 for every image. Usual cause: the network ends in a "
@@ -186,7 +186,7 @@ def _check_last(operation, target, count):
 def check_dependence(net: Network, x: Any, target: Target, layer: str | None = None) -> None:
     """Raises ValueError for a target that is computed without the image, or without a layer: its gradient is zero.
 
-    Inactive units, whose gradient is zero for some images and weights, are none of its business.
+    Units that are inactive on these images, or with these weights, are accepted: their zeros are results.
 
     >>> net = lambda x, relu, tap: tap("relu2", tap("relu1", x).sum((1, 2)))
     >>> check_dependence(net, jnp.ones((1, 2, 2, 3)), neuron("relu1", 0), "relu2")
