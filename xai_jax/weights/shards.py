@@ -21,10 +21,10 @@ def index(path: str | os.PathLike) -> dict[str, str] | None:
     Raises ValueError for an index that names anything but files beside it.
     """
     with open_regular(path) as file:
-        if file.read(64).lstrip()[:1] != b"{":
+        if file.read(64).lstrip()[:1] != b"{" or os.fstat(file.fileno()).st_size > _LARGEST:
             return None
         file.seek(0)
-        content = file.read(_LARGEST + 1)
+        content = file.read()
     with reading(path, "an index of weights files"):
         try:
             found = json.loads(content)["weight_map"]
