@@ -6,8 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from experiments.lib import completion
 from tests.weights.test_torch_file import example, zip_format
 from xai_jax.io import checksums
+from xai_jax.models import generators
 from xai_jax.weights import safetensors_file, shards
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -29,6 +31,33 @@ def test_an_index_stands_for_its_files(tmp_path):
     assert list(arrays) == list(FILES)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, ARRAYS[name])
+
+
+def test_an_index_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = write(tmp_path).name
+    assert list(safetensors_file.read(f"~/{name}")) == list(FILES)
+    assert shards.digest(f"~/{name}") == shards.digest(tmp_path / name)
+    (tmp_path / SECOND).unlink()
+    with pytest.raises(FileNotFoundError, match=f"Did you mean '{FIRST}'"):
+        safetensors_file.read(f"~/{name}")
+
+
+def test_long_paths_are_shortened(tmp_path):
+    folder = tmp_path / ("long" * 50) / ("er" * 100)
+    folder.mkdir(parents=True)
+    for raw in (
+        b"PK\x03\x04" + bytes(99),
+        b"\x80\x02}.",
+        b"\x0a\x03Net\xff",
+        b"abc",
+        b'{"weight_map": 3}',
+        bytes(8) + b"{",
+    ):
+        (folder / "weights").write_bytes(raw)
+        with pytest.raises(ValueError) as caught:
+            safetensors_file.read(folder / "weights")
+        assert len(str(caught.value)) <= 600
 
 
 def test_files_of_pytorch_have_an_index_too(tmp_path):
@@ -80,6 +109,7 @@ def test_files_that_are_absent_or_lack_entries_are_named(tmp_path):
 def test_a_digest_covers_all_files(tmp_path):
     path = write(tmp_path)
     before = shards.digest(path)
+    assert completion._digests(str(path)) == generators._digest(path) == before
     assert before == shards.digest(write(tmp_path)) != checksums.sha256_of_file(path)
     safetensors_file.write(tmp_path / SECOND, {"fc.weight": np.ones(4), "fc.bias": np.ones(2)})
     assert shards.digest(path) != before

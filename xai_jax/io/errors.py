@@ -30,12 +30,12 @@ def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{excerpt(path)}: {excerpt(error)}") from error
+        raise ValueError(f"{excerpt(path, 200)}: {excerpt(error)}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         reason = excerpt(f"{type(error).__name__}: {error}")
-        raise ValueError(f"{excerpt(path)}: expected {kind}, got a damaged or another one ({reason}).") from error
+        raise ValueError(f"{excerpt(path, 200)}: expected {kind}, got a damaged or another one ({reason}).") from error
 
 
 def differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> str:
