@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xai_jax.data import datasets, decoding
 from xai_jax.models import Input
@@ -132,6 +132,20 @@ def test_damaged_exif_costs_no_pixels_and_no_orientation_that_can_be_read(exif, 
     with Image.open(path) as image:
         found = Input(32, 1.0, (0.0,) * 3, (255.0,) * 3).preprocess([image])
     np.testing.assert_array_equal(found, Input(32, 1.0, (0.0,) * 3, (255.0,) * 3).preprocess([expected]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_jpeg_with_a_resolution_that_pillow_does_not_read(tmp_path):
+    unit, empty = tag(0x0128, 3, 1, struct.pack("<HH", 2, 0)), tag(0x011A, 2, 1, bytes(4))
+    Image.new("RGB", (7, 4), (9, 99, 200)).save(tmp_path / "a.jpg", exif=block(empty, unit), quality=100)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "a.jpg")
+    np.testing.assert_allclose(
+        decoding.decode(tmp_path / "a.jpg").astype(int), np.full((4, 7, 3), (9, 99, 200)), atol=2
+    )
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 no image Exif\0\0")
+    with pytest.raises(ValueError, match="cannot identify image file"):
+        decoding.decode(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -68,6 +68,10 @@ def test_labels_out_of_range(labels):
     data = InMemory(np.zeros((2, 1, 7, 1), np.uint8), np.array(labels, np.int32), CLASSES)
     with pytest.raises(ValueError, match="Expected labels from 0 to 6, got .*count from 1"):
         evaluation.errors(as_logits, data)
+    valid = np.zeros(4, np.int32)
+    later = InMemory(np.zeros((6, 1, 7, 1), np.uint8), np.int32([*valid, *labels]), CLASSES)
+    with pytest.raises(ValueError, match="Expected labels from 0 to 6, got"):
+        evaluation.errors(as_logits, later, batch_size=4)
 
 
 def test_images_and_classes_that_do_not_fit_the_network():

@@ -134,9 +134,13 @@ def load(name: str, split: str) -> Dataset:
     if kind == "folder" and path:
         return _folder(name, user_path(path), split)
     if name not in SPLITS:
-        raise ValueError(f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {name!r}.")
+        raise ValueError(
+            f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {excerpt(repr(name), 100)}."
+        )
     if split not in SPLITS[name]:
-        raise ValueError(f"Expected a split of {name} out of {', '.join(SPLITS[name])}, got {split!r}.")
+        raise ValueError(
+            f"Expected a split of {name} out of {', '.join(SPLITS[name])}, got {excerpt(repr(split), 100)}."
+        )
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
     return sources[name](split) if name in sources else _prepared(name, split)
 

@@ -1,9 +1,10 @@
 """Image files -> RGB pixels, and the orientation that cameras write into them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from xai_jax.io.errors import excerpt
 from xai_jax.io.files import open_regular
@@ -71,7 +72,7 @@ def decode(path: Path) -> np.ndarray:
     (7, 4, 3)
     """
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+        with open_regular(path) as file, _open(file) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}, or {MAX_SIDE} a side")
             return np.asarray(upright(image).convert("RGB"))
@@ -80,9 +81,21 @@ def decode(path: Path) -> np.ndarray:
     except Exception as error:  # Pillow raises many classes for damaged files, by format
         reason = f"more than 8 bits for each channel, {error}" if isinstance(error, BitDepthError) else error
         raise ValueError(
-            f"Expected a readable image ({', '.join(FORMATS)}) of 8 bits for each channel in {excerpt(path)}, got: "
-            f"{excerpt(reason)}"
+            f"Expected a readable image ({', '.join(FORMATS)}) of 8 bits for each channel in {excerpt(path, 220)}, "
+            f"got: {excerpt(reason, 220)}"
         ) from error
+
+
+def _open(file):
+    """Opens an image; a JPEG for whose EXIF Pillow gives up, which looks for the resolution in there, without EXIF."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        content = file.read(MAX_PIXELS) if file.read(2) == b"\xff\xd8" else b""
+        if b"Exif\0\0" not in content:
+            raise
+        return Image.open(io.BytesIO(b"\xff\xd8" + content.replace(b"Exif\0\0", bytes(6), 1)), formats=FORMATS)
 
 
 def _has_more_bits(tile):

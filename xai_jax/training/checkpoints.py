@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from xai_jax.io.errors import TrainingError, differences, first_line
+from xai_jax.io.errors import TrainingError, differences, excerpt, first_line
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
@@ -134,8 +134,8 @@ def agree(checkpoint_dir: Path, described: Mapping[str, Any]) -> None:
     what = differences(_read_description(path), json.loads(json.dumps(described))) if path.exists() else ""
     if what and has_work(checkpoint_dir):
         raise TrainingError(
-            f"Expected an empty directory or one where the same is trained, {checkpoint_dir} has something else "
-            f"({what}). Choose another directory, or remove this one."
+            f"Expected an empty directory or one where the same is trained, {excerpt(checkpoint_dir, 120)} has "
+            f"something else ({what}). Choose another directory, or remove this one."
         )
     if (what or not path.exists()) and parallel.is_first():
         with explained(checkpoint_dir):

@@ -67,6 +67,7 @@ def errors(
     for number, (images, labels) in enumerate(in_order(data, batch_size, transform, parallel.part())):
         if not number:
             check_fit(net, prepare, images, labels, len(data.classes))
+        check_labels(labels, len(data.classes))
         index = _padded(indices[number * batch_size :][: len(labels)], batch_size)
         own = per_image.rows(net, np.repeat(index, images.shape[1] if images.ndim == 5 else 1))
         counts = (np.arange(batch_size) < len(labels)).astype(np.float32)
