@@ -85,6 +85,19 @@ def test_a_few_tensors_of_a_known_name_are_no_network():
         assert list(wrappers.state_dict(checkpoint, lambda value: isinstance(value, np.ndarray))) == list(NAMES)
 
 
+def test_the_log_names_averages_with_entries_of_their_own(caplog):
+    network = dict.fromkeys(NAMES, np.ones(1))
+    checkpoint = {"model_ema": network | {"n_averaged": np.ones(())}, "model": network}
+    assert wrappers.state_dict(checkpoint, lambda value: isinstance(value, np.ndarray)) == network
+    assert "'model', 'model_ema': 'model' is read" in caplog.text
+
+
+def test_a_state_dictionary_is_read_beside_larger_ones():
+    small, large = ({str(n): np.ones(1) for n in range(count)} for count in (2, 9))
+    for checkpoint in ({"bank": large, "state_dict": small}, {"state_dict": small, "bank": large}):
+        assert wrappers.state_dict(checkpoint, lambda value: isinstance(value, np.ndarray)) == small
+
+
 def test_entries_beside_tensors_are_passed_over_and_two_networks_are_refused(tmp_path):
     state, storage = tensors("7")
     path = saved(tmp_path, zip_format(state | {"epoch": 3, "arguments": argparse.Namespace()}, [storage]))

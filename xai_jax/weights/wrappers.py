@@ -27,25 +27,23 @@ _COUNTER = "n_averaged"  # beside the entries of PyTorch's averaged models
 def state_dict(checkpoint: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any]:
     """The tensors of one network in a checkpoint, which may hold them in a dictionary, beside anything else.
 
-    Of several dictionaries one with less than half of the most tensors is no network, moving averages come last, then
-    known names count, then the number of tensors; the log says which was read where it could have been another. Returns
+    Of several dictionaries moving averages come last, then known names count, then the number of tensors; one with less
+    than half of the most tensors is no network. The log says which was read where it could have been another. Returns
     {} where there are no tensors. Raises ValueError if two dictionaries of unknown names have equally many.
     """
     found = list(_dictionaries(checkpoint, is_tensor, "", _DEPTH, set()))
     most = max((len(tensors) for _, tensors in found), default=0)
-    networks = [each for each in found if 2 * len(each[1]) >= most]
+    networks = [(path, each) for path, each in found if 2 * len(each) >= most or path == _KNOWN[0]]
     if not networks:
         return {}
     networks.sort(key=lambda each: (_rank(each[0]), -len(each[1])))
-    path, tensors = networks[0]
-    similar = [each for each, others in networks if len(others) == len(tensors)]
-    names = listed(map(repr, similar))
-    if len(similar) > 1 and _rank(path) == _rank(similar[1]) == (False, len(_KNOWN)):
-        raise ValueError(
-            f"Expected the weights of one network, got those of {names}. Save the state dictionary of one."
-        )
-    if len(similar) > 1:
-        logging.warning("Expected the weights of one network, got those of %s: %s is read.", names, quoted(path))
+    (path, tensors), *others = networks
+    if others:
+        several = f"Expected the weights of one network, got those of {listed(repr(path) for path, _ in networks)}"
+        unknown = _rank(path) == _rank(others[0][0]) == (False, len(_KNOWN))
+        if unknown and len(tensors) == len(others[0][1]):
+            raise ValueError(f"{several}. Save the state dictionary of one.")
+        logging.warning("%s: %s is read.", several, quoted(path))
     return tensors
 
 
