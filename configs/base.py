@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
+from xai_jax.core.messages import listed, quoted
+
 Config = TypeVar("Config")
 
 
@@ -19,7 +21,7 @@ def tiers(*, smoke: Config, default: Config, paper: Config) -> Callable[..., Con
     def get_config(tier: str = "default") -> Config:
         """The configuration of a tier: smoke, default or paper."""
         if tier not in configs:
-            raise ValueError(f"Expected a tier out of {', '.join(configs)}, got {tier!r}.")
+            raise ValueError(f"Expected a tier out of {listed(configs)}, got {quoted(tier)}.")
         return copy.deepcopy(configs[tier])
 
     return get_config

@@ -6,6 +6,7 @@ Uses the standard library only, so that arguments are checked before anything is
 import argparse
 import ast
 import contextlib
+import difflib
 import importlib.util
 import os
 import signal
@@ -57,8 +58,11 @@ def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
     names = [name.rstrip("/") for name in only]
     for name in names:
         if not any(name in (e.paper, e.name) for e in experiments):
-            known = ", ".join(e.name for e in experiments)
-            raise ValueError(f"--only: expected PAPER or PAPER/FIGURE of {known}; got {name!r}")
+            known = [*dict.fromkeys(e.paper for e in experiments), *(e.name for e in experiments)]
+            near = difflib.get_close_matches(name[:80], known, n=1, cutoff=0)[0]
+            raise ValueError(
+                f"--only: expected PAPER or PAPER/FIGURE, got {name[:80]!r}; did you mean {near}? --list shows all"
+            )
     return [e for e in experiments if not names or e.paper in names or e.name in names]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from experiments.lib import generator_codes
+from xai_jax.core.messages import listed
 from xai_jax.data import datasets, textures
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.pictures import fit, some
@@ -74,7 +75,7 @@ def _from_folder(config, size, pool, seed):
     missing = [name for name in config.concepts if len(found.get(name, ())) < config.examples]
     if missing:
         raise UserError(
-            f"Expected {config.examples} images of each concept in {config.folder}, got fewer of {', '.join(missing)}."
+            f"Expected {config.examples} images of each concept in {config.folder}, got fewer of {listed(missing)}."
         )
     others = photographs(config.images, pool + config.examples, size, seed)
     shown = {name: found[name][: config.examples] for name in config.concepts} | {"anything": others[pool:]}

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.kim2018.concept_images import square
 from experiments.lib import training_task
+from xai_jax.core.messages import listed
 from xai_jax.data import datasets, retina, textures
 from xai_jax.data.datasets import Dataset, InMemory, OnDisk
 from xai_jax.data.pictures import some
@@ -76,7 +77,7 @@ def _of_folder(config):
     missing = [name for name in config.lesions if len(found.get(name, ())) < config.examples]
     if missing:
         raise UserError(
-            f"Expected {config.examples} images of each lesion in {config.folder}, got fewer of {', '.join(missing)}."
+            f"Expected {config.examples} images of each lesion in {config.folder}, got fewer of {listed(missing)}."
         )
     return {name: found[name][: config.examples] for name in config.lesions}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.io.errors import UserError, excerpt, first_line
 from xai_jax.io.files import user_path
 
@@ -32,9 +33,9 @@ def parse(argv: list[str], name: str) -> list[str]:
         if not unknown:
             reason = excerpt(f"{type(error).__name__}: {first_line(error)}")
             sys.exit(f"{name}: Expected a configuration, such as configs/{name}.py:smoke, and its fields, got {reason}")
-        near = difflib.get_close_matches(unknown[1], known := fields(name), 1)
-        advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
-        sys.exit(f"{name}: Expected a field of the configuration, got --config.{unknown[1]}; {advice}")
+        near = difflib.get_close_matches(unknown[1][:80], known := fields(name), 1)
+        advice = f"did you mean {near[0]}?" if near else f"it has {listed(known)}."
+        sys.exit(f"{name}: Expected a field of the configuration, got --config.{excerpt(unknown[1], 80)}; {advice}")
 
 
 def _with_files(argv, name):
@@ -46,7 +47,8 @@ def _with_files(argv, name):
         if given := re.fullmatch(r"--?config=(.*?)(:\w*)?", argument, re.DOTALL):
             if not (path := user_path(given[1])).is_file():
                 sys.exit(
-                    f"{name}: Expected a configuration, such as configs/{name}.py:smoke, found no file {given[1]!r}."
+                    f"{name}: Expected a configuration, such as configs/{name}.py:smoke, found no file "
+                    f"{quoted(given[1])}."
                 )
             argument = f"--config={path}{given[2] or ''}"
         found.append(argument)

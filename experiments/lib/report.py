@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.lib.statistics import Threshold, Verdict, t_test
+from xai_jax.core.messages import quoted
 from xai_jax.io.text import encodable
 from xai_jax.plots.figure import Figure
 
@@ -63,7 +64,7 @@ class Claim:
 
     def __post_init__(self):
         if not isinstance(self.verdict, Verdict | Threshold):
-            raise TypeError(f"Expected a Verdict or a Threshold for {self.text!r}, got {self.verdict!r}.")
+            raise TypeError(f"Expected a Verdict or a Threshold for {quoted(self.text)}, got {quoted(self.verdict)}.")
         _make_encodable(self)
 
     def record(self) -> dict[str, Any]:

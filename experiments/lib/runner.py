@@ -33,6 +33,7 @@ from experiments.lib import compilation_cache, configuration, dry_run, manifest,
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
+from xai_jax.core.messages import quoted
 from xai_jax.io import checksums
 from xai_jax.io.errors import TrainingError, UserError, differences
 from xai_jax.io.files import clear_partial, user_path, write_atomically
@@ -124,7 +125,7 @@ def _join(where):
         address, count, index = where.split(",")
         numbers = int(count), int(index)
     except ValueError:
-        raise app.UsageError(f"Expected --distributed=HOST:PORT,COUNT,INDEX or auto, got {where!r}.") from None
+        raise app.UsageError(f"Expected --distributed=HOST:PORT,COUNT,INDEX or auto, got {quoted(where)}.") from None
     return parallel.join(address, *numbers)
 
 

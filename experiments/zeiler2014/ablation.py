@@ -15,6 +15,7 @@ from experiments.lib.training_task import Line
 from experiments.zeiler2014 import imagenet
 from experiments.zeiler2014.imagenet import TRAINING, VALIDATION
 from xai_jax.architectures.zfnet import ZFNet
+from xai_jax.core.messages import listed
 from xai_jax.data import crops
 
 WHOLE = "zfnet"
@@ -73,7 +74,7 @@ def run(config: Config, work: Workspace) -> Report:
 def build(config: Config) -> dict[str, Any]:
     """The networks by name: the whole one, and one for each change that `config.changes` names, or all."""
     if not set(config.changes) <= set(CHANGES):
-        raise ValueError(f"Expected changes out of {', '.join(CHANGES)}, got {', '.join(config.changes)}.")
+        raise ValueError(f"Expected changes out of {listed(CHANGES)}, got {listed(config.changes)}.")
     rows = {name: imagenet.ROWS[CHANGES[name].row] for name in config.changes or CHANGES}
     rows = {WHOLE: imagenet.ROWS[WHOLE]} | {name: row._replace(network=ZFNet) for name, row in rows.items()}
     return {name: imagenet.build(row, config) for name, row in rows.items()}

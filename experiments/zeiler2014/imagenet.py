@@ -19,6 +19,7 @@ from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.training_task import Line
 from xai_jax.architectures.caffenet import CaffeNet
 from xai_jax.architectures.zfnet import ZFNet
+from xai_jax.core.messages import listed
 from xai_jax.core.network import keep
 from xai_jax.data import crops
 from xai_jax.training import sgd
@@ -84,7 +85,7 @@ def errors_of(names, seeds, trained, task, config, work):
 def chosen(config: Config) -> tuple[str, ...]:
     """Names of the rows to train. Raises ValueError for unknown names."""
     if not set(config.rows) <= set(ROWS):
-        raise ValueError(f"Expected rows out of {', '.join(ROWS)}, got {', '.join(config.rows)}.")
+        raise ValueError(f"Expected rows out of {listed(ROWS)}, got {listed(config.rows)}.")
     return config.rows or tuple(ROWS)
 
 

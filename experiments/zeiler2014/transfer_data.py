@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.lib.runner import UserError
+from xai_jax.core.messages import quoted
 from xai_jax.data import datasets
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
@@ -53,7 +54,7 @@ def folds(labels: np.ndarray, classes: tuple[str, ...], known: int, new: int, co
         if len(found) <= known:
             raise UserError(
                 f"Expected at least {known + 1} images of each class, {known} to learn and one to test, got "
-                f"{len(found)} of {name!r}. Read more images (--config.images) or learn fewer (--config.counts)."
+                f"{len(found)} of {quoted(name)}. Read more images (--config.images) or learn fewer (--config.counts)."
             )
     return [_fold(numbers, known, new, np.random.default_rng([seed, number])) for number in range(count)]
 
@@ -90,7 +91,9 @@ def tiles(data: Dataset, count: int, seed: int) -> Scenes:
         objects = rng.choice(len(left), rng.integers(1, MOST + 1), replace=False)
         for label, cell in zip(objects, rng.permutation(4), strict=False):
             if not left[label]:
-                raise UserError(f"Expected images of {data.classes[label]!r} for {count} scenes, got too few of them.")
+                raise UserError(
+                    f"Expected images of {quoted(data.classes[label])} for {count} scenes, got too few of them."
+                )
             scenes[number, cell // 2, :, cell % 2] = images[left[label].pop()]
         truth[number, objects] = True
         drawn[number] = rng.choice(objects)
@@ -120,7 +123,7 @@ def halves(scenes: Scenes, seed: Any) -> tuple[np.ndarray, np.ndarray]:
     for name, drawn, tested in zip(classes, training, scenes.truth[new].sum(0), strict=True):
         if drawn < 2 or tested < 1:
             raise UserError(
-                f"Expected two scenes or more to learn {name!r} from and one to test it, got {drawn} and {tested}. "
-                "Take more scenes (--config.scene_count)."
+                f"Expected two scenes or more to learn {quoted(name)} from and one to test it, got {drawn} and "
+                f"{tested}. Take more scenes (--config.scene_count)."
             )
     return known, new

@@ -39,6 +39,7 @@ from xai_jax.adapters.origins import Origin, follow
 from xai_jax.adapters.pool_equations import divides, fast_pool
 from xai_jax.adapters.rectifiers import Rectifier
 from xai_jax.core import rules
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Tap
 from xai_jax.core.rules import Relu
 
@@ -191,7 +192,9 @@ class Pass:
     def refuse(self, eqn):
         name = eqn.primitive.name
         if name.startswith("call_hi_primitive"):
-            raise NotImplementedError(f"Expected equations with accessible bodies, got {name!r}, which hides its body.")
+            raise NotImplementedError(
+                f"Expected equations with accessible bodies, got {quoted(name)}, which hides its body."
+            )
         if self.has_rule and name in OPAQUE and any(nn_relu(e) for e in all_equations(eqn)):
             raise NotImplementedError(
                 "Expected accessible ReLUs only, found one inside a function with custom_jvp or custom_vjp, whose "

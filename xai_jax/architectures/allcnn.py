@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 
 from xai_jax.architectures.zfnet import check_sides, complete_pool
+from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import keep
 
 _he = nn.initializers.he_normal()
@@ -120,8 +121,8 @@ class AllCNN(nn.Module):
     def _check(self, x):
         if self.base not in BASES or self.variant not in VARIANTS:
             raise ValueError(
-                f"Expected a base of {', '.join(BASES)} and a variant of {', '.join(VARIANTS)}, "
-                f"got {self.base!r} and {self.variant!r}."
+                f"Expected a base of {listed(BASES)} and a variant of {listed(VARIANTS)}, "
+                f"got {quoted(self.base)} and {quoted(self.variant)}."
             )
         if self.width <= 0:
             raise ValueError(f"Expected a positive width, got {self.width}. It multiplies the 96 and 192 channels.")

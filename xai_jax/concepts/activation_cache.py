@@ -26,6 +26,7 @@ from tqdm import tqdm
 from xai_jax.core import network, per_image, targets
 from xai_jax.core.arguments import as_names, check_count, check_image_shapes
 from xai_jax.core.batching import check_counts, chunk_size
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.pytrees import to_numpy
 from xai_jax.core.targets import Target
@@ -142,8 +143,9 @@ def refuse_shared(name: str, own: Iterable[bytes], other: str, theirs: Iterable[
     shared = [index for index, digest in enumerate(own) if digest in theirs]
     if shared:
         raise ValueError(
-            f"Expected no image of {name!r} among the {other!r} that it is classified against, got {len(shared)}, "
-            f"the first at index {shared[0]}. Usual cause: random images from a directory that also has the concept's."
+            f"Expected no image of {quoted(name)} among the {quoted(other)} that it is classified against, got "
+            f"{len(shared)}, the first at index {shared[0]}. Usual cause: random images from a directory that also has "
+            "the concept's."
         )
 
 
@@ -181,8 +183,8 @@ def _refuse_not_finite(values, layer, start):
     wrong = np.flatnonzero(~np.isfinite(values).all(1))
     if wrong.size:
         raise ValueError(
-            f"Expected finite numbers in layer {layer!r}, got NaN or infinity for image {start + wrong[0]}. Usual "
-            "causes: wrong weights, or a wrong input range."
+            f"Expected finite numbers in layer {quoted(layer)}, got NaN or infinity for image {start + wrong[0]}. "
+            "Usual causes: wrong weights, or a wrong input range."
         )
 
 

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier
 
 from xai_jax.concepts import gram
+from xai_jax.core.messages import quoted
 
 CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # of the authors' code: hinge loss, L2 penalty
 _CHECKED: set[str] = set()  # classifiers that passed `check`, by their settings
@@ -37,7 +38,7 @@ def check(classifier: Any) -> None:
     ValueError: Expected a rotation-equivariant linear classifier (L2 penalty or none)...
     """
     if not isinstance(classifier, BaseEstimator):
-        raise ValueError(f"Expected a scikit-learn estimator such as LogisticRegression(), got {classifier!r}.")
+        raise ValueError(f"Expected a scikit-learn estimator such as LogisticRegression(), got {quoted(classifier)}.")
     settings = classifier.get_params()
     if (described := f"{type(classifier)} {settings}") in _CHECKED:
         return

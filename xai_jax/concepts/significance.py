@@ -20,6 +20,7 @@ from scipy import stats
 
 from xai_jax.concepts.layer_scores import NEUTRAL, STATISTICS
 from xai_jax.concepts.tcav import Scores
+from xai_jax.core.messages import listed, quoted
 from xai_jax.io import csv_file
 from xai_jax.io.files import write_atomically
 
@@ -128,7 +129,7 @@ def adjust(p: Sequence[float], correction: str | None = "holm") -> np.ndarray:
     """
     p, m = np.asarray(p, np.float64), len(p)
     if correction not in ("bonferroni", "holm", None):
-        raise ValueError(f"Expected the correction 'bonferroni', 'holm' or None, got {correction!r}.")
+        raise ValueError(f"Expected the correction 'bonferroni', 'holm' or None, got {quoted(correction)}.")
     if correction is None:
         return p
     order, factors = np.argsort(p), np.full(m, m) if correction == "bonferroni" else np.arange(m, 0, -1)
@@ -258,7 +259,7 @@ def _row(scores, shown, index, test, decides, p, adjusted, level):
 def _choice(what, name, names):
     """Index of a name among the valid ones."""
     if name not in names:
-        raise ValueError(f"Expected one of {', '.join(names)} as {what}, got {name!r}.")
+        raise ValueError(f"Expected one of {listed(names)} as {what}, got {quoted(name)}.")
     return names.index(name)
 
 

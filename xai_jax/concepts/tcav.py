@@ -164,7 +164,7 @@ def score(
             parts = ([each[layer] for each in some] for some in (activations, gradients))
             found.append(score_layer(*parts, sets, plan.classifier, plan.seed))
         except ValueError as error:
-            raise ValueError(f"In layer {layer!r}: {error}") from error
+            raise ValueError(f"In layer {quoted(layer)}: {error}") from error
     silent = np.array([[(~each[layer].any(1)).mean() for each in gradients] for layer in cache.layers])
     stacked = _stacked([[each[name] for name in concepts] for each in found])
     return Scores(cache.layers, tuple(classes), tuple(concepts), *stacked, silent)
@@ -194,7 +194,7 @@ def _checked_images(concepts, random, classes):
         raise ValueError("Expected a class or more, got 0.")
     for name, pair in classes.items():
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(f"Expected a pair (target, images) for class {name!r}, got {type(pair).__name__}.")
+            raise TypeError(f"Expected a pair (target, images) for class {quoted(name)}, got {type(pair).__name__}.")
     images = {f"concept {quoted(name)}": x for name, x in concepts.items()} | {_RANDOM: random}
     images |= {f"class {quoted(name)}": x for name, (_, x) in classes.items()}
     for what, x in images.items():

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from xai_jax.core.messages import quoted
+
 
 def integers(value: Any, name: str) -> Array:
     """Validates an index or (N,) indices and converts them to int32.
@@ -18,7 +20,7 @@ def integers(value: Any, name: str) -> Array:
         return value
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.integer) or array.ndim > 1:
-        raise ValueError(f"Expected a {name} index, an int or an (N,) array of ints, got {value!r}.")
+        raise ValueError(f"Expected a {name} index, an int or an (N,) array of ints, got {quoted(value)}.")
     return array.astype(np.int32)
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 300  # characters of a quotation of a file, of a user or of another library
+LONGEST = 200  # characters of a path or of another library's message: two of them fit into one of ours
 LONGEST_NAME = 80
 LONGEST_LIST = 200
 
@@ -19,7 +19,7 @@ def excerpt(text: object, longest: int = LONGEST) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's message, at most 300 characters; the exception's type where there is none.
+    """First line of an exception's message, at most 200 characters; the exception's type where there is none.
 
     >>> first_line(ValueError("Expected 3 classes.\\nGot 4."))
     'Expected 3 classes.'

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.core import dependence, edits, per_image
-from xai_jax.core.arguments import as_names
+from xai_jax.core.arguments import as_names, check_array
 from xai_jax.core.arguments import check_images as check_images
 from xai_jax.core.closures import as_leaves
-from xai_jax.core.messages import listed, nearest, quoted
+from xai_jax.core.messages import excerpt, listed, nearest, quoted
 from xai_jax.core.per_image import PerImage as PerImage
 from xai_jax.core.pytrees import node, require_arrays, static
 from xai_jax.core.rules import Relu
@@ -90,7 +90,7 @@ def capture(
 
     def tap(name, value):
         if name in seen:
-            raise ValueError(f"The network taps {quoted(name)} twice; every activation needs its own name.")
+            raise ValueError(f"Expected a name for every activation, the network taps {quoted(name)} twice.")
         if wanted and name in wanted and dependence.trace_state() != state:
             raise ValueError(
                 f"Expected layer {quoted(name)} to be tapped where its value can be read, it is inside of a jit, scan, "
@@ -121,10 +121,23 @@ def layer_names(net: Network, x: Any) -> dict[str, jax.ShapeDtypeStruct]:
 def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
     """Shapes and dtypes of logits and activations, by abstract evaluation; cached by structure and shapes.
 
+    Raises TypeError for images that are no array, and ValueError for those that the network cannot read.
+
     >>> abstract(net, x)[0].shape
     (1, 3)
     """
-    found = _abstract(*_structure(net, x))
+    check_array(x, "images (N, H, W, C)")
+    try:
+        found = _abstract(*_structure(net, x))
+    except NotImplementedError:
+        raise
+    except Exception as error:  # whatever the network's own library raises
+        raise ValueError(
+            f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: channels first, "
+            f"(N, C, H, W), where the network reads (N, H, W, C); another number of channels or image size than the "
+            f"weights require; a row for each image among the weights and not as `inputs`; a model without its weights "
+            f"or with other arguments than its own (see xai_jax.adapters.adapt). It said: {excerpt(error, 150)}"
+        ) from error
     while isinstance(net, _Edited):
         if net.edit is edits.zeroed and net.layer in found[1]:
             edits.check_channels(found[1][net.layer].shape, net.value)
@@ -199,7 +212,7 @@ class _Edited:
         logits = self.net(x, relu=relu, tap=edited)
         require(self.layer, seen)
         if seen.count(self.layer) > 1:
-            raise ValueError(f"The network taps {quoted(self.layer)} twice; every activation needs its own name.")
+            raise ValueError(f"Expected a name for every activation, the network taps {quoted(self.layer)} twice.")
         return logits
 
 

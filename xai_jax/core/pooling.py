@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from xai_jax.core.messages import quoted
+
 Pair = tuple[int, int]
 Padding = str | tuple[Pair, Pair]
 
@@ -125,7 +127,7 @@ def _geometry(x, window, strides, padding):
     elif padding in ("SAME", "VALID"):
         padding = tuple(lax.padtype_to_pads(x.shape[1:3], window, strides, padding))
     else:
-        raise ValueError(f"Expected padding 'VALID', 'SAME' or two pairs, got {padding!r}.")
+        raise ValueError(f"Expected padding 'VALID', 'SAME' or two pairs, got {quoted(padding)}.")
     if any(n + sum(p) < w for n, p, w in zip(x.shape[1:3], padding, window, strict=True)):
         raise ValueError(
             f"Expected a map at least as large as the window {window}, got {x.shape[1:3]} with {padding=}."
@@ -138,7 +140,7 @@ def _geometry(x, window, strides, padding):
 def _pair(value: Any, name: str) -> Pair:
     pair = (value, value) if isinstance(value, int | np.integer) else tuple(value)
     if len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"Expected {name} to be one or two positive integers, got {value!r}.")
+        raise ValueError(f"Expected {name} to be one or two positive integers, got {quoted(value)}.")
     return int(pair[0]), int(pair[1])
 
 

@@ -140,7 +140,7 @@ class Neuron(Target):
         if len(shape) not in (2, 3, 4):
             raise ValueError(f"Expected layer {name} to be (N, C), (N, T, C) or (N, H, W, C), it is {shape}.")
         if len(shape) == 2 and self.at is not None:
-            raise ValueError(f"Expected at=None, got {self.at!r}: layer {name} is {shape}, without positions.")
+            raise ValueError(f"Expected at=None, got {quoted(self.at)}: layer {name} is {shape}, without positions.")
         indices.check_index("channel", self.channel, shape[0], shape[-1], f"Layer {name} has {{}} channels.")
         if self.position is None:
             return

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import indices, network, per_image, target_sources
-from xai_jax.core.messages import excerpt, listed, quoted
+from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.rules import Relu
 from xai_jax.core.target_types import Class, Direction, Neuron, unchanged
@@ -97,7 +97,7 @@ def neuron(layer: str, channel: int | Array, at: str | int | tuple | None = None
         return Neuron(indices.integers(channel, "channel"), None, layer, at)
     position = at if isinstance(at, str | tuple | list) or getattr(at, "ndim", 0) else (at,)
     if isinstance(at, str) or len(position) not in (1, 2):
-        raise ValueError(f"Expected at=None, 'max', 'mean', (row, column) or (t,), got {at!r}.")
+        raise ValueError(f"Expected at=None, 'max', 'mean', (row, column) or (t,), got {quoted(at)}.")
     position = tuple(indices.integers(i, "position") for i in position)
     return Neuron(indices.integers(channel, "channel"), position, layer, "position")
 
@@ -145,20 +145,10 @@ def check(net: Network, x: Any, target: Target) -> None:
     """
     network.check_images(x)
     if not isinstance(target, Target):
-        raise TypeError(f"Expected a target such as targets.logit(3), got {target!r}.")
+        raise TypeError(f"Expected a target such as targets.logit(3), got {quoted(target)}.")
     net = network.as_network(net)
     per_image.check_rows(net, x.shape[0])
-    try:
-        logits, activations = network.abstract(net, x)
-    except NotImplementedError:
-        raise
-    except Exception as error:  # whatever the network's own library raises
-        raise ValueError(
-            f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: channels first, "
-            f"(N, C, H, W), where the network reads (N, H, W, C); another number of channels or image size than the "
-            f"weights require; a row for each image among the weights and not as `inputs`; a model without its weights "
-            f"or with other arguments than its own (see xai_jax.adapters.adapt). It said: {excerpt(error, 150)}"
-        ) from error
+    logits, activations = network.abstract(net, x)
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
         got = getattr(logits, "shape", type(logits).__name__)
         raise ValueError(f"Expected a network that returns logits ({x.shape[0]}, K), got {got}.")

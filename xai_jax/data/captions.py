@@ -21,6 +21,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data.datasets import Dataset, OnDisk, labeller
 from xai_jax.data.pictures import fit, some, tint
 
@@ -83,8 +84,8 @@ def captioned(
     _check_words([*words, *others], canvas)
     if len(words) != len(pictures.classes) or len({*words, *others}) < len(words) + len(others):
         raise ValueError(
-            f"Expected a word for each of {', '.join(pictures.classes)}, different and not among the other words, "
-            f"got {', '.join(words)}."
+            f"Expected a word for each of {listed(pictures.classes)}, different and not among the other words, "
+            f"got {listed(words)}."
         )
     if noise is not None and not 0 <= noise <= 1:
         raise ValueError(f"Expected a noise from 0 to 1, or None for no captions, got {noise}.")
@@ -201,5 +202,5 @@ def _check_words(words, canvas):
         if not letters.any() or np.count_nonzero(inner) < np.count_nonzero(letters):
             raise ValueError(
                 f"Expected words that fit into {canvas.strip} x {canvas.width} pixels minus {most} on each side, got "
-                f"{word!r}. Usual cause: a font of {canvas.letters} pixels is too large, or the word is empty."
+                f"{quoted(word)}. Usual cause: a font of {canvas.letters} pixels is too large, or the word is empty."
             )

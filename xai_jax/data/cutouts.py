@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data.debian import Package
 
 CLASSES = (
@@ -62,7 +63,7 @@ def of_class(*labels: str, split: str | None = None) -> tuple[Cutout, ...]:
     """
     for given, known in ((labels, CLASSES), ((split,) if split else (), SPLITS)):
         if unknown := [name for name in given if name not in known]:
-            raise ValueError(f"Expected names out of {', '.join(known)}, got {unknown[0]!r}.")
+            raise ValueError(f"Expected names out of {listed(known)}, got {quoted(unknown[0])}.")
     return tuple(
         row for row in table() if (not labels or row.label in labels) and (split is None or row.split == split)
     )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data import class_names, cutouts, digits, fashion_mnist, folder, photographs
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
@@ -134,13 +135,9 @@ def load(name: str, split: str) -> Dataset:
     if kind == "folder" and path:
         return _folder(name, user_path(path), split)
     if name not in SPLITS:
-        raise ValueError(
-            f"Expected a data set out of {', '.join(SPLITS)} or folder:PATH, got {excerpt(repr(name), 100)}."
-        )
+        raise ValueError(f"Expected a data set out of {listed(SPLITS)} or folder:PATH, got {quoted(name)}.")
     if split not in SPLITS[name]:
-        raise ValueError(
-            f"Expected a split of {name} out of {', '.join(SPLITS[name])}, got {excerpt(repr(split), 100)}."
-        )
+        raise ValueError(f"Expected a split of {name} out of {listed(SPLITS[name])}, got {quoted(split)}.")
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
     return sources[name](split) if name in sources else _prepared(name, split)
 
@@ -160,7 +157,7 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     chosen = np.array([wanted.index(label) for label in labels[positions]], np.int32)
     missing = [name for number, name in enumerate(classes) if number not in chosen]
     if missing:
-        raise ValueError(f"Expected images of each class, got none of {', '.join(missing)}.")
+        raise ValueError(f"Expected images of each class, got none of {listed(missing)}.")
     if isinstance(dataset, InMemory):
         return InMemory(dataset.images[positions], chosen, tuple(classes))
     name, read = f"{', '.join(classes)} of {getattr(dataset, 'name', 'a data set')}", dataset.__getitem__

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data import digits
 from xai_jax.data.photographs import of_scikit_image
 from xai_jax.data.prepared import open_prepared
@@ -47,7 +48,7 @@ def load(source: str, count: int) -> Examples:
     """
     sources = {"photographs": _photographs, "digits": _digits, "imagenet": _imagenet}
     if source not in sources:
-        raise ValueError(f"Expected a source out of {', '.join(sources)}, got {source!r}.")
+        raise ValueError(f"Expected a source out of {listed(sources)}, got {quoted(source)}.")
     if count < 1:
         raise ValueError(f"Expected at least one image, got {count}.")
     examples = list(itertools.islice(sources[source](count), count))

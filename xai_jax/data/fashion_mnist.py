@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xai_jax.core.messages import quoted
 from xai_jax.io.files import user_path
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -41,7 +42,9 @@ def folder() -> Path | None:
     """
     chosen = os.environ.get("FASHION_MNIST_DIR")
     if chosen and not user_path(chosen).is_dir():
-        raise FileNotFoundError(f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {chosen!r}.")
+        raise FileNotFoundError(
+            f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {quoted(chosen)}."
+        )
     paths = [user_path(chosen)] if chosen else [DEBIAN, UNPACKED]
     return next((path for path in paths if path.is_dir()), None)
 

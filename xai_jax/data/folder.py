@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from xai_jax.core.messages import listed
 from xai_jax.io.errors import excerpt
 from xai_jax.io.text import encodable
 
@@ -86,7 +87,7 @@ def _images(folder, passed_over):
             others[suffix or "without a suffix"] += 1
     if not found:
         raise ValueError(
-            f"Expected images ({', '.join(SUFFIXES)}) in {excerpt(folder, 90)}, got {_listed(+others) or 'none'}. "
+            f"Expected images ({listed(SUFFIXES)}) in {excerpt(folder, 90)}, got {_listed(+others) or 'none'}. "
             f"Class folders hold their images directly; for {excerpt(folder.parent.name, 40)}/"
             f"{excerpt(folder.name, 40)}/CLASS/ name {excerpt(folder.name, 40)!r} as the split."
         )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data import qt_resources
 from xai_jax.data.debian import Package
 from xai_jax.data.decoding import upright
@@ -59,7 +60,7 @@ def of_kind(*kinds: str) -> tuple[Photograph, ...]:
     'red_panda'
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"Expected kinds out of {', '.join(KINDS)}, got {unknown[0]!r}.")
+        raise ValueError(f"Expected kinds out of {listed(KINDS)}, got {quoted(unknown[0])}.")
     return tuple(row for row in table() if row.kind in kinds)
 
 
@@ -71,7 +72,7 @@ def named(*names: str) -> tuple[Photograph, ...]:
     """
     rows = {row.name: row for row in reversed(table())}
     if unknown := [name for name in names if name not in rows]:
-        raise ValueError(f"Expected names such as {', '.join(list(rows)[-3:])}, got {unknown[0]!r}.")
+        raise ValueError(f"Expected names such as {', '.join(list(rows)[-3:])}, got {quoted(unknown[0])}.")
     return tuple(rows[name] for name in names)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
+from xai_jax.core.messages import listed
 from xai_jax.data.datasets import Dataset, OnDisk, labeller
 from xai_jax.data.pictures import colour, fit, some, tint
 
@@ -158,7 +159,7 @@ def _check(chances, classes, side):
         raise ValueError(f"Expected images of at least 12 pixels, got {side}.")
     unknown = [name for name in chances if name not in ATTRIBUTES]
     if unknown:
-        raise ValueError(f"Expected attributes out of {', '.join(ATTRIBUTES)}, got {', '.join(unknown)}.")
+        raise ValueError(f"Expected attributes out of {listed(ATTRIBUTES)}, got {listed(unknown)}.")
     for name, each in chances.items():
         if len(each) != classes or not all(0 <= value <= 1 for value in each):
             raise ValueError(f"Expected {classes} chances from 0 to 1 of {name}, one for each class, got {each}.")

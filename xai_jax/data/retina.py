@@ -16,6 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data.datasets import OnDisk
 from xai_jax.data.lesions import LESIONS, View
 from xai_jax.data.photographs import of_scikit_image
@@ -115,7 +116,7 @@ def images(lesion: str | None, count: int, side: int, seed: int) -> np.ndarray:
       ValueError: for an unknown lesion, and numbers out of range.
     """
     if lesion is not None and lesion not in LESIONS:
-        raise ValueError(f"Expected a lesion out of {', '.join(LESIONS)}, or None, got {lesion!r}.")
+        raise ValueError(f"Expected a lesion out of {listed(LESIONS)}, or None, got {quoted(lesion)}.")
     _check(count, side)
     return np.stack([_image((lesion,) if lesion else (), side, seed, index) for index in range(count)])
 

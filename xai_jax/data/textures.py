@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data import crops, datasets
 from xai_jax.data.photographs import of_scikit_image
 from xai_jax.data.pictures import colour, fit
@@ -86,7 +87,7 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
     (2, 16, 16, 3)
     """
     if name not in NAMES:
-        raise ValueError(f"Expected a concept out of {', '.join(NAMES)}, got {name!r}.")
+        raise ValueError(f"Expected a concept out of {listed(NAMES)}, got {quoted(name)}.")
     _check(count, size)
     draw = partial(_texture, TEXTURES[name]) if name in TEXTURES else partial(_clouds, HUES.get(name))
     generators = (np.random.default_rng([seed, number, NAMES.index(name) + 1]) for number in range(count))

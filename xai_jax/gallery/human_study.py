@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from xai_jax.core.messages import quoted
 from xai_jax.gallery.page import embedded, render, write
 from xai_jax.gallery.pictures import data_uri, webp
 from xai_jax.io.files import user_path, write_atomically
@@ -98,11 +99,11 @@ def _check(tasks: list[Task]) -> None:
 
 def _check_task(task: Task) -> None:
     """Raises ValueError for invalid names, shapes and values."""
-    where = f"task {task.model!r}, {task.method!r}, {task.label!r}"
+    where = f"task {quoted(task.model)}, {quoted(task.method)}, {quoted(task.label)}"
     if not all(isinstance(name, str) and name.strip() for name in task[:3]):
         raise ValueError(f"Expected names of model, method and class that are not empty, got {task[:3]}.")
     if task.concept not in CONCEPTS:
-        raise ValueError(f"Expected the concept 'image' or 'caption' in {where}, got {task.concept!r}.")
+        raise ValueError(f"Expected the concept 'image' or 'caption' in {where}, got {quoted(task.concept)}.")
     for name in ("images", "maps"):
         _check_images(f"{name} of {where}", np.asarray(getattr(task, name)))
     images, maps = np.shape(task.images), np.shape(task.maps)
@@ -135,14 +136,15 @@ def _check_design(model: str, tasks: list[Task]) -> None:
     labels, methods = (sorted(set(names)) for names in zip(*pairs, strict=True))
     if (len(labels), len(methods)) != (LABELS, METHODS) or not len(tasks) == len(pairs) == LABELS * METHODS:
         raise ValueError(
-            f"Expected for the model {model!r} one task for each of {LABELS} classes and {METHODS} methods, got "
+            f"Expected for the model {quoted(model)} one task for each of {LABELS} classes and {METHODS} methods, got "
             f"{len(tasks)} tasks with the classes {labels} and the methods {methods}."
         )
     for label in labels:
         if len({task.concept for task in tasks if task.label == label}) > 1:
             raise ValueError(
-                f"Expected one concept for the class {label!r} of the model {model!r}, got both. Usual cause: the "
-                "concept that the map shows; it has to be the one that the network relies on, whatever the method."
+                f"Expected one concept for the class {quoted(label)} of the model {quoted(model)}, got both. Usual "
+                "cause: the concept that the map shows; it has to be the one that the network relies on, whatever the "
+                "method."
             )
 
 

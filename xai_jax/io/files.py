@@ -6,7 +6,10 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from xai_jax.core.messages import quoted
 from xai_jax.io.errors import excerpt
+
+_LONGEST_NAME = 255  # of a file, in bytes
 
 
 def cache_dir(name: str) -> Path:
@@ -21,10 +24,15 @@ def cache_dir(name: str) -> Path:
 def user_path(path: str | os.PathLike) -> Path:
     """A path that a user gave, where "~" is the home directory: no shell expands it in `--workdir=~/results`.
 
+    Raises ValueError for names that no file may have.
+
     >>> user_path("~/results") == Path.home() / "results"
     True
     """
-    return Path(os.path.expanduser(path))
+    path = Path(os.path.expanduser(path))
+    if max(map(len, map(os.fsencode, path.parts)), default=0) > _LONGEST_NAME:  # the system would quote all of it
+        raise ValueError(f"Expected a path with names of at most {_LONGEST_NAME} bytes, got {quoted(str(path))}.")
+    return path
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:

@@ -25,6 +25,7 @@ from xai_jax import models
 from xai_jax.architectures import deepsim
 from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.core import network
+from xai_jax.core.messages import listed, quoted
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
 from xai_jax.synthesis import dgn_am, inversion
@@ -161,7 +162,7 @@ def _trained(name, entry, model, data):
 
 def _entry(name):
     if name not in _ENTRIES:
-        raise ValueError(f"Expected one of {', '.join(_ENTRIES)}, got {name!r}.")
+        raise ValueError(f"Expected one of {listed(_ENTRIES)}, got {quoted(name)}.")
     return _ENTRIES[name]
 
 

@@ -209,7 +209,7 @@ def _check_origin(name, path):
     network, found = safetensors_file.origin(path) if order else ("", "")
     if (network in _ENTRIES and network != name) or (found and found != order):
         others = [other for other, entry in _ENTRIES.items() if found == entry.caffe or network == other]
-        hint = f" Load it as {others[0]!r}." if others else ""
+        hint = f" Load it as {quoted(others[0])}." if others else ""
         raise ValueError(
             f"{excerpt(path, 120)}: expected the weights of {name} ({order}), "
             f"got those of {network or found:.120}.{hint}"

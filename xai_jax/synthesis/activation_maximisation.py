@@ -30,6 +30,7 @@ from jax.tree_util import Partial
 
 from xai_jax.core import network, targets
 from xai_jax.core.arguments import as_floats
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 from xai_jax.synthesis import optimize, parametrisation, priors, transforms, updates
@@ -242,7 +243,7 @@ def maximise(
       DivergedError: if the learning rate is too large.
     """
     if not isinstance(form, Form):
-        raise TypeError(f"Expected a form of activation maximisation, such as Yosinski(), got {form!r}.")
+        raise TypeError(f"Expected a form of activation maximisation, such as Yosinski(), got {quoted(form)}.")
     start = as_floats(start, "initial images (N, H, W, C)")
     problem = Problem(network.as_network(net), target, *_range(lower, upper, start.shape[-1:]))
     targets.check(net, start, target)

@@ -25,6 +25,7 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
+from xai_jax.core.messages import quoted
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.fingerprints import fingerprint
 from xai_jax.synthesis import checkpoints
@@ -225,6 +226,7 @@ def _check_finite(terms, start):
         if len(bad):
             step, problem = bad[0]
             raise DivergedError(
-                f"The term {name!r} is {values[step, problem]} before step {start + step + 1}, in problem {problem}. "
-                "Usual causes: too large a learning rate, or a network that was given values out of its range."
+                f"The term {quoted(name)} is {values[step, problem]} before step {start + step + 1}, in problem "
+                f"{problem}. Usual causes: too large a learning rate, or a network that was given values out of its "
+                "range."
             )

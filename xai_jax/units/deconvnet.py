@@ -131,7 +131,7 @@ def project(
         raise ValueError(f"Expected neurons of one layer, such as targets.neuron('relu5', 3, (0, 0)), got {given}.")
     if isinstance(switches, str):
         if switches not in ("own", "none"):
-            raise ValueError(f"Expected switches 'own', 'none' or of images, got {switches!r}.")
+            raise ValueError(f"Expected switches 'own', 'none' or of images, got {quoted(switches)}.")
         step = functools.partial(_project, flat=switches == "none")
         return chunked(step, net, images, neurons, batch_size)
     network.check_images(switches)

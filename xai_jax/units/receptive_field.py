@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import network, targets
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.pooling import Pair
 from xai_jax.units.jaxpr_dependence import Span, Unknown, follow
@@ -60,14 +61,14 @@ def receptive_field(net: Network, layer: str, x: Array | jax.ShapeDtypeStruct) -
     """
     targets.check(net, x, targets.neuron(layer, 0))
     if len(shape := network.layer_names(net, x)[layer].shape) == 3:
-        raise ValueError(f"Expected layer {layer!r} to be (N, C) or (N, h, w, C), it is {shape}.")
+        raise ValueError(f"Expected layer {quoted(layer)} to be (N, C) or (N, h, w, C), it is {shape}.")
     leaves, tree = jax.tree.flatten(network.as_network(net))
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     shape, spans = _layers(tree, shapes, jax.ShapeDtypeStruct(x.shape, jnp.result_type(x)))[layer]
     for span in spans:
         if isinstance(span, Unknown):
             raise NotImplementedError(
-                f"Expected operations with known dependencies before layer {layer!r}, got {span.operation!r}."
+                f"Expected operations with known dependencies before layer {quoted(layer)}, got {span.operation!r}."
             )
     size, stride, offset, inside = zip(*map(_geometry, spans, (1, 2), (*shape[1:-1], 1, 1)[:2]), strict=True)
     return ReceptiveField(size, stride, offset, *inside)
