@@ -213,7 +213,7 @@ def _reproduce_module(monkeypatch):
         (["--tier", "huge"], "invalid choice: 'huge'"),
         (["--results", __file__], "expected a directory, got the file"),
         (["--jobs", "0"], "expected a number of processes, 1 or more, got '0'"),
-        (["--only", "gamma2003"], "PAPER or PAPER/FIGURE, got 'gamma2003'; did you mean beta2002? --list"),
+        (["--only", "gamma2003"], "PAPER or PAPER/FIGURE, got 'gamma2003'; did you mean alpha2001? --list"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_installed(project, machine, arguments, message):

@@ -119,7 +119,7 @@ def splits(name: str) -> tuple[str, ...]:
     ('train', 'validation')
     """
     if name not in SPLITS:
-        raise ValueError(f"Expected a data set out of {', '.join(SPLITS)}, got {excerpt(repr(name), 100)}.")
+        raise ValueError(f"Expected a data set out of {listed(SPLITS)}, got {excerpt(repr(name), 100)}.")
     return SPLITS[name]
 
 
