@@ -160,9 +160,11 @@ def _read(name, path):
         raise FileNotFoundError(f"{error} The weights of {name} are {_forms(name)}.") from error
     _check_origin(name, path)
     with reading(path, f"the weights of {name}"):
-        parts = {prefix: _own_names(entry, part) for prefix, part in wrappers.parts(arrays)}
+        parts = list(wrappers.parts(arrays))
     failed = None
-    for prefix, part in parts.items():
+    for prefix, part in parts:
+        with reading(path, f"the weights of {name}"):
+            part = _own_names(entry, part)
         classes, expected = _expected(name, part)
         if entry.whitening is not None and any(array.startswith("preprocess/") for array in part):
             expected = {**expected, **safetensors_file.flatten({"preprocess": entry.whitening})}
