@@ -105,10 +105,19 @@ def is_bounded(y: np.ndarray) -> bool:
     return bool(y[0] == y[1] and y[7] == y[8])
 
 
-def is_odd(y: np.ndarray) -> bool:
-    """Whether a function is odd but for a constant, as `hard_tanh` and `hard_sigmoid` are.
+def saturates(y: np.ndarray) -> bool:
+    """Whether a function is bounded and, but for a constant, odd or even: a gate such as `hard_sigmoid`, or a window.
 
-    >>> is_odd(evaluate("clamp", 0.0, PROBES + 3, 6.0)), is_odd(evaluate("clamp", 0.0, PROBES, 6.0))
+    >>> saturates(evaluate("clamp", 0.0, PROBES + 3, 6.0)), saturates(evaluate("clamp", 0.0, PROBES, 6.0))
+    (True, False)
+    """
+    return is_bounded(y) and (is_odd(y) or _equal(y, y[::-1]))
+
+
+def is_odd(y: np.ndarray) -> bool:
+    """Whether a function is odd but for a constant.
+
+    >>> is_odd(2 * PROBES + 1), is_odd(abs(PROBES))
     (True, False)
     """
     return bool(np.isfinite(y).all()) and _equal(y - y[4], y[4] - y[::-1])

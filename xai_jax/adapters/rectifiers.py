@@ -41,9 +41,10 @@ from xai_jax.adapters.piecewise_linear import (
     evaluate,
     is_bounded,
     is_odd,
+    saturates,
     sides,
 )
-from xai_jax.adapters.value_properties import NEUTRAL, SIGNAL, flags, fold, is_elementwise, uniform, use
+from xai_jax.adapters.value_properties import NEUTRAL, SIGNAL, flags, fold, is_elementwise, operation, uniform, use
 
 _MAX_ROOTS = 32
 _FOUND = weakref.WeakKeyDictionary()
@@ -162,7 +163,7 @@ class _Walk:
         elif relu:
             self.elementwise(step, values, lambda x: evaluate("clamp", 0.0, x, 6.0 if relu == "relu6" else np.inf))
         elif is_elementwise(eqn) or is_gate(eqn):
-            self.elementwise(step, values, functools.partial(evaluate, name))
+            self.elementwise(step, values, functools.partial(evaluate, operation(eqn)))
         elif name in OPAQUE:
             self.custom(step, values)
         else:
@@ -231,7 +232,7 @@ class _Walk:
 
     def leave(self, value, roots):
         """Counts the rectifiers of a value that enters an operation which is not elementwise in these roots."""
-        if any(is_odd(c.y) and is_bounded(c.y) for c in value.curves.values()):
+        if any(saturates(c.y) for c in value.curves.values()):
             return
         for root in roots:
             y, rectifiers = value.curves[root]

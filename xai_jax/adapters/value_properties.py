@@ -5,13 +5,13 @@ sums over other values; `"square"`, a term is the square of such a value; `"mome
 square of a sum, as variances and squared distances are.
 
 >>> import jax
->>> import jax.numpy as jnp
 >>> square, add = jax.make_jaxpr(lambda x: (x * x).sum(0))(jnp.ones(3)).eqns
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
@@ -46,6 +46,18 @@ def is_elementwise(eqn: JaxprEqn) -> bool:
     (True, False)
     """
     return eqn.primitive.name in PIECEWISE_LINEAR or eqn.primitive.name in _SMOOTH
+
+
+def operation(eqn: JaxprEqn) -> str:
+    """Name of an elementwise equation for `piecewise_linear.evaluate`, "" for one on complex numbers or to integers.
+
+    >>> operation(square)
+    'mul'
+    """
+    types, out = [v.aval.dtype for v in eqn.invars], eqn.outvars[0].aval.dtype
+    rounds = jnp.issubdtype(out, jnp.integer) and jnp.issubdtype(types[0], jnp.inexact)
+    is_complex = any(jnp.issubdtype(t, jnp.complexfloating) for t in (*types, out))
+    return "" if rounds or is_complex else eqn.primitive.name
 
 
 def uniform(value: Any) -> float | None:
