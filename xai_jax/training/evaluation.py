@@ -48,7 +48,7 @@ def errors(
 
     Args:
       net: the classifier.
-      data: labelled images.
+      data: labelled images; labels count the network's classes (see `datasets.numbered`).
       prepare: uint8 images (N, H, W, C) -> the network's input.
       transform: image -> an image (H, W, C), or several crops (crops, H, W, C) whose probabilities are averaged.
       batch_size: images per forward pass.
