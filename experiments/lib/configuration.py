@@ -108,8 +108,8 @@ def _check_types(config, prefix="--config."):
         if dataclasses.is_dataclass(given):
             _check_types(given, f"{name}.")
         elif not _fits(given, kind):
-            example = f", such as {excerpt(field.default, 100)}," if field.default is not dataclasses.MISSING else ""
-            raise UserError(f"Expected {name} to be {_words(kind)}{example} got {excerpt(repr(given), 100)}.")
+            example = "" if field.default is dataclasses.MISSING else f", such as {excerpt(field.default, 100)}"
+            raise UserError(f"Expected {name} to be {_words(kind)}{example}, got {excerpt(repr(given), 100)}.")
 
 
 def _fits(value, kind):

@@ -2,7 +2,11 @@
 
 import dataclasses
 import importlib
+import re
+import subprocess
+import sys
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,7 @@ from configs.zeiler2014 import invariance
 from experiments.lib import catalogue, configuration
 from xai_jax.io.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 TIERS = ("smoke", "default", "paper")
 
 
@@ -88,3 +93,33 @@ def test_messages(change, message):
 def test_counts_in_tuples_are_not_negative():
     with pytest.raises(UserError, match="numbers of at least 0 in --config.widths, got -3"):
         configuration.check(dataclasses.replace(config("kim2018/bias"), widths=(16, -3, 64)))
+
+
+def test_files_of_configurations_on_the_command_line(tmp_path):
+    path = tmp_path / "occlusion.py"
+    path.touch()
+    for given in ([f"--config={path}:smoke"], ["--config", f"{path}:smoke"], ["-config", f"{path}:smoke"]):
+        assert configuration._with_files(["run", *given, "--x"], "a/b") == ["run", f"--config={path}:smoke", "--x"]
+    for given in (["--config=none.py:smoke"], ["--config", "none.py"], ["--config"], [f"--config={tmp_path}"]):
+        with pytest.raises(
+            SystemExit, match="a/b: Expected a configuration, such as configs/a/b.py:smoke, found no file"
+        ):
+            configuration._with_files(["run", *given], "a/b")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--config=configs/base.py"], "got AttributeError: module .* has no attribute 'get_config'"),
+        (["--config=configs/zeiler2014/invariance.py:smoke", "--config.layers.x=1"], "and its fields, got TypeError"),
+        (
+            ["--config=configs/zeiler2014/invariance.py:smoke", "--dry_run", "--config.scale=5"],
+            r"scale .*, got \(5,\)\.$",
+        ),
+    ],
+)
+def test_what_is_no_configuration_takes_one_line(flags, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.zeiler2014.invariance", *flags], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode and re.search(message, done.stderr.rstrip()) and "Traceback" not in done.stderr
