@@ -177,11 +177,11 @@ def test_a_truncated_file_is_recomputed(length, tmp_path, computed, caplog):
 def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     original, calls = activation_cache.targets.check_logits, []
 
-    def interrupt(logits):
+    def interrupt(logits, first):
         calls.append(len(logits))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        original(logits)
+        original(logits, first)
 
     monkeypatch.setattr(activation_cache.targets, "check_logits", interrupt)
     cache = ActivationCache(NET, "relu1", tmp_path, batch_size=3)

@@ -14,6 +14,7 @@ from xai_jax.core import network, targets
 from xai_jax.core.batching import chunked
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.core.targets import Target
 
 
@@ -63,6 +64,7 @@ def _grad_cam(net, x, target, layer):
         return values.sum(), logits
 
     gradients, logits = jax.grad(total, has_aux=True)(jnp.zeros_like(maps))
+    maps, gradients = wide((maps, gradients))
     weights = gradients.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
     cam = jax.nn.relu((weights * maps).sum(axis=-1, keepdims=True))
     if cam.ndim == 3:  # of a signal, along the axis that has its samples

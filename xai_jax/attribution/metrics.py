@@ -17,10 +17,11 @@ from xai_jax.attribution.sanity_checks import cascading_randomisation as cascadi
 from xai_jax.attribution.sanity_checks import random_logit as random_logit
 from xai_jax.attribution.sanity_checks import randomise as randomise
 from xai_jax.attribution.sanity_checks import similarity as similarity
-from xai_jax.core import network, targets
+from xai_jax.core import finite, network, targets
 from xai_jax.core.arguments import check_array
 from xai_jax.core.batching import chunked, like_images
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide, wide_dtype
 from xai_jax.core.targets import Target
 
 
@@ -110,7 +111,7 @@ def infidelity(
     Args:
       net, x, target, batch_size: as in `deletion`.
       attributions: (N, H, W, C).
-      samples: number of perturbations.
+      samples: number of perturbations, the same for all images.
       noise: standard deviation of the perturbations, in units of the input.
       key: a JAX random key; None for `jax.random.key(0)`.
 
@@ -124,16 +125,15 @@ def infidelity(
     if samples < 1 or noise <= 0:
         raise ValueError(f"Expected samples >= 1 and noise > 0, got {samples} and {noise}.")
     keys = jax.random.split(jax.random.key(0) if key is None else key, samples)
-    per_image = jax.vmap(lambda k: jax.random.split(k, x.shape[0]), out_axes=1)(keys)
-    step = functools.partial(_infidelity, noise=noise)
-    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions, jnp.result_type(x)), per_image)
+    step = functools.partial(_infidelity, noise=noise, keys=keys)
+    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions, wide_dtype(jnp.result_type(x))))
 
 
 def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
     _check_attributions(x, attributions)
     if not 1 <= steps <= x.shape[1] * x.shape[2]:
         raise ValueError(f"Expected between 1 and {x.shape[1] * x.shape[2]} steps, one pixel each, got {steps}.")
-    order = np.argsort(-np.asarray(attributions).sum(-1).reshape(x.shape[0], -1), axis=1, kind="stable")
+    order = np.argsort(-wide(np.asarray(attributions)).sum(-1).reshape(x.shape[0], -1), axis=1, kind="stable")
     rank = jnp.asarray(np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32))
     fill = jnp.broadcast_to(like_images(fill, x, "fill"), x.shape)
     fractions = np.linspace(0, 1, steps + 1)
@@ -152,18 +152,20 @@ def _masked(net, x, target, rank, fill, count, removing):
 
 
 @jax.jit
-def _infidelity(net, x, target, attributions, keys, noise):
+def _infidelity(net, x, target, attributions, noise, keys):
     values, logits = targets.evaluate(net, x, target)
 
-    def add(total, keys):
-        draw = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))
-        perturbation = noise * draw(keys)
-        predicted = (perturbation * attributions).sum(axis=(1, 2, 3))
-        change = values - targets.evaluate(net, x - perturbation, target)[0]
+    def add(total, key):
+        perturbation = noise * jax.random.normal(key, x.shape[1:], wide_dtype(x.dtype))
+        moved = (wide(x) - perturbation).astype(x.dtype)
+        if moved.dtype != perturbation.dtype:  # the perturbation after rounding
+            perturbation = wide(x) - wide(moved)
+        predicted = (perturbation * wide(attributions)).sum(axis=(-3, -2, -1))
+        change = values - targets.evaluate(net, moved, target)[0]
         return total + (predicted - change) ** 2, None
 
-    total, _ = jax.lax.scan(add, jnp.zeros_like(values), keys.T)
-    return total / keys.shape[1], logits
+    total, _ = jax.lax.scan(add, jnp.zeros_like(values), keys)
+    return total / len(keys), logits
 
 
 def _check_attributions(x, attributions):
@@ -171,5 +173,5 @@ def _check_attributions(x, attributions):
     check_array(attributions, "attributions (N, H, W, C)")
     if attributions.shape != x.shape:
         raise ValueError(f"Expected attributions shaped like the images, {x.shape}, got {attributions.shape}.")
-    if not np.isfinite(attributions).all():
-        raise ValueError("Expected finite attributions, got NaN or infinity.")
+    if (bad := finite.first_bad(np.asarray(attributions))) is not None:
+        raise ValueError(f"Expected finite attributions, got NaN or infinity for image {bad}.")

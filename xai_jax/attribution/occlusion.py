@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.core import finite, network, per_image, targets
 from xai_jax.core.batching import check_repeatable, chunk_size, chunked, like_images
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
@@ -112,8 +112,9 @@ def occlude(
             check_repeatable(chosen, shown, lambda: x[np.arange(size) % len(x)])
         reader = reader.rows(image[at]) if isinstance(read, Target) else reader
         hidden = fill if len(fill) == 1 else fill[image[at]]
-        part = _occluded(chosen, shown, reader, hidden, top[at], left[at], patch, tuple(layers))
+        part, *bad = _occluded(chosen, shown, reader, hidden, top[at], left[at], patch, tuple(layers))
         parts.append(jax.tree.map(np.asarray, part))
+        _refuse_bad(image[at], *map(np.asarray, bad))
     shape = (x.shape[0], len(tops), len(lefts))
     return jax.tree.map(
         lambda *p: jnp.asarray(np.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:])), *parts
@@ -141,7 +142,22 @@ def _occluded(net, x, read, fill, top, left, patch, layers):
     rows = (row >= top[:, None]) & (row < top[:, None] + patch[0])
     columns = (column >= left[:, None]) & (column < left[:, None] + patch[1])
     hidden = rows[:, :, None, None] & columns[:, None, :, None]
-    return read(*network.capture(net, jnp.where(hidden, fill, x), layers))
+    shown = jnp.where(hidden, fill, x)
+    if isinstance(read, Target):
+        outputs, logits = targets.evaluate(net, shown, read)
+        return outputs, finite.bad_rows(logits), finite.bad_rows(outputs)
+    logits, activations = network.capture(net, shown, layers)
+    outputs = read(logits, activations)
+    return outputs, *(finite.bad_rows(tree, jnp.isnan) for tree in (logits, outputs))  # infinity may be meant
+
+
+def _refuse_bad(image, logits, outputs):
+    for name, bad in (("logits", logits), ("outputs", outputs)):
+        if bad.any():
+            raise ValueError(
+                f"Expected finite {name}, got NaN or infinity for image {image[bad.argmax()]} behind the patch. Usual "
+                "causes: wrong weights, or images or a fill in another range than in training."
+            )
 
 
 def _grid(x, patch, stride):

@@ -18,9 +18,10 @@ from jax import Array
 from xai_jax.attribution.grad_cam import grad_cam as grad_cam
 from xai_jax.attribution.occlusion import occlude as occlude
 from xai_jax.attribution.occlusion import occlusion as occlusion
-from xai_jax.core import network, rules, targets
+from xai_jax.core import finite, network, rules, targets
 from xai_jax.core.batching import chunked, like_images
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide, wide_dtype
 from xai_jax.core.rules import Relu
 from xai_jax.core.targets import Target
 
@@ -88,7 +89,7 @@ def input_x_gradient(net: Network, x: Array, target: Target, batch_size: int | N
 
     Args, Returns, Raises: as in `backprop`.
     """
-    return jnp.asarray(x) * gradient(net, x, target, batch_size)
+    return wide(jnp.asarray(x)) * gradient(net, x, target, batch_size)
 
 
 def guided_grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int | None = None) -> Array:
@@ -134,7 +135,7 @@ def integrated_gradients(
         raise ValueError(f"Expected at least one step, got {steps}.")
     baseline = jnp.broadcast_to(like_images(baseline, x, "baseline"), x.shape)
     points, weights = np.polynomial.legendre.leggauss(steps)
-    path = jnp.asarray((points + 1) / 2, x.dtype), jnp.asarray(weights / 2, x.dtype)
+    path = tuple(jnp.asarray(each, wide_dtype(x.dtype)) for each in ((points + 1) / 2, weights / 2))
     step = functools.partial(_integrate, path=path)
     attributions, delta = chunked(step, net, x, target, batch_size, baseline)
     return (attributions, delta) if return_delta else attributions
@@ -159,7 +160,8 @@ def smoothgrad(
       net, x, target, batch_size: as in `backprop`.
       method: any attribution method; bind further arguments with `functools.partial`.
       samples: number of noisy copies.
-      noise: standard deviation of the Gaussian noise as a fraction of each image's value range.
+      noise: standard deviation of the Gaussian noise as a fraction of each image's value range. All images get the
+        same draws, so that an attribution does not depend on the other images.
       key: a JAX random key; None for `jax.random.key(0)`.
 
     Returns:
@@ -202,7 +204,7 @@ def _backprop(net, x, target, relu):
 
 def _integrate(net, x, target, baseline, path):
     """One program for the whole path; on CPU, where XLA's convolutions are slow in loops, one for each point."""
-    mean = jnp.zeros_like(x)
+    mean = jnp.zeros(x.shape, wide_dtype(x.dtype))
     if jax.default_backend() == "cpu" and not isinstance(x, jax.core.Tracer):
         for point in zip(*path, strict=True):
             mean, _ = _add_gradient(net, x, target, baseline, mean, point)
@@ -214,8 +216,9 @@ def _integrate(net, x, target, baseline, path):
 @jax.jit
 def _add_gradient(net, x, target, baseline, total, point):
     position, weight = point
-    gradients, _ = _backprop(net, baseline + position * (x - baseline), target, jax.nn.relu)
-    return total + weight * gradients, None
+    image = wide(baseline) + position * (wide(x) - wide(baseline))
+    gradients, _ = _backprop(net, image.astype(x.dtype), target, jax.nn.relu)
+    return total + weight * wide(gradients), None
 
 
 @jax.jit
@@ -226,7 +229,7 @@ def _scan_path(net, x, target, baseline, mean, path):
 @jax.jit
 def _attribute(net, x, target, baseline, mean):
     """Attributions, and the difference between their sum and the change of the target."""
-    attributions = mean * (x - baseline)
+    attributions = mean * (wide(x) - wide(baseline))
     (after, logits), (before, _) = (targets.evaluate(net, image, target) for image in (x, baseline))
     return (attributions, attributions.sum(axis=(1, 2, 3)) - (after - before)), logits
 
@@ -237,17 +240,21 @@ def _moments(net, x, target, method, samples, noise, key, batch_size):
         raise ValueError(f"Expected samples >= 1 and noise >= 0, got {samples} and {noise}.")
     network.check_images(x)
     x, key = jnp.asarray(x), jax.random.key(0) if key is None else key
-    mean = squares = jnp.zeros_like(x)
+    mean = squares = jnp.zeros(x.shape, wide_dtype(x.dtype))
     for i in range(samples):
         sample = method(net, _add_noise(x, noise, key, i), target, batch_size=batch_size)
-        mean, squares = _update_moments(mean, squares, sample, i)
+        mean, squares = _update_moments(mean, squares, wide(sample), i)
+    finite.check((mean, squares))
     return mean, squares / samples
 
 
 @jax.jit
 def _add_noise(x, noise, key, number):
-    scale = noise * (x.max(axis=(1, 2, 3), keepdims=True) - x.min(axis=(1, 2, 3), keepdims=True))
-    return x + scale * jax.random.normal(jax.random.fold_in(key, number), x.shape, x.dtype)
+    """One draw for all images, so that the attribution of an image does not depend on its position among others."""
+    own = wide(x)
+    scale = noise * (own.max(axis=(1, 2, 3), keepdims=True) - own.min(axis=(1, 2, 3), keepdims=True))
+    draw = jax.random.normal(jax.random.fold_in(key, number), (1, *x.shape[1:]), own.dtype)
+    return (own + scale * draw).astype(x.dtype)
 
 
 @jax.jit

@@ -19,7 +19,7 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 
 from xai_jax.attribution.weight_layers import by_layer
-from xai_jax.core import network, targets
+from xai_jax.core import finite, network, targets
 from xai_jax.core.arguments import check_array
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
@@ -49,6 +49,8 @@ def similarity(a: Array, b: Array) -> Similarity:
         check_array(each, "attributions (N, H, W, C)")
     if a.shape != b.shape or len(a.shape) != 4:
         raise ValueError(f"Expected two attributions (N, H, W, C) of one shape, got {a.shape} and {b.shape}.")
+    if (bad := finite.first_bad([np.asarray(a), np.asarray(b)])) is not None:
+        raise ValueError(f"Expected finite attributions, got NaN or infinity for image {bad}.")
     pairs = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in zip(a, b, strict=True)]
     return Similarity(
         np.array([rank_correlation(p.sum(-1), q.sum(-1)) for p, q in pairs]),
@@ -99,6 +101,8 @@ def random_logit(
 ) -> Similarity:
     """Similarity of the attributions of given classes and of random other classes (Sixt et al. 2020, section 5).
 
+    Each class has one random other class, so that the result of an image does not depend on its position among others.
+
     >>> random_logit(saliency.gradient, net, x, [0]).ssim.shape
     (1,)
 
@@ -124,7 +128,9 @@ def random_logit(
     if classes.size != 1 and classes.shape != x.shape[:1]:
         raise ValueError(f"Expected one class for all or one for each of {x.shape[0]} images, got {classes.size}.")
     classes = np.broadcast_to(classes, x.shape[0])
-    other = (classes + _generator(key).integers(1, logits.shape[1], x.shape[0])) % logits.shape[1]
+    targets.check(net, x, targets.logit(classes))
+    others = _generator(key).integers(1, logits.shape[1], logits.shape[1])  # one for each class
+    other = (classes + others[classes]) % logits.shape[1]
     maps = [method(net, x, targets.logit(k), batch_size=batch_size) for k in (classes, other)]
     return similarity(*maps)
 

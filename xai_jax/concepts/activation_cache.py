@@ -28,6 +28,7 @@ from xai_jax.core.arguments import as_names, check_count, check_image_shapes
 from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide, wide_dtype
 from xai_jax.core.pytrees import to_numpy
 from xai_jax.core.targets import Target
 from xai_jax.io.files import partial_path, user_path
@@ -98,7 +99,7 @@ class ActivationCache:
         paths = {layer: self.cache_dir / f"{_hash([layer.encode(), *key])}.npy" for layer in self.layers}
         found = {layer: _read(paths[layer], sizes[layer]) for layer in self.layers}
         if missing := tuple(layer for layer in self.layers if found[layer] is None):
-            files = {layer: (paths[layer], sizes[layer], _at_least_float32(shapes[layer].dtype)) for layer in missing}
+            files = {layer: (paths[layer], sizes[layer], wide_dtype(shapes[layer].dtype)) for layer in missing}
             _compute(function, self.net, x, target, files, self.batch_size)
             found |= {layer: _read(paths[layer], sizes[layer]) for layer in missing}
         return found
@@ -170,9 +171,9 @@ def _compute(function, net, x, target, files, batch_size):
         for start in tqdm(range(0, n, size), "activations", delay=2, leave=False):
             rows = np.minimum(np.arange(start, start + size), n - 1)
             images = jnp.asarray(x[rows])
-            network.check_images(images)
+            network.check_images(images, first=start)
             computed, logits = function(per_image.rows(net, rows), images, target and target.rows(rows), tuple(files))
-            targets.check_logits(logits[: n - start])
+            targets.check_logits(logits[: n - start], first=start)
             for layer, array in arrays.items():
                 values = np.asarray(computed[layer])[: n - start]
                 _refuse_not_finite(values, layer, start)
@@ -212,11 +213,7 @@ def _gradients(net, x, target, layers):
 
 
 def _flat(value):
-    return value.reshape(len(value), -1).astype(_at_least_float32(value.dtype))
-
-
-def _at_least_float32(dtype):
-    return dtype if dtype == jnp.float64 else np.dtype(np.float32)
+    return wide(value.reshape(len(value), -1))
 
 
 def _abstract_image(x):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from xai_jax.core import finite
 from xai_jax.core.messages import quoted
 
 
@@ -33,19 +34,20 @@ def check_array(value: Any, what: str) -> None:
         raise TypeError(f"Expected an array of {what}, of real numbers, got {quoted(str(value.dtype))}.")
 
 
-def check_images(x: Any) -> None:
+def check_images(x: Any, first: int = 0) -> None:
     """Raises unless `x` is a non-empty batch (N, H, W, C) of finite floating-point images.
 
-    Values are checked outside of `jax.jit` only.
+    Values are checked outside of `jax.jit` only. `first` is the index of the first image.
 
     >>> check_images(np.zeros((4, 4, 3), np.float32))
     Traceback (most recent call last):
     ValueError: Expected images (N, H, W, C), got shape (4, 4, 3). One image needs a leading axis: x[None].
     """
     check_image_shapes(x)
-    if not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct) and not jnp.isfinite(x).all():
+    if (bad := finite.first_bad(x)) is not None:
         raise ValueError(
-            "Expected finite images, got NaN or infinity. Usual cause: division by a zero standard deviation."
+            f"Expected finite images, got NaN or infinity in image {first + bad}. Usual cause: division by a zero "
+            "standard deviation."
         )
 
 

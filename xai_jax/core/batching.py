@@ -12,9 +12,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.core import finite, network, per_image, targets
 from xai_jax.core.messages import excerpt
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.core.targets import Target
 
 _CHUNK = 32
@@ -68,10 +69,11 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
       *rest: further arrays (N, ...).
 
     Returns:
-      The results, (N, ...).
+      The results, (N, ...), float32 or wider.
 
     Raises:
-      ValueError: images, network and target do not match, or the network ends in a softmax.
+      ValueError: images, network and target do not match, the network ends in a softmax, or logits or results are not
+        finite.
     """
     targets.check(net, x, target)
     targets.check_dependence(net, x, target)
@@ -82,13 +84,13 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
     for start in range(0, n, size):
         whole = start + size <= n
         rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
-        part, logits = step(per_image.rows(net, rows), x[rows], target.rows(rows), *[r[rows] for r in rest])
-        if start == 0 and not isinstance(logits, jax.core.Tracer):
-            targets.check_logits(logits)
-        parts.append(part)
-    if len(parts) == 1:
-        return parts[0]
-    return jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+        parts.append(step(per_image.rows(net, rows), x[rows], target.rows(rows), *[r[rows] for r in rest]))
+        if start == 0:
+            targets.check_logits(parts[0][1])  # soon, as later chunks may take long
+    results, logits = parts[0] if len(parts) == 1 else jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+    targets.check_logits(logits)
+    finite.check(results)
+    return wide(results)
 
 
 def chunk_size(batch_size: int | None, n: int) -> int:
@@ -155,8 +157,9 @@ def _logits(net, x):
 
 
 def _close(a, b):
+    rounding = max(1e-3, 4 * float(jnp.finfo(a.dtype).eps))
     a, b = (np.asarray(each, np.float64) for each in (a, b))
-    return bool((abs(a - b) <= 1e-3 * abs(a).max()).all())
+    return bool((abs(a - b) <= rounding * abs(a).max()).all())
 
 
 def row_error(count: int, got: Any) -> ValueError:

@@ -20,6 +20,7 @@ from jax import Array
 from xai_jax.core import indices, network, per_image, target_sources
 from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.core.rules import Relu
 from xai_jax.core.target_types import Class, Direction, Neuron, unchanged
 from xai_jax.core.target_types import Target as Target
@@ -127,13 +128,13 @@ def evaluate(net: Network, x: Array, target: Target, relu: Relu = jax.nn.relu) -
       relu: a ReLU with its backward rule.
 
     Returns:
-      Values (N,) and logits (N, K).
+      Values (N,), float32 or wider, and logits (N, K).
 
     Raises:
       ValueError: the network has no layer of that name.
     """
     logits, activations = network.capture(net, x, target.layers, relu=relu)
-    return target(logits, activations), logits
+    return target(*wide((logits, activations))), logits
 
 
 def check(net: Network, x: Any, target: Target) -> None:
@@ -207,20 +208,26 @@ def check_dependence(net: Network, x: Any, target: Target, layer: str | None = N
         )
 
 
-def check_logits(logits: Array) -> None:
+def check_logits(logits: Array, first: int = 0) -> None:
     """Raises ValueError for logits (N, K) that are not finite, or that are probabilities: rows >= 0 with sum 1.
+
+    `first` is the index of the first image. Logits that are being traced pass.
 
     >>> check_logits(jnp.array([[0.25, 0.75]]))
     Traceback (most recent call last):
     ValueError: Expected logits, got probabilities (every row is non-negative and adds up to 1). ...
     """
-    logits = np.asarray(logits)
-    if not np.isfinite(logits).all():
+    if isinstance(logits, jax.core.Tracer):
+        return
+    rounding = max(1e-4, 2 * float(jnp.finfo(logits.dtype).eps))
+    logits = np.asarray(wide(logits))
+    finite = np.isfinite(logits).all(1)
+    if not finite.all():
         raise ValueError(
-            "Expected finite logits, got NaN or infinity. "
+            f"Expected finite logits, got NaN or infinity for image {first + finite.argmin()}. "
             "Usual causes: wrong weights, or images in another range than in training."
         )
-    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(1), 1, atol=1e-4):
+    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(1), 1, atol=rounding):
         raise ValueError(
             "Expected logits, got probabilities (every row is non-negative and adds up to 1). Usual cause: the network "
             "ends in a softmax. Remove it; targets.probability applies one."

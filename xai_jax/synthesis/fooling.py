@@ -28,6 +28,7 @@ from xai_jax.core import network, per_image, targets
 from xai_jax.core.arguments import as_floats, check_count
 from xai_jax.core.batching import check_repeatable
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.synthesis import optimize
 from xai_jax.synthesis.encodings import Direct, Encoding
 from xai_jax.synthesis.optimize import Result
@@ -161,6 +162,7 @@ def evolve(
 
     problem = net, encoding, key, population, bounds, first
     state, history = optimize.advance(chunk, first, ["confidence"], generations, problem, checkpoint)
+    optimize.check_result(state.confidence)
     return state, history["confidence"]
 
 
@@ -192,7 +194,7 @@ def _generation(encoding, population, net, bounds, state, key):
 
 def _confidence(encoding, net, bounds, genomes):
     """Probabilities (N, K) of rendered genomes."""
-    return jax.nn.softmax(net(_shown(encoding, bounds, genomes)))
+    return jax.nn.softmax(wide(net(_shown(encoding, bounds, genomes))))
 
 
 def _shown(encoding, bounds, genomes):

@@ -32,6 +32,7 @@ from jax.tree_util import Partial
 from xai_jax.core import network
 from xai_jax.core.arguments import as_floats
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.errors import first_line
 from xai_jax.synthesis import optimize
@@ -74,7 +75,7 @@ def of_layer(net: Network, layer: str, to_network: Callable[[Array], Array] = op
 
 
 def _layer(features, to_network, x):
-    return features(to_network(x))
+    return wide(features(to_network(x)))
 
 
 def invert(
@@ -142,7 +143,7 @@ def caricature(
     represent, x = as_partial(represent), as_floats(x, "images (N, H, W, C)")
     network.check_images(x)
     _output_shape(represent, x.shape)
-    target = jax.nn.relu(network.call(represent, x))
+    target = jax.nn.relu(wide(network.call(represent, x)))
     _refuse_zeros(target, "positive somewhere, got none above zero", "dead features")
     return form.minimise_jittered(Partial(_Exaggerate.terms, _Exaggerate(represent, target)), x, key, checkpoint)
 
@@ -194,12 +195,12 @@ def distance(represent: Represent, target: Array, mask: Array, x: Array) -> Arra
     Raises:
       TypeError: for shapes that do not broadcast.
     """
-    return sum_each((mask * (represent(x) - target)) ** 2) / sum_each((mask * target) ** 2)
+    return sum_each((mask * (wide(represent(x)) - target)) ** 2) / sum_each((mask * target) ** 2)
 
 
 def inner_product(represent: Represent, target: Array, x: Array) -> Array:
     """Inner product of representations with target ones over the target's squared norm, (N,): 1 for a match (IJCV)."""
-    return sum_each(represent(x) * target) / sum_each(target**2)
+    return sum_each(wide(represent(x)) * target) / sum_each(target**2)
 
 
 def error(represent: Represent, x: Array, target: Array, others: Array | None = None) -> Array:
@@ -218,7 +219,7 @@ def error(represent: Represent, x: Array, target: Array, others: Array | None = 
     Raises:
       TypeError: for representations of different shapes.
     """
-    others = target if others is None else others
+    target, others = wide((target, target if others is None else others))
     flat = others.reshape(len(others), -1)
     between = ((flat[:, None] - flat) ** 2).sum(-1).mean()
-    return sum_each((represent(x) - target) ** 2) / between
+    return sum_each((wide(represent(x)) - target) ** 2) / between

@@ -25,6 +25,7 @@ from jax.tree_util import Partial
 
 from xai_jax.core import network
 from xai_jax.core.arguments import as_floats
+from xai_jax.core.precision import wide
 from xai_jax.core.pytrees import as_partial
 from xai_jax.synthesis import optimize, updates
 
@@ -66,7 +67,7 @@ def fit(
     network.check_images(images)
     setting_key, running = jax.random.split(key)
     some = images[:256]
-    features, scale = network.call(represent, some), some.std()
+    features, scale = wide(network.call(represent, some)), some.std()
     strength = jnp.maximum(jnp.sqrt((features**2).mean()), jnp.finfo(jnp.float32).tiny)
     variables = jax.jit(module.init)(setting_key, features[:1])
     made = jax.eval_shape(module.apply, variables, features[:1]).shape
@@ -84,10 +85,10 @@ def _only(trees):
 
 
 def _invert(module, variables, strength, scale, features):
-    return scale * module.apply(variables, features / strength)
+    return scale * module.apply(variables, wide(features) / strength)
 
 
 def _loss(module, represent, images, strength, scale, key, variables):
     x = images[jax.random.randint(key, (BATCH_SIZE,), 0, len(images))]
-    found = _invert(module, _only(variables), strength, scale, represent(x))
+    found = _invert(module, _only(variables), strength, scale, wide(represent(x)))
     return {"distance": (((found - x) / scale) ** 2).mean()[None]}

@@ -25,6 +25,7 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
+from xai_jax.core import finite
 from xai_jax.core.messages import quoted
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.fingerprints import fingerprint
@@ -98,7 +99,7 @@ def minimise(
 
     Raises:
       ValueError: for terms that are not of shape (N,), and for a checkpoint of another problem.
-      DivergedError: if a term becomes infinite or NaN.
+      DivergedError: if a term or the last x becomes infinite or NaN.
     """
     if steps < 1:
         raise ValueError(f"Expected at least one step, got {steps}.")
@@ -111,6 +112,7 @@ def minimise(
         return _chunk(objective, project, optimiser, state, key, count)
 
     state, history = advance(chunk, state, names, steps, (objective, x, optimiser, key, project), checkpoint)
+    check_result(state.x)
     return Result(state.x, history)
 
 
@@ -218,6 +220,18 @@ def _scan(objective, project, optimiser, state, key, count):
         return _advance(objective, project, optimiser, state, key)
 
     return lax.scan(one, state, length=count)
+
+
+def check_result(x: Any) -> None:
+    """Raises DivergedError for NaN or infinity in arrays (N, ...) after the last step, whose terms nobody computes.
+
+    >>> check_result(jnp.ones((2, 3)))
+    """
+    if (bad := finite.first_bad(x)) is not None:
+        raise DivergedError(
+            f"Problem {bad} has NaN or infinity after the last step. Usual causes: too large a learning rate, or a "
+            "derivative that does not exist, such as that of a square root or a norm at 0."
+        )
 
 
 def _check_finite(terms, start):

@@ -25,17 +25,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from xai_jax.core.precision import wide
+
 FLOOR = 1e-5  # least norm at which derivatives of powers of norms are evaluated
 
 
 def alpha_norm(x: Array, alpha: float = 6.0) -> Array:
     """R_alpha: the sum of |x|^alpha over all values (CVPR)."""
-    return _sum(_power(x**2, alpha))
+    return _sum(_power(wide(x) ** 2, alpha))
 
 
 def colour_norm(x: Array, alpha: float = 6.0) -> Array:
     """The mean over pixels of the colour's norm to the power of alpha (IJCV)."""
-    return _power((x**2).sum(-1), alpha).mean((1, 2))
+    return _power((wide(x) ** 2).sum(-1), alpha).mean((1, 2))
 
 
 def total_variation(x: Array, beta: float = 2.0) -> Array:
@@ -44,6 +46,7 @@ def total_variation(x: Array, beta: float = 2.0) -> Array:
     Gradients are forward differences with replicated borders. For beta < 2, whose derivative is unbounded where images
     are constant, norms below `FLOOR` have the derivative at `FLOOR`.
     """
+    x = wide(x)
     down = jnp.diff(x, axis=1, append=x[:, -1:])
     right = jnp.diff(x, axis=2, append=x[:, :, -1:])
     return _sum(_power(down**2 + right**2, beta))
@@ -79,11 +82,12 @@ def blur(x: Array, std: float) -> Array:
     radius = max(1, int(4 * std + 0.5))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / std) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
+    dtype, x = x.dtype, wide(x)
     for axis in (1, 2):
         pads = [(radius, radius) if a == axis else (0, 0) for a in range(4)]
         padded, size = jnp.pad(x, pads, mode="edge"), x.shape[axis]
         x = sum(w * lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights))
-    return x
+    return x.astype(dtype)
 
 
 def clip_small_norm(x: Array, percentile: float) -> Array:
@@ -114,7 +118,7 @@ def denoise(x: Array, weight: float | Array, iterations: int = 100) -> Array:
     weights smooth more, and gradients much smaller than 1 / weight are shrunk less than by the exact minimiser. Unlike
     scikit-image's, the Gauss-Seidel sweep updates pixels in checkerboard order.
     """
-    coupling = 2 * weight
+    coupling, dtype, x = 2 * weight, x.dtype, wide(x)
     black = (np.add.outer(np.arange(x.shape[1]), np.arange(x.shape[2])) % 2 == 0)[..., None]
     neighbours = _neighbour_sum(jnp.ones_like(x))
 
@@ -129,7 +133,7 @@ def denoise(x: Array, weight: float | Array, iterations: int = 100) -> Array:
         return u, total - kept, 2 * kept - total
 
     zeros = jnp.zeros((2, *x.shape), x.dtype)
-    return lax.fori_loop(0, iterations, sweep, (x, zeros, zeros))[0]
+    return lax.fori_loop(0, iterations, sweep, (x, zeros, zeros))[0].astype(dtype)
 
 
 def _gradients(u):

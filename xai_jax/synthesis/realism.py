@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_jax.core import network
+from xai_jax.core import finite, network
 from xai_jax.core.arguments import as_floats, check_array
 from xai_jax.core.network import Network
 
@@ -28,6 +28,8 @@ def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
     logits = np.asarray(network.call(net, x))
     if logits.shape[1] < 2:
         raise ValueError("Expected a network with two logits or more, got one, which is the largest for every image.")
+    if (bad := finite.first_bad(logits)) is not None:
+        raise ValueError(f"Expected finite logits, got NaN or infinity for image {bad}.")
     found = logits.argmax(1)
     if found.shape != np.shape(classes):
         raise ValueError(f"Expected {len(found)} classes, one for each image, got {np.shape(classes)}.")

@@ -161,10 +161,10 @@ def _search(net, layers, prepare, batches, k):
             channels = _channels(own, layers, prepare, part)
             best = _empty(sum(channels), k)
         best, finite = _merge(best, *_maps(own, prepare, padded, layers), seen, len(part))
-        if not finite:
+        if not (finite := np.asarray(finite)).all():
             raise ValueError(
-                f"Expected finite activations, got NaN or infinity in the images {seen} to {seen + len(part) - 1}. "
-                "Usual causes: wrong weights, or an input range."
+                f"Expected finite activations, got NaN or infinity for image {seen + finite.argmin()}. Usual causes: "
+                "wrong weights, or an input range."
             )
         seen += len(part)
     return best, channels
@@ -197,7 +197,7 @@ def _maps(net, prepare, images, layers):
 
 @jax.jit
 def _merge(best, maps, by_row, first, count):
-    """Updates `best` by `count` images from index `first`; also whether all activations are finite.
+    """Updates `best` by `count` images from index `first`; also for which images all activations are finite, (N,).
 
     `best` contains the channels of all layers, concatenated.
     """
@@ -213,7 +213,7 @@ def _merge(best, maps, by_row, first, count):
     new = (first + image, *map(jnp.concatenate, zip(*positions, strict=True)))
     old = [jnp.take_along_axis(array, jnp.minimum(position, k - 1), axis=1) for array in best[1:]]
     merged = [jnp.where(position < k, o, n) for o, n in zip(old, new, strict=True)]
-    return Top(values, *merged), jnp.isfinite(jnp.where(there, peaks, 0)).all()
+    return Top(values, *merged), jnp.isfinite(jnp.where(there, peaks, 0)).all(1)
 
 
 def _position(maps, by_row, image, values):
