@@ -143,7 +143,7 @@ def objects(tmp_path, monkeypatch):
     photographs._reduced.cache_clear()
     yield rows
     photographs._reduced.cache_clear()
-    composites._object.cache_clear()
+    composites.item.cache_clear()
 
 
 def test_an_object_on_grey_with_its_outline(objects):

@@ -1,8 +1,9 @@
 """Cut-out objects on random backgrounds: images of any size and number, for training.
 
 >>> item = Image.new("RGBA", (40, 20), "red")
->>> composite(item, 32, np.random.default_rng(0)).shape, background(32, np.random.default_rng(0)).shape
-((32, 32, 3), (32, 32, 3))
+>>> image, outline = composite(item, background(32, np.random.default_rng(0)), np.random.default_rng(1))
+>>> image.shape, outline.shape
+((32, 32, 3), (32, 32))
 >>> len(composites(cutouts.of_class("bird"), count=1000, side=64, seed=0))
 1000
 """
@@ -56,26 +57,24 @@ def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: i
 
     def draw(index):
         rng = np.random.default_rng([seed, index])
-        return composite(_object(objects[index % len(objects)]), side, rng), label(index)
+        return composite(item(objects[index % len(objects)]), background(side, rng), rng)[0], label(index)
 
     return OnDisk("composites of cut-outs", count, draw, classes, label)
 
 
-def composite(item: Image.Image, side: int, rng: Generator) -> np.ndarray:
-    """One object, RGBA, on a random background: (side, side, 3) uint8.
-
-    Raises FileNotFoundError where the photographs are not on this machine.
-    """
+def composite(item: Image.Image, scene: np.ndarray, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An object, RGBA, on a scene (side, side, 3): the image, uint8, and the object's opacity (side, side), 0 to 1."""
+    side = len(scene)
     item = item.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else item
     angle, longer = rng.uniform(-TURN, TURN), side * rng.uniform(*SCALE)
     item = scaled(item, min(2 * longer, LONGEST)).rotate(angle, Image.Resampling.BICUBIC, expand=True)
     item = _lit(scaled(item, longer), rng)
-    scene = background(side, rng)
     item = placed(item, side, rng.random(2))
     opacity = np.asarray(item.getchannel("A"), np.float32)[..., None] / 255
     if rng.random() < 0.5:
         scene = scene * (1 - rng.uniform(0.2, 0.6) * _shadow(item, side, rng))
-    return np.rint(opacity * np.asarray(item)[..., :3] + (1 - opacity) * scene).astype(np.uint8)
+    image = np.rint(opacity * np.asarray(item)[..., :3] + (1 - opacity) * scene)
+    return image.astype(np.uint8), opacity[..., 0]
 
 
 def background(side: int, rng: Generator) -> np.ndarray:
@@ -85,11 +84,15 @@ def background(side: int, rng: Generator) -> np.ndarray:
     """
     chance = rng.random()
     if chance < PHOTOGRAPH:
-        return _crop(side, rng)
+        return photograph(side, rng)
     return _noise(side, rng) if chance < PHOTOGRAPH + NOISE else _gradient(side, rng)
 
 
-def _crop(side, rng):
+def photograph(side: int, rng: Generator) -> np.ndarray:
+    """A random crop of a photograph of a monument or a power plant: (side, side, 3) float32, 0 to 255.
+
+    Example: `composites.photograph(224, np.random.default_rng(0))`. Raises FileNotFoundError as `photographs.read`.
+    """
     rows = photographs.of_kind(*SCENERY)
     (image,) = photographs.reduced([rows[rng.integers(len(rows))]], 256)
     height, width = image.shape[:2]
@@ -136,5 +139,9 @@ def _shadow(item, side, rng):
 
 
 @functools.lru_cache(maxsize=512)
-def _object(cutout):
+def item(cutout: cutouts.Cutout) -> Image.Image:
+    """An object whose longer side has 256 pixels, RGBA; kept in memory for the next call.
+
+    Example: `composites.item(cutouts.of_class("bird")[0])`.
+    """
     return scaled(cutouts.read(cutout), LONGEST)
