@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib
+import math
 import re
 import sys
 import types
@@ -124,8 +125,9 @@ def _fits(value, kind):
         return any(_fits(value, each) for each in inner)
     if origin is typing.Literal:
         return value in inner
-    if kind in (int, float):  # in Python, a bool is an int, and a NaN a float
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and value == value
+    if kind in (int, float):  # in Python, a bool is an int, and NaN and infinity are floats
+        is_number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return is_number and abs(value) < math.inf
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 

@@ -148,13 +148,16 @@ def test_a_jpeg_with_a_resolution_that_pillow_does_not_read(tmp_path):
         decoding.decode(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff", "webp", "jpeg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientations_are_those_of_pillow_and_are_applied_once(orientation):
+def test_orientations_are_those_of_pillow_and_are_applied_once(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stream = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (5, 4, 3), np.uint8)).save(stream, "png", exif=exif)
+    Image.fromarray(RNG.integers(0, 256, (5, 4, 3), np.uint8)).save(stream, kind, exif=exif)
     with Image.open(stream) as image:
         found = decoding.upright(image)
+    with Image.open(stream) as image:
         np.testing.assert_array_equal(found, ImageOps.exif_transpose(image))
+    assert found.size == ((4, 5) if orientation < 5 else (5, 4))
     np.testing.assert_array_equal(decoding.upright(found), found)

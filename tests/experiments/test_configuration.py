@@ -80,6 +80,7 @@ def test_all_tiers_are_accepted_and_every_slip_of_a_tuple_is_refused(name):
         ({"rotation": (350.0, 0.0)}, "--config.rotation from a lower to a higher number, got (350.0, 0.0)."),
         ({"scale": (1.0, 1.0)}, "--config.scale from a lower to a higher number, got (1.0, 1.0)."),
         ({"scale": (1, float("nan"))}, "--config.scale to be (number, number)"),
+        ({"rotation": (0.0, float("inf"))}, "--config.rotation to be (number, number)"),
         ({"seed": None}, "--config.seed to be integer, such as 0, got None."),
     ],
 )
