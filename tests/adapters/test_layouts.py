@@ -88,6 +88,21 @@ def test_a_channels_first_keras_model_that_transposes_its_images():
     same_maps(adapt.from_keras(whole), adapt.from_keras(keras_model("channels_last")[1]))
 
 
+def test_channels_where_equations_do_not_show_them():
+    """After a reshape, such as ShuffleNet's channel shuffle, maps have the layout of the maps before."""
+
+    def shuffled(x, layout):
+        y = convolution(x, layout)
+        split = (*y.shape[:1], 2, 2, *y.shape[2:]) if layout == "NCHW" else (*y.shape[:3], 2, 2)
+        y = y.reshape(split).swapaxes(*((1, 2) if layout == "NCHW" else (3, 4))).reshape(y.shape)
+        return jax.nn.relu(y).mean(LAYOUTS[layout]) @ HEAD
+
+    last = adapt.from_function(lambda x: shuffled(x, "NHWC"))
+    first = adapt.from_function(lambda x: shuffled(jnp.moveaxis(x, -1, 1), "NCHW"))
+    got, right = (network.capture(net, X)[1]["relu1"] for net in (first, last))
+    np.testing.assert_allclose(got, right, atol=1e-5)
+
+
 def test_models_of_channels_first_images_are_refused():
     first = np.moveaxis(X, -1, 1)
     keras = adapt.from_keras(keras_model("channels_first")[1])
@@ -107,6 +122,7 @@ def test_layouts_that_are_no_mistake():
     models = (
         lambda x: convolution(x.transpose(0, 2, 1, 3), "NHWC").mean((1, 2)) @ HEAD,
         lambda x: convolution(jnp.einsum("nhwc,hk->nkwc", x, np.ones((8, 8), np.float32)), "NHWC").mean((1, 2)) @ HEAD,
+        lambda x: lax.map(lambda y: convolution(y.transpose(2, 0, 1)[None], "NCHW")[0], x).mean((2, 3)) @ HEAD,
         lambda x: convolution(x.mean(-1).reshape(2, 2, 4, 10), "NCHW").mean((2, 3)) @ HEAD,
         lambda x: x.reshape(2, 16, 10).mean(1)[:, :4] @ HEAD,
     )

@@ -220,10 +220,13 @@ class Pass:
         """Passes a value to the tap as (N, H, W, C); a value without leading N is not an activation."""
         if not np.ndim(value) or value.shape[0] != self.n:
             return value
-        shape, axis = value.shape, self.channel_axis if origin.channels is None else origin.channels
+        shape = value.shape
         if value.ndim == 5 and shape[1] == 1:  # one image as a batch of one
             value = value[:, 0]
         if value.ndim == 4:
+            if origin.channels is not None:  # the layout of later maps whose equations do not show it
+                self.channel_axis = origin.channels
+            axis = self.channel_axis
             value = jnp.moveaxis(self.tap(name, jnp.moveaxis(value, axis, -1)), -1, axis)
         else:
             value = self.tap(name, value)

@@ -61,7 +61,7 @@ def follow(eqn: JaxprEqn, origins: Sequence[Origin | None], n: int | None) -> Or
     if not known:
         return Origin(None, False, mixes)
     operand = next((i for i in known if _shape(eqn.invars[i]) == _shape(eqn.outvars[0])), known[0])
-    is_input = origins[operand].is_input and name not in _LAYERS
+    is_input = origins[operand].is_input and name not in _LAYERS and not any(True for _ in all_equations(eqn))
     return Origin(_moved(eqn, operand, origins[operand].channels), is_input, mixes)
 
 
