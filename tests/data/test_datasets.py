@@ -252,3 +252,4 @@ def test_mistakes(name, split, words):
 def test_data_sets_without_known_splits_are_refused(name):
     with pytest.raises(ValueError, match=f"Expected a data set out of digits, .*, got '{name}'"):
         datasets.splits(name)
+    assert datasets.splits("diabetic_retinopathy_detection/btgraham-300") == ("train", "test")

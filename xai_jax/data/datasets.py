@@ -112,15 +112,15 @@ class OnDisk:
         return images, labels
 
 
-def splits(name: str) -> tuple[str, ...]:
-    """Names of the splits of a key of `SPLITS`, the training images first. Raises ValueError for other data sets.
+def splits(name: str) -> tuple[str, str]:
+    """The splits of a key of `SPLITS` to train and to test on, the first and the last; ValueError for other data sets.
 
     >>> splits("imagenet2012")
     ('train', 'validation')
     """
     if name not in SPLITS:
         raise ValueError(f"Expected a data set out of {listed(SPLITS)}, got {excerpt(repr(name), 100)}.")
-    return SPLITS[name]
+    return SPLITS[name][0], SPLITS[name][-1]
 
 
 def load(name: str, split: str) -> Dataset:
