@@ -147,7 +147,8 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
       net: a network whose weights are leaves of its pytree.
       x: images (N, H, W, C) to trace with.
       key: a JAX random key; None for `jax.random.key(0)`.
-      depth: weights whose paths in the pytree begin with the same `depth` names form a layer.
+      depth: weights whose paths in the pytree begin with the same `depth` names form a layer; without names, or where
+        other weights are applied between them, each kernel does with its bias and normalisation.
 
     Returns:
       `{layer: network}` from the last layer that the forward pass applies to the first.
