@@ -1,6 +1,7 @@
-"""Normalisations and activations of the libraries: which are rectifiers, and which of those have a rule."""
+"""Normalisations and activations of the libraries: which are rectifiers, which have a rule, where they are."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -104,3 +105,32 @@ def test_activations_of_keras():
         each = [layer for activation in activations for layer in (layers.Dense(4), activation)]
         net = adapt.from_keras(keras.Sequential([keras.Input((4, 4, 1)), *each, layers.ReLU()]))
         assert [site.kind for site in adapt.sites(net, X).rectifiers if not site.rule] == found
+
+
+def test_sites_are_listed_with_module_and_line():
+    import flax.linen as nn
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.leaky_relu(nn.Dense(4)(nn.relu(x)))
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = Block()(nn.max_pool(x, (2, 2), (2, 2)))
+            return nn.Dense(3)(jnp.maximum(x, 0).mean((1, 2)))
+
+    variables = Model().init(jax.random.key(0), X)
+    found = adapt.sites(adapt.from_linen(Model(), variables), jax.ShapeDtypeStruct(X.shape, X.dtype))
+    assert found == {"relu": 1, "pool": 1, "leaky ReLU": 1, "max(x, 0)": 1}
+    sites = [(site.kind, site.shape, site.where.partition(" at ")[0], site.rule) for site in found.rectifiers]
+    assert sites == [
+        ("relu", (2, 2, 2, 1), "Model/Block_0", True),
+        ("leaky ReLU", (2, 2, 2, 4), "Model/Block_0", False),
+        ("max(x, 0)", (2, 2, 2, 4), "Model", False),
+    ]
+    lines = [site.where.rpartition("test_library_layers.py:")[2] for site in found.rectifiers]
+    assert lines[0] == lines[1] < lines[2]
+    covered = adapt.sites(adapt.from_linen(Model(), variables, relu_patterns=("max",)), X)
+    assert covered == {"relu": 2, "pool": 1, "leaky ReLU": 1}

@@ -96,6 +96,34 @@ def sides(y: np.ndarray) -> tuple[float, float] | None:
     return float(far[0]), float(far[1])
 
 
+def kind(y: np.ndarray) -> str:
+    """The name of a rectifier.
+
+    >>> kind(evaluate("max", PROBES, 0.1 * PROBES)), kind(evaluate("min", PROBES, 0.0))
+    ('leaky ReLU', 'min(x, 0)')
+    """
+    positive, negative = sides(y)
+    if math.isclose(positive, -negative):
+        return "abs(x)"
+    if positive and negative:
+        return "leaky ReLU"
+    return "max(x, 0)" if positive > 0 or negative < 0 else "min(x, 0)"
+
+
+def has_rule_of(relu: np.ndarray, y: np.ndarray) -> bool:
+    """Whether the rule of a ReLU is also that of a rectifier made of it, bounded or with a skip connection around it.
+
+    >>> relu = evaluate("max", PROBES, 0.0)
+    >>> has_rule_of(relu, PROBES + 2 * relu), has_rule_of(relu, 0.1 * PROBES + relu)
+    (True, False)
+    """
+    both, alone = sides(y), sides(relu)
+    if alone is None or all(alone):
+        return False
+    on, off = both if alone[0] else reversed(both)
+    return off == 0 or (math.isclose(abs(off), 1) and abs(on) > 1)
+
+
 def is_bounded(y: np.ndarray) -> bool:
     """Whether a function is constant at both ends.
 

@@ -17,7 +17,6 @@ none; pools and maxout select among activations.
 
 import functools
 import itertools
-import math
 import weakref
 from collections import defaultdict
 from collections.abc import Mapping
@@ -39,8 +38,10 @@ from xai_jax.adapters.piecewise_linear import (
     PROBES,
     are_proportional,
     evaluate,
+    has_rule_of,
     is_bounded,
     is_odd,
+    kind,
     saturates,
     sides,
 )
@@ -123,12 +124,13 @@ class _Walk:
         self.values[key] = _Value(curves, number, frozenset(flags))
         return key
 
-    def constant(self, value=None, key=None):
+    def constant(self, value=None, key=None, fixed=False):
         """A literal, or a number in general position between 0 and 1, as the gradients of leaky ReLUs."""
         key = next(self.keys) if key is None else key
         number = uniform(value)
-        flags = NEUTRAL | ({"positive"} if number is not None and number >= 0 else set())
-        return self.add({}, 0.3 + 0.618034 * key % 0.6 if number is None else number, flags, key)
+        if number is None:
+            return self.add({}, 0.3 + 0.618034 * key % 0.6, NEUTRAL | {"fixed"} if fixed else NEUTRAL, key)
+        return self.add({}, number, NEUTRAL | ({"fixed", "positive"} if number >= 0 else {"fixed"}), key)
 
     def root(self, flags=frozenset(), key=None, curves=()):
         key = next(self.keys) if key is None else key
@@ -175,8 +177,12 @@ class _Walk:
     def fold(self, step, values):
         """Outputs that do not depend on the images."""
         number = fold(step.eqn, [v.number for v in values])
+        fixed = all("fixed" in v.flags for v in values)
         for key in step.outputs:
-            self.constant(key=key) if number is None else self.add({}, number, self.flags(step, values) | NEUTRAL, key)
+            if number is None:
+                self.constant(None, key, fixed)
+            else:
+                self.add({}, number, self.flags(step, values) | NEUTRAL, key)
 
     def elementwise(self, step, values, function):
         images = [v for v in values if v.curves]
@@ -203,12 +209,11 @@ class _Walk:
     def finish(self, step, values, key, curves):
         """Adds an output that is a function of all inputs in some roots, and a rectifier if it is one."""
         self.leave_all(step, values, curves)
-        flags = self.flags(step, values)
         candidate = self.candidate(step, values, curves)
         if candidate is not None:
-            self.candidates[key], flags = candidate, flags - {"pixels"}
+            self.candidates[key] = candidate
             curves = {r: _Curve(c.y, frozenset([key, *c.rectifiers & curves.keys()])) for r, c in curves.items()}
-        self.root(flags, key, curves)
+        self.root(self.flags(step, values), key, curves)
 
     def candidate(self, step, values, curves):
         relu, shape = nn_relu(step.eqn), step.eqn.outvars[0].aval.shape
@@ -225,9 +230,9 @@ class _Walk:
                 continue
             if len(parts) < len(curves[root].rectifiers):  # a function of another rectifier's value alone
                 continue
-            if len(parts) == 1 and _has_rule_of(parts[0].curves[root].y, y):
+            if len(parts) == 1 and has_rule_of(parts[0].curves[root].y, y):
                 return None
-            return _Candidate(Rectifier(_kind(y), shape, where, _operand(step, curves)), step.calls, curves)
+            return _Candidate(Rectifier(kind(y), shape, where, _operand(step, curves)), step.calls, curves)
         return None
 
     def leave(self, value, roots):
@@ -268,24 +273,6 @@ class _Walk:
                 depends = [*depends[:fixed], *state, *depends[fixed + carried :]]
             reached = list(map(max, reached, outputs))
         return reached
-
-
-def _kind(y):
-    positive, negative = sides(y)
-    if math.isclose(positive, -negative):
-        return "abs(x)"
-    if positive and negative:
-        return "leaky ReLU"
-    return "max(x, 0)" if positive > 0 or negative < 0 else "min(x, 0)"
-
-
-def _has_rule_of(part, y):
-    """Whether the rule of a ReLU is also that of a function made of it, bounded or with a skip connection around it."""
-    both, alone = sides(y), sides(part)
-    if alone is None or all(alone):
-        return False
-    on, off = both if alone[0] else reversed(both)
-    return off == 0 or (math.isclose(abs(off), 1) and abs(on) > 1)
 
 
 def _operand(step, curves):

@@ -39,7 +39,9 @@ def require_rules(relus: int, found: Sequence[Site]) -> None:
     others = [site for site in found if not site.rule]
     if relus and not others:
         return
-    names = ", ".join(f"{site.kind} ({site.where[-90:]})" for site in others[:3]) + ", ..." * (len(others) > 3)
+    names = ", ".join(f"{site.kind} ({site.where[-90:]})" for site in others[:3]) + f" and {len(others) - 3} more" * (
+        len(others) > 3
+    )
     advice = "max(x, 0), in any form, is a ReLU with relu_patterns=('max',); other rectifiers have no rule."
     if not relus:
         raise ValueError(

@@ -1,8 +1,8 @@
 """Properties of values that equations pass on, for `xai_jax.adapters.rectifiers`.
 
-Properties of a value: `"positive"`, not negative; `"flat"`, without a gradient; `"pixels"`, scaled images; `"reduced"`,
-sums over other values; `"square"`, a term is the square of such a value; `"moment"`, of the sum of squares or the
-square of a sum, as variances and squared distances are.
+Properties of a value: `"positive"`, not negative; `"fixed"`, independent of images and weights; `"flat"`, without a
+gradient; `"pixels"`, scaled, clipped or resized images; `"reduced"`, sums over other values; `"square"`, a term is the
+square of such a value; `"moment"`, of a sum of squares or the square of a sum, as variances and squared distances are.
 
 >>> import jax
 >>> square, add = jax.make_jaxpr(lambda x: (x * x).sum(0))(jnp.ones(3)).eqns
@@ -113,7 +113,10 @@ def flags(eqn: JaxprEqn, known: Sequence[frozenset[str]], images: Sequence[bool]
     scaled = sum(images) == 1 and (name == "mul" or (name == "div" and images[0]))
     squared = name == "square" or (name == "integer_pow" and eqn.params["y"] % 2 == 0)
     squared = squared or (eqn.invars[0] is eqn.invars[-1] and name in ("mul", "dot_general"))
-    found = every & {"flat"} | ({"flat"} if name in _NO_GRADIENT else set())
+    found = every & {"fixed", "flat"} | ({"flat"} if name in _NO_GRADIENT else set())
+    resizes = name in ("conv_general_dilated", "dot_general") and sum("fixed" in k for k in known) == 1
+    if resizes or name in ("clamp", "max", "min"):
+        found |= every & {"pixels"}
     if name in _LINEAR or scaled:
         found |= every & {"reduced", "pixels"} | some & {"square", "moment"}
     if squared:
