@@ -64,7 +64,7 @@ def test_examples_that_are_all_the_same_are_refused(x):
         ([], "of one layer"),
         ([PARTS[0], PARTS[0][:, :5]], "of one layer"),
         ([PARTS[0][0]], "of one layer"),
-        ([np.where(PARTS[0] > 3.5, np.nan, PARTS[0])], "finite activations.*0 to 63"),
+        ([np.where(PARTS[0] > 3.5, np.nan, PARTS[0])], "finite activations.*example 11"),
     ],
 )
 def test_invalid_activations_are_refused(parts, words):

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from xai_jax.attribution import metrics, saliency
+from xai_jax.concepts import gram, layer_scores, sampling
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.core import finite, network, targets
 from xai_jax.data.datasets import InMemory
@@ -110,6 +111,20 @@ def test_activations_gradients_and_strongest_images_name_the_image():
             call()
     with pytest.raises(ValueError, match="image 3"):
         ActivationCache(lambda x, relu, tap: standardised(tap("images", x)), "images").gradients(CONSTANT, TARGET)
+
+
+def test_arrays_of_concepts_name_the_example():
+    parts, bad = np.random.default_rng(0).normal(size=(2, 70, 5)), np.random.default_rng(1).normal(size=(4, 5))
+    for wrong in (np.nan, np.inf):
+        for example in (3, 66, 100):
+            broken = parts.copy()
+            broken.reshape(-1, 5)[example, 2] = wrong
+            with pytest.raises(ValueError, match=rf"example {example}\."):
+                gram.matrix(list(broken))
+    bad[2, 1] = np.nan
+    sets = sampling.sample({"a": 10}, random_count=130, runs=2, controls=1)
+    with pytest.raises(ValueError, match="image 2 of class 1"):
+        layer_scores.score_layer(list(parts), [bad[:2], bad], sets)
 
 
 def test_logits_that_are_not_finite_count_as_no_prediction():

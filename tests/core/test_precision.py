@@ -11,7 +11,7 @@ from xai_jax.adapters import adapt
 from xai_jax.attribution import metrics, saliency
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.core import network, targets
-from xai_jax.synthesis import inversion, priors
+from xai_jax.synthesis import dgn_am, hog_dsift, inversion, priors
 
 LOW = [jnp.bfloat16, jnp.float16]
 TARGET = targets.logit(0)
@@ -129,6 +129,10 @@ def test_synthesis_with_low_precision():
     for operator in (functools.partial(priors.blur, std=1.0), functools.partial(priors.denoise, weight=0.5)):
         assert operator(x).dtype == jnp.bfloat16
         np.testing.assert_array_equal(operator(x), operator(exact).astype(jnp.bfloat16))
+    grey = exact[..., :1].astype(jnp.bfloat16)
+    for features in (hog_dsift.hog, hog_dsift.hogb, hog_dsift.dsift):
+        np.testing.assert_array_equal(features(grey), features(grey.astype(jnp.float32)))
+    np.testing.assert_allclose(dgn_am.upper_bounds(x), dgn_am.upper_bounds(exact), rtol=1e-6)
     half = lambda x: (x / 2).astype(jnp.bfloat16)  # noqa: E731
     target, one = half(exact).astype(jnp.float32), jnp.ones(())
     for measure in (

@@ -1,7 +1,8 @@
 """Attribution methods: the contribution of each pixel to a target.
 
 All methods share the signature `method(net, x, target, ..., batch_size=None)` and return attributions shaped like the
-images. Images are processed in chunks, so memory does not grow with N, and each shape compiles once.
+images, in float32 or wider. Images are processed in chunks, so memory does not grow with N, and each shape compiles
+once.
 
 >>> net = lambda x, relu=jax.nn.relu, tap=network.keep: tap("relu1", relu(x)).sum((1, 2))
 >>> x, target = jnp.ones((1, 4, 4, 3)), targets.logit(2)

@@ -166,8 +166,11 @@ def _tiles(start, stop):
 
 
 def _refuse_not_finite(products, rows, columns):
-    if not np.isfinite(products).all():
+    finite = np.isfinite(products)
+    if not finite.all():
+        wrong = ~finite.any(1)  # an example without a finite product with any other
+        example = rows.start + wrong.argmax() if wrong.any() else columns.start + (~finite).sum(0).argmax()
         raise ValueError(
-            f"Expected finite activations, got NaN or infinity in an example of {rows.start} to {rows.stop - 1} or "
-            f"{columns.start} to {columns.stop - 1}. Usual causes: wrong weights, or a wrong input range."
+            f"Expected finite activations, got NaN or infinity in example {example}. Usual causes: wrong weights, or a "
+            "wrong input range."
         )

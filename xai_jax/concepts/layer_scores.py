@@ -13,6 +13,7 @@ from xai_jax.concepts import cav, gram
 from xai_jax.concepts.cav import Fit
 from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.sampling import Sets
+from xai_jax.core import finite
 
 STATISTICS = ("score", "magnitude", "mean")
 NEUTRAL = (0.5, 0.5, 0.0)  # values of the statistics for a class that does not depend on the concept
@@ -48,7 +49,7 @@ def score_layer(
       `ConceptScores` by concept.
 
     Raises:
-      ValueError: for activations that are not finite or all the same.
+      ValueError: for activations that are not finite or all the same, and for gradients that are not finite.
 
     >>> from xai_jax.concepts.sampling import sample
     >>> activations = np.random.default_rng(0).normal(size=(40, 5)) + 3 * np.eye(5)[0] * (np.arange(40) < 10)[:, None]
@@ -56,6 +57,9 @@ def score_layer(
     >>> score_layer([activations], gradients, sets)["first unit"].values[0]  # the TCAV score
     array([[1., 1.]])
     """
+    for number, each in enumerate(gradients):
+        if (bad := finite.first_bad(np.asarray(each))) is not None:
+            raise ValueError(f"Expected finite gradients, got NaN or infinity for image {bad} of class {number}.")
     examples = gram.matrix(parts, (rows for each in sets for rows in _groups(each)))
     products = [gram.inner_products(each, examples.parts) for each in gradients]
     total = sum(len(each.negatives) * (len(each.positives) + len(each.controls)) for each in sets)

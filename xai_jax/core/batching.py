@@ -87,8 +87,11 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
         parts.append(step(per_image.rows(net, rows), x[rows], target.rows(rows), *[r[rows] for r in rest]))
         if start == 0:
             targets.check_logits(parts[0][1])  # soon, as later chunks may take long
-    results, logits = parts[0] if len(parts) == 1 else jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
-    targets.check_logits(logits)
+    if len(parts) == 1:
+        results, _ = parts[0]
+    else:
+        results, logits = jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+        targets.check_logits(logits)
     finite.check(results)
     return wide(results)
 

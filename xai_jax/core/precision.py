@@ -25,4 +25,9 @@ def wide(tree: Any) -> Any:
     >>> wide({"map": jnp.ones(2, jnp.float16)})["map"].dtype
     dtype('float32')
     """
-    return jax.tree.map(lambda array: array.astype(wide_dtype(array.dtype)), tree)
+    return jax.tree.map(_wide, tree)
+
+
+def _wide(array):
+    dtype = wide_dtype(array.dtype)
+    return array if array.dtype == dtype else array.astype(dtype)

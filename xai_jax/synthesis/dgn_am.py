@@ -34,6 +34,7 @@ from sklearn.metrics import pairwise_distances
 from xai_jax.core import network, targets
 from xai_jax.core.arguments import as_floats
 from xai_jax.core.network import Network
+from xai_jax.core.precision import wide
 from xai_jax.core.pytrees import as_partial
 from xai_jax.core.targets import Target
 from xai_jax.io.errors import first_line
@@ -197,6 +198,7 @@ def noise(key: Array, shape: tuple[int, ...]) -> Array:
 
 def upper_bounds(codes: Array, stds: float = 3.0) -> Array:
     """Upper bounds of each unit: mean plus `stds` standard deviations over the codes (M, ...) of images."""
+    codes = wide(codes)
     return codes.mean(0) + stds * codes.std(0)
 
 
@@ -222,7 +224,7 @@ def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[A
         raise ValueError(f"Expected 1 to {len(points)} facets of as many codes, got {count} of {averaged} each.")
     centres = KMeans(count, n_init=1, random_state=seed).fit(points).cluster_centers_
     members = pairwise_distances(centres, points).argsort(1, kind="stable")[:, :averaged]
-    return jnp.asarray(codes)[members].mean(1), members
+    return wide(jnp.asarray(codes)[members]).mean(1), members
 
 
 def _check(generate, net, target, codes):

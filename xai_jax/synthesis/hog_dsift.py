@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from xai_jax.core.precision import wide
+
 CLAMP = 0.2  # greatest value of normalised histograms, which limits the effect of single strong edges
 FLOOR = 1e-4  # added to squared norms of blocks
 
@@ -31,6 +33,7 @@ def hog(x: Array, cell: int = 8, soft: bool = False) -> Array:
     ValueError for images that are not grey, and for those smaller than one cell.
     """
     _check(x, cell, cell)
+    x = wide(x)
     votes = jnp.pad(_votes(x, 9, soft), ((0, 0), (1, 1), (1, 1), (0, 0)))  # none at the border
     centres = [(np.arange(size // cell) + 0.5) * cell - 0.5 for size in x.shape[1:3]]
     directed = _pooled(votes, centres, cell)
@@ -56,6 +59,7 @@ def dsift(x: Array, bin: int = 5) -> Array:
     those smaller than one descriptor, 5 bins and 2 pixels.
     """
     _check(x, 5 * bin + 2, bin)
+    x = wide(x)
     centres = [(np.arange((size - 2) // bin - 1) + 1) * bin - 0.5 for size in x.shape[1:3]]
     bins = _pooled(_votes(x, 4, soft=True), centres, bin)
     corners = [range(0, size - 3, 3) for size in bins.shape[1:3]]
