@@ -96,7 +96,7 @@ def test_activations_of_keras():
         (layers.ReLU(6.0),): [],
         (layers.ReLU(negative_slope=0.1),): ["leaky ReLU"],
         (layers.ReLU(6.0, negative_slope=0.1),): ["leaky ReLU"],
-        (layers.ReLU(threshold=0.5),): ["max(x, 0)"],
+        (layers.ReLU(threshold=0.5),): ["ReLU with a threshold"],
         (layers.LeakyReLU(),): ["leaky ReLU"],
         (layers.PReLU(alpha_initializer="ones"),): ["leaky ReLU"],
         tuple(map(layers.Activation, smooth)): [],

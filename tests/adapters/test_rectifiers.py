@@ -140,8 +140,8 @@ WITHOUT_RULE = {
     },
     "max(x, 0)": {
         "absolute value": lambda z: (z + jnp.abs(z)) / 2,
-        "threshold": lambda z: jnp.where(z > 0.5, z, 0),
     },
+    "ReLU with a threshold": {"where": lambda z: jnp.where(z > 0.5, z, 0)},
 }
 
 

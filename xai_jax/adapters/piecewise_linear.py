@@ -103,6 +103,8 @@ def kind(y: np.ndarray) -> str:
     ('leaky ReLU', 'min(x, 0)')
     """
     positive, negative = sides(y)
+    if math.isclose(y[5], -y[3]):
+        return "ReLU with a threshold"
     if math.isclose(positive, -negative):
         return "abs(x)"
     if positive and negative:

@@ -39,18 +39,18 @@ def require_rules(relus: int, found: Sequence[Site]) -> None:
     others = [site for site in found if not site.rule]
     if relus and not others:
         return
-    names = ", ".join(f"{site.kind} ({site.where[-90:]})" for site in others[:3]) + f" and {len(others) - 3} more" * (
-        len(others) > 3
-    )
-    advice = "max(x, 0), in any form, is a ReLU with relu_patterns=('max',); other rectifiers have no rule."
+    names = ", ".join(f"{site.kind} ({site.where[-75:]})" for site in others[:3])
+    if len(others) > 3:
+        names += f" and {len(others) - 3} more"
     if not relus:
+        found_instead = f" Found: {names}." if others else ""
         raise ValueError(
             "Expected a model with ReLUs, to which the backward rule applies, found none. Usual causes: another "
             "activation function, or ReLUs written as a bare maximum(x, 0); for those pass relu_patterns=('max',)."
-            + f" Found: {names}."
-            * bool(others)
+            + found_instead
         )
     raise ValueError(
         f"Expected rectifiers to which the backward rule applies, found {relus} by jax.nn.relu and {len(others)} that "
-        f"would keep their own gradient: {names}. {advice} adapt.sites(net, x) lists all."
+        f"would keep their own gradient: {names}. max(x, 0) as one maximum, where, clip or product gets the rule with "
+        "relu_patterns=('max',); others have none. adapt.sites(net, x) lists all."
     )
