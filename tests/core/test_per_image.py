@@ -213,6 +213,7 @@ def test_strongest_images_with_rows():
         part = deconvnet.top_k(net, "relu2", X, k=2, batch_size=batch_size)["relu2"]
         np.testing.assert_allclose(part.values, whole.values, rtol=1e-5)
         np.testing.assert_array_equal(part.images, whole.images)
+    deconvnet.top_k(bound_as_weight(SIDE), "relu1", X, k=2)  # no image is moved
     with pytest.raises(ValueError, match="`inputs`"):
         deconvnet.top_k(bound_as_weight(SIDE), "relu1", X, k=2, batch_size=2)
 
@@ -263,5 +264,9 @@ def test_evaluation_with_rows(transform):
     net = adapt.from_function(lambda w, x, side: x.reshape(len(x), -1) @ w + side, WEIGHTS, inputs=(side,))
     for batch_size in (1, 3, 8):
         assert evaluation.errors(net, Data(), transform=transform, batch_size=batch_size).top1 == 0
-    with pytest.raises(ValueError, match="inputs"):
-        evaluation.errors(bound_as_weight(side), Data(), batch_size=N)
+    added = adapt.from_function(lambda w, side, x: x.reshape(len(x), -1) @ w + side, WEIGHTS, side)
+    for batch_size in (1, 3, 8):
+        with pytest.raises(ValueError, match="`inputs`"):
+            evaluation.errors(added, Data(), batch_size=batch_size)
+    if transform is None:
+        assert evaluation.errors(added, Data(), batch_size=N).top1 == 0  # no image is moved

@@ -66,7 +66,9 @@ def errors(
     indices = share(len(data), parallel.part())
     for number, (images, labels) in enumerate(in_order(data, batch_size, transform, parallel.part())):
         if not number:
-            check_fit(net, prepare, images, labels, len(data.classes))
+            rows = check_fit(net, prepare, images, labels, len(data.classes)).shape[0]
+            if rows != 1 and len(data) != batch_size:  # rows of the images, which serve where no image is moved
+                raise row_error(1, rows)
         check_labels(labels, len(data.classes))
         index = _padded(indices[number * batch_size :][: len(labels)], batch_size)
         own = per_image.rows(net, np.repeat(index, images.shape[1] if images.ndim == 5 else 1))
@@ -103,7 +105,9 @@ def _padded(array, size):
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), 0)]) if len(array) < size else array
 
 
-def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+def check_fit(
+    net: Network, prepare: Callable, images: np.ndarray, labels: np.ndarray, classes: int
+) -> jax.ShapeDtypeStruct:
     """Checks that a network fits a data set.
 
     Args:
@@ -112,6 +116,9 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
       images: some images (N, H, W, C) or their crops (N, crops, H, W, C).
       labels: their labels (N,).
       classes: number of classes of the data.
+
+    Returns:
+      Shape and dtype of the logits of one image.
 
     Raises:
       ValueError: for images of another shape, too few classes of the network, or labels out of range.
@@ -125,13 +132,12 @@ def check_fit(net: Network, prepare: Callable, images: np.ndarray, labels: np.nd
             f"one-channel images into a network for colour, or another size than in training. It said: "
             f"{first_line(error)}"
         ) from error
-    if logits.shape[0] != 1:
-        raise row_error(1, logits.shape[0])
     if logits.shape[-1] < classes:
         raise ValueError(
             f"Expected a network with at least the data's {classes} classes, got one with {logits.shape[-1]}."
         )
     check_labels(labels, classes)
+    return logits
 
 
 def check_labels(labels: np.ndarray, classes: int) -> None:
