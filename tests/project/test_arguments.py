@@ -44,6 +44,8 @@ def measure(concept=X, random=RANDOM, images=X, layers=("relu1",)):
 
 IMAGES = {
     "gradient": lambda x: saliency.gradient(net, x, TARGET),
+    "input_x_gradient": lambda x: saliency.input_x_gradient(net, x, TARGET),
+    "integrated_gradients": lambda x: saliency.integrated_gradients(net, x, TARGET, steps=2),
     "grad_cam": lambda x: saliency.grad_cam(net, x, TARGET, "relu1"),
     "guided_grad_cam": lambda x: saliency.guided_grad_cam(net, x, TARGET, "relu1"),
     "smoothgrad": lambda x: saliency.smoothgrad(net, x, TARGET, samples=2),
@@ -125,7 +127,9 @@ def test_attributions_are_arrays(name, kind):
     refused(ATTRIBUTIONS[name], {**NO_ARRAYS, **LISTS, **OTHER_ARRAYS}[kind])
 
 
-@pytest.mark.parametrize("name", ["gradient", "grad_cam", "receptive_field", "activations"])
+@pytest.mark.parametrize(
+    "name", ["integrated_gradients", "grad_cam", "occlusion", "deletion", "receptive_field", "activations"]
+)
 def test_float64_images_are_float32_ones(name):
     got, expected = (jax.tree.leaves(IMAGES[name](x)) for x in (X.astype(np.float64), X))
     for one, other in zip(got, expected, strict=True):
@@ -199,3 +203,44 @@ def test_counts_are_positive_integers(count):
             make()
     with pytest.raises(ValueError, match="Expected k from 1 to the number of images, 3, got"):
         deconvnet.top_k(net, "relu1", X, k=count)
+
+
+COUNTS = {
+    "steps of a path": lambda n: saliency.integrated_gradients(net, X, TARGET, steps=n),
+    "samples of noise": lambda n: saliency.smoothgrad(net, X, TARGET, samples=n),
+    "samples of perturbations": lambda n: metrics.infidelity(net, X, X, TARGET, samples=n),
+    "steps of a curve": lambda n: metrics.deletion(net, X, X, TARGET, steps=n),
+    "batch": lambda n: saliency.gradient(net, X, TARGET, batch_size=n),
+    "batch of a search": lambda n: deconvnet.top_k(net, "relu1", X, k=1, batch_size=n),
+    "runs": lambda n: tcav.Plan(runs=n).sample({"c": 2}, 99),
+    "steps of an optimisation": lambda n: fooling.ascend(net, [0] * 3, X, fooling.Ascent(steps=n)),
+}
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "3", True, np.nan, np.inf])
+@pytest.mark.parametrize("name", COUNTS)
+def test_other_counts_are_positive_integers(name, count):
+    refused(COUNTS[name], count)
+
+
+@pytest.mark.parametrize("noise", [-1, np.nan, np.inf, "0.1", None, [0.1, 0.2]])
+def test_noise_is_a_finite_amount(noise):
+    refused(lambda amount: saliency.smoothgrad(net, X, TARGET, samples=1, noise=amount), noise)
+    refused(lambda amount: metrics.infidelity(net, X, X, TARGET, samples=1, noise=amount), noise)
+
+
+@pytest.mark.parametrize("method", ["guided", None, 3])
+def test_methods_are_functions(method):
+    for call in (
+        lambda: saliency.smoothgrad(net, X, TARGET, method),
+        lambda: saliency.vargrad(net, X, TARGET, method),
+        lambda: metrics.cascading_randomisation(method, net, X, TARGET),
+        lambda: metrics.random_logit(method, net, X, [0]),
+    ):
+        with pytest.raises(TypeError, match="Expected an attribution method, such as saliency.gradient, got"):
+            call()
+
+
+def test_fills_are_numbers_or_arrays():
+    for fill in ("grey", None, [[1, 2], 3]):
+        refused(lambda value: saliency.integrated_gradients(net, X, TARGET, value), fill)

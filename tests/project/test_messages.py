@@ -146,7 +146,7 @@ def test_messages_are_short_whatever_is_given(name, tmp_path):
     assert 20 < len(text) <= 600 and text.replace("\n", "").isprintable() and "xpected" in text
 
 
-def test_an_unknown_experiment_is_answered_with_the_nearest():
+def test_an_unknown_experiment_is_refused_with_the_nearest():
     for name, near in (("kim2018/concept", "kim2018/concepts"), ("zeiler", "zeiler2014"), (LONG, "")):
         command = [sys.executable, ROOT / "scripts/reproduce.py", "--only", name]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -18,8 +18,9 @@ from xai_jax.attribution.sanity_checks import random_logit as random_logit
 from xai_jax.attribution.sanity_checks import randomise as randomise
 from xai_jax.attribution.sanity_checks import similarity as similarity
 from xai_jax.core import finite, network, targets
-from xai_jax.core.arguments import check_array
+from xai_jax.core.arguments import check_amount, check_array, check_count, is_integer
 from xai_jax.core.batching import chunked, like_images
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide, wide_dtype
 from xai_jax.core.targets import Target
@@ -122,8 +123,10 @@ def infidelity(
       ValueError: the attributions are not finite or not shaped like the images, or samples or noise are not positive.
     """
     _check_attributions(x, attributions)
-    if samples < 1 or noise <= 0:
-        raise ValueError(f"Expected samples >= 1 and noise > 0, got {samples} and {noise}.")
+    check_count(samples, "samples")
+    check_amount(noise, "noise")
+    if not noise:
+        raise ValueError("Expected noise > 0, got 0, which has no effect to predict.")
     keys = jax.random.split(jax.random.key(0) if key is None else key, samples)
     step = functools.partial(_infidelity, noise=noise, keys=keys)
     return chunked(step, net, x, target, batch_size, jnp.asarray(attributions, wide_dtype(jnp.result_type(x))))
@@ -131,8 +134,10 @@ def infidelity(
 
 def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
     _check_attributions(x, attributions)
-    if not 1 <= steps <= x.shape[1] * x.shape[2]:
-        raise ValueError(f"Expected between 1 and {x.shape[1] * x.shape[2]} steps, one pixel each, got {steps}.")
+    if not is_integer(steps) or not 1 <= steps <= x.shape[1] * x.shape[2]:
+        raise ValueError(
+            f"Expected between 1 and {x.shape[1] * x.shape[2]} steps, one pixel each, got {quoted(steps)}."
+        )
     order = np.argsort(-wide(np.asarray(attributions)).sum(-1).reshape(x.shape[0], -1), axis=1, kind="stable")
     rank = jnp.asarray(np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32))
     fill = jnp.broadcast_to(like_images(fill, x, "fill"), x.shape)

@@ -20,7 +20,9 @@ from xai_jax.attribution.grad_cam import grad_cam as grad_cam
 from xai_jax.attribution.occlusion import occlude as occlude
 from xai_jax.attribution.occlusion import occlusion as occlusion
 from xai_jax.core import finite, network, rules, targets
+from xai_jax.core.arguments import check_amount, check_count, check_method, is_integer
 from xai_jax.core.batching import chunked, like_images
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide, wide_dtype
 from xai_jax.core.rules import Relu
@@ -90,7 +92,8 @@ def input_x_gradient(net: Network, x: Array, target: Target, batch_size: int | N
 
     Args, Returns, Raises: as in `backprop`.
     """
-    return wide(jnp.asarray(x)) * gradient(net, x, target, batch_size)
+    maps = gradient(net, x, target, batch_size)
+    return wide(jnp.asarray(x)) * maps
 
 
 def guided_grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int | None = None) -> Array:
@@ -132,11 +135,12 @@ def integrated_gradients(
     Raises:
       ValueError: as in `backprop`, or the baseline does not broadcast to `x`, or there are no steps.
     """
-    if steps < 1:
-        raise ValueError(f"Expected at least one step, got {steps}.")
+    network.check_images(x)
+    if not is_integer(steps) or steps < 1:
+        raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
     baseline = jnp.broadcast_to(like_images(baseline, x, "baseline"), x.shape)
     points, weights = np.polynomial.legendre.leggauss(steps)
-    path = tuple(jnp.asarray(each, wide_dtype(x.dtype)) for each in ((points + 1) / 2, weights / 2))
+    path = tuple(jnp.asarray(each, wide_dtype(jnp.result_type(x))) for each in ((points + 1) / 2, weights / 2))
     step = functools.partial(_integrate, path=path)
     attributions, delta = chunked(step, net, x, target, batch_size, baseline)
     return (attributions, delta) if return_delta else attributions
@@ -205,7 +209,7 @@ def _backprop(net, x, target, relu):
 
 def _integrate(net, x, target, baseline, path):
     """One program for the whole path; on CPU, where XLA's convolutions are slow in loops, one for each point."""
-    mean = jnp.zeros(x.shape, wide_dtype(x.dtype))
+    mean = jnp.zeros(x.shape, wide_dtype(jnp.result_type(x)))
     if jax.default_backend() == "cpu" and not isinstance(x, jax.core.Tracer):
         for point in zip(*path, strict=True):
             mean, _ = _add_gradient(net, x, target, baseline, mean, point)
@@ -237,11 +241,12 @@ def _attribute(net, x, target, baseline, mean):
 
 def _moments(net, x, target, method, samples, noise, key, batch_size):
     """Mean and variance of the attributions of noisy images, by Welford's recurrence: memory for two maps only."""
-    if samples < 1 or noise < 0:
-        raise ValueError(f"Expected samples >= 1 and noise >= 0, got {samples} and {noise}.")
+    check_method(method)
+    check_count(samples, "samples")
+    check_amount(noise, "noise")
     network.check_images(x)
     x, key = jnp.asarray(x), jax.random.key(0) if key is None else key
-    mean = squares = jnp.zeros(x.shape, wide_dtype(x.dtype))
+    mean = squares = jnp.zeros(x.shape, wide_dtype(jnp.result_type(x)))
     for i in range(samples):
         sample = method(net, _add_noise(x, noise, key, i), target, batch_size=batch_size)
         mean, squares = _update_moments(mean, squares, wide(sample), i)

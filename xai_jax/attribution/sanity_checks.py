@@ -20,7 +20,7 @@ from skimage.metrics import structural_similarity
 
 from xai_jax.attribution.weight_layers import by_layer
 from xai_jax.core import finite, network, targets
-from xai_jax.core.arguments import check_array
+from xai_jax.core.arguments import check_array, check_method
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -91,6 +91,7 @@ def cascading_randomisation(
     Raises:
       ValueError: the network has no weights to randomise.
     """
+    check_method(method)
     original = method(net, x, target, batch_size=batch_size)
     randomised = randomise(net, x, key, depth)
     return {name: similarity(original, method(n, x, target, batch_size=batch_size)) for name, n in randomised.items()}
@@ -120,6 +121,7 @@ def random_logit(
     Raises:
       ValueError: the network has fewer than two classes, or the number of classes is not that of the images.
     """
+    check_method(method)
     network.check_images(x)
     logits = network.abstract(net, x)[0]
     if logits.shape[1] < 2:
@@ -156,8 +158,8 @@ def randomise(net: Network, x: Array, key: Array | None = None, depth: int = 1) 
     Raises:
       ValueError: the weights are not leaves of a pytree.
     """
-    check_array(x, "images (N, H, W, C)")
     net = network.as_network(net)
+    network.abstract(net, x)  # refuses images that it cannot read
     layers = by_layer(net, x, depth)
     if not layers:
         raise ValueError(

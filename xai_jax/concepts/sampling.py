@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xai_jax.core.arguments import is_integer
+from xai_jax.core.messages import quoted
+
 
 class Sets(NamedTuple):
     """Rows of the examples of some concepts of one size that share their negatives and controls.
@@ -95,10 +98,10 @@ def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, cont
 
 def _rows(sizes, random_count, runs, controls):
     """Rows of each concept and of the random images, after checks of the counts."""
-    if not sizes or runs < 1 or controls < 0:
+    if not sizes or not (is_integer(runs) and is_integer(controls)) or runs < 1 or controls < 0:
         raise ValueError(
-            f"Expected a concept or more, a run or more, and 0 controls or more, got {len(sizes)} concepts, {runs} "
-            f"runs and {controls} controls."
+            f"Expected a concept or more, a run or more, and 0 controls or more, got {len(sizes)} concepts, "
+            f"{quoted(runs)} runs and {quoted(controls)} controls."
         )
     few = {name: size for name, size in sizes.items() if size < 2}
     if few:

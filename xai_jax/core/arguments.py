@@ -110,6 +110,34 @@ def check_count(value: Any, what: str, least: int = 1) -> None:
         raise ValueError(f"Expected {least} or more {what}, an integer, got {quoted(value)}.")
 
 
+def check_amount(value: Any, what: str) -> None:
+    """Raises ValueError unless `value` is a finite number, 0 or more; values are checked outside of `jax.jit` only.
+
+    >>> check_amount(float("nan"), "noise")
+    Traceback (most recent call last):
+    ValueError: Expected a finite number as noise, 0 or more, got nan.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    try:
+        is_amount = not isinstance(value, str) and 0 <= float(value) < np.inf
+    except (TypeError, ValueError):
+        is_amount = False
+    if not is_amount:
+        raise ValueError(f"Expected a finite number as {what}, 0 or more, got {quoted(value)}.")
+
+
+def check_method(method: Any) -> None:
+    """Raises TypeError unless `method` is an attribution method, a function, and not its name.
+
+    >>> check_method("guided")
+    Traceback (most recent call last):
+    TypeError: Expected an attribution method, such as saliency.gradient, got 'guided'.
+    """
+    if not callable(method):
+        raise TypeError(f"Expected an attribution method, such as saliency.gradient, got {quoted(method)}.")
+
+
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer, of Python or NumPy, and no truth value.
 

@@ -13,7 +13,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import finite, network, per_image, targets
-from xai_jax.core.messages import excerpt
+from xai_jax.core.arguments import is_integer
+from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
 from xai_jax.core.targets import Target
@@ -39,7 +40,11 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
     Traceback (most recent call last):
     ValueError: Expected a fill that broadcasts to the images, (5, 2, 2, 3), such as a number, a pixel (3,), ...
     """
-    value, shape = jnp.asarray(value, x.dtype), tuple(x.shape)
+    shape = tuple(x.shape)
+    try:
+        value = jnp.asarray(value, jnp.result_type(x))
+    except (TypeError, ValueError):
+        raise TypeError(f"Expected a number or an array as {name}, got {quoted(value)}.") from None
     try:
         fits = np.broadcast_shapes(value.shape, shape) == shape
     except ValueError:
@@ -102,8 +107,8 @@ def chunk_size(batch_size: int | None, n: int) -> int:
     >>> chunk_size(None, 100), chunk_size(8, 5)
     (32, 5)
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
+    if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):
+        raise ValueError(f"Expected a batch size of at least 1, an integer, got {quoted(batch_size)}.")
     return min(batch_size or _CHUNK, n)
 
 

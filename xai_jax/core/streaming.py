@@ -13,6 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from xai_jax.core.arguments import is_integer
+from xai_jax.core.messages import quoted
+
 AHEAD = 2  # batches decoded or being decoded in addition to the one handed out
 THREADS = min(32, os.cpu_count() or 1)
 
@@ -96,13 +99,13 @@ def checked_part(part: tuple[int, int]) -> tuple[int, int]:
 
 
 def at_least(least: int, value: int, what: str) -> int:
-    """Returns `value`; raises ValueError if it is less than `least`.
+    """Returns `value`; raises ValueError if it is less than `least` or no integer.
 
     >>> at_least(1, 4, "images in a batch")
     4
     """
-    if value < least:
-        raise ValueError(f"Expected {least} or more {what}, got {value}.")
+    if not is_integer(value) or value < least:
+        raise ValueError(f"Expected {least} or more {what}, got {quoted(value)}.")
     return value
 
 

@@ -26,6 +26,7 @@ from jax import Array, lax
 from tqdm import tqdm
 
 from xai_jax.core import finite
+from xai_jax.core.arguments import is_integer
 from xai_jax.core.messages import quoted
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.fingerprints import fingerprint
@@ -101,8 +102,8 @@ def minimise(
       ValueError: for terms that are not of shape (N,), and for a checkpoint of another problem.
       DivergedError: if a term or the last x becomes infinite or NaN.
     """
-    if steps < 1:
-        raise ValueError(f"Expected at least one step, got {steps}.")
+    if not is_integer(steps) or steps < 1:
+        raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
     x = jax.tree.map(jnp.array, x)  # a copy, since the steps donate its buffers
     objective, project = as_partial(objective), as_partial(project)
     names = _check(objective, x, key)
