@@ -1,7 +1,7 @@
 """Elementwise functions of one number, evaluated at probes, for `xai_jax.adapters.rectifiers`.
 
 Probes are powers of two near zero and far from it, so that a function of one gradient on either side of zero gives
-exactly doubled values at doubled probes, however it is computed.
+exactly doubled values at doubled probes, however it is computed. Values at the probes have shape (9,).
 
 >>> evaluate("max", PROBES, 0.0)[-1] == PROBES[-1]
 np.True_
