@@ -13,7 +13,7 @@ from xai_jax.adapters import adapt
 from xai_jax.attribution import metrics, saliency
 from xai_jax.concepts import cav, tcav
 from xai_jax.concepts.activation_cache import ActivationCache, fingerprint
-from xai_jax.core import network, targets
+from xai_jax.core import network, per_image, targets
 from xai_jax.core.batching import check_repeatable
 from xai_jax.core.network import PerImage
 from xai_jax.synthesis import fooling
@@ -126,6 +126,13 @@ def test_networks_of_the_protocol_bind_rows_in_a_partial_or_a_closure():
     right = occlusion(with_side(SIDE), X, TARGET)
     for each in (jax.tree_util.Partial(net, side), closure, lambda x, relu, tap: closure(x, relu, tap)):
         np.testing.assert_allclose(occlusion(each, X, TARGET, batch_size=3), right, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_keep_the_rows():
+    head, activations = network.head(with_side(SIDE), "relu1", X), network.features(with_side(SIDE), "relu1")(X)
+    np.testing.assert_array_equal(head(activations), with_side(SIDE)(X))
+    few = per_image.rows(head, [2, 0])
+    np.testing.assert_allclose(few(activations[jnp.array([2, 0])]), with_side(SIDE)(X)[jnp.array([2, 0])], rtol=1e-5)
 
 
 def test_values_of_edited_layers_go_along_with_their_images():

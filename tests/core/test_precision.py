@@ -29,6 +29,8 @@ def test_integrated_gradients_of_a_linear_network(dtype, steps):
     maps, delta = saliency.integrated_gradients(linear(dtype), x, TARGET, steps=steps, return_delta=True)
     np.testing.assert_allclose(maps, np.ones(x.shape), rtol=1e-4)
     np.testing.assert_allclose(delta, 0, atol=1e-3)
+    in_one_program = jax.jit(lambda x: saliency.integrated_gradients(linear(dtype), x, TARGET, steps=steps))
+    np.testing.assert_allclose(in_one_program(x), np.ones(x.shape), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", LOW)
