@@ -24,7 +24,7 @@ PROJECTIONS = 8  # in one call
 def run(config: Config, work: Workspace) -> Report:
     """Slides the square over every image; panels (a) to (e) of the figure."""
     model = models.load(config.network, config.weights)
-    data = examples.load(config.images, config.count)
+    data = examples.load(config.images, config.count, config.first)
     x = model.preprocess(data.images)
     targets.check(model.net, x, targets.probability(data.labels))
     strongest = work.stage("strongest", lambda: strongest_maps(model.net, x, config))
@@ -142,7 +142,7 @@ def findings(strongest, hidden, data, size, config):
 
 def object_claim(on, elsewhere):
     """That the object matters more than its surroundings, by images with a known box of the object."""
-    means = f" (means {on.mean():.2f} and {elsewhere.mean():.2f})" if len(on) else ""
+    means = f" (means {np.nanmean(on):.2f} and {np.nanmean(elsewhere):.2f})" if len(on) else ""
     return Claim(
         "The probability of the true class drops significantly when the object is occluded.",
         "section 4.2 and Fig. 7d",
@@ -216,7 +216,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1,
+    minutes=5,
 )
 
 if __name__ == "__main__":

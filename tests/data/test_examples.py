@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai_jax.data import examples
+from xai_jax.data import class_names, examples, photographs
 
 
 def test_photographs_are_colour_with_classes_and_boxes():
@@ -31,8 +31,31 @@ def test_imagenet_through_tfds():
 
 @pytest.mark.parametrize(
     "source, count, words",
-    [("pictures", 1, "Expected a source"), ("photographs", 6, "at most 5"), ("digits", 0, "at least one")],
+    [
+        ("pictures", 1, "Expected a source"),
+        ("digits", 10_000, "at most 360 images"),
+        ("digits", 0, "at least one"),
+    ],
 )
 def test_mistakes(source, count, words):
     with pytest.raises(ValueError, match=words):
         examples.load(source, count)
+
+
+def test_the_first_images_may_be_left_out():
+    whole, rest = examples.load("digits", 5), examples.load("digits", 3, first=2)
+    assert rest.names == whole.names[2:] and list(rest.labels) == list(whole.labels[2:])
+    for image, same in zip(rest.images, whole.images[2:], strict=True):
+        np.testing.assert_array_equal(image, same)
+
+
+@pytest.mark.skipif(photographs.PACKAGE.find() is None, reason="Debian's packages of images are not installed")
+def test_photographs_with_boxes_come_before_the_others():
+    count = sum(row.imagenet != "" for row in photographs.table())
+    found = examples.load("photographs", count)
+    boxed = [box is not None for box in found.boxes]
+    assert boxed == sorted(boxed, reverse=True) and sum(boxed) == 32 and len(set(found.names)) > 80
+    for top, left, bottom, right in filter(None, found.boxes):
+        assert 0 <= top < bottom <= 1 and 0 <= left < right <= 1
+    panda = found.names.index("red_panda")
+    assert class_names.imagenet()[found.labels[panda]] == "lesser panda"

@@ -4,14 +4,12 @@
 ('chelsea', 'coffee')
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import digits
-from xai_jax.data.photographs import of_scikit_image
+from xai_jax.data import class_names, digits, photographs
 from xai_jax.data.prepared import open_prepared
 
 Box = tuple[float, float, float, float]
@@ -29,48 +27,40 @@ class Examples(NamedTuple):
     boxes: tuple[Box | None, ...]
 
 
-# scikit-image's photographs with the ImageNet class of what they show. Boxes were drawn by hand, to measure whether
-# occluding the object matters more than occluding the rest.
-_PHOTOGRAPHS = {
-    "chelsea": ("chelsea.png", 285, (0.2, 0.14, 0.95, 0.95)),
-    "coffee": ("coffee.png", 967, (0.03, 0.17, 0.68, 0.83)),
-    "rocket": ("rocket.jpg", 657, (0.28, 0.44, 0.98, 0.6)),
-    "motorcycle": ("motorcycle_left.png", 665, (0.22, 0.0, 0.86, 1.0)),
-    "camera": ("camera.png", 872, (0.25, 0.42, 0.98, 0.78)),
-}
+def load(source: str, count: int, first: int = 0) -> Examples:
+    """Images of "photographs", "digits" (held-out ones, one of each class in turn) or "imagenet", from `first` on.
 
-
-def load(source: str, count: int) -> Examples:
-    """The first `count` images of "photographs", "digits" (held-out ones, one of each class in turn) or "imagenet".
-
-    Raises ValueError for an unknown source or more images than there are, FileNotFoundError where ImageNet has not been
-    prepared with TFDS.
+    The five photographs of scikit-image come first, then those with a box around the object, then the others. Raises
+    ValueError for an unknown source or more images than there are, FileNotFoundError where ImageNet has not been
+    prepared with TFDS, or for more than five photographs where Debian's package is missing.
     """
     sources = {"photographs": _photographs, "digits": _digits, "imagenet": _imagenet}
     if source not in sources:
         raise ValueError(f"Expected a source out of {listed(sources)}, got {quoted(source)}.")
-    if count < 1:
-        raise ValueError(f"Expected at least one image, got {count}.")
-    examples = list(itertools.islice(sources[source](count), count))
-    if len(examples) < count:
-        raise ValueError(f"Expected at most {len(examples)} images, as many as {source} has, got {count}.")
-    images, labels, names, boxes = zip(*examples, strict=True)
+    if count < 1 or first < 0:
+        raise ValueError(f"Expected at least one image, and the first from 0 on, got {count} from {first}.")
+    found = list(sources[source](slice(first, first + count)))
+    if len(found) < count:
+        raise ValueError(f"Expected at most {len(found)} images from {first} on, as {source} has, got {count}.")
+    images, labels, names, boxes = zip(*found, strict=True)
     return Examples(list(images), np.array(labels, np.int32), names, boxes)
 
 
-def _photographs(count):
-    for name, (file, label, box) in itertools.islice(_PHOTOGRAPHS.items(), count):
-        yield np.asarray(of_scikit_image(file)), label, name, box
+def _photographs(part):
+    rows = [row for row in photographs.table() if row.imagenet]
+    rows.sort(key=lambda row: (not row.path.startswith("skimage/"), row.box is None))
+    for row in rows[part]:
+        yield photographs.read(row), class_names.imagenet().index(row.imagenet), row.name, row.box
 
 
-def _digits(count):
+def _digits(part):
     _, images, _, labels = digits.arrays()
     turn = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    for i in np.lexsort((labels, turn))[:count]:
+    for i in np.lexsort((labels, turn))[part]:
         yield (images[i, :, :, 0] * 255).astype(np.uint8), labels[i], f"digit {labels[i]}", None
 
 
-def _imagenet(count):
+def _imagenet(part):
     data = open_prepared("imagenet2012", "validation")
-    for i in range(min(count, len(data))):
+    for i in range(len(data))[part]:
         yield data[i]["image"], data[i]["label"], f"validation {i}", None

@@ -1,10 +1,11 @@
 """About 240 photographs of animals, monuments, fish, tools, energy plants and household things.
 
 They come from Debian's package gcompris-qt-data, a collection of children's games, and from scikit-image.
-`photographs.tsv` lists path, kind, ImageNet class where there is one, and the beginning of the SHA-256.
+`photographs.tsv` lists path, kind, ImageNet class and box of the object where there are some, and the beginning of the
+SHA-256. Boxes were drawn by hand, to measure whether occluding the object matters more than occluding the rest.
 
 >>> [len(of_kind(kind)) for kind in KINDS]
-[58, 82, 26, 28, 28, 15, 2]
+[58, 82, 26, 28, 28, 15, 2, 1]
 """
 
 import functools
@@ -22,24 +23,28 @@ from xai_jax.data import qt_resources
 from xai_jax.data.debian import Package
 from xai_jax.data.decoding import upright
 
-KINDS = ("animal", "monument", "fish", "tool", "energy", "household", "vehicle")
+KINDS = ("animal", "monument", "fish", "tool", "energy", "household", "vehicle", "person")
 PACKAGE = Package("gcompris-qt-data", "3.1", "gcompris-qt/rcc", "PHOTOGRAPHS_DIR")
 _INSIDE = "gcompris/src/activities"
 _SKIMAGE = "skimage/"
 
 
 class Photograph(NamedTuple):
-    """A row of the table: `path` in the package, `kind`, `imagenet` (a class name or ""), `digest`."""
+    """A row of the table: `path` in the package, `kind`, `imagenet` (a class name or ""), `box`, `digest`.
+
+    The box of the object, where there is one, is (top, left, bottom, right) as shares of the centre square.
+    """
 
     path: str
     kind: str
     imagenet: str
+    box: tuple[float, float, float, float] | None
     digest: str
 
     @property
     def name(self) -> str:
         """For titles: the file's name without its suffix."""
-        return Path(self.path).stem.removesuffix("_background")
+        return Path(self.path).stem.removesuffix("_background").removesuffix("_left")
 
 
 @functools.cache
@@ -50,7 +55,11 @@ def table() -> tuple[Photograph, ...]:
     ('alpaca', 'llama')
     """
     text = importlib.resources.files("xai_jax.data").joinpath("photographs.tsv").read_text(encoding="utf-8")
-    return tuple(Photograph(*line.split("\t")) for line in text.splitlines())
+    return tuple(_row(*line.split("\t")) for line in text.splitlines())
+
+
+def _row(path, kind, imagenet, box, digest):
+    return Photograph(path, kind, imagenet, tuple(map(float, box.split())) or None, digest)
 
 
 def of_kind(*kinds: str) -> tuple[Photograph, ...]:
