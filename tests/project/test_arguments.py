@@ -244,3 +244,31 @@ def test_methods_are_functions(method):
 def test_fills_are_numbers_or_arrays():
     for fill in ("grey", None, [[1, 2], 3]):
         refused(lambda value: saliency.integrated_gradients(net, X, TARGET, value), fill)
+
+
+@pytest.mark.parametrize("form", [None, "IJCV", 3, inversion.IJCV])
+def test_forms_are_settings(form):
+    codes = np.zeros((1, 240), np.float32)
+    for call in (
+        lambda: activation_maximisation.maximise(net, TARGET, X, KEY, form),
+        lambda: fooling.ascend(net, [0] * 3, X, form),
+        lambda: inversion.invert(lambda x: x, X, X.shape[1:], KEY, form),
+        lambda: dgn_am.maximise(lambda codes: codes.reshape(-1, 8, 10, 3), net, TARGET, codes, form),
+    ):
+        with pytest.raises(TypeError, match="Expected .*, such as .*, got"):
+            call()
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "3", np.nan])
+def test_patches_and_facets_are_counted(size):
+    refused(lambda n: saliency.occlusion(net, X, TARGET, n, 1), size)
+    refused(lambda n: saliency.occlusion(net, X, TARGET, 4, n), size)
+    refused(lambda n: dgn_am.facets(X, n, seed=0), size)
+    refused(lambda n: dgn_am.facets(X, 1, n, seed=0), size)
+
+
+@pytest.mark.parametrize("vector", [None, "red", [[1, 2], 3], np.array([None])])
+def test_directions_are_numbers(vector):
+    with pytest.raises((TypeError, ValueError)):
+        targets.direction("relu1", vector)
+    assert targets.direction("relu1", [1.0, 2.0]).vector.shape == (2,)

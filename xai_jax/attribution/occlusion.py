@@ -15,7 +15,9 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import finite, network, per_image, targets
+from xai_jax.core.arguments import is_integer
 from xai_jax.core.batching import check_repeatable, chunk_size, chunked, like_images
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 
@@ -164,8 +166,11 @@ def _grid(x, patch, stride):
     sides = x.shape[1:3]
     patch = tuple(min(32, max(1, n // 7)) for n in sides) if patch is None else _pair(patch)
     stride = tuple(min(16, max(1, p // 2)) for p in patch) if stride is None else _pair(stride)
-    if min(*patch, *stride) < 1 or any(p > n for p, n in zip(patch, sides, strict=True)):
-        raise ValueError(f"Expected patch and stride >= 1 and a patch within {sides}, got {patch} and {stride}.")
+    are_counts = all(map(is_integer, (*patch, *stride))) and min(*patch, *stride) >= 1
+    if not are_counts or any(p > n for p, n in zip(patch, sides, strict=True)):
+        raise ValueError(
+            f"Expected patch and stride >= 1 and a patch within {sides}, got {quoted(patch)} and {quoted(stride)}."
+        )
     tops, lefts = (patch_starts(*sizes) for sizes in zip(sides, patch, stride, strict=True))
     return tops, lefts, patch, stride
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import indices, network, per_image, target_sources
+from xai_jax.core.arguments import check_array
 from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
@@ -111,6 +112,8 @@ def direction(layer: str, vector: Array) -> Target:
     >>> direction("relu1", jnp.array([1.0, -1.0]))(logits, activations).tolist()
     [-6.0]
     """
+    vector = vector if isinstance(vector, np.ndarray | Array) else np.asarray(vector)
+    check_array(vector, "numbers, a direction in the layer")
     return Direction(jnp.asarray(vector), layer)
 
 

@@ -32,7 +32,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 
 from xai_jax.core import network, targets
-from xai_jax.core.arguments import as_floats
+from xai_jax.core.arguments import as_floats, is_integer
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
 from xai_jax.core.pytrees import as_partial
@@ -155,6 +156,8 @@ def maximise(
         fit the codes.
       DivergedError: if the learning rate is too large.
     """
+    if not isinstance(form, DGN | Montavon):
+        raise TypeError(f"Expected a form of the optimisation, such as DGN(), got {quoted(form)}.")
     generate, net, codes = as_partial(generate), network.as_network(net), as_floats(codes, "codes")
     _check(generate, net, target, codes)
     _check_bounds(codes, upper)
@@ -220,8 +223,10 @@ def facets(codes: Array, count: int, averaged: int = 1, *, seed: int) -> tuple[A
       ValueError: for fewer codes than clusters or averaged images.
     """
     points = np.asarray(codes, np.float64).reshape(len(codes), -1)
-    if not (1 <= count <= len(points) and 1 <= averaged <= len(points)):
-        raise ValueError(f"Expected 1 to {len(points)} facets of as many codes, got {count} of {averaged} each.")
+    if not all(is_integer(number) and 1 <= number <= len(points) for number in (count, averaged)):
+        raise ValueError(
+            f"Expected 1 to {len(points)} facets of as many codes, got {quoted(count)} of {quoted(averaged)}."
+        )
     centres = KMeans(count, n_init=1, random_state=seed).fit(points).cluster_centers_
     members = pairwise_distances(centres, points).argsort(1, kind="stable")[:, :averaged]
     return wide(jnp.asarray(codes)[members]).mean(1), members

@@ -27,6 +27,7 @@ from jax.tree_util import Partial
 from xai_jax.core import network, per_image, targets
 from xai_jax.core.arguments import as_floats, check_count
 from xai_jax.core.batching import check_repeatable
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
 from xai_jax.synthesis import optimize
@@ -79,6 +80,8 @@ def ascend(
     Raises:
       ValueError: for classes and images that do not fit the network, and networks with one logit.
     """
+    if not isinstance(form, Ascent):
+        raise TypeError(f"Expected the settings of an ascent, such as Ascent(), got {quoted(form)}.")
     net, start = network.as_network(net), as_floats(start, "initial images (N, H, W, C)")
     target = targets.probability(classes)
     targets.check(net, start, target)

@@ -31,6 +31,7 @@ from jax.tree_util import Partial
 
 from xai_jax.core import network
 from xai_jax.core.arguments import as_floats
+from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
 from xai_jax.core.pytrees import as_partial
@@ -108,6 +109,8 @@ def invert(
       ValueError: for a target that is zero under the mask or of another shape, and for a mask that does not fit.
       DivergedError: if the learning rate is too large.
     """
+    if not isinstance(form, CVPR | IJCV):
+        raise TypeError(f"Expected a form of the inversion, such as IJCV(), got {quoted(form)}.")
     represent = as_partial(represent)
     target, mask = _checked(represent, target, shape, mask)
     noise_key, run_key = jax.random.split(key)
