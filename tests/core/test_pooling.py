@@ -121,3 +121,12 @@ def test_under_jit_vmap_and_grad():
 def test_invalid_geometry_raises(call, words):
     with pytest.raises(ValueError, match=words):
         call(images())
+
+
+def test_switches_of_one_map_serve_all_and_those_of_others_are_refused():
+    x = jnp.arange(96.0).reshape(2, 4, 4, 3)
+    _, switches = pooling.max_pool_with_switches(x[:1], 2)
+    np.testing.assert_array_equal(pooling.pool_at(-x, switches), -pooling.max_pool(x, 2))
+    _, many = pooling.max_pool_with_switches(jnp.concatenate([x, x]), 2)
+    with pytest.raises(ValueError, match="switches of one map or of 2, got those of 4"):
+        pooling.pool_at(x, many)

@@ -111,6 +111,8 @@ def pool_at(x: Array, switches: Switches) -> Array:
     """
     if (*switches.size, switches.index.shape[-1]) != x.shape[1:]:
         raise ValueError(f"Expected a map of {(*switches.size, switches.index.shape[-1])} behind N, got {x.shape[1:]}.")
+    if switches.index.shape[0] not in (1, x.shape[0]):
+        raise ValueError(f"Expected switches of one map or of {x.shape[0]}, got those of {switches.index.shape[0]}.")
     row, column = switches.positions()
     row, column = jnp.clip(row, 0, x.shape[1] - 1), jnp.clip(column, 0, x.shape[2] - 1)
     batch = jnp.arange(x.shape[0])[:, None, None, None]
