@@ -70,6 +70,12 @@ def test_rows_among_the_weights_serve_where_no_image_is_moved():
         np.testing.assert_array_equal(maps, saliency.gradient(with_side(SIDE), X, TARGET))
 
 
+def test_float64_images_and_rows_are_taken_as_float32():
+    net, images = with_side(np.asarray(SIDE, np.float64)), np.asarray(X, np.float64)
+    np.testing.assert_array_equal(net(images), with_side(SIDE)(X))
+    np.testing.assert_array_equal(saliency.gradient(net, images, TARGET), saliency.gradient(with_side(SIDE), X, TARGET))
+
+
 def test_one_row_for_all_images_is_a_weight():
     one = SIDE[:1]
     for method in (saliency.gradient, occlusion):
@@ -121,7 +127,7 @@ def test_networks_of_the_protocol_bind_rows_in_a_partial_or_a_closure():
     def net(side, x, relu=jax.nn.relu, tap=network.keep):
         return tap("relu1", relu(x.reshape(len(x), -1) @ WEIGHTS)) * side.value
 
-    side = PerImage(SIDE)
+    side = PerImage(np.asarray(SIDE, np.float64))  # taken as float32, as JAX does
     closure = lambda x, relu=jax.nn.relu, tap=network.keep: net(side, x, relu, tap)  # noqa: E731
     right = occlusion(with_side(SIDE), X, TARGET)
     for each in (jax.tree_util.Partial(net, side), closure, lambda x, relu, tap: closure(x, relu, tap)):

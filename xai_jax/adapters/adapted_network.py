@@ -9,6 +9,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from xai_jax.adapters import independent_rows, rectifiers
@@ -48,7 +49,7 @@ class Adapted:
         require_arrays(self)
         check_rows(self.inputs, x.shape[0])
         given = x, self.inputs.value
-        examples = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[self.per_image :], a.dtype), given)
+        examples = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[self.per_image :], jnp.result_type(a)), given)
         closed, shape = jax.make_jaxpr(_apply, return_shape=True)(self.function, self.bound, *examples)
         if not isinstance(shape, jax.ShapeDtypeStruct):
             raise ValueError(f"Expected a model that returns one array of logits, got {jax.tree.structure(shape)}.")

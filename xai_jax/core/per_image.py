@@ -71,7 +71,7 @@ def like(net: Any, n: int) -> Any:
     >>> like(side, 8).value.shape
     (8, 1)
     """
-    return _map_arrays(net, lambda array: jax.ShapeDtypeStruct((n, *array.shape[1:]), array.dtype))
+    return _map_arrays(net, lambda array: jax.ShapeDtypeStruct((n, *array.shape[1:]), jnp.result_type(array)))
 
 
 def check_rows(net: Any, n: int) -> None:
