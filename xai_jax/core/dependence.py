@@ -62,7 +62,7 @@ def bypassed(tree: Any, leaves: tuple, shape: tuple[int, ...], dtype: Any, layer
     net, values = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]), dict(layers)
     closed = jax.make_jaxpr(run)(net, jax.ShapeDtypeStruct(shape, dtype), values)
     bits = {name: 2 << number for number, name in enumerate(sorted(values))}  # bit 0 is for the images
-    logits, *sources = follow(closed, [0] * len(leaves) + [1, *bits.values()])
+    logits, *sources = follow(closed, [0] * len(leaves) + [1, *bits.values()], without_zeros=True)
 
     def is_bypassed(layer):
         reached = 1
@@ -89,8 +89,10 @@ def refuse_bypassed(layer: str, found: dict[str, bool]) -> None:
     )
 
 
-def follow(closed: Any, sources: Sequence[int]) -> list[int]:
+def follow(closed: Any, sources: Sequence[int], without_zeros: bool = False) -> list[int]:
     """Sources of the outputs of a jaxpr, given those of its inputs: sets, as the bits of integers.
+
+    `without_zeros`: x * 0, which takes the shape of x alone, does not depend on x.
 
     >>> follow(jax.make_jaxpr(lambda x, y, z: (x + y, 2 * z))(0.0, 0.0, 0.0), [1, 2, 4])
     [3, 4]
@@ -104,15 +106,16 @@ def follow(closed: Any, sources: Sequence[int]) -> list[int]:
     for eqn in jaxpr.eqns:
         inputs = read(eqn.invars)
         if any(inputs):
-            known.update(zip(eqn.outvars, _outputs(eqn, inputs), strict=True))
+            known.update(zip(eqn.outvars, _outputs(eqn, inputs, without_zeros), strict=True))
     return read(jaxpr.outvars)
 
 
-def _outputs(eqn, inputs):
-    if eqn.primitive.name == "mul" and any(isinstance(a, Literal) and not np.any(a.val) for a in eqn.invars):
-        return [0]  # x * 0 takes the shape of x alone
+def _outputs(eqn, inputs, without_zeros):
+    is_zero = eqn.primitive.name == "mul" and any(isinstance(a, Literal) and not np.any(a.val) for a in eqn.invars)
+    if is_zero and without_zeros:
+        return [0]
     if called := body(eqn):
-        outputs = follow(called, inputs)
+        outputs = follow(called, inputs, without_zeros)
         # a loop's outputs are inputs of its next round
         return outputs if eqn.primitive.name != "scan" else [functools.reduce(int.__or__, outputs)] * len(outputs)
     return [functools.reduce(int.__or__, inputs)] * len(eqn.outvars)
