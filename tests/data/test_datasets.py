@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from xai_jax.data import datasets, digits, fashion_mnist
+from xai_jax.data import dataset_types, datasets, digits, fashion_mnist
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -165,7 +165,7 @@ def test_imagenet_is_never_one_array(monkeypatch):
     with tfds.testing.mock_data(num_examples=4):
         data = datasets.load("imagenet2012", "validation")
         image, label = data[2]
-        monkeypatch.setattr(datasets, "MEMORY", image.nbytes)
+        monkeypatch.setattr(dataset_types, "MEMORY", image.nbytes)
         with pytest.raises(ValueError, match="Read it with xai_jax.data.batches"):
             data.arrays()
     assert image.ndim == 3 and image.shape[2] == 3 and data.classes[285] == "Egyptian cat" and 0 <= label < 1000

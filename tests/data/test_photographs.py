@@ -128,6 +128,8 @@ def test_both_are_data_sets():
     assert len(sides[0]) + len(sides[1]) == len(sides[2]) == len(cutouts.table())
     image, label = sides[1][0]
     assert image.shape == (224, 224, 3) and (image[0, 0] == 128).all() and cutouts.CLASSES[label] == "ball"
+    drawn = datasets.load("composites", "test")
+    assert len(drawn) == 5 * len(sides[1]) and drawn[7][0].shape == (256, 256, 3) and drawn.classes == cutouts.CLASSES
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from xai_jax.data import cutouts, photographs
 from xai_jax.data.cutouts import placed, scaled
-from xai_jax.data.datasets import OnDisk
+from xai_jax.data.dataset_types import OnDisk
 
 LONGEST = 256  # pixels of an object that composites are made of
 SCALE, TURN = (0.55, 0.95), 20  # longer side of the object as a share of the image's, and degrees to either side

@@ -5,15 +5,16 @@
 (('3', '8'), (8, 8, 1), True)
 """
 
-import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import class_names, cutouts, digits, fashion_mnist, folder, photographs
+from xai_jax.data import class_names, composites, cutouts, digits, fashion_mnist, folder, photographs
+from xai_jax.data.dataset_types import Dataset as Dataset
+from xai_jax.data.dataset_types import InMemory as InMemory
+from xai_jax.data.dataset_types import OnDisk as OnDisk
+from xai_jax.data.dataset_types import labeller as labeller
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
 from xai_jax.io.errors import excerpt
@@ -23,93 +24,15 @@ SPLITS = {
     "digits": ("train", "test"),
     "fashion_mnist": ("train", "test"),
     "photographs": ("all",),
-    "cutouts": ("train", "test", "all"),  # on grey; `data.composites` puts them on other backgrounds
+    "cutouts": ("train", "test", "all"),  # on grey
+    "composites": ("train", "test", "all"),  # cut-outs on other backgrounds; `data.composites` makes any number
     "cifar10": ("train", "test"),
     "cifar100": ("train", "test"),
     "imagenet2012": ("train", "validation"),
     "diabetic_retinopathy_detection/btgraham-300": ("train", "validation", "test"),  # 300 pixels are the eye's radius
 }
-CUTOUT_SIDE = 224
-MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
-
-
-class Dataset(Protocol):
-    """Random access to labelled images: `len(dataset)` and `dataset[i] -> (image (H, W, C) uint8, label)`."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images (N, H, W, C) uint8 and labels (N,) int32. Raises ValueError where they do not fit one array."""
-        ...
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A `Dataset` of arrays: `images` (N, H, W, C) uint8 and `labels` (N,) int32."""
-
-    images: np.ndarray = field(repr=False)
-    labels: np.ndarray = field(repr=False)
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.images[index], int(self.labels[index])
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.images, self.labels
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """A `Dataset` that decodes images on access: `read(i) -> (image, label)` for 0 <= i < size.
-
-    `label(i)` reads the label alone, where that is cheaper.
-    """
-
-    name: str
-    size: int
-    read: Callable[[int], tuple[np.ndarray, Any]] = field(repr=False)
-    classes: tuple[str, ...]
-    label: Callable[[int], Any] | None = field(default=None, repr=False)
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        index = range(self.size)[operator.index(index)]
-        image, label = self.read(index)
-        if not 0 <= label < len(self.classes):
-            raise ValueError(f"Expected labels 0 to {len(self.classes) - 1} in {self.name}, got {label} at {index}.")
-        return image, int(label)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """All labels (N,) int32; images are decoded only where there is no `label`."""
-        return np.array([labeller(self)(index) for index in range(self.size)], np.int32)
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        first, _ = self[0]
-        if first.nbytes * self.size > MEMORY:
-            raise ValueError(
-                f"Expected at most {MEMORY >> 30} GiB of images, got {self.size} like {first.shape} in {self.name}. "
-                "Read it with xai_jax.data.batches."
-            )
-        images, labels = np.empty((self.size, *first.shape), np.uint8), np.empty(self.size, np.int32)
-        for index, (image, label) in enumerate(self):
-            if image.shape != first.shape:
-                raise ValueError(
-                    f"Expected images of one size in {self.name}, got {first.shape} at 0 and {image.shape} at {index}. "
-                    "Crop them to one size with xai_jax.data.batches."
-                )
-            images[index], labels[index] = image, label
-        return images, labels
+CUTOUT_SIDE, COMPOSITE_SIDE = 224, 256  # pixels
+COMPOSITES = 5  # of each object
 
 
 def splits(name: str) -> tuple[str, str]:
@@ -139,6 +62,7 @@ def load(name: str, split: str) -> Dataset:
     if split not in SPLITS[name]:
         raise ValueError(f"Expected a split of {name} out of {listed(SPLITS[name])}, got {quoted(split)}.")
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
+    sources["composites"] = _composites
     return sources[name](split) if name in sources else _prepared(name, split)
 
 
@@ -197,11 +121,6 @@ def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return OnDisk(name, len(dataset), read, classes, lambda index: numbers[label(index)])
 
 
-def labeller(dataset: Dataset) -> Callable[[int], Any]:
-    """A function from an index to the label, which decodes no image where the data set supports that."""
-    return getattr(dataset, "label", None) or (lambda index: dataset[index][1])
-
-
 def _labels(dataset):
     found = getattr(dataset, "labels", None)
     return np.array([label for _, label in dataset], np.int32) if found is None else found
@@ -258,6 +177,12 @@ def _cutouts(split):
         return cutouts.on_grey(rows[index], CUTOUT_SIDE)[0], labels[index]
 
     return OnDisk("cutouts", len(rows), read, cutouts.CLASSES, labels.__getitem__)
+
+
+def _composites(split):
+    objects = cutouts.of_class(split=None if split == "all" else split)
+    cutouts.read(objects[0])
+    return composites.composites(objects, COMPOSITES * len(objects), COMPOSITE_SIDE, seed=0)
 
 
 def _prepared(name, split):

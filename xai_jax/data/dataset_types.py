@@ -1,0 +1,98 @@
+"""What a data set is: in memory, or decoded on access.
+
+>>> InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog"))[1][1]
+1
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
+
+
+class Dataset(Protocol):
+    """Random access to labelled images: `len(dataset)` and `dataset[i] -> (image (H, W, C) uint8, label)`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, H, W, C) uint8 and labels (N,) int32. Raises ValueError where they do not fit one array."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A `Dataset` of arrays: `images` (N, H, W, C) uint8 and `labels` (N,) int32."""
+
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.images, self.labels
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A `Dataset` that decodes images on access: `read(i) -> (image, label)` for 0 <= i < size.
+
+    `label(i)` reads the label alone, where that is cheaper.
+    """
+
+    name: str
+    size: int
+    read: Callable[[int], tuple[np.ndarray, Any]] = field(repr=False)
+    classes: tuple[str, ...]
+    label: Callable[[int], Any] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        index = range(self.size)[operator.index(index)]
+        image, label = self.read(index)
+        if not 0 <= label < len(self.classes):
+            raise ValueError(f"Expected labels 0 to {len(self.classes) - 1} in {self.name}, got {label} at {index}.")
+        return image, int(label)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """All labels (N,) int32; images are decoded only where there is no `label`."""
+        return np.array([labeller(self)(index) for index in range(self.size)], np.int32)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        first, _ = self[0]
+        if first.nbytes * self.size > MEMORY:
+            raise ValueError(
+                f"Expected at most {MEMORY >> 30} GiB of images, got {self.size} like {first.shape} in {self.name}. "
+                "Read it with xai_jax.data.batches."
+            )
+        images, labels = np.empty((self.size, *first.shape), np.uint8), np.empty(self.size, np.int32)
+        for index, (image, label) in enumerate(self):
+            if image.shape != first.shape:
+                raise ValueError(
+                    f"Expected images of one size in {self.name}, got {first.shape} at 0 and {image.shape} at {index}. "
+                    "Crop them to one size with xai_jax.data.batches."
+                )
+            images[index], labels[index] = image, label
+        return images, labels
+
+
+def labeller(dataset: Dataset) -> Callable[[int], Any]:
+    """A function from an index to the label, which decodes no image where the data set supports that."""
+    return getattr(dataset, "label", None) or (lambda index: dataset[index][1])
