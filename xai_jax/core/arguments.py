@@ -68,7 +68,7 @@ def check_image_shapes(x: Any) -> None:
 
 
 def as_floats(value: Any, what: str) -> Array:
-    """An array, or what NumPy makes an array of, such as a list, as float32.
+    """An array, or what NumPy makes an array of, such as a list, as float32 of the same shape.
 
     >>> as_floats([1, 2], "codes").tolist()
     [1.0, 2.0]

@@ -26,7 +26,7 @@ def first_bad(tree: Any) -> int | None:
 
 
 def not_finite(array: Array) -> Array:
-    """Where an array is NaN or infinite.
+    """Where an array is NaN or infinite, of the same shape.
 
     >>> not_finite(jnp.array([1.0, jnp.inf])).tolist()
     [False, True]

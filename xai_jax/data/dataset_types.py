@@ -2,6 +2,8 @@
 
 >>> InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog"))[1][1]
 1
+>>> labeller(InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog")))(1)
+1
 """
 
 import operator
