@@ -85,3 +85,66 @@ def test_what_is_missing_is_named_at_once():
         adapt.from_keras(keras.Sequential([keras.layers.Dense(3)]))
     without_parameters = nn.Sequential([nn.relu, lambda x: x.mean((1, 2))])
     np.testing.assert_array_equal(adapt.from_linen(without_parameters, {})(X), np.maximum(X, 0).mean((1, 2)))
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=True):
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(3)(nn.relu(nn.BatchNorm(use_running_average=not train)(x)).mean((1, 2)))
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_training_mode_and_models_that_are_not_adapted_are_among_the_causes(drops):
+    module = Normalised() if drops else nn.BatchNorm(use_running_average=False)
+    variables = module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, X)
+    for net in (adapt.from_linen(module, variables), module):
+        with pytest.raises(ValueError, match="not adapted .*training mode .train=False") as caught:
+            saliency.gradient(net, X, TARGET)
+        assert len(str(caught.value)) <= 600
+
+
+def haiku_models():
+    hk = pytest.importorskip("haiku")
+    return [lambda: adapt.from_haiku({}, hk.transform(lambda x: x)), lambda: adapt.from_haiku(Nnx(), {})]
+
+
+def keras_models():
+    pytest.importorskip("keras")
+    return [lambda: adapt.from_keras(Nnx()), lambda: adapt.from_keras(X)]
+
+
+def equinox_models():
+    eqx = pytest.importorskip("equinox")
+    return [lambda: adapt.from_equinox(eqx.nn.Linear), lambda: adapt.from_equinox(X)]
+
+
+def flax_models():
+    dense = nn.Dense(3)
+    return [
+        lambda: adapt.from_linen(dense.init(jax.random.key(0), X), dense),
+        lambda: adapt.from_linen(nn.Dense, {}),
+        lambda: adapt.from_linen(Nnx(), {}),
+        lambda: adapt.from_linen(dense, X),
+        lambda: adapt.from_nnx(Nnx),
+        lambda: adapt.from_nnx(X),
+        lambda: adapt.from_nnx(dense),
+    ]
+
+
+@pytest.mark.parametrize("cases", [flax_models, haiku_models, equinox_models, keras_models])
+def test_classes_other_libraries_and_swapped_arguments_are_refused_at_once(cases):
+    for case in cases():
+        with pytest.raises(
+            TypeError, match=r"^Expected (an?|the) .*, got .*\. (Usual cause|Make an instance)"
+        ) as caught:
+            case()
+        assert len(str(caught.value)) <= 600
+
+
+@pytest.mark.parametrize("given", ["max", X, ("min",), (X,), None, 3])
+def test_patterns_are_a_tuple(given):
+    for make in (lambda: adapt.from_function(lambda x: x, relu_patterns=given), lambda: adapt.from_nnx(Nnx(), given)):
+        with pytest.raises(ValueError, match=r"Expected relu_patterns=\(\) or \('max',\), got .*Usual cause") as caught:
+            make()
+        assert len(str(caught.value)) <= 600

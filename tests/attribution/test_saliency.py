@@ -254,6 +254,8 @@ def test_invalid_input_raises(name, net, x, target, words):
         (lambda: saliency.smoothgrad(NET, X, TARGET, samples=0), "samples"),
         (lambda: saliency.occlusion(NET, X, TARGET, patch=18), "patch within"),
         (lambda: saliency.occlusion(NET, X, TARGET, patch=4, stride=0), "stride"),
+        (lambda: saliency.occlusion(NET, X, TARGET, patch="4"), "number of pixels, or a pair, .* got '4'"),
+        (lambda: saliency.occlude(NET, X, TARGET, (), 4, (2, 2, 2)), r"or a pair, .* got \(2, 2, 2\)"),
         (
             lambda: saliency.occlusion(NET, X, TARGET, 2, 3),
             r"stride .* uncovered, got \(3, 3\) for a patch of \(2, 2\)",

@@ -226,6 +226,10 @@ def test_invalid_networks_images_and_logits_raise():
         targets.check(NET, X[..., :1], targets.logit(0))
     with pytest.raises(ValueError, match=r"logits \(2, K\), got \(2, 17, 17, 3\)"):
         targets.check(lambda x, relu, tap: x, X, targets.logit(0))
+    with pytest.raises(ValueError, match=r"logits \(2, K\), got \(2,\). Usual cause: one logit without its axis"):
+        targets.check(lambda x, relu, tap: x.sum((1, 2, 3)), X, targets.sigmoid(0))
+    with pytest.raises(ValueError, match="Expected class 0, the only one, got 1"):
+        targets.check(lambda x, relu, tap: x.sum((1, 2, 3))[:, None], X, targets.sigmoid(1))
     with pytest.raises(TypeError, match="Expected a target"):
         targets.check(NET, X, 3)
     with pytest.raises(ValueError, match="got probabilities"):

@@ -26,6 +26,7 @@ from xai_jax.adapters import keras_model
 from xai_jax.adapters.adapted_network import Adapted
 from xai_jax.adapters.sites import Sites
 from xai_jax.core.closures import as_leaves
+from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.network import Network, keep
 from xai_jax.core.per_image import PerImage
 
@@ -67,9 +68,12 @@ def from_function(
       ValueError: a pattern is unknown.
       TypeError: f is not callable, or `inputs` is no tuple.
     """
-    unknown = [p for p in relu_patterns if p not in _PATTERNS]
-    if unknown:
-        raise ValueError(f"Expected relu_patterns out of {_PATTERNS}, got {unknown}.")
+    is_tuple = isinstance(relu_patterns, tuple | list)
+    if not is_tuple or not all(isinstance(p, str) and p in _PATTERNS for p in relu_patterns):
+        raise ValueError(
+            f"Expected relu_patterns=() or {_PATTERNS}, got {quoted(relu_patterns)}. Usual causes: a string for a "
+            "tuple, or arguments of the model, which are passed by name, or as `inputs` with a row for each image."
+        )
     if not callable(f):
         raise TypeError(f"Expected a function f(*bound, x) -> logits, got {type(f).__name__}.")
     if not isinstance(inputs, tuple | list):
@@ -102,7 +106,14 @@ def from_linen(
 
     Raises:
       ValueError: a pattern is unknown, or `variables` are the parameters alone.
+      TypeError: `module` is no Linen module, or `variables` no mapping.
     """
+    _check_model(module, "a Flax Linen module", "apply")
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            f"Expected the variables of a module, {{'params': ...}}, got {type(variables).__name__}. Usual cause: the "
+            "state of training, or the result of `init_with_output`, which hold them."
+        )
     names = {str(getattr(path[-1], "key", "")) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
     if "params" not in variables and names & _PARAMETERS:
         raise ValueError(
@@ -125,8 +136,9 @@ def from_nnx(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()
     >>> from_nnx(model)(x).shape
     (2, 4)
     """
-    from flax import nnx
+    from flax import linen, nnx
 
+    _check_model(model, "an NNX model", refused=linen.Module)
     own = nnx.merge(*nnx.split(model))  # its modes are its own, its arrays those of the model
     if isinstance(own, nnx.Module):
         own.eval()
@@ -152,9 +164,11 @@ def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] =
 
     Raises:
       ValueError: a pattern is unknown.
+      TypeError: `model` is no model.
     """
     import equinox
 
+    _check_model(model, "an Equinox model")
     arrays, rest = equinox.partition(equinox.nn.inference_mode(model), equinox.is_array)
 
     def f(arrays, state, image, *inputs):
@@ -190,9 +204,11 @@ def from_haiku(
 
     Raises:
       ValueError: a pattern is unknown, or a state is missing or superfluous.
+      TypeError: `transformed` is no transform.
     """
     import haiku
 
+    _check_model(transformed, "the result of hk.transform", "apply")
     if isinstance(transformed, haiku.TransformedWithState) != (state is not None):
         raise ValueError(
             f"Expected {'a state' if state is None else 'no state'}, got {'none' if state is None else 'one'}: "
@@ -221,10 +237,23 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = 
             f"Expected Keras on the JAX backend, it runs on {keras.backend.backend()!r}. "
             "Set the environment variable KERAS_BACKEND=jax before importing keras."
         )
+    _check_model(model, "a Keras model", "stateless_call")
     if not model.built:
         raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
     f, weights = keras_model.bind(model)
     return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
+
+
+def _check_model(model, what, method="__call__", refused=()):
+    """Raises TypeError for a class, and for a model of another library."""
+    if isinstance(model, type):
+        raise TypeError(f"Expected {what}, got the class {excerpt(model.__name__)}. Make an instance of it first.")
+    if not callable(getattr(model, method, None)) or isinstance(model, refused):
+        raise TypeError(
+            f"Expected {what}, got {excerpt(type(model).__name__)}. Usual causes: arguments in another order, or a "
+            "model of another library, which has its own adapter: from_linen, from_nnx, from_equinox, from_haiku, "
+            "from_keras."
+        )
 
 
 def sites(net: Network, x: Any) -> Sites:

@@ -176,6 +176,8 @@ def _grid(x, patch, stride):
 
 
 def _pair(sides):
+    if np.asarray(sides).dtype.kind not in "iufb" or np.size(sides) not in (1, 2):
+        raise ValueError(f"Expected a number of pixels, or a pair, (height, width), got {quoted(sides)}.")
     return tuple(np.broadcast_to(sides, 2).tolist())
 
 

@@ -68,5 +68,7 @@ def check_index(name: str, index: Array, n: int, size: int, has: str) -> None:
     if isinstance(index, jax.core.Tracer):
         return
     wrong = np.atleast_1d(index)[(np.atleast_1d(index) < 0) | (np.atleast_1d(index) >= size)]
+    if wrong.size and size == 1:
+        raise ValueError(f"Expected {name} 0, the only one, got {wrong[0]}.")
     if wrong.size:
         raise ValueError(f"Expected a {name} between 0 and {size - 1}, got {wrong[0]}. {has.replace('{}', str(size))}")

@@ -155,7 +155,8 @@ def check(net: Network, x: Any, target: Target) -> None:
     logits, activations = network.abstract(net, x)
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != x.shape[0]:
         got = getattr(logits, "shape", type(logits).__name__)
-        raise ValueError(f"Expected a network that returns logits ({x.shape[0]}, K), got {got}.")
+        cause = " Usual cause: one logit without its axis; return logits[:, None]." if got == (x.shape[0],) else ""
+        raise ValueError(f"Expected a network that returns logits ({x.shape[0]}, K), got {got}.{cause}")
     for layer in target.layers:
         network.require(layer, activations)
     target.check(logits, activations)
