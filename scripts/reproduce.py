@@ -160,6 +160,18 @@ def results_path(given: str | None, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
+def claim(results: str, root: Path) -> IO[str] | None:
+    """The lock of the results directory, which is made; None, after a message, where that is impossible."""
+    try:
+        lock = lifetime.alone(root / results / LOCK)
+        reason = f"expected {results} to be free, another reproduce works there; wait or choose another --results"
+    except OSError as error:
+        lock, reason = None, f"--results: expected a directory that can be made, got {results[:200]}: {error.strerror}"
+    if lock is None:
+        print(f"reproduce: {reason}", file=sys.stderr)
+    return lock
+
+
 def planned(experiments: list[Experiment], arguments: argparse.Namespace, results: str, root: Path) -> list[jobs.Job]:
     """A job for each experiment, numbered in its status line."""
     width = max(len(experiment.name) for experiment in experiments)
@@ -259,10 +271,8 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         return 0
     results = results_path(arguments.results, root)
     try:
-        lock = None if arguments.plan else lifetime.alone(root / results / LOCK)
+        lock = None if arguments.plan else claim(results, root)
         if lock is None and not arguments.plan:
-            reason = "another reproduce works there; wait or choose another --results"
-            print(f"reproduce: expected {results} to be free, {reason}", file=sys.stderr)
             return 1
         done = (overwritten if arguments.overwrite else finished)(experiments, arguments.tier, results, root)
         print_plan(experiments, done, arguments.tier, results)

@@ -55,7 +55,7 @@ def test_folder_images_that_are_cut_off(pictures):
 
 
 def test_folders_without_images(pictures):
-    with pytest.raises(FileNotFoundError, match="not a folder"):
+    with pytest.raises(FileNotFoundError, match=r"test, which is not a folder\. .* has the folders train, val"):
         datasets.load(f"folder:{pictures}", "test")
     with pytest.raises(ValueError, match="name 'train' as the split"):
         datasets.load(f"folder:{pictures}", "all")

@@ -101,7 +101,9 @@ def test_missing_packages_and_other_versions_are_named(tmp_path, monkeypatch, va
     with pytest.raises(FileNotFoundError, match=rf"apt-get install {package}.*{variable}"):
         datasets.load(name, "all")
     monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=f"Expected {variable} to name a folder"):
+    with pytest.raises(
+        FileNotFoundError, match=f"Expected {variable} to name a folder, .* of Debian's package {package}"
+    ):
         datasets.load(name, "all")
     (tmp_path / "erase.rcc").write_bytes(resource_file({"other": b"1"}))
     monkeypatch.setenv(variable, str(tmp_path))
@@ -196,11 +198,40 @@ def test_backgrounds_are_of_three_kinds(objects):
         assert abs(kinds[kind] / 200 - chance) < 4 * np.sqrt(chance * (1 - chance) / 200), kinds
 
 
-@pytest.mark.parametrize("wrong", [{"objects": []}, {"count": 0}, {"side": 7}])
-def test_impossible_composites_are_refused(objects, wrong):
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"objects": []}, "at least one object, got none"),
+        ({"objects": ["zebra"]}, "objects, such as cutouts.of_class.*, got 'zebra'"),
+        ({"objects": "zebra"}, "objects, such as"),
+        ({"count": 0}, "1 or more images, an integer, got 0"),
+        ({"count": "2"}, "1 or more images"),
+        ({"side": 7}, "8 or more pixels as side, an integer, got 7"),
+        ({"side": 64.0}, "8 or more pixels as side"),
+        ({"seed": "a"}, "0 or more as seed, an integer, got 'a'"),
+        ({"seed": None}, "0 or more as seed"),
+    ],
+)
+def test_impossible_composites_are_refused(objects, wrong, words):
     arguments = {"objects": objects, "count": 2, "side": 16, "seed": 0} | wrong
-    with pytest.raises(ValueError, match="Expected objects, images and a side of at least 8"):
+    with pytest.raises((ValueError, TypeError), match=f"^Expected {words}"):
         composites.composites(**arguments)
+
+
+@pytest.mark.parametrize("side", [0, -1, "224", 8.5, None])
+def test_cut_outs_need_a_side(objects, side):
+    with pytest.raises(ValueError, match="Expected 1 or more pixels as side, an integer, got "):
+        cutouts.on_grey(objects[0], side)
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    for call, near in [
+        (lambda: photographs.named("redpanda"), "red_panda"),
+        (lambda: cutouts.of_class("mammals"), "mammal"),
+        (lambda: cutouts.of_class(split="training"), "train"),
+    ]:
+        with pytest.raises(ValueError, match=f"Expected names .* Did you mean '{near}'"):
+            call()
 
 
 def test_photographs_of_scikit_image_need_no_package(monkeypatch, tmp_path):

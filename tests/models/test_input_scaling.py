@@ -99,6 +99,8 @@ def test_to_pixels_clips_and_refuses_other_channels():
         (np.zeros((0, 4, 4, 3), np.uint8), ValueError, "shape"),
         ([np.zeros((4, 4, 5), np.uint8)], ValueError, r"\(4, 4, 5\)"),
         ([np.zeros((0, 4, 3), np.uint8)], ValueError, r"\(0, 4, 3\)"),
+        ([np.zeros((3, 9, 8), np.uint8)], ValueError, r"\(3, 9, 8\) as image 0. Usual cause: channels first"),
+        ([np.zeros((9, 8, 3), np.float32)], TypeError, "got float32 as image 0. Usual cause: .* already scaled"),
         ([Image.new("RGB", (0, 5))], ValueError, "pixel"),
         ([Image.new("I;16", (5, 5))], ValueError, "8 bits"),
         ([Image.new("F", (5, 5))], ValueError, "8 bits"),

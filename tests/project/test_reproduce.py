@@ -52,6 +52,14 @@ def test_plan_and_list_have_the_expected_time_and_run_nothing(reproduce, project
     assert not (project / "results").exists()
 
 
+@pytest.mark.parametrize("results", ["taken/results", "/proc/none"])
+def test_results_that_cannot_be_made_take_one_line(reproduce, project, results):
+    (project / "taken").write_text("")
+    done = reproduce("--results", results)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"reproduce: --results: expected a directory that can be made, got .*: .*\n", done.stderr)
+
+
 def test_list_may_be_cut_short(project):
     for number in range(3000):  # more than a pipe holds
         write_experiment(project, f"gamma2003/{number}", "")

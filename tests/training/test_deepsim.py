@@ -217,6 +217,8 @@ def test_several_devices_train_the_same_generator(tmp_path):
         ({"generator": Generator((2, 2, 4), (8,), (), ((4, 0),), 3)}, "images of at least"),
         ({"recipe": Recipe(steps=6, batch_size=500)}, "batches of 1 to 128"),
         ({"recipe": Recipe(steps=0, batch_size=16)}, "Expected at least one step"),
+        ({"recipe": Recipe(steps=6, batch_size=16, decay=-1.0)}, "number as decay, 0 or more, got -1.0"),
+        ({"recipe": Recipe(steps=6, batch_size=16, halvings=3)}, "a tuple as halvings, .* got 3"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, changes, words):

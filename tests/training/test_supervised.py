@@ -7,7 +7,6 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,6 @@ from jax.tree_util import Partial
 
 from tests.helpers.small_network import Small, small_data
 from tests.helpers.training_child import files
-from xai_jax.core.network import keep
 from xai_jax.data import datasets
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.fingerprints import labelled
@@ -227,28 +225,6 @@ def test_a_learning_rate_too_high_is_named(tmp_path):
     ):
         fit(tmp_path, recipe=dataclasses.replace(RECIPE, learning_rate=1e30))
     assert not (tmp_path / "weights.safetensors").exists()
-
-
-class Normalised(nn.Module):
-    @nn.compact
-    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
-        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train)(x).mean((1, 2)))
-
-
-def test_arguments_that_do_not_fit(tmp_path):
-    brief, shifted = Recipe(1, 64), datasets.InMemory(DATA.images, DATA.labels + 1, DATA.classes)
-    for change, words in [
-        ({"recipe": dataclasses.replace(RECIPE, batch_size=300)}, "batches of 1 to 256 images"),
-        ({"recipe": dataclasses.replace(RECIPE, epochs=0)}, "at least one step"),
-        ({"recipe": dataclasses.replace(RECIPE, cosine=True, drops=(1,))}, "a cosine or drops but not both"),
-        ({"data": small_data(256, classes=tuple("abcd"))}, "the data's 4 classes, got one with 3"),
-        ({"module": Normalised()}, "parameters alone, got .*batch_stats"),
-        ({"data": shifted}, "Expected labels from 0 to 2, got .*count from 1"),
-        ({"data": small_data(128, channels=3), "validation": DATA, "recipe": brief}, "one-channel images"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            fit(tmp_path / "never" / words[:5], **change)
-    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_the_learning_rate_falls_on_plateaus(tmp_path):

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
+from xai_jax.core.arguments import check_count
+from xai_jax.core.messages import quoted
 from xai_jax.data import cutouts, photographs
 from xai_jax.data.cutouts import placed, scaled
 from xai_jax.data.dataset_types import OnDisk
@@ -42,13 +44,17 @@ def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: i
       Images (side, side, 3) uint8 with the labels of `cutouts.CLASSES`, or of the objects.
 
     Raises:
-      ValueError: no object, no image, or images below 8 pixels.
+      ValueError: no object, no image, images below 8 pixels, or no integer.
+      TypeError: an object is not one of `cutouts.of_class`.
     """
-    if not objects or count < 1 or side < 8:
-        raise ValueError(
-            f"Expected objects, images and a side of at least 8, got {len(objects)} objects, {count} images and {side}."
-        )
     objects = tuple(objects)
+    if unknown := [each for each in objects if not isinstance(each, cutouts.Cutout)]:
+        raise TypeError(f"Expected objects, such as cutouts.of_class('bird'), got {quoted(unknown[0])}.")
+    if not objects:
+        raise ValueError("Expected at least one object, got none.")
+    check_count(count, "images")
+    check_count(side, "pixels as side", 8)
+    check_count(seed, "as seed", 0)
     classes = tuple(row.name for row in objects) if by_object else cutouts.CLASSES
     labels = range(len(objects)) if by_object else [cutouts.CLASSES.index(row.label) for row in objects]
 

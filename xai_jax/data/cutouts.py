@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from xai_jax.core.messages import listed, quoted
+from xai_jax.core.arguments import check_count
+from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.data.debian import Package
 
 CLASSES = (
@@ -63,7 +64,9 @@ def of_class(*labels: str, split: str | None = None) -> tuple[Cutout, ...]:
     """
     for given, known in ((labels, CLASSES), ((split,) if split else (), SPLITS)):
         if unknown := [name for name in given if name not in known]:
-            raise ValueError(f"Expected names out of {listed(known)}, got {quoted(unknown[0])}.")
+            raise ValueError(
+                f"Expected names out of {listed(known)}, got {quoted(unknown[0])}.{nearest(unknown[0], known)}"
+            )
     return tuple(
         row for row in table() if (not labels or row.label in labels) and (split is None or row.split == split)
     )
@@ -99,7 +102,9 @@ def on_grey(cutout: Cutout, side: int, share: float = 0.9, level: int = 128) -> 
 
     Raises:
       FileNotFoundError, ValueError: as in `read`.
+      ValueError: no pixel, or no integer, as side.
     """
+    check_count(side, "pixels as side")
     background = Image.new("RGB", (side, side), (level,) * 3)
     item = placed(scaled(read(cutout), share * side), side, (0.5, 0.5))
     background.paste(item, mask=item)

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xai_jax.core.messages import quoted
+
 MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
 
 
@@ -29,6 +31,19 @@ class Dataset(Protocol):
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, H, W, C) uint8 and labels (N,) int32. Raises ValueError where they do not fit one array."""
         ...
+
+
+def check_dataset(value: Any, what: str) -> None:
+    """Raises TypeError for what is no `Dataset`, such as the path of a folder.
+
+    >>> check_dataset("photos/train", "data")
+    Traceback (most recent call last):
+    TypeError: Expected a data set as data, such as datasets.load("folder:photos", "train"), got 'photos/train'.
+    """
+    if not all(hasattr(value, name) for name in ("classes", "__len__", "__getitem__")):
+        raise TypeError(
+            f'Expected a data set as {what}, such as datasets.load("folder:photos", "train"), got {quoted(value)}.'
+        )
 
 
 @dataclass(frozen=True)

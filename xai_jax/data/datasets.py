@@ -14,6 +14,7 @@ from xai_jax.data import class_names, composites, cutouts, digits, fashion_mnist
 from xai_jax.data.dataset_types import Dataset as Dataset
 from xai_jax.data.dataset_types import InMemory as InMemory
 from xai_jax.data.dataset_types import OnDisk as OnDisk
+from xai_jax.data.dataset_types import check_dataset
 from xai_jax.data.dataset_types import labeller as labeller
 from xai_jax.data.decoding import decode
 from xai_jax.data.prepared import download, open_prepared
@@ -99,6 +100,7 @@ def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     >>> numbered(only(load("digits", "test"), ["8", "3"]), ["3", "5", "8"])[0][1] in (0, 2)
     True
     """
+    check_dataset(dataset, "images")
     own, classes = tuple(dataset.classes), tuple(classes)
     if own == classes[: len(own)]:
         return dataset

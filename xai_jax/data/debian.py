@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from xai_jax.core.messages import excerpt, quoted
+
 
 class Package(NamedTuple):
     """A package, its `version`, its `folder` below share/, and the environment `variable` that names another folder."""
@@ -29,7 +31,10 @@ class Package(NamedTuple):
         """
         chosen = os.environ.get(self.variable)
         if chosen and not Path(chosen).expanduser().is_dir():
-            raise FileNotFoundError(f"Expected {self.variable} to name a folder, got {chosen[:200]!r}.")
+            raise FileNotFoundError(
+                f"Expected {self.variable} to name a folder, {self.folder} of Debian's package {self.name}, got "
+                f"{quoted(chosen, 200)}. Without the variable, the one that scripts/data.sh unpacks is found."
+            )
         installed = [Path(root, "share", self.folder) for root in ("/usr", sys.prefix)]
         paths = [Path(chosen).expanduser()] if chosen else installed
         return next((path for path in paths if path.is_dir()), None)
@@ -50,6 +55,6 @@ class Package(NamedTuple):
         found = hashlib.sha256(content).hexdigest()[:16] if content else "no such file"
         if found != digest:
             raise ValueError(
-                f"Expected the SHA-256 of {where} to begin with {digest}, got {found}. The file is damaged or of "
-                f"another version than {self.name} {self.version}."
+                f"Expected the SHA-256 of {excerpt(where)} to begin with {digest}, got {found}. The file is damaged or "
+                f"of another version than {self.name} {self.version}."
             )

@@ -43,7 +43,8 @@ def folder() -> Path | None:
     chosen = os.environ.get("FASHION_MNIST_DIR")
     if chosen and not user_path(chosen).is_dir():
         raise FileNotFoundError(
-            f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {quoted(chosen)}."
+            f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {quoted(chosen)}. Without "
+            "the variable, the one that scripts/data.sh unpacks is found."
         )
     paths = [user_path(chosen)] if chosen else [DEBIAN, UNPACKED]
     return next((path for path in paths if path.is_dir()), None)

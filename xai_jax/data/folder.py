@@ -38,7 +38,11 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     (['1.png'], [1], ('cat', 'dog'))
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"Expected a folder of images by class, got {excerpt(root)}, which is not a folder.")
+        beside = sorted(path.name for path in root.parent.iterdir() if path.is_dir()) if root.parent.is_dir() else []
+        has = f" {excerpt(root.parent)} has the folders {listed(beside)}." if beside else ""
+        raise FileNotFoundError(
+            f"Expected a folder of images by class, got {excerpt(root)}, which is not a folder.{has}"
+        )
     folders, loose = _class_folders(root), sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
     if not folders:
         raise ValueError(f"Expected one subfolder of images for each class in {excerpt(root)}, got no subfolder.")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from xai_jax.core.messages import listed, quoted
+from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.data import qt_resources
 from xai_jax.data.debian import Package
 from xai_jax.data.decoding import upright
@@ -81,7 +81,8 @@ def named(*names: str) -> tuple[Photograph, ...]:
     """
     rows = {row.name: row for row in reversed(table())}
     if unknown := [name for name in names if name not in rows]:
-        raise ValueError(f"Expected names such as {', '.join(list(rows)[-3:])}, got {quoted(unknown[0])}.")
+        near = nearest(unknown[0], rows)
+        raise ValueError(f"Expected names such as {', '.join(list(rows)[-3:])}, got {quoted(unknown[0])}.{near}")
     return tuple(rows[name] for name in names)
 
 

@@ -110,9 +110,13 @@ def _picture(image, number):
         raise TypeError(f"Expected {ACCEPTED}, got {type(image).__name__} as image {number}.{hint}")
     image = np.asarray(image)
     if image.dtype != np.uint8:
-        raise TypeError(f"Expected uint8 pixels 0 to 255, got {image.dtype} as image {number}.")
+        raise TypeError(
+            f"Expected uint8 pixels 0 to 255, got {image.dtype} as image {number}. Usual cause: an image that is "
+            "already scaled, as `preprocess` does."
+        )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)) or 0 in image.shape:
-        raise ValueError(f"Expected pixels (H, W, 3) or (H, W), got shape {image.shape} as image {number}.")
+        cause = " Usual cause: channels first, as in PyTorch." if image.ndim == 3 and image.shape[0] in (1, 3) else ""
+        raise ValueError(f"Expected pixels (H, W, 3) or (H, W), got shape {image.shape} as image {number}.{cause}")
     return crops.to_pil(image)
 
 

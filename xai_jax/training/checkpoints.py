@@ -194,6 +194,10 @@ def explained(path: Path) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:  # orbax and tensorstore have no classes of their own
         full = os.strerror(errno.ENOSPC)
         reason = full if full in str(error) else first_line(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise TrainingError(
+                f"Expected a directory at {excerpt(path)}, got a file there, or above it. Choose another directory."
+            ) from error
         raise TrainingError(
             f"Could not write {path}: {reason}. Usual causes: a full disk, or missing permissions. Earlier "
             "files are intact; start again once there is room, and training resumes."

@@ -64,7 +64,8 @@ def fit(
       The variables of `generator`.
 
     Raises:
-      ValueError: for a generator that fits neither codes nor images.
+      ValueError: for a generator that fits neither codes nor images, and for settings that are no numbers.
+      TypeError: for what is no data or no function.
       TrainingError: where a loss is not finite, where one network wins for good, and as `supervised.fit`.
     """
     networks = generator, discriminator, encode, compare
@@ -80,6 +81,7 @@ def shared_dir(name: str, *arguments: Any, **options: Any) -> Path:
 
 
 def _task(generator, discriminator, encode, compare, data, recipe, checkpoint_dir, seed, prepare, transform=None):
+    loop.check_functions(encode=encode, compare=compare, prepare=prepare)
     functions = tuple(map(as_partial, (encode, compare, prepare)))
     common = data, recipe, user_path(checkpoint_dir), seed, transform
     return _Task(*common, Setting(generator, discriminator, recipe), functions)

@@ -21,7 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from xai_jax.core.arguments import check_amount, check_count
+from xai_jax.core.messages import quoted
 from xai_jax.data.batches import Transform, batches
+from xai_jax.data.dataset_types import check_dataset
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.files import cache_dir
@@ -67,7 +70,10 @@ class Task(abc.ABC):
         return {*range(self.save_every, self.steps, self.save_every), self.steps}
 
     def check(self) -> None:
-        """Raises ValueError for a recipe that does not fit the data and the devices."""
+        """Raises ValueError for a recipe that does not fit the data and the devices, TypeError for what is no data."""
+        check_dataset(self.data, "data")
+        check_functions(transform=self.transform)
+        _check_recipe(self.recipe)
         size, count, devices = self.recipe.batch_size, len(self.data), jax.device_count()
         if not 0 < size <= count or size % devices or self.steps < 1:
             raise ValueError(
@@ -108,6 +114,32 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def variables(self, state: Any) -> dict[str, Any]:
         """The trained variables."""
+
+
+def check_functions(**given: Any) -> None:
+    """Raises TypeError for an argument that is neither a function nor None.
+
+    >>> check_functions(prepare=abs, transform="crop")
+    Traceback (most recent call last):
+    TypeError: Expected a function as transform, got 'crop'.
+    """
+    for name, function in given.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"Expected a function as {name}, got {quoted(function)}.")
+
+
+def _check_recipe(recipe):
+    for field in dataclasses.fields(recipe):
+        value, what = getattr(recipe, field.name), field.name
+        if field.type is int:
+            check_count(value, what, 0)
+        elif field.type is float or (field.type == float | None and value is not None):
+            check_amount(value, what)
+        elif isinstance(field.default, tuple):
+            if not isinstance(value, tuple):
+                raise ValueError(f"Expected a tuple as {what}, such as (10, 20) or (10,), got {quoted(value)}.")
+            for each in value:
+                check_amount(each, what)
 
 
 def shared_dir(name: str, task: Task) -> Path:

@@ -6,6 +6,7 @@ the limit on the RMS of filters (Zeiler & Fergus 2014, section 3).
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core.batching import pixels
+from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.pytrees import as_partial
 from xai_jax.data.batches import Transform, batches, in_order
+from xai_jax.data.dataset_types import check_dataset
 from xai_jax.data.datasets import Dataset, numbered
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.files import user_path
@@ -69,7 +72,7 @@ def fit(
       The variables of `module`.
 
     Raises:
-      ValueError: for arguments that do not fit.
+      ValueError, TypeError: for arguments that do not fit.
       TrainingError: where training cannot continue: another run in `checkpoint_dir`, a damaged checkpoint, a full disk,
         a loss that is not finite, a lost process.
     """
@@ -110,9 +113,14 @@ def _task(
     validation_transform=None,
     keep_epochs=False,
 ):
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"Expected an instance of a Flax Linen module, got {quoted(module)}.")
+    check_dataset(data, "data")
+    loop.check_functions(prepare=prepare, augment=augment, validation_transform=validation_transform)
     prepare, augment = as_partial(prepare), augment and as_partial(augment)
     common = data, recipe, user_path(checkpoint_dir), seed, transform
     if validation is not None:
+        check_dataset(validation, "validation")
         if not len(validation):
             raise ValueError("Expected at least one validation image, got none.")
         validation = numbered(validation, data.classes)
@@ -170,7 +178,12 @@ class _Task(loop.Task):
 
     def check(self):
         super().check()
-        recipe = self.recipe
+        recipe, taken = self.recipe, inspect.signature(self.module.__call__).parameters.values()
+        if not any(each.name == "train" or each.kind == each.VAR_KEYWORD for each in taken):
+            raise ValueError(
+                f"Expected a module that takes `train`, got {excerpt(type(self.module).__name__)}, which does not. "
+                "Usual remedy: def __call__(self, x, train=False)."
+            )
         if recipe.learning_rate <= 0 or (recipe.cosine and recipe.drops):
             raise ValueError(f"Expected a positive learning rate, and a cosine or drops but not both: {recipe}.")
 
@@ -185,7 +198,10 @@ class _Task(loop.Task):
         images, labels = next(batches(self.data, count, self.seed, 0, 0, self.transform, (index, count)))
         variables = _init(self.module)(jax.random.key(self.seed), np.asarray(jax.jit(self.prepare)(images[:1])))
         if set(variables) != {"params"}:
-            raise ValueError(f"Expected a network with parameters alone, got {sorted(variables)}.")
+            raise ValueError(
+                f"Expected a network with parameters alone, got {quoted(sorted(variables))}. Usual cause: batch "
+                "normalisation, which has statistics, too."
+            )
         net = Partial(self.module.apply, variables)
         evaluation.check_fit(net, self.prepare, images, labels, len(self.data.classes))
         if self.validation is not None:  # now, and not when an epoch is over
