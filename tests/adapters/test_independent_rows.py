@@ -119,6 +119,15 @@ def test_rows_are_independent_or_refused(name, n):
         saliency.gradient(NETWORKS[name](True), X[:n], targets.logit(0))
 
 
+def test_networks_of_a_single_image():
+    net = adapt.from_function(lambda x: (jax.nn.relu(x) @ W).mean((0, 1, 2))[None])
+    alone = saliency.guided_backprop(net, X[:1], targets.logit(0))
+    each = adapt.from_function(lambda x: (jax.nn.relu(x) @ W).mean((1, 2)))
+    np.testing.assert_allclose(alone, saliency.guided_backprop(each, X[:1], targets.logit(0)), atol=1e-6)
+    with pytest.raises(ValueError, match=r"logits \(4, K\)"):
+        saliency.gradient(net, X, targets.logit(0))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 8])
 def test_coincidences_are_no_dependence(n):
     """Axes of the size of the batch, sums that reach no logit, random weights, a fixed number of images."""

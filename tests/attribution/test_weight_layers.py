@@ -181,6 +181,19 @@ def test_each_step_changes_its_layer_and_none_below(name):
     assert np.abs(last - value).max() > 1e-3
 
 
+def test_quantised_weights_are_weights_and_indices_are_none():
+    def f(kernel, order, weights, x):
+        return conv(x, kernel.astype(jnp.float32))[..., order].mean((1, 2)) @ weights
+
+    kernel, order = (10 * K1).astype(jnp.int8), jnp.arange(4)
+    steps = metrics.randomise(adapt.from_function(f, kernel, order, W), X)
+    assert list(steps) == ["2", "0"]
+    randomised = jax.tree.leaves(steps["0"])
+    assert not np.array_equal(randomised[0], kernel) and randomised[0].dtype == jnp.int8
+    np.testing.assert_array_equal(np.sort(randomised[0], None), np.sort(kernel, None))
+    np.testing.assert_array_equal(randomised[1], order)
+
+
 def test_depth_splits_modules():
     tree = {"body": {"a": {"w": K1}, "b": {"w": K2, "bias": B2}}, "head": {"w": W}}
 

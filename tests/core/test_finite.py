@@ -155,6 +155,17 @@ def test_a_step_to_nan_is_an_error_even_if_it_is_the_last(steps):
         optimize.minimise(objective, jnp.array([[1.0], [0.0]]), optax.sgd(0.1), steps)
 
 
+def test_images_that_a_jitted_function_closes_over_are_checked():
+    def explained(images):
+        net = lambda x, relu=jax.nn.relu, tap=network.keep: relu(x).sum((1, 2))  # noqa: E731
+        return jax.jit(lambda k: saliency.gradient(net, images, targets.logit(k)))(0)
+
+    images = jnp.ones((2, 4, 4, 3))
+    np.testing.assert_array_equal(explained(images).sum((0, 1, 2)), [32, 0, 0])
+    with pytest.raises(ValueError, match="in image 1"):
+        explained(images.at[1].set(jnp.nan))
+
+
 def test_traced_values_pass():
     maps = jax.jit(lambda x: saliency.gradient(standardised, x, TARGET))(CONSTANT)
     assert np.isnan(maps[3]).all() and np.isfinite(np.delete(maps, 3, 0)).all()

@@ -154,6 +154,11 @@ def _gated(x, relu=jax.nn.relu, tap=network.keep):
     return gate * tap("mean", relu(x).mean((1, 2)))
 
 
+def _pairs(x, relu=jax.nn.relu, tap=network.keep):
+    first, second = tap("pair", (relu(x @ WEIGHTS[0]), relu(-x @ WEIGHTS[0])))
+    return tap("part", {"first": first})["first"].mean((1, 2)) + tap("mean", second.mean((1, 2)))
+
+
 @pytest.mark.parametrize(
     "net, right, wrong, remedy",
     [
@@ -162,6 +167,7 @@ def _gated(x, relu=jax.nn.relu, tap=network.keep):
         (_inside_of_a_jit, ["outer"], [], None),
         (_shape_of_the_input, ["inner"], [], None),
         (_gated, [], ["gate", "mean"], "images"),
+        (_pairs, [], ["mean"], "images"),
         (NET, list(network.layer_names(NET, X)), [], None),
     ],
 )
@@ -174,6 +180,16 @@ def test_heads_are_right_or_refused(net, right, wrong, remedy):
             network.head(net, layer, X)
         kept = network.features(net, layer)(X)
         np.testing.assert_allclose(network.replace(net, layer, kept)(X), net(X), atol=1e-5)
+
+
+def test_heads_of_networks_with_several_outputs():
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        inner = tap("sum", sum(tap("pair", (relu(x), relu(-x)))))
+        return {"logits": inner.mean((1, 2)), "map": inner}
+
+    head = network.head(net, "sum", X)
+    for name, value in net(X).items():
+        np.testing.assert_array_equal(head(network.features(net, "sum")(X))[name], value)
 
 
 def test_heads_are_analysed_once_for_each_structure():

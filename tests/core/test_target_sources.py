@@ -49,6 +49,15 @@ def test_calls_are_followed(wrap):
     assert layers(targets.logit(0), adapted) == {"dense1", "relu1", "dense2", "relu2"}
 
 
+def test_activations_may_be_pytrees():
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        first, second = tap("pair", (relu(x), {"scale": 2.0}))
+        return tap("logits", (first * second["scale"]).mean((1, 2)))
+
+    assert layers(targets.logit(0), net) == {"pair", "logits"}
+    np.testing.assert_allclose(saliency.gradient(net, X, targets.logit(0))[..., 0], (X[..., 0] > 0) / 32, atol=1e-6)
+
+
 def test_loops_count_as_dependence():
     def net(x, relu=jax.nn.relu, tap=network.keep):
         first = tap("first", relu(x))

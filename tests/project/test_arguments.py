@@ -223,6 +223,13 @@ def test_other_counts_are_positive_integers(name, count):
     refused(COUNTS[name], count)
 
 
+@pytest.mark.parametrize("name", [name for name in COUNTS if name != "steps of an optimisation"])  # which are static
+def test_counts_may_be_integers_of_numpy_and_jax(name):
+    expected = COUNTS[name](2)
+    for count in (np.int64(2), np.array(2), jnp.int32(2)):
+        jax.tree.map(np.testing.assert_array_equal, COUNTS[name](count), expected)
+
+
 @pytest.mark.parametrize("noise", [-1, np.nan, np.inf, "0.1", None, [0.1, 0.2]])
 def test_noise_is_a_finite_amount(noise):
     refused(lambda amount: saliency.smoothgrad(net, X, TARGET, samples=1, noise=amount), noise)

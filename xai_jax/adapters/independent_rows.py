@@ -27,12 +27,17 @@ def require(net: Any, x: Any) -> None:
       ValueError: the network mixes rows.
     """
     n, runs = x.shape[0] + 1, []
+
+    def run(net, x):
+        logits, found, _ = net.run(x, jax.nn.relu, keep)
+        runs.append(found.mixes and logits.shape[:1] == (n,))
+
     more = jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
     try:
-        jax.eval_shape(lambda net, x: runs.append(net.run(x, jax.nn.relu, keep)[1]), like(net, n), more)
+        jax.eval_shape(run, like(net, n), more)
     except Exception:  # a model of one number of images: it cannot be known
         return
-    if runs[0].mixes:
+    if runs[0]:
         raise ValueError(
             "Expected a model in evaluation mode, whose logits for an image do not depend on the rest of the batch: "
             "pass train=False, is_training=False, or what it calls it. Got sums or random numbers over it, as in "

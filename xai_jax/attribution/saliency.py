@@ -139,7 +139,7 @@ def integrated_gradients(
     if not is_integer(steps) or steps < 1:
         raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
     baseline = jnp.broadcast_to(like_images(baseline, x, "baseline"), x.shape)
-    points, weights = np.polynomial.legendre.leggauss(steps)
+    points, weights = np.polynomial.legendre.leggauss(int(steps))
     path = tuple(jnp.asarray(each, wide_dtype(jnp.result_type(x))) for each in ((points + 1) / 2, weights / 2))
     step = functools.partial(_integrate, path=path)
     attributions, delta = chunked(step, net, x, target, batch_size, baseline)
@@ -251,7 +251,7 @@ def _moments(net, x, target, method, samples, noise, key, batch_size):
         sample = method(net, _add_noise(x, noise, key, i), target, batch_size=batch_size)
         mean, squares = _update_moments(mean, squares, wide(sample), i)
     finite.check((mean, squares))
-    return mean, squares / samples
+    return mean, squares / int(samples)
 
 
 @jax.jit

@@ -34,7 +34,7 @@ def by_layer(net: Network, x: Array, depth: int) -> dict[str, list[int]]:
     {'0': [0, 1]}
     """
     leaves = jax.tree_util.tree_leaves_with_path(net)
-    order = [i for i in _order_of_use(net, x) if jnp.issubdtype(jnp.result_type(leaves[i][1]), jnp.floating)]
+    order = [i for i in _order_of_use(net, x) if _is_weight(jnp.result_type(leaves[i][1]))]
     weights = [i for i, is_row in enumerate(per_image.leaves(net)) if not is_row]
     words = dict(zip(weights, _words([leaves[i][0] for i in weights]), strict=True))
     named = any(len(words[i]) > 1 and not all(w.isdigit() for w in words[i]) for i in order)
@@ -49,6 +49,11 @@ def by_layer(net: Network, x: Array, depth: int) -> dict[str, list[int]]:
     for name, group in layers:
         result.setdefault(name, []).extend(group)
     return result
+
+
+def _is_weight(dtype):
+    """Counters and indices are none; integers of 8 bits are quantised weights."""
+    return jnp.issubdtype(dtype, jnp.floating) or (jnp.issubdtype(dtype, jnp.integer) and dtype.itemsize == 1)
 
 
 def _contiguous(layers):

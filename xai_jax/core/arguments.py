@@ -139,11 +139,13 @@ def check_method(method: Any) -> None:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, of Python or NumPy, and no truth value.
+    """Whether a value is an integer, of Python, NumPy or JAX, and no truth value.
 
-    >>> is_integer(np.int64(3)), is_integer(True), is_integer(3.0)
-    (True, False, False)
+    >>> is_integer(np.int64(3)), is_integer(jnp.int32(3)), is_integer(True), is_integer(3.0)
+    (True, True, False, False)
     """
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        return value.ndim == 0 and bool(jnp.issubdtype(value.dtype, jnp.integer))
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 

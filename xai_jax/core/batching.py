@@ -109,7 +109,7 @@ def chunk_size(batch_size: int | None, n: int) -> int:
     """
     if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):
         raise ValueError(f"Expected a batch size of at least 1, an integer, got {quoted(batch_size)}.")
-    return min(batch_size or _CHUNK, n)
+    return min(int(batch_size or _CHUNK), n)
 
 
 def check_counts(net: Network, x: Any, *counts: int) -> None:

@@ -25,18 +25,20 @@ def trace_state() -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def bypassed(tree: Any, leaves: tuple, shape: tuple[int, ...], dtype: Any, layers: tuple) -> dict[str, bool]:
+def bypassed(
+    tree: Any, leaves: tuple, shape: tuple[int, ...], dtype: Any, values: tuple, layers: Any
+) -> dict[str, bool]:
     """Whether the logits depend on the images other than through a layer, for each layer in forward order.
 
     >>> net = jax.tree_util.Partial(lambda x, tap: tap("sum", x + tap("relu1", jax.nn.relu(x))))
-    >>> value = jax.ShapeDtypeStruct((1, 2), np.float32)
-    >>> bypassed(jax.tree.structure(net), (), (1, 2), np.float32, (("relu1", value), ("sum", value)))
+    >>> layers = jax.tree.flatten(dict.fromkeys(["relu1", "sum"], jax.ShapeDtypeStruct((1, 2), np.float32)))
+    >>> bypassed(jax.tree.structure(net), (), (1, 2), np.float32, tuple(layers[0]), layers[1])
     {'relu1': True, 'sum': False}
 
     Args:
       tree, leaves: structure of the network, and shape and dtype of each of its leaves.
       shape, dtype: of the images.
-      layers: pairs of name and `jax.ShapeDtypeStruct`.
+      values, layers: leaves, each a `jax.ShapeDtypeStruct`, and structure of the activations by name.
 
     Returns:
       The layers, without those that are tapped inside of another traced function.
@@ -56,13 +58,17 @@ def bypassed(tree: Any, leaves: tuple, shape: tuple[int, ...], dtype: Any, layer
             return values[name]
 
         logits = net(x, tap=tap)
-        names.extend(found)
+        names.extend(name for name, value in found.items() for _ in jax.tree.leaves(value))
         return logits, list(found.values())
 
-    net, values = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]), dict(layers)
+    net = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+    values = jax.tree.unflatten(layers, values)
     closed = jax.make_jaxpr(run)(net, jax.ShapeDtypeStruct(shape, dtype), values)
     bits = {name: 2 << number for number, name in enumerate(sorted(values))}  # bit 0 is for the images
-    logits, *sources = follow(closed, [0] * len(leaves) + [1, *bits.values()], without_zeros=True)
+    given = [bits[name] for name in bits for _ in jax.tree.leaves(values[name])]
+    outputs = follow(closed, [0] * len(leaves) + [1, *given], without_zeros=True)
+    sources = outputs[len(outputs) - len(names) :]
+    logits = functools.reduce(int.__or__, outputs[: len(outputs) - len(names)], 0)
 
     def is_bypassed(layer):
         reached = 1

@@ -21,7 +21,8 @@ def first_bad(tree: Any) -> int | None:
     if not leaves or any(isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct) for leaf in leaves):
         return None
     on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
-    bad = np.asarray(bad_rows(leaves, lambda leaf: ~np.isfinite(leaf)) if on_host else _bad_rows(leaves))
+    with jax.ensure_compile_time_eval():  # also of images that a function under jit closes over
+        bad = np.asarray(bad_rows(leaves, lambda leaf: ~np.isfinite(leaf)) if on_host else _bad_rows(leaves))
     return int(bad.argmax()) if bad.any() else None
 
 

@@ -256,7 +256,8 @@ def head(net: Network, layer: str, x: Any) -> Callable[..., Array]:
     True
     """
     require(layer, layers := layer_names(net, x))
-    skips = dependence.bypassed(*_structure(net, x), tuple(layers.items()))
+    values, structure = jax.tree.flatten(layers)
+    skips = dependence.bypassed(*_structure(net, x), tuple(values), structure)
     dependence.refuse_bypassed(layer, skips)
     return _Head(as_network(net), layer, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 

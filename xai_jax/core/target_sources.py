@@ -62,7 +62,10 @@ def sources(net: Network, x: Any, target: Callable) -> Sources:
 def _sources(tree, shapes, shape, dtype, layers):
     def run(x, switches, net, target):
         def marked(x, relu=jax.nn.relu, tap=network.keep):
-            return net(x, relu=relu, tap=lambda name, value: tap(name, jax.lax.select_n(switches[name], value, value)))
+            def mark(name, value):  # an array, or a pytree of them
+                return tap(name, jax.tree.map(lambda leaf: jax.lax.select_n(switches[name], leaf, leaf), value))
+
+            return net(x, relu=relu, tap=mark)
 
         logits, kept = network.capture(marked, x, getattr(target, "layers", ()))
         return target(logits, kept), logits
