@@ -104,6 +104,15 @@ def test_training_mode_and_models_that_are_not_adapted_are_among_the_causes(drop
         assert len(str(caught.value)) <= 600
 
 
+def test_the_longest_image_shape_and_error_fit_into_a_message():
+    def net(x, relu, tap):
+        raise RuntimeError("long\n" * 500)
+
+    with pytest.raises(ValueError, match="network can read") as caught:
+        network.abstract(net, jax.ShapeDtypeStruct((100_000, 10_240, 10_240, 3), jnp.float8_e4m3b11fnuz))
+    assert 500 < len(str(caught.value)) <= 600
+
+
 def haiku_models():
     hk = pytest.importorskip("haiku")
     return [lambda: adapt.from_haiku({}, hk.transform(lambda x: x)), lambda: adapt.from_haiku(Nnx(), {})]

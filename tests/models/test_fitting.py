@@ -138,7 +138,7 @@ OTHERS = {
     "vgg19 for vgg16": ("vgg16", torch_vgg((2, 2, 4, 4, 4)), "They fit vgg19."),
     "vgg16 for vgg19": ("vgg19", torch_vgg((2, 2, 3, 3, 3)), "They fit vgg16."),
     "vgg16_bn for vgg16": ("vgg16", torch_vgg((2, 2, 3, 3, 3), True), "has batch normalisation, this network has none"),
-    "alexnet for vgg16": ("vgg16", ALEXNET, "weights of another network"),
+    "alexnet for vgg16": ("vgg16", ALEXNET, "weights of another network, or of one with renamed or missing layers"),
     "alexnet for caffenet": ("caffenet", ALEXNET, "unexpected: features.0.weight (64, 3, 11, 11)"),
     "vgg16 for caffenet": ("caffenet", torch_vgg((2, 2, 3, 3, 3)), "weights of another network"),
     "model_b of 7 classes for model_a": ("model_a", entries("model_b", 7), "They fit model_b."),

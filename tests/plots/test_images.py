@@ -17,3 +17,10 @@ def test_a_map_of_zeros_is_grey_with_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert plots.signed(maps[1]).max() == 1
+
+
+def test_a_map_with_nan_is_refused():
+    values = np.ones((4, 4, 3), np.float32)
+    values[2, 1, 0] = np.nan
+    with pytest.raises(ValueError, match="Expected a map of numbers, got NaN"):
+        plots.signed(values)

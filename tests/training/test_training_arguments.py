@@ -85,7 +85,7 @@ def test_drops_are_a_tuple_of_numbers(tmp_path):
             fit(tmp_path, recipe=dataclasses.replace(RECIPE, drops=drops))
 
 
-def test_a_file_in_place_of_the_directory_is_named(tmp_path):
+def test_a_file_where_the_directory_belongs_is_named(tmp_path):
     (tmp_path / "runs").write_text("")
     for path in (tmp_path / "runs", tmp_path / "runs" / "first"):
         with pytest.raises(TrainingError, match="Expected a directory at .*runs.*, got a file there, or above it"):

@@ -136,8 +136,8 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
             f"Expected images that the network can read, got {x.dtype} {x.shape}. Usual causes: channels first, "
             "(N, C, H, W), where the network reads (N, H, W, C); another number of channels or image size than the "
             "weights require; a model that is not adapted (see xai_jax.adapters.adapt), lacks its weights or has other "
-            "arguments; training mode (train=False ends it); a second input, or a row for each image, that is not in "
-            f"`inputs`. It said: {excerpt(error, 150)}"
+            "arguments; training mode (train=False ends it); a second input or a mask that is not in `inputs`. "
+            f"It said: {excerpt(error, 150)}"
         ) from error
     while isinstance(net, _Edited):
         if net.edit is edits.zeroed and net.layer in found[1]:

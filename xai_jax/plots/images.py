@@ -15,12 +15,15 @@ SIGNED = matplotlib.colormaps["RdBu_r"]
 def signed(attribution: np.ndarray, percentile: float = 99.9) -> np.ndarray:
     """Scales signed values (H, W, C) to [0, 1], with zero at middle grey.
 
-    Values beyond the percentile of the absolute values are clipped. A map of zeros is all grey, with a warning.
+    Values beyond the percentile of the absolute values are clipped. A map of zeros is all grey, with a warning. Raises
+    ValueError for NaN.
 
     >>> signed(np.array([[[-2.0], [0.0], [1.0]]]), percentile=100).ravel()
     array([0.  , 0.5 , 0.75])
     """
     values = np.asarray(attribution, np.float64)
+    if np.isnan(values).any():
+        raise ValueError("Expected a map of numbers, got NaN, of which one would blank the whole picture.")
     if not values.any():
         warnings.warn(
             "The map is zero everywhere: plain grey. Usual causes: a unit that is inactive on this image (check its "

@@ -116,7 +116,11 @@ def fit(arrays: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[s
     if problems:
         lines = "\n  ".join(_listed(sorted(problems)))
         diverged = all(problem.startswith("not finite") for problem in problems)
-        cause = "a training that diverged" if diverged else "weights of another network"
+        cause = (
+            "a training that diverged"
+            if diverged
+            else "weights of another network, or of one with renamed or missing layers"
+        )
         raise ValueError(
             f"Expected the {len(expected)} entries of this network, got {len(arrays)} that differ:\n  {lines}\n"
             f"Usual cause: {cause}."
