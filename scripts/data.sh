@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unpacks images of Debian's packages into .venv, where xai_jax finds them, unless they are already available:
 # Fashion-MNIST, photographs, cut-out objects; and installs a package of weights without its dependencies. Needs no root.
-# What cannot be fetched is reported: experiments that need it name the alternatives.
+# Needs .venv, which setup.sh makes. What cannot be fetched is reported: experiments that need it name the alternatives.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -45,6 +45,10 @@ get() {
   rm -rf "$scratch"
 }
 
+if [[ ! -x "$VENV/bin/python" ]]; then
+  echo "data: expected $VENV, found none: run bash scripts/setup.sh first" >&2
+  exit 1
+fi
 trap 'rm -rf "${scratch:-}"' EXIT
 get 'fashion_mnist folder' dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz'
 get 'photographs PACKAGE.find' gcompris-qt-data 44 gcompris-qt/rcc \

@@ -164,6 +164,13 @@ def test_unavailable_images_are_reported_and_stop_nothing(without_images, tree, 
     assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("data*"))
 
 
+def test_images_without_an_environment_take_one_line(without_images, tree):
+    shutil.rmtree(tree / ".venv")
+    done = without_images('touch "$3_1_all.deb"')
+    assert done.returncode == 1 and done.stdout == "" and not (tree / ".venv").exists()
+    assert done.stderr == f"data: expected {tree}/.venv, found none: run bash scripts/setup.sh first\n"
+
+
 def test_fake_machine_has_no_python_of_its_own(machine):
     """Guards the other tests: a real python on the fake machine's PATH would make them vacuous."""
     assert not shutil.which("python3", path=machine["PATH"])
