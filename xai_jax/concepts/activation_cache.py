@@ -29,7 +29,7 @@ from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide, wide_dtype
-from xai_jax.core.pytrees import to_numpy
+from xai_jax.core.pytrees import shape_and_dtype, to_numpy
 from xai_jax.core.targets import Target
 from xai_jax.io.files import partial_path, user_path
 
@@ -224,7 +224,7 @@ def _hash_program(function, net, x, target):
     """Hash of program, weights and target. The program includes the layers' names and closed-over arrays."""
     single = target and target.rows(slice(0, 1))
     leaves, tree = jax.tree.flatten((per_image.rows(net, slice(0, 1)), x, single))
-    program = _lowered(function, tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+    program = _lowered(function, tree, tuple(map(shape_and_dtype, leaves)))
     arrays = (to_numpy(leaf) for leaf in jax.tree.leaves((per_image.rows(net, slice(0, 0)), target)))
     parts = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
     return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], parts))

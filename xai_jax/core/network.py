@@ -26,7 +26,7 @@ from xai_jax.core.arguments import check_images as check_images
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.messages import excerpt, listed, nearest, quoted
 from xai_jax.core.per_image import PerImage as PerImage
-from xai_jax.core.pytrees import node, require_arrays, static
+from xai_jax.core.pytrees import node, require_arrays, shape_and_dtype, static
 from xai_jax.core.rules import Relu
 
 Tap = Callable[[str, Array], Array]
@@ -149,7 +149,7 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
 def _structure(net, x):
     """Tree of a network, and shape and dtype of each leaf and of images, as JAX takes them (not float64)."""
     leaves, tree = jax.tree.flatten(per_image.like(as_network(net), x.shape[0]))
-    return tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), tuple(x.shape), jnp.result_type(x)
+    return tree, tuple(map(shape_and_dtype, leaves)), tuple(x.shape), jnp.result_type(x)
 
 
 @functools.lru_cache(maxsize=32)  # few, as a bound method keeps its weights here

@@ -60,6 +60,17 @@ def require_arrays(tree: Any) -> None:
             )
 
 
+def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of a leaf of a pytree, as JAX takes it (not float64).
+
+    >>> shape_and_dtype(np.ones((2, 3)))
+    ((2, 3), dtype('float32'))
+    """
+    if isinstance(leaf, jax.Array):  # at once, as each call of a method asks this of each weight
+        return leaf.shape, leaf.dtype
+    return jnp.shape(leaf), jnp.result_type(leaf)
+
+
 def to_numpy(leaf: Any) -> np.ndarray:
     """A leaf of a pytree as an array on the host; of a random key its data.
 

@@ -21,6 +21,7 @@ from jax.extend.core import Literal
 from xai_jax.core import network
 from xai_jax.core.dependence import body, follow
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import shape_and_dtype
 
 _SAME_VALUES = frozenset("broadcast_in_dim convert_element_type copy reshape select_n squeeze transpose".split())
 
@@ -54,7 +55,7 @@ def sources(net: Network, x: Any, target: Callable) -> Sources:
     """
     layers = network.layer_names(net, x)
     leaves, tree = jax.tree.flatten((network.as_network(net), network.as_network(target)))
-    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    shapes = tuple(map(shape_and_dtype, leaves))
     return _sources(tree, shapes, tuple(x.shape), jnp.result_type(x), tuple(layers))
 
 
