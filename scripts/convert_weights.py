@@ -12,7 +12,7 @@ from xai_jax.weights import safetensors_file
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=models.names(), help="the network")
+    parser.add_argument("name", help="the network, one of models.names()")
     parser.add_argument("source", help="a PyTorch .pth/.pt, Caffe .caffemodel or safetensors file")
     parser.add_argument("destination", help="the safetensors file to write")
     given = parser.parse_args(arguments)

@@ -28,6 +28,11 @@ def parse(argv: list[str], name: str) -> list[str]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         if "None" in lines[-1] and "--config must" in lines[-1]:
             sys.exit(f"{name}: Expected --config, such as --config=configs/{name}.py:smoke, got none.")
+        if wrong := re.search(
+            r"flag (--config\.[\w.]+)=(.*): (invalid literal for int|could not convert str)", lines[-1]
+        ):
+            kind = "an integer" if wrong[3].endswith("int") else "a number"
+            sys.exit(f"{name}: Expected {wrong[1]} to be {kind}, got {quoted(wrong[2])}.")
         sys.exit(f"{name}: {excerpt(lines[-1].removeprefix('ValueError: '))}")  # the rest is a traceback
     except Exception as error:  # of ml_collections, or of a file that is no configuration
         unknown = re.search(r"Field (\w+)", str(error))

@@ -113,6 +113,7 @@ def test_files_of_configurations_on_the_command_line(tmp_path):
     [
         (["--config=configs/base.py"], "got AttributeError: module .* has no attribute 'get_config'"),
         (["--config=configs/zeiler2014/invariance.py:smoke", "--config.layers.x=1"], "and its fields, got TypeError"),
+        (["--config=configs/zeiler2014/invariance.py:smoke", "--config.count=1.5"], "to be an integer, got '1.5'.$"),
         (
             ["--config=configs/zeiler2014/invariance.py:smoke", "--dry_run", "--config.scale=5"],
             r"scale .*, got \(5,\)\.$",

@@ -191,7 +191,7 @@ def test_a_dry_run_reports_its_cost():
     [
         (["smoke"], "Expected --workdir"),
         (["nope", "--workdir=x"], "Expected a tier out of smoke, default, paper, got 'nope'"),
-        (["smoke", "--workdir=x", "--config.count=many"], "config.count"),
+        (["smoke", "--workdir=x", "--config.count=many"], "Expected --config.count to be an integer, got 'many'."),
         (["smoke", "--workdir=x", "--config.pach=40"], "got --config.pach; did you mean patch?"),
         (["smoke", "--workdir=x", "--config.zzz=40"], "got --config.zzz; it has seed, images, count, "),
         (["smoke", "--workdir=x", "--config=configs/none.py:smoke"], "found no file 'configs/none.py'"),

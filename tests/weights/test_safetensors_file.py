@@ -159,4 +159,7 @@ def test_convert_weights_writes_nothing_when_entries_do_not_fit(tmp_path, conver
     safetensors_file.write(source, ARRAYS)
     assert convert(["digits", str(source), str(destination)]) == 1
     assert "missing: params/dense/kernel" in capsys.readouterr().err
+    assert convert(["digit", str(source), str(destination)]) == 1
+    message = capsys.readouterr().err
+    assert "got 'digit'. Did you mean 'digits'?" in message and len(message) <= 600
     assert not destination.exists()
