@@ -93,6 +93,9 @@ def test_wrong_numbers_of_rows_are_refused():
     ):
         with pytest.raises(ValueError, match="a row for each of"):
             call()
+    listed = adapt.from_function(model, WEIGHTS, inputs=(SIDE.tolist(),))
+    with pytest.raises(ValueError, match=r"an array \(\). Usual remedies: np.asarray of a list"):
+        saliency.gradient(listed, X, TARGET)
     with pytest.raises(TypeError, match="tuple of inputs"):
         adapt.from_function(model, WEIGHTS, inputs=SIDE)
 

@@ -90,3 +90,8 @@ def test_a_file_where_the_directory_belongs_is_named(tmp_path):
     for path in (tmp_path / "runs", tmp_path / "runs" / "first"):
         with pytest.raises(TrainingError, match="Expected a directory at .*runs.*, got a file there, or above it"):
             fit(path)
+
+
+def test_metrics_of_a_directory_that_does_not_exist_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected a checkpoint directory of `fit`, got .*/runs, which is not"):
+        supervised.metrics(tmp_path / "runs")

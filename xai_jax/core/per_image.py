@@ -83,7 +83,10 @@ def check_rows(net: Any, n: int) -> None:
     """
     for array in arrays(net):
         if jnp.shape(array)[:1] != (n,):
-            raise ValueError(f"Expected inputs with a row for each of {n} images, got an array {jnp.shape(array)}.")
+            remedy = "" if jnp.shape(array) else " Usual remedies: np.asarray of a list; bind what all images share."
+            raise ValueError(
+                f"Expected inputs with a row for each of {n} images, got an array {jnp.shape(array)}.{remedy}"
+            )
 
 
 def refuse(net: Any, method: str, instead: str) -> None:

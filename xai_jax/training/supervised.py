@@ -128,8 +128,16 @@ def _task(
 
 
 def metrics(checkpoint_dir: str | Path) -> list[dict[str, float]]:
-    """Logged lines: step, epoch, loss, learning_rate, images_per_second; after an epoch top1 and top5 error in %."""
-    return checkpoints.read_log(user_path(checkpoint_dir) / "metrics.jsonl")
+    """Logged lines: step, epoch, loss, learning_rate, images_per_second; after an epoch top1 and top5 error in %.
+
+    Raises FileNotFoundError where there is no such directory.
+    """
+    path = user_path(checkpoint_dir)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"Expected a checkpoint directory of `fit`, got {excerpt(path)}, which is not a folder."
+        )
+    return checkpoints.read_log(path / "metrics.jsonl")
 
 
 def epoch_weights(checkpoint_dir: str | Path) -> dict[int, Path]:
