@@ -125,6 +125,7 @@ WITHOUT_RULE = {
         "absolute value": lambda z: 0.6 * z + 0.4 * jnp.abs(z),
         "where of a ReLU": lambda z: jnp.where(z > 0, jax.nn.relu(z), 0.1 * z),
         "own derivative": own_leaky,
+        "beside a smooth function": lambda z: jax.nn.silu(z) + jax.nn.leaky_relu(2 * z + 1),
         "scan": lambda z: lax.scan(lambda z, w: (jax.nn.leaky_relu(z @ w), None), z, jnp.asarray(W[1:3]))[0],
     },
     "abs(x)": {
@@ -166,6 +167,8 @@ NO_RECTIFIER = {
     "mish": jax.nn.mish,
     "softplus": jax.nn.softplus,
     "softplus by hand": lambda z: jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z))),
+    "elu by hand": lambda z: jnp.maximum(z, 0) + jnp.minimum(jnp.exp(jnp.minimum(z, 0)) - 1, 0),
+    "celu by hand": lambda z: jnp.maximum(z, 0) + jnp.minimum(0, 1.5 * (jnp.exp(z / 1.5) - 1)),
     "log_sigmoid by hand": lambda z: jnp.minimum(z, 0) - jnp.log1p(jnp.exp(-jnp.abs(z))),
     "logaddexp": lambda z: jnp.logaddexp(z, z @ W[1]),
     "soft_sign": jax.nn.soft_sign,

@@ -254,7 +254,14 @@ class _Walk:
             return
         for position, value in enumerate(values):
             if value.curves and use(step.eqn, position, self.use(step)):
-                self.leave(value, value.curves.keys() - kept.keys())
+                lost = value.curves.keys() - kept.keys()
+                self.leave(value, [root for root in lost if not self.is_smooth(value, root, kept)])
+
+    def is_smooth(self, value, root, kept):
+        """Whether a value is, by way of a root, a smooth function of a kept one: min(exp(x) - 1, 0) + max(x, 0)."""
+        curves = self.values[root].curves
+        ways = ((curves[key].y, value.curves[root].y) for key in curves.keys() & kept.keys())
+        return any(np.isnan(y).all() for way in ways for y in way)
 
     def nested(self, step, values):
         """Walks loops and branches; returns whether each output depends on the images."""

@@ -66,7 +66,7 @@ def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
     >>> shape_and_dtype(np.ones((2, 3)))
     ((2, 3), dtype('float32'))
     """
-    if isinstance(leaf, jax.Array):  # at once, as each call of a method asks this of each weight
+    if isinstance(leaf, jax.Array):  # at once, as each call of a method needs this of each weight
         return leaf.shape, leaf.dtype
     return jnp.shape(leaf), jnp.result_type(leaf)
 
