@@ -157,7 +157,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=15,
 )
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ METHODS = {
     "vargrad": lambda x: saliency.vargrad(NET, x, TARGET, samples=2),
     "occlusion": lambda x: occlusion._occluded(NET, x, TARGET, jnp.zeros(3), INDEX, INDEX, (3, 3), TARGET.layers),
     "deletion": lambda x: metrics._masked(NET, x, TARGET, RANK, x, 5, removing=True),
-    "infidelity": lambda x: metrics._infidelity(NET, x, TARGET, x, KEYS, 0.1),
+    "infidelity": lambda x: metrics._infidelity(NET, x, TARGET, x, 0.1, KEYS[0]),
     "small pool": jax.grad(lambda x: pooling.max_pool(x, 3, 2).sum()),
     "large pool": jax.grad(lambda x: pooling.max_pool(x, 9, 2).sum()),
     "small unpooling": lambda x: pooling.unpool(*pooling.max_pool_with_switches(x, 3, 2)),
