@@ -183,8 +183,9 @@ def error(
 
 
 def diverged(folder: Path) -> bool:
-    """Whether the last training loss is infinite or NaN."""
-    losses = [line["loss"] for line in supervised.metrics(folder) if "loss" in line]
+    """Whether the last training loss is infinite or NaN; there is none where training failed before its first step."""
+    lines = supervised.metrics(folder) if folder.is_dir() else []
+    losses = [line["loss"] for line in lines if "loss" in line]
     return bool(losses) and not math.isfinite(losses[-1])
 
 

@@ -66,8 +66,11 @@ def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
     >>> shape_and_dtype(np.ones((2, 3)))
     ((2, 3), dtype('float32'))
     """
-    if isinstance(leaf, jax.Array):  # at once, as each call of a method needs this of each weight
+    # Quickly, as each call of a method needs this of each weight.
+    if isinstance(leaf, jax.Array):
         return leaf.shape, leaf.dtype
+    if isinstance(leaf, np.ndarray):
+        return leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)
     return jnp.shape(leaf), jnp.result_type(leaf)
 
 

@@ -59,7 +59,7 @@ def sources(net: Network, x: Any, target: Callable) -> Sources:
     return _sources(tree, shapes, tuple(x.shape), jnp.result_type(x), tuple(layers))
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=32)  # few, as some networks keep their weights here
 def _sources(tree, shapes, shape, dtype, layers):
     def run(x, switches, net, target):
         def marked(x, relu=jax.nn.relu, tap=network.keep):
