@@ -187,12 +187,15 @@ def listed(key, scores):
 def plan(config: Config) -> list[dry_run.Step]:
     """Three maps of each batch, and a forward pass to find the neurons."""
 
+    def neurons(net, x):
+        return network.features(net, config.layer)(x)
+
     def maps(net, x, target):
         return [method(net, x, target) for method in METHODS.values()]
 
     batches = dry_run.calls(config.count, BATCH)
     return [
-        dry_run.forward(config.network, BATCH, batches, name="neurons"),
+        dry_run.forward(config.network, BATCH, batches, neurons, name="neurons"),
         dry_run.forward(config.network, BATCH, batches, maps, targets.neuron(config.layer, 0, (0, 0)), name="maps"),
     ]
 
