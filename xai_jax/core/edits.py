@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from xai_jax.core import indices
+from xai_jax.core.arguments import broadcasts
 from xai_jax.core.messages import quoted
 
 
@@ -46,11 +47,7 @@ def added(activation: Array, delta: Array) -> Array:
     [[2.0, 3.0]]
     """
     delta = jnp.asarray(delta).astype(activation.dtype)
-    try:
-        fits = np.broadcast_shapes(activation.shape, delta.shape) == activation.shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts(delta.shape, activation.shape):
         raise ValueError(f"Expected a perturbation that broadcasts to {activation.shape}, got {delta.shape}.")
     return activation + delta
 

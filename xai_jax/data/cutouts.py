@@ -9,7 +9,6 @@ SHA-256. The split holds out whole families: no animal of one kind and no two vi
 """
 
 import functools
-import importlib.resources
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +19,14 @@ from PIL import Image
 
 from xai_jax.core.arguments import check_count
 from xai_jax.core.messages import listed, nearest, quoted
-from xai_jax.data.debian import Package
+from xai_jax.data.debian import Package, rows
 
 CLASSES = (
     *("bird", "mammal", "insect", "fish", "fruit", "vegetable", "mushroom", "flower"),
     *("instrument", "tool", "vehicle", "ball", "household"),
 )
 SPLITS = ("train", "test")
-PACKAGE = Package("tuxpaint-stamps-default", "2022.06.04", "tuxpaint/stamps", "CUTOUTS_DIR")
+PACKAGE = Package("tuxpaint-stamps-default", "tuxpaint/stamps", "CUTOUTS_DIR", "2022.06.04")
 
 
 class Cutout(NamedTuple):
@@ -52,8 +51,7 @@ def table() -> tuple[Cutout, ...]:
     >>> table()[1].name, table()[1].label
     ('basketball', 'ball')
     """
-    text = importlib.resources.files("xai_jax.data").joinpath("cutouts.tsv").read_text(encoding="utf-8")
-    return tuple(Cutout(*line.split("\t")) for line in text.splitlines())
+    return tuple(Cutout(*cells) for cells in rows("cutouts.tsv"))
 
 
 def of_class(*labels: str, split: str | None = None) -> tuple[Cutout, ...]:

@@ -142,7 +142,7 @@ def _fashion_mnist(split):
     try:
         return _prepared("fashion_mnist", split)
     except FileNotFoundError:
-        path = fashion_mnist.folder()
+        path = fashion_mnist.PACKAGE.find()
     if path is not None:
         return InMemory(*fashion_mnist.read(path, split), fashion_mnist.CLASSES)
     try:
@@ -150,7 +150,8 @@ def _fashion_mnist(split):
     except Exception as error:  # of many classes: no network, no TensorFlow, a full disk
         raise FileNotFoundError(
             "Expected Fashion-MNIST in one of three ways: prepared by TFDS; as Debian's package (`apt-get install "
-            f"dataset-fashion-mnist`, files in {fashion_mnist.DEBIAN}, or in the folder that FASHION_MNIST_DIR names); "
+            f"dataset-fashion-mnist`, files in /usr/share/{fashion_mnist.PACKAGE.folder}, or in the folder that "
+            f"FASHION_MNIST_DIR names); "
             f"or downloaded by TFDS, which failed: {type(error).__name__}: {error}. The download needs a network and "
             "`pip install xai_jax[prepare]`."
         ) from error

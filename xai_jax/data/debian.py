@@ -1,28 +1,38 @@
 """Packages of Debian that hold images: where their files are, and that they are the expected ones.
 
->>> package = Package("some-images", "1.0", "some/images", "SOME_DIR")
+>>> package = Package("some-images", "some/images", "SOME_DIR", "1.0")
 >>> package.check(b"", "e3b0c44298fc1c14", "a.png")
 Traceback (most recent call last):
   ...
 ValueError: Expected the SHA-256 of a.png to begin with e3b0c44298fc1c14, got no such file. ...
+>>> rows("cutouts.tsv")[0][:2]
+['sports/australian_rules_football.png', 'ball']
 """
 
 import hashlib
+import importlib.resources
 import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from xai_jax.core.messages import excerpt, quoted
+from xai_jax.io.files import user_path
+
+
+def rows(file: str) -> list[list[str]]:
+    """The cells of a table of this package, which lists files of a package of Debian."""
+    text = importlib.resources.files("xai_jax.data").joinpath(file).read_text(encoding="utf-8")
+    return [line.split("\t") for line in text.splitlines()]
 
 
 class Package(NamedTuple):
-    """A package, its `version`, its `folder` below share/, and the environment `variable` that names another folder."""
+    """A package, its `folder` below share/, the environment `variable` that names another folder, and its `version`."""
 
     name: str
-    version: str
     folder: str
     variable: str
+    version: str = ""
 
     def find(self) -> Path | None:
         """The folder that the variable names, Debian's, the one that scripts/data.sh unpacked, or None.
@@ -30,13 +40,13 @@ class Package(NamedTuple):
         Raises FileNotFoundError where the variable names no folder.
         """
         chosen = os.environ.get(self.variable)
-        if chosen and not Path(chosen).expanduser().is_dir():
+        if chosen and not user_path(chosen).is_dir():
             raise FileNotFoundError(
                 f"Expected {self.variable} to name a folder, {self.folder} of Debian's package {self.name}, got "
                 f"{quoted(chosen, 200)}. Without the variable, the one that scripts/data.sh unpacks is found."
             )
         installed = [Path(root, "share", self.folder) for root in ("/usr", sys.prefix)]
-        paths = [Path(chosen).expanduser()] if chosen else installed
+        paths = [user_path(chosen)] if chosen else installed
         return next((path for path in paths if path.is_dir()), None)
 
     def root(self) -> Path:

@@ -7,20 +7,16 @@ axes, each axis's length as a big-endian int32, and the values.
 import gzip
 import hashlib
 import math
-import os
 import struct
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from xai_jax.core.messages import quoted
-from xai_jax.io.files import user_path
+from xai_jax.data.debian import Package
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-UNPACKED = Path(sys.prefix, "share/datasets/fashion-mnist")  # by scripts/data.sh
+PACKAGE = Package("dataset-fashion-mnist", "datasets/fashion-mnist", "FASHION_MNIST_DIR")
 PREFIXES = {"train": "train", "test": "t10k"}
 SIZES = {"train": 60_000, "test": 10_000}
 SIDE = 28
@@ -35,27 +31,12 @@ SHA256 = {
 REMEDY = "The file is damaged or another one: get it again (`apt-get install --reinstall dataset-fashion-mnist`)."
 
 
-def folder() -> Path | None:
-    """Where the idx files are: FASHION_MNIST_DIR where set, Debian's folder, the virtual environment's, or None.
-
-    Raises FileNotFoundError where FASHION_MNIST_DIR is not a folder.
-    """
-    chosen = os.environ.get("FASHION_MNIST_DIR")
-    if chosen and not user_path(chosen).is_dir():
-        raise FileNotFoundError(
-            f"Expected FASHION_MNIST_DIR to name a folder with the idx files, got {quoted(chosen)}. Without "
-            "the variable, the one that scripts/data.sh unpacks is found."
-        )
-    paths = [user_path(chosen)] if chosen else [DEBIAN, UNPACKED]
-    return next((path for path in paths if path.is_dir()), None)
-
-
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28, 1) uint8 and labels (N,) int32 of "train" or "test".
 
     Raises FileNotFoundError for a missing file, ValueError for one that is truncated, damaged or not the published one.
 
-    >>> images, labels = read(folder(), "test")  # doctest: +SKIP
+    >>> images, labels = read(PACKAGE.find(), "test")  # doctest: +SKIP
     """
     prefix, size = PREFIXES[split], SIZES[split]
     images = _idx(folder / f"{prefix}-images-idx3-ubyte.gz", (size, SIDE, SIDE))

@@ -20,11 +20,11 @@ from PIL import Image
 
 from xai_jax.core.messages import listed, nearest, quoted
 from xai_jax.data import qt_resources
-from xai_jax.data.debian import Package
+from xai_jax.data.debian import Package, rows
 from xai_jax.data.decoding import upright
 
 KINDS = ("animal", "monument", "fish", "tool", "energy", "household", "vehicle", "person")
-PACKAGE = Package("gcompris-qt-data", "3.1", "gcompris-qt/rcc", "PHOTOGRAPHS_DIR")
+PACKAGE = Package("gcompris-qt-data", "gcompris-qt/rcc", "PHOTOGRAPHS_DIR", "3.1")
 _INSIDE = "gcompris/src/activities"
 _SKIMAGE = "skimage/"
 
@@ -54,8 +54,7 @@ def table() -> tuple[Photograph, ...]:
     >>> table()[0].name, table()[0].imagenet
     ('alpaca', 'llama')
     """
-    text = importlib.resources.files("xai_jax.data").joinpath("photographs.tsv").read_text(encoding="utf-8")
-    return tuple(_row(*line.split("\t")) for line in text.splitlines())
+    return tuple(_row(*cells) for cells in rows("photographs.tsv"))
 
 
 def _row(path, kind, imagenet, box, digest):
