@@ -8,7 +8,9 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 
 here() {
-  compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/$1/*" >/dev/null && return
+  if [[ "$1" == fashion_mnist ]]; then
+    compgen -G "${TFDS_DATA_DIR:-$HOME/tensorflow_datasets}/fashion_mnist/*" >/dev/null && return
+  fi
   "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.PACKAGE.find())"
 }
 

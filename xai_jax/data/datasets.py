@@ -151,9 +151,8 @@ def _fashion_mnist(split):
         raise FileNotFoundError(
             "Expected Fashion-MNIST in one of three ways: prepared by TFDS; as Debian's package (`apt-get install "
             f"dataset-fashion-mnist`, files in /usr/share/{fashion_mnist.PACKAGE.folder}, or in the folder that "
-            f"FASHION_MNIST_DIR names); "
-            f"or downloaded by TFDS, which failed: {type(error).__name__}: {error}. The download needs a network and "
-            "`pip install xai_jax[prepare]`."
+            f"FASHION_MNIST_DIR names); or downloaded by TFDS, which failed: {type(error).__name__}: {error}. The "
+            "download needs a network and `pip install xai_jax[prepare]`."
         ) from error
     return _prepared("fashion_mnist", split)
 
