@@ -66,5 +66,8 @@ setup(
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     packages=find_packages(include=["xai_jax", "xai_jax.*"]),
-    package_data={"xai_jax.data": ["imagenet_classes.txt", "*.tsv"], "xai_jax.gallery": ["*.css", "*.js", "*.html"]},
+    package_data={
+        "xai_jax.data": ["imagenet_classes.txt", "*.tsv"],
+        "xai_jax.gallery": ["*.css", "*.js", "*.html", "*.toml"],
+    },
 )

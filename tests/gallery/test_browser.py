@@ -10,7 +10,7 @@ from tests.helpers.browser import attributes, evaluate, find, fits, set_width, w
 from tests.helpers.small_gallery import HOSTILE, claim, metrics, save_picture, write_experiment
 from xai_jax.gallery import build
 
-PAGES = ("index.html", "claims.html", "springenberg2015/comparison/index.html")
+PAGES = ("index.html", "claims.html", "figures.html", "springenberg2015/comparison/index.html")
 LONG = "unbreakable" * 20
 
 
@@ -48,7 +48,7 @@ def front(chromium, gallery):
 
 def test_every_page_loads_without_errors_and_every_image_is_there(chromium, gallery):
     pages = sorted(gallery.rglob("*.html"))
-    assert len(pages) == 9
+    assert len(pages) == 10
     for page in pages:
         chromium.get(page.as_uri())
         images = attributes(chromium, "img", "complete", "naturalWidth")
@@ -129,7 +129,7 @@ def test_without_javascript_everything_is_readable_and_no_dead_form_is_shown(chr
             chromium.get((gallery / page).as_uri())
             assert not find(chromium, "form.filter").is_displayed()
             assert find(chromium, "[data-paper=kim2018]").is_displayed()
-        chromium.get((gallery / PAGES[2]).as_uri())
+        chromium.get((gallery / PAGES[-1]).as_uri())
         assert find(chromium, "figure img").is_displayed()
     finally:
         chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -138,7 +138,7 @@ def test_without_javascript_everything_is_readable_and_no_dead_form_is_shown(chr
 def test_an_image_is_enlarged_and_closed_again_by_keyboard(chromium, gallery):
     from selenium.webdriver.common.keys import Keys
 
-    chromium.get((gallery / PAGES[2]).as_uri())
+    chromium.get((gallery / PAGES[-1]).as_uri())
     button = find(chromium, "button.picture")
     button.send_keys(Keys.ENTER)
     assert attributes(chromium, "dialog", "open", "querySelectorAll('img').length") == [[True, 1]]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.small_gallery import Page, claim, write_experiment
 from xai_jax.gallery import build, formatting
+from xai_jax.gallery.figures import COMPARISONS
 from xai_jax.gallery.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -53,13 +54,19 @@ def recorded(results):
 def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results):
     expected = list(recorded(results))
     pages = {path: path.read_text() for path in results.rglob("*.html")}
-    assert len(expected) == 9 and len(pages) == 6
+    assert len(expected) == 9 and len(pages) == 7
     shown = [
         (path.parent, (style, word), *map(unescape, texts))
         for path in results.glob("*/*/index.html")
         for style, word, *texts in re.findall(ITEM, pages[path])
     ]
     assert sorted(shown) == sorted(expected)
+    beside = [
+        (results / paper, (style, word), *map(unescape, texts))
+        for paper, part in re.findall(r'<article id="(.*?)">(.*?)</article>', pages[results / "figures.html"], re.S)
+        for style, word, *texts in re.findall(ITEM, part)
+    ]
+    assert sorted(beside) == sorted(expected)
     rows = re.findall(ROW, pages[results / "claims.html"])
     assert sorted(
         ((results / address).parent, (style, word), unescape(claim), unescape(measured))
@@ -67,7 +74,7 @@ def test_every_claim_shown_anywhere_is_of_metrics_json_with_its_verdict(results)
     ) == sorted(expected)
     assert all(paper == address.split("/")[0] and found == style for paper, found, style, _, _, address, _ in rows)
     # and no verdict anywhere else
-    assert sum(text.count('class="verdict') for text in pages.values()) == 2 * len(expected)
+    assert sum(text.count('class="verdict') for text in pages.values()) == 3 * len(expected)
 
 
 def test_the_front_page_counts_and_filters_by_these_verdicts(results):
@@ -94,3 +101,7 @@ def test_captions_carry_no_verdict():
 
 def test_what_the_front_page_says_of_methods_carries_no_verdict():
     assert [name for name, method in METHODS.items() if DECISIVE.search(method.paragraph + method.letters)] == []
+
+
+def test_descriptions_of_the_papers_figures_carry_no_verdict():
+    assert [entry.experiment for entry in COMPARISONS if DECISIVE.search(" ".join(map(str, entry)))] == []

@@ -7,13 +7,11 @@ from urllib.parse import quote
 
 from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
-from xai_jax.gallery.page import page, table, verdict
-from xai_jax.gallery.pictures import Picture
+from xai_jax.gallery.page import DIALOG, claims_list, page, picture_figure, table
 from xai_jax.gallery.results import Experiment
 from xai_jax.gallery.sources import meaning, shown_tag
 
 ROOT = "../../"
-DIALOG = '<dialog aria-label="Enlarged picture"><button type="button" class="close">Close</button></dialog>'
 
 
 def article(experiment: Experiment, before: Experiment | None, after: Experiment | None, units: bool) -> str:
@@ -32,13 +30,15 @@ def article(experiment: Experiment, before: Experiment | None, after: Experiment
       KeyError: for metrics that `results.load` has not checked.
     """
     metrics = experiment.metrics
-    pictures = "\n".join(map(_figure, metrics["figures"], experiment.pictures))
+    claims = claims_list(metrics["claims"])
+    claims = f"<h2>Claims</h2>\n{claims}" if claims else ""
+    pictures = "\n".join(map(picture_figure, metrics["figures"], experiment.pictures))
     body = (
         f"<article>\n<header>\n"
         f'<p class="eyebrow">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</p>\n'
         f'<h1>{escape(metrics["title"])}</h1>\n<p class="source">{escape(metrics["paper"])}</p>\n</header>\n'
         f'<p class="summary">{escape(metrics["summary"])}</p>\n'
-        f"{_own_pages(experiment)}{pictures}\n{_claims(metrics)}\n{_numbers(metrics)}\n{_provenance(experiment)}\n"
+        f"{_own_pages(experiment)}{pictures}\n{claims}\n{_numbers(metrics)}\n{_provenance(experiment)}\n"
         f"</article>\n{_neighbours(before, after)}\n{DIALOG}"
     )
     return page(metrics["title"], body, ROOT, units)
@@ -72,27 +72,6 @@ def _neighbours(before: Experiment | None, after: Experiment | None) -> str:
         if other
     ]
     return f'<nav class="neighbours" aria-label="Neighbours">{"".join(links)}</nav>'
-
-
-def _figure(entry: dict[str, str], picture: Picture) -> str:
-    """A picture with its caption."""
-    return (
-        f'<figure><button type="button" class="picture"><img src="{quote(entry["file"])}" width="{picture.width}" '
-        f'height="{picture.height}" alt="{escape(entry["alt"])}"></button>'
-        f"<figcaption>{escape(entry['caption'])}</figcaption></figure>"
-    )
-
-
-def _claims(metrics: dict[str, Any]) -> str:
-    """The claims of one experiment with their verdicts and measurements."""
-    items = "\n".join(
-        f'<li>{verdict(claim)}<p class="claim">{escape(claim["claim"])} '
-        f'<span class="source">{escape(claim["source"])}</span></p>'
-        f'<p class="measured"><b>{"Here" if claim["verdict"] == "inconclusive" else "Measured"}:</b> '
-        f"{escape(claim['measured'])}</p></li>"
-        for claim in metrics["claims"]
-    )
-    return f'<h2>Claims</h2>\n<ul class="claims">\n{items}\n</ul>' if items else ""
 
 
 def _numbers(metrics: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 from xai_jax.gallery import explorer
 from xai_jax.gallery.article import ROOT, article, refusal
 from xai_jax.gallery.claims import claims_page
+from xai_jax.gallery.figures import figures_page
 from xai_jax.gallery.front import front
-from xai_jax.gallery.page import CLAIMS, FRONT, UNITS, is_generated, remove_generated, write
+from xai_jax.gallery.page import CLAIMS, FIGURES, FRONT, UNITS, is_generated, remove_generated, write
 from xai_jax.gallery.results import Experiment, ResultsError, load
 from xai_jax.io.files import user_path
 
@@ -30,6 +31,7 @@ def build(results: str | Path) -> Path:
     neighbours = [None, *experiments, None]
     for before, (experiment, after) in zip(neighbours, pairwise(neighbours[1:]), strict=False):
         write(results / experiment.paper / experiment.name / FRONT, article(experiment, before, after, units))
+    write(results / FIGURES, figures_page(experiments, units))
     write(results / CLAIMS, claims_page(experiments, units))
     write(results / FRONT, front(experiments, units))
     for path in results.glob(f"*/*/{FRONT}"):

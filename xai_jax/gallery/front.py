@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import METHODS, OTHERS, method_name
-from xai_jax.gallery.page import CLAIMS, UNITS, counted, filter_form, link, page, verdicts
+from xai_jax.gallery.page import CLAIMS, FIGURES, UNITS, counted, filter_form, link, page, verdicts
 from xai_jax.gallery.pictures import preview, thumbnail
 from xai_jax.gallery.results import Experiment
 
@@ -29,7 +29,7 @@ def front(experiments: list[Experiment], units: bool) -> str:
     body = (
         f'<header>\n<p class="eyebrow">xai_jax gallery</p>\n<h1>{TITLE}</h1>\n'
         f'<p class="lead">{_tally(experiments)}</p>\n'
-        f"{_explorer_link() if units else ''}</header>\n{methods}\n"
+        f"{_links(units)}</header>\n{methods}\n"
         f'<section aria-labelledby="figures"><h2 id="figures">All figures</h2>\n{filter_form(experiments)}\n'
         f'<ul class="cards">\n{cards}\n</ul></section>\n'
         f"<footer><h2>How to read the numbers</h2>\n<p>{TIERS}</p></footer>"
@@ -51,9 +51,10 @@ def _tally(experiments: list[Experiment]) -> str:
     return f"{shown}, {claims}" + (f": {', '.join(parts)}." if parts else ".")
 
 
-def _explorer_link() -> str:
-    """A link to the explorer of units."""
-    return f'<p class="lead"><a href="{UNITS}">Every unit of the networks, by every method</a></p>\n'
+def _links(units: bool) -> str:
+    """Links to the papers' figures beside ours and, where there is one, to the explorer of units."""
+    pages = {FIGURES: "The papers’ figures beside ours"} | ({UNITS: "Every unit, by every method"} if units else {})
+    return "".join(f'<p class="lead"><a href="{file}">{text}</a></p>\n' for file, text in pages.items())
 
 
 def _method_section(paper: str, experiments: list[Experiment]) -> str:

@@ -9,14 +9,17 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from xai_jax.gallery import formatting
 from xai_jax.gallery.methods import method_name
+from xai_jax.gallery.pictures import Picture
 from xai_jax.gallery.results import Experiment
 from xai_jax.io.files import open_regular, write_atomically
 
-FRONT, CLAIMS, UNITS = "index.html", "claims.html", "units.html"
+FRONT, FIGURES, CLAIMS, UNITS = "index.html", "figures.html", "claims.html", "units.html"
 GENERATED = b'<meta name="generator" content="xai_jax.gallery">'
+DIALOG = '<dialog aria-label="Enlarged picture"><button type="button" class="close">Close</button></dialog>'
 HEAD = 1000  # bytes at the start of a page that have the line above
 
 
@@ -35,7 +38,7 @@ def page(title: str, body: str, root: str, units: bool) -> str:
     Raises:
       OSError: if a file of this package is missing.
     """
-    names = {FRONT: "Gallery", CLAIMS: "All claims"} | ({UNITS: "All units"} if units else {})
+    names = {FRONT: "Gallery", FIGURES: "Side by side", CLAIMS: "All claims"} | ({UNITS: "All units"} if units else {})
     links = " ".join(f'<a href="{root}{file}">{name}</a>' for file, name in names.items())
     return render("page.html", [], ["script.js"], title=escape(title), links=links, body=body)
 
@@ -127,6 +130,30 @@ def verdict(claim: dict[str, Any]) -> str:
     decision, plain = claim["verdict"], claim["tested"] or claim["verdict"] == "inconclusive"
     mark = "" if plain else f' <span class="untested">{formatting.UNTESTED}</span>'
     return f'<span class="verdict {formatting.VERDICTS[decision]}">{decision}</span>{mark}'
+
+
+def claims_list(claims: list[dict[str, Any]]) -> str:
+    """Claims with their verdicts and measurements, empty without any. Example: `claims_list(metrics["claims"])`."""
+    items = "\n".join(
+        f'<li>{verdict(claim)}<p class="claim">{escape(claim["claim"])} '
+        f'<span class="source">{escape(claim["source"])}</span></p>'
+        f'<p class="measured"><b>{"Here" if claim["verdict"] == "inconclusive" else "Measured"}:</b> '
+        f"{escape(claim['measured'])}</p></li>"
+        for claim in claims
+    )
+    return f'<ul class="claims">\n{items}\n</ul>' if items else ""
+
+
+def picture_figure(entry: dict[str, str], picture: Picture, folder: str = "") -> str:
+    """A picture with its caption, which a click enlarges in `DIALOG`. Example: `picture_figure(entry, picture)`.
+
+    `folder`: path from the page to the picture's folder, with "/" at its end.
+    """
+    return (
+        f'<figure><button type="button" class="picture"><img src="{quote(folder + entry["file"])}" '
+        f'width="{picture.width}" height="{picture.height}" alt="{escape(entry["alt"])}"></button>'
+        f"<figcaption>{escape(entry['caption'])}</figcaption></figure>"
+    )
 
 
 def table(label: str, header: list[str], rows: list[str], style: str) -> str:
