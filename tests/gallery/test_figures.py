@@ -1,6 +1,7 @@
 """The page of figures side by side: an entry for each experiment, and our pictures beside it."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from experiments.lib import catalogue, papers
 from tests.helpers.small_gallery import Page, save_picture, write_experiment
 from xai_jax.gallery import build, figures
 from xai_jax.gallery.figures import COMPARISONS
+from xai_jax.gallery.methods import METHODS
 from xai_jax.gallery.sources import KINDS, SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +42,8 @@ def test_an_entry_is_complete_and_what_it_names_exists(entry):
     assert entry.arxiv in cited or (entry.arxiv in ARXIV and "arXiv" not in cited.partition(";")[0])
     kind, _, source = entry.source.partition(":")
     assert entry.source == "M" or (kind in KINDS and (not source or source in SOURCES))
-    code = "".join(path.read_text() for path in (ROOT / "experiments" / entry.paper).glob("*.py"))
     for pattern in entry.pictures:
-        assert f'"{pattern.removesuffix("*.png").removesuffix(".png")}' in code, pattern
+        assert f'"{pattern.removesuffix("*.png").removesuffix(".png")}' in code_of(entry.paper), pattern
 
 
 def test_our_pictures_and_the_configured_network_stand_beside_the_paper_s(tmp_path):
@@ -77,3 +78,15 @@ def test_figures_that_were_not_made_are_listed_with_their_command(tmp_path):
 @pytest.mark.parametrize("config", [{}, {"network": 1, "data": None, "images": [1], "count": True}])
 def test_a_configuration_that_names_neither_network_nor_data_says_so(config):
     assert figures._configured(config) == ("none pretrained", "–")
+
+
+def code_of(paper):
+    """The text of a paper's experiments."""
+    return "".join(path.read_text() for path in (ROOT / "experiments" / paper).glob("*.py"))
+
+
+@pytest.mark.parametrize("paper", METHODS)
+def test_the_figures_chosen_for_the_front_page_exist(paper):
+    for name, file in METHODS[paper].figures:
+        layers = getattr(import_module(f"configs.{paper}.{name}").get_config("default"), "layers", ())
+        assert Path(file).stem in layers or f'"{Path(file).stem}"' in code_of(paper), (name, file)
