@@ -42,6 +42,7 @@ def test_an_entry_is_complete_and_what_it_names_exists(entry):
     assert entry.arxiv in cited or (entry.arxiv in ARXIV and "arXiv" not in cited.partition(";")[0])
     kind, _, source = entry.source.partition(":")
     assert entry.source == "M" or (kind in KINDS and (not source or source in SOURCES))
+    entry.size.format_map(vars(import_module(f"configs.{entry.experiment.replace('/', '.')}").get_config("default")))
     for pattern in entry.pictures:
         assert f'"{pattern.removesuffix("*.png").removesuffix(".png")}' in code_of(entry.paper), pattern
 
@@ -52,10 +53,10 @@ def test_our_pictures_and_the_configured_network_stand_beside_the_paper_s(tmp_pa
     folder = write_experiment(tmp_path, "kim2018", "concepts", figures=pictures)
     for name in names:
         save_picture(folder / name)
-    (folder / "config.json").write_text('{"network": "googlenet", "images": "photographs", "count": 1200}')
+    (folder / "config.json").write_text('{"network": "googlenet", "images": "photographs", "explained": 1200}')
     shown = parts(tmp_path)["kim2018/concepts"]
     assert re.findall(r'<img src="(.*?)"', shown) == ["kim2018/concepts/layers-a.png", "kim2018/concepts/scores.png"]
-    assert "<td>googlenet</td>" in shown and "<td>photographs, 1,200 images</td>" in shown
+    assert "<td>googlenet</td>" in shown and "<td>photographs: 1200 images explained</td>" in shown
     assert 'href="https://arxiv.org/abs/1711.11279"' in shown and "verified in the paper, ICML 2018" in shown
     assert '<a href="kim2018/concepts/index.html">Title of concepts</a>' in shown
 
@@ -75,9 +76,9 @@ def test_figures_that_were_not_made_are_listed_with_their_command(tmp_path):
     assert f"0 of {len(COMPARISONS)} were made here." in page.text("p")
 
 
-@pytest.mark.parametrize("config", [{}, {"network": 1, "data": None, "images": [1], "count": True}])
+@pytest.mark.parametrize("config", [{}, {"network": 1, "data": None, "images": [1], "count": "5"}])
 def test_a_configuration_that_names_neither_network_nor_data_says_so(config):
-    assert figures._configured(config) == ("none pretrained", "–")
+    assert figures._configured(config, "{count:,} images") == ("none pretrained", "–")
 
 
 def code_of(paper):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from xai_jax.gallery.methods import method_name
 from xai_jax.gallery.page import DIALOG, claims_list, link, page, picture_figure
-from xai_jax.gallery.results import Experiment, is_number, is_text
+from xai_jax.gallery.results import Experiment, is_text
 from xai_jax.gallery.sources import meaning, shown_tag
 
 TITLE = "Figures side by side"
@@ -36,6 +36,7 @@ class Comparison(NamedTuple):
       ours: what our pictures show.
       reasons: what differs by construction, and why.
       pictures: patterns of our files; none means all.
+      size: how many images we use, with fields of the configuration in braces.
     """
 
     experiment: str
@@ -48,6 +49,7 @@ class Comparison(NamedTuple):
     ours: str
     reasons: str
     pictures: Sequence[str] = ()
+    size: str = ""
 
     @property
     def paper(self) -> str:
@@ -131,7 +133,7 @@ def _pictures(comparison: Comparison, experiment: Experiment) -> str:
 
 def _runs(comparison: Comparison, experiment: Experiment | None) -> str:
     """Network and data of both, ours as configured."""
-    ours = _configured(experiment.config) if experiment else ("–", "–")
+    ours = _configured(experiment.config, comparison.size) if experiment else ("–", "–")
     rows = [
         f'<tr><th scope="row">{name}</th><td>{escape(theirs)}</td><td>{escape(here)}</td></tr>'
         for name, theirs, here in zip(("Network", "Images"), (comparison.network, comparison.data), ours, strict=True)
@@ -141,17 +143,20 @@ def _runs(comparison: Comparison, experiment: Experiment | None) -> str:
     return f'<table class="runs"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _configured(config: dict[str, Any]) -> tuple[str, str]:
+def _configured(config: dict[str, Any], size: str) -> tuple[str, str]:
     """Network and data of a configuration, as far as its usual fields say.
 
-    >>> _configured({"network": "vgg16_hed", "data": "composites", "images": 1225})
-    ('vgg16_hed', 'composites, 1,225 images')
+    >>> _configured({"network": "vgg16_hed", "data": "composites", "images": 1225}, "{images:,} images searched")
+    ('vgg16_hed', 'composites: 1,225 images searched')
     """
     networks = [config[key] for key in ("network", "generator", "scratch") if is_text(config.get(key))]
     listed = [value if isinstance(value, list) else [value] for value in map(config.get, ("data", "images"))]
-    sources = [text for values in listed for text in values if is_text(text)]
-    counts = [f"{count:,} images" for count in map(config.get, ("images", "count")) if is_number(count)]
-    return ", ".join(networks) or "none pretrained", ", ".join([*sources, *counts[:1]]) or "–"
+    sources = ", ".join(text for values in listed for text in values if is_text(text))
+    try:
+        count = size.format_map(config)
+    except (KeyError, ValueError, TypeError):  # a configuration of another version
+        count = ""
+    return ", ".join(networks) or "none pretrained", ": ".join(filter(None, (sources, count))) or "–"
 
 
 def _verdicts(experiment: Experiment) -> str:
