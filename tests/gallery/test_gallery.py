@@ -42,19 +42,22 @@ def test_papers_come_in_their_order_and_unknown_ones_last(tmp_path):
 def test_headings_are_nested_and_all_links_stay_in_the_folder(tmp_path):
     write_experiment(tmp_path)
     write_experiment(tmp_path, "kim2018", "a name & more #1?")
-    for path, page in all_pages(tmp_path).items():
+    pages = all_pages(tmp_path)
+    identities = {
+        path: [attributes["id"] for _, attributes in page.tags if "id" in attributes] for path, page in pages.items()
+    }
+    for path, page in pages.items():
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels.count(1) == 1 and levels[0] == 1
         assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
-        identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-        assert len(identities) == len(set(identities))
+        assert len(identities[path]) == len(set(identities[path]))
         papers = {entry.url for entry in COMPARISONS} if path.name == "figures.html" else set()
         for link in page.all("a"):
             if link["href"] in papers:
                 continue
             target = urlsplit(link["href"])
-            assert target.fragment in ("", *identities)
-            assert not target.path or (path.parent / unquote(target.path)).is_file()
+            linked = (path.parent / unquote(target.path)).resolve() if target.path else path
+            assert linked.is_file() and (not target.fragment or target.fragment in identities[linked])
         addresses = [attributes[key] for _, attributes in page.tags for key in ("src", "href") if key in attributes]
         addresses = [address for address in addresses if address not in papers]
         assert addresses and all(urlsplit(address).scheme in ("", "data") for address in addresses)

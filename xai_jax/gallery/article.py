@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 from xai_jax.gallery import formatting
+from xai_jax.gallery.figures import COMPARISONS
 from xai_jax.gallery.methods import method_name
-from xai_jax.gallery.page import DIALOG, claims_list, page, picture_figure, table
+from xai_jax.gallery.page import DIALOG, FIGURES, claims_list, page, picture_figure, table
 from xai_jax.gallery.results import Experiment
 from xai_jax.gallery.sources import meaning, shown_tag
 
@@ -36,7 +37,8 @@ def article(experiment: Experiment, before: Experiment | None, after: Experiment
     body = (
         f"<article>\n<header>\n"
         f'<p class="eyebrow">{escape(method_name(experiment.paper))} · {escape(metrics["figure"])}</p>\n'
-        f'<h1>{escape(metrics["title"])}</h1>\n<p class="source">{escape(metrics["paper"])}</p>\n</header>\n'
+        f'<h1>{escape(metrics["title"])}</h1>\n<p class="source">{escape(metrics["paper"])}{_beside(experiment)}</p>\n'
+        "</header>\n"
         f'<p class="summary">{escape(metrics["summary"])}</p>\n'
         f"{_own_pages(experiment)}{pictures}\n{claims}\n{_numbers(metrics)}\n{_provenance(experiment)}\n"
         f"</article>\n{_neighbours(before, after)}\n{DIALOG}"
@@ -56,6 +58,14 @@ def refusal(name: str, root: str, units: bool) -> str:
         "not shown. Run the experiment again with --overwrite, then build the gallery again.</p>\n</article>"
     )
     return page(name, body, root, units)
+
+
+def _beside(experiment: Experiment) -> str:
+    """A link to the description of the paper's figure, if there is one."""
+    name = f"{experiment.paper}/{experiment.name}"
+    if name not in {comparison.experiment for comparison in COMPARISONS}:
+        return ""
+    return f' · <a href="{ROOT}{FIGURES}#{name}">what the paper shows</a>'
 
 
 def _own_pages(experiment: Experiment) -> str:

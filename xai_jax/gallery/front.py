@@ -63,6 +63,8 @@ def _method_section(paper: str, experiments: list[Experiment]) -> str:
     cited = {experiment.metrics["paper"] for experiment in experiments}
     sources = sorted(cited, key=lambda s: (paper[-4:] not in s, s))
     links = "".join(f"<li>{link(experiment)}</li>" for experiment in experiments)
+    if paper in METHODS:
+        links += f'<li><a href="{FIGURES}#{identity}">Beside the papers’ figures</a></li>'
     return (
         f'<section class="paper" aria-labelledby="{identity}">\n'
         f'<p class="eyebrow">{"<br>".join(map(escape, sources))}</p>\n'
