@@ -62,7 +62,7 @@ def test_is_short_and_its_pictures_exist():
     assert len(TEXT.splitlines()) <= 150
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", TEXT)
     links = re.findall(r"\]\((?!https?:)([^)#]+)", TEXT)
-    assert len(pictures) == 3 and len(links) > 8
+    assert len(pictures) == 4 and len(links) > 8
     assert [path for path in pictures + links if not (ROOT / path).exists()] == []
 
 
