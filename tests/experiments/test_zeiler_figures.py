@@ -13,6 +13,11 @@ from experiments.lib import runner, top_activations
 from experiments.lib.report import paired_claim
 from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
 from xai_jax import deconvnet, models, network, targets
+from xai_jax.data import cutouts, photographs
+
+needs_images = pytest.mark.skipif(
+    None in (photographs.PACKAGE.find(), cutouts.PACKAGE.find()), reason="Debian's packages of images are missing"
+)
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +169,13 @@ def test_squares_are_clipped_at_borders():
 
 
 def test_sets_are_drawn_by_their_number_and_random_squares_lie_inside():
-    images = [np.full((20, 30), n, np.uint8) for n in range(9)]
-    parts = correspondence.Parts(images, {"nose": np.arange(18.0).reshape(9, 2)})
+    images = [np.full((20, 30), n, np.uint8) for n in range(250)]
+    parts = correspondence.Parts(images, {"nose": np.arange(500.0).reshape(250, 2)})
     config = parts_config(side=0.3)
     first, again, second = (correspondence.draw(parts, config, number) for number in (0, 0, 1))
     chosen = [image[0, 0] for image in first.images]
     assert len(set(chosen)) == 5 and chosen == [image[0, 0] for image in again.images]
-    assert chosen != [image[0, 0] for image in second.images]
+    assert not set(chosen) & {image[0, 0] for image in second.images}
     np.testing.assert_array_equal(first.centres["nose"], parts.centres["nose"][chosen])
     common = first.centres[correspondence.COMMON]
     assert (common == common[0]).all() and len(np.unique(first.centres[correspondence.RANDOM])) == 10
@@ -199,6 +204,17 @@ def test_parts_are_read_from_a_file_and_what_is_missing_is_named(tmp_path):
             correspondence.from_file(str(table))
     with pytest.raises(runner.UserError, match="not published"):
         correspondence.from_file(str(tmp_path / "none.csv"))
+
+
+@needs_images
+def test_heads_come_with_their_parts_as_often_as_there_are_sets():
+    config = parts_config(sets=100)
+    parts = correspondence.loaded(config)
+    assert list(parts.centres) == ["eye", "nose", "ear"] and {image.shape for image in parts.images} == {(224, 224, 3)}
+    model = models.load("digits")
+    few = dataclasses.replace(config, layers=("relu1", "relu2"), count=20)
+    found = correspondence.measure(model, parts, few, runner.Workspace(None, ""))
+    assert {len(values) for values in found.values()} == {2}
 
 
 def test_too_few_images_of_a_class_are_refused(tmp_path):
