@@ -263,8 +263,8 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "Does a network relate corresponding parts of objects implicitly? Then occluding them should change its "
         "features similarly in all images. The paper occludes eyes and noses of five dogs, which are not published; "
-        "here eyes, noses and ears of 45 mammals in a common pose. Controls occlude random positions, one in each "
-        "image or one common to all images of a set, and move the heads at random."
+        "here eyes, noses and ears of 45 mammals in a common pose. Controls occlude one random position in each "
+        "image, or in all, or move the heads."
     ),
     run=run,
     plan=plan,
