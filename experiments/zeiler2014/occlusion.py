@@ -97,9 +97,10 @@ def heat_maps(pixels, strongest, hidden, data, names):
     return Panel(
         "occlusion",
         figure,
-        "A grey square slides over the image. As functions of its position: (b) the total activation of the feature "
-        "map that is strongest on the whole image, (d) the probability of the true class, (e) the most probable class. "
-        "(c) Deconvnet projection of the strongest activation of that map.",
+        "A grey square slides over the image. By the position of its centre, which leaves out a border of half a "
+        "square: (b) the total activation of the feature map that is strongest on the whole image, each panel on its "
+        "own scale, (d) the probability of the true class, dark where hiding the image lowers it, (e) the most "
+        "probable class. (c) Deconvnet projection of the strongest activation of that map.",
         "For each image: heat maps of activation and probability by position of the occluder, and a map of labels.",
     )
 
