@@ -33,6 +33,13 @@ def parts(whole, path=()):
             yield (*path, field.name), value, kinds[field.name]
 
 
+def example(kind):
+    """A value that an annotation allows."""
+    if typing.get_origin(kind) is tuple:
+        return tuple(example(inner) for inner in typing.get_args(kind) if inner is not ...)
+    return {int: 1, float: 0.5, str: "text", bool: True}.get(kind)
+
+
 def wrong(value, kind):
     """Values that an annotation does not allow, of one slip each."""
     inner = typing.get_args(kind)
@@ -41,7 +48,7 @@ def wrong(value, kind):
         kinds = inner[:1] * max(1, len(value)) if inner[-1] is ... else inner
         if inner[-1] is not ...:
             yield from ((), value[:-1], (*value, value[0]))
-        usual = value or (None,)
+        usual = value or example(kind)
         for number, each in enumerate(kinds):
             yield from ((*usual[:number], slip, *usual[number + 1 :]) for slip in wrong(usual[number], each))
     elif kind in (int, float, str, bool):
