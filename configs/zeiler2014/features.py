@@ -13,11 +13,12 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.Network, base.Data, base.Seeded):
+class Config(base.Network, base.Seeded):
     network: str = "vgg16_hed"
-    data: str = "composites"
+    # Names of xai_jax.data.datasets: the first is searched for the figure, each for the claim about classes
+    data: tuple[str, ...] = ("photographs", "composites")
     split: str = "all"
-    images: int = 1225  # how many there are, for the dry run
+    images: int = 1465  # how many there are in all, for the dry run
     layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
     maps: int = 16  # of each layer, chosen at random
     k: int = 9  # strongest activations of a map
@@ -25,10 +26,10 @@ class Config(base.Network, base.Data, base.Seeded):
 
 
 get_config = base.tiers(
-    smoke=Config(**base.DIGITS, split="test", images=360, layers=("relu1", "relu2"), maps=9),
+    smoke=Config(network="digits", data=("digits",), split="test", images=360, layers=("relu1", "relu2"), maps=9),
     default=Config(),
     paper=Config(
-        **base.IMAGENET | base.ZFNET, images=50_000, layers=("relu1", "relu2", "relu3", "relu4", "relu5"),
-        batch_size=256
+        **base.ZFNET, data=("imagenet2012",), split="validation", images=50_000,
+        layers=("relu1", "relu2", "relu3", "relu4", "relu5"), batch_size=256
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input, search, tile
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
+from xai_jax.data.dataset_types import labeller
 from xai_jax.plots.figure import Figure
 from xai_jax.weights import safetensors_file
 
@@ -19,16 +20,23 @@ BATCH = 36  # projections at once
 
 
 def run(config: Config, work: Workspace) -> Report:
-    """Searches the data set once for all layers, and projects the strongest activations of each to pixel space."""
+    """Searches each data set once for all layers, and projects the strongest activations in the first."""
     model = models.load(config.network, config.weights)
-    data = datasets.load(config.data, config.split)
-    found = work.stage("search", lambda: search(model, data, config, work))
+    sets = {name: datasets.load(name, config.split) for name in config.data}
+    tops = {
+        name: work.stage(f"search {name}", partial(search, model, data, config, work)) for name, data in sets.items()
+    }
+    data, found = sets[config.data[0]], tops[config.data[0]]
     panels = [filters_panel(model.variables["params"])]
     for layer in config.layers:
         shown = work.stage(layer, lambda layer=layer: projections(model, data, found, layer, config))
         panels.append(layer_panel(shown, layer, config.k))
-    purities = {layer: purity(found[f"{layer} labels"]) for layer in config.layers}
-    return Report(*findings(purities, len(data.classes), config.k), panels)
+    numbers, claims = [], []
+    for name, data in sets.items():
+        purities = {layer: purity(tops[name][f"{layer} labels"]) for layer in config.layers}
+        more, claim = findings(purities, name, chance(data, config.k), config.k)
+        numbers, claims = [*numbers, *more], [*claims, claim]
+    return Report(numbers, claims, panels)
 
 
 def projections(model, data, found, layer, config):
@@ -69,8 +77,8 @@ def layer_panel(shown, layer, k):
         axis.set_title(f"{layer}: {key}", fontsize=11)
     numbers = ", ".join(map(str, shown["channels"]))
     caption = (
-        f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over the whole data set, at most "
-        "one per image, projected to pixel space by the deconvnet (left; zero is grey, each on its own scale), and "
+        f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over all images, at most one "
+        "per image, projected to pixel space by the deconvnet (left; zero is grey, each on its own scale), and "
         f"the patches of {h}x{w} pixels, the receptive field, that caused them (right). Maps {numbers}, row by row."
     )
     alt = f"Blocks of {k} small images each: structures detected by maps of {layer}, and the patches."
@@ -106,26 +114,31 @@ def purity(labels):
     return np.array([np.bincount(row).max() / len(row) for row in labels])
 
 
-def findings(purities, classes, k):
-    """Numbers, and the claim about classes, from the purities (maps,) of each layer."""
-    random = purity(np.random.default_rng(0).integers(0, classes, (10_000, k))).mean()
+def chance(data, k):
+    """The mean purity of k images drawn at random, as often of each class as the data set has it."""
+    labels = np.array([labeller(data)(i) for i in range(len(data))])
+    return purity(np.random.default_rng(0).choice(labels, (10_000, k))).mean()
+
+
+def findings(purities, data, random, k):
+    """Numbers, and the claim about classes, from the purities (maps,) of each layer on a data set."""
     numbers = [
-        Number.mean(f"share of the most frequent class among the {k} strongest images, {layer}", values)
+        Number.mean(f"share of the most frequent class among the {k} strongest images, {data}, {layer}", values)
         for layer, values in purities.items()
     ]
     first, *_, last = purities
     claim = Claim(
-        "Maps of upper layers are more class-specific than those of lower layers.",
+        f"Maps of upper layers are more class-specific than those of lower layers ({data}).",
         "section 4.1, from memory of the paper (unverified)",
         statistics.mann_whitney(purities[last], purities[first]),
         f"{purities[first].mean():.2f} of the {k} strongest images are of one class in {first}, "
         f"{purities[last].mean():.2f} in {last} ({random:.2f} for random images), over maps",
     )
-    return [*numbers, Number("the same for random images", random)], [claim]
+    return [*numbers, Number(f"the same for random images, {data}", random)], claim
 
 
 def plan(config: Config) -> list[dry_run.Step]:
-    """The search over the whole data set, and the projections of each layer."""
+    """The search over all images, and the projections of each layer."""
     return passes(config, dry_run.calls(config.images, config.batch_size), dry_run.calls(config.maps * config.k, BATCH))
 
 
@@ -152,8 +165,8 @@ EXPERIMENT = Experiment[Config](
     paper=papers.ZEILER2014,
     summary=(
         "Which structures in images activate a feature map? For randomly chosen maps of each layer, the nine strongest "
-        "activations over the whole data set are projected to pixel space by a deconvnet; beside them are the patches "
-        "that the units see, which vary more than the projections. The search takes one pass over the data."
+        "activations over all images are projected to pixel space by a deconvnet; beside them are the patches that the "
+        "units see, which vary more than the projections. The search takes one pass over the data."
     ),
     run=run,
     plan=plan,
