@@ -60,10 +60,15 @@ class Data:
 class PhotographInversion(Network, Photographs, Seeded):
     """Inversion of an ImageNet network with jitter (Mahendran & Vedaldi 2016)."""
 
-    shown: int = 5  # of the images, in the figure
+    network: str = "vgg16_hed"
+    classifier: str = ""  # predicts classes, and the last of `layers` is its own; empty: `network`
+    first: int = 0  # the first image: some before it were used to choose settings
+    inner: int = 4  # of the images, for the layers between the first and the last
+    shown: int = 4  # of these, in the figure
+    side: int = 224  # of the images' centre squares in pixels
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, subtracted
-    layers: tuple[str, ...] = ("stem", "block6", "block16", "logits")
-    strides: tuple[int, ...] = (2, 16, 32, 32)  # of their units in pixels; the jitter is a quarter of it
+    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "pool5", "logits")
+    strides: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 32)  # of their units in pixels; the jitter is a quarter of it
     total_variation: float = 1.0  # multiplies the paper's penalty
 
 
@@ -138,6 +143,7 @@ class CAVs:
 
 
 # Fields of the tiers, to be combined with `|` and passed as keywords.
+VGG_AND_CLASSIFIER = {"classifier": "efficientnet_lite0", "side": 112, "count": 18, "first": 28}
 DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
 DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
 DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}

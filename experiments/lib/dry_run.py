@@ -52,6 +52,7 @@ def forward(
     compute: Callable | None = None,
     *arguments: Any,
     name: str = "forward passes",
+    side: int | None = None,
 ) -> Step:
     """A step that computes something of a registered network for a batch of its inputs.
 
@@ -62,9 +63,10 @@ def forward(
       compute: function of (net, x, *arguments); the logits by default.
       *arguments: further abstract arguments, such as targets.
       name: of the step in the report.
+      side: of the images in pixels; the network's own by default.
     """
-    module, variables, shape = models.abstract(network)
-    x = jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
+    module, variables, (height, width, channels) = models.abstract(network)
+    x = jax.ShapeDtypeStruct((batch_size, side or height, side or width, channels), jnp.float32)
     compute = compute or (lambda net, x: net(x))
 
     def function(variables, x, *arguments):

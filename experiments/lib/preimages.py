@@ -96,13 +96,14 @@ def measured(subject: Subject, layer: str, x: Array) -> dict[str, Any]:
     }
 
 
-def layer_shapes(name: str, images: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of all layers of a registered network for a batch of images."""
-    module, variables, shape = models.abstract(name)
-    return network.layer_names(Partial(module.apply, variables), jax.ShapeDtypeStruct((images, *shape), jnp.float32))
+def layer_shapes(name: str, images: int, side: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of all layers of a registered network for a batch of images, by default of its own side."""
+    module, variables, (height, width, channels) = models.abstract(name)
+    x = jax.ShapeDtypeStruct((images, side or height, side or width, channels), jnp.float32)
+    return network.layer_names(Partial(module.apply, variables), x)
 
 
-def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_run.Step]:
+def plan(name: str, layers: Sequence[str], images: int, calls: int, side: int | None = None) -> list[dry_run.Step]:
     """The gradient steps of a dry run.
 
     Args:
@@ -110,16 +111,18 @@ def plan(name: str, layers: Sequence[str], images: int, calls: int) -> list[dry_
       layers: layers to invert.
       images: images that are inverted at once.
       calls: steps for each layer.
+      side: of the images in pixels; the network's own by default.
 
     Returns:
       One step of the plan for each layer.
     """
-    shapes, steps = layer_shapes(name, images), []
+    shapes, steps = layer_shapes(name, images, side), []
     for layer in layers:
 
         def step(net, x, target, layer=layer):
             represent = network.features(net, layer)
             return jax.value_and_grad(lambda x: inversion.distance(represent, target, jnp.ones(()), x).sum())(x)
 
-        steps.append(dry_run.forward(name, images, calls, step, shapes[layer], name=f"steps from {layer}"))
+        title = f"steps from {layer}"
+        steps.append(dry_run.forward(name, images, calls, step, shapes[layer], name=title, side=side))
     return steps

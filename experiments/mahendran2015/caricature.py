@@ -11,7 +11,8 @@ from experiments.lib import dry_run, papers, preimages, statistics
 from experiments.lib.measures import correlations
 from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
-from experiments.mahendran2015.photographs import GAIN, dots_panel, load, predicted_grid, predictions, stacked
+from experiments.mahendran2015 import photographs
+from experiments.mahendran2015.photographs import predictions, stacked
 from experiments.mahendran2015.streams import frequency
 from xai_jax import inversion, network
 from xai_jax.synthesis.inversion import IJCV
@@ -21,12 +22,13 @@ BATCH = 10  # images at once
 
 def run(config: Config, work: Workspace) -> Report:
     """Amplifies the features of every layer, and classifies the result."""
-    subject, data = load(config)
-    before, found = work.stage("photographs", partial(predictions, subject, subject.images)), {}
+    subject, classifier, data = photographs.load(config)
+    before, found = work.stage("photographs", partial(predictions, classifier, classifier.images)), {}
     for layer, form in work.progress(forms_of(config).items(), "layers"):
-        found[layer] = work.stage(layer.replace("/", "-"), partial(amplified, subject, layer, form, config.seed))
-    panels = [caricatures_panel(subject, data.names, before, found, config), measures_panel(before, found, config)]
-    return Report(numbers(before, found), claims(before, found), panels)
+        pair = photographs.of_layer(layer, subject, classifier, config)
+        found[layer] = work.stage(layer.replace("/", "-"), partial(amplified, *pair, layer, form, config.seed))
+    panels = [caricatures_panel(classifier, data.names, before, found, config), measures_panel(before, found, config)]
+    return Report(numbers(before, found), claims(before, found, config.classifier), panels)
 
 
 def forms_of(config: Config) -> dict[str, IJCV]:
@@ -36,7 +38,7 @@ def forms_of(config: Config) -> dict[str, IJCV]:
     return {layer: IJCV(jitter=max(1, round(stride / 4)), **common) for layer, stride in pairs}
 
 
-def amplified(subject, layer, form, seed):
+def amplified(subject, classifier, layer, form, seed):
     """Caricatures (N, H, W, C), how they differ from the photographs in the layer and in pixels, and predictions."""
     represent, images, parts = subject.represent(layer), subject.images, []
     for start in range(0, len(images), BATCH):
@@ -49,7 +51,7 @@ def amplified(subject, layer, form, seed):
         "product": inversion.inner_product(represent, jax.nn.relu(network.call(represent, images)), x),
         "alike": correlations(np.asarray(images), np.asarray(x)),  # lint: keep
         "frequency": np.array([frequency(each, each) for each in patterns]),
-    } | predictions(subject, x)
+    } | predictions(classifier, x)
 
 
 def added_pattern(image: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -63,15 +65,16 @@ def added_pattern(image: np.ndarray, found: np.ndarray) -> np.ndarray:
     return (target - colours @ np.linalg.lstsq(colours, target, rcond=None)[0]).reshape(found.shape)
 
 
-def caricatures_panel(subject, names, before, found, config):
+def caricatures_panel(classifier, names, before, found, config):
     """A row for each photograph, a column for each layer."""
-    rows = [(n, list(found.values())) for n in range(min(config.shown, config.count))]
+    rows = [(n, list(found.values())) for n in range(min(config.shown, config.inner, config.count))]
     caption = (
         "Photographs, and caricatures in which a layer's features of the photograph are as strong as the priors allow "
-        f"(C = {config.weight_of_loss:g}). Under each, the class that the network predicts, and its probability."
+        f"(C = {config.weight_of_loss:g}).{photographs.classes(config)}"
     )
     alt = "Rows of a photograph and versions of it, covered by patterns that differ by layer."
-    return Panel("caricatures", predicted_grid(subject, before, rows, config.layers, names[: len(rows)]), caption, alt)
+    figure = photographs.predicted_grid(classifier, before, rows, config.layers, names[: len(rows)])
+    return Panel("caricatures", figure, caption, alt)
 
 
 def measures_panel(before, found, config):
@@ -79,14 +82,14 @@ def measures_panel(before, found, config):
     table = {
         "inner product of features\n(the photograph's = 1)": stacked(found, "product"),
         "mean frequency of what is added\n(cycles per pixel)": stacked(found, "frequency"),
-        GAIN: stacked(found, "probability") - before["probability"][:, None],
+        photographs.GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"Caricatures by layer: a dot for each of {config.count} photographs, and their mean. Left: strength of the "
-        "features of the photograph. Middle: frequency of the patterns that no change of colours explains. Right: "
-        "gain in the probability of the class that the network predicts for the photograph."
+        f"Caricatures by layer: a dot for each of {photographs.counts(config)} photographs, and their mean. Left: "
+        "strength of the features of the photograph. Middle: frequency of the patterns that no change of colours "
+        "explains. Right: gain in the probability of the class that the network predicts for the photograph."
     )
-    return dots_panel("measures", table, config.layers, caption)
+    return photographs.dots_panel("measures", table, config.layers, caption)
 
 
 def numbers(before, found):
@@ -100,24 +103,26 @@ def numbers(before, found):
     return means({"photograph": before}, {"probability": names["probability"]}) + means(found, names)
 
 
-def claims(before, found):
-    """All tested over photographs."""
-    product, finest, (first, *_, last) = stacked(found, "product"), stacked(found, "frequency"), found
+def claims(before, found, classifier=""):
+    """All tested over photographs; the trend over the layers of one network."""
+    product, (first, *_, last) = stacked(found, "product"), found
+    own = dict(list(found.items())[: len(found) - bool(classifier)])
+    added = stacked(own, "frequency")
     probability, after = before["probability"], found[last]["probability"]
     return [
         Claim(
             "The features that a layer finds in a photograph are stronger in its caricature, in every layer.",
             "caricaturisation (unverified)",
             statistics.wilcoxon(product.min(1), 1.0),
-            f"inner product of features {product.mean():.2f} times the photograph's on average; the test is of each "
-            f"photograph's weakest layer, {product.min(1).mean():.2f} on average",
+            f"inner product of features {np.nanmean(product):.2f} times the photograph's on average; the test is of "
+            f"each photograph's weakest layer, {np.nanmean(product.min(1)):.2f} on average",
         ),
         Claim(
             "The deeper the layer, the coarser the patterns that it adds.",
             "caricaturisation (unverified; the measure is ours)",
-            statistics.page_trend(finest),
-            f"mean frequency of what is added {finest[:, 0].mean():.3f} cycles per pixel in {first}, "
-            f"{finest[:, -1].mean():.3f} in {last}",
+            statistics.page_trend(added),
+            f"mean frequency of what is added {np.nanmean(added[:, 0]):.3f} cycles per pixel in {first}, "
+            f"{np.nanmean(added[:, -1]):.3f} in {[*own][-1]}",
         ),
         Claim(
             "Amplifying the last layer makes the network more confident of its class, for most photographs.",
@@ -130,19 +135,19 @@ def claims(before, found):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """The steps of each layer's caricatures, and the network's predictions."""
-    shapes = preimages.layer_shapes(config.network, min(BATCH, config.count))
 
     def step(net, x, target, layer):
         represent = inversion.of_layer(net, layer)
         return jax.value_and_grad(lambda x: inversion.inner_product(represent, target, x).sum())(x)
 
-    calls = dry_run.calls(config.count, BATCH) * config.steps
-    forward = partial(dry_run.forward, config.network)
-    steps = [
-        forward(min(BATCH, config.count), calls, partial(step, layer=layer), shapes[layer], name=f"steps from {layer}")
-        for layer in config.layers
-    ]
-    return [*steps, forward(config.count, 2 * (1 + len(config.layers)), name="predictions")]
+    steps = []
+    for layer in config.layers:
+        name, count = photographs.network_of(layer, config), photographs.image_count(layer, config)
+        shape = preimages.layer_shapes(name, min(BATCH, count), config.side)[layer]
+        calls, compute = dry_run.calls(count, BATCH) * config.steps, partial(step, layer=layer)
+        options = {"name": f"steps from {layer}", "side": config.side}
+        steps.append(dry_run.forward(name, min(BATCH, count), calls, compute, shape, **options))
+    return [*steps, photographs.predictions_step(config, 1 + len(config.layers))]
 
 
 EXPERIMENT = Experiment[Config](
@@ -153,8 +158,8 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "Which patterns does a layer respond to in a photograph? Starting from the photograph, gradient ascent "
         "amplifies all features that the layer finds there, under the priors of inversion. By default the network is "
-        "EfficientNet-Lite0, the images are five photographs of scikit-image. Frequency is measured on what no change "
-        "of colours explains."
+        "VGG16 as tuned for edges, without classes: these are EfficientNet-Lite0's, whose logits are amplified, too. "
+        "Frequency is measured on what no change of colours explains."
     ),
     run=run,
     plan=plan,

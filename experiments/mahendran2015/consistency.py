@@ -38,10 +38,15 @@ def forms_of(config: Config) -> dict[str, list[IJCV]]:
 
 def inverted(subject, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, and whether the network gives them the images' classes."""
+    found = approximated(subject, layer, form, seed)
+    return found | {"same": subject.classes(subject.images) == subject.classes(found["images"])}
+
+
+def approximated(subject, layer, form, seed):
+    """Pre-images (N, H, W, C), and their relative errors (N,)."""
     represent = subject.represent(layer)
     x, target = preimages.invert(represent, subject.images, form, BATCH, seed), network.call(represent, subject.images)
-    error = np.sqrt(inversion.distance(represent, target, jnp.ones(target.shape[1:]), x))
-    return preimages.measured(subject, layer, x) | {"error": error}
+    return {"images": x, "error": np.sqrt(inversion.distance(represent, target, jnp.ones(target.shape[1:]), x))}
 
 
 def preimages_panel(subject, found, config):

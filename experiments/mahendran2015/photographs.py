@@ -1,5 +1,6 @@
 """Pre-images of photographs from layers of an ImageNet network, in the second form (Mahendran & Vedaldi 2016)."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -26,25 +27,40 @@ GAIN = "probability of the photograph's\nclass, less that in the photograph"
 
 def run(config: Config, work: Workspace) -> Report:
     """Inverts every layer with every weight, and classifies the pre-images."""
-    subject, data = load(config)
-    before, found = work.stage("photographs", partial(predictions, subject, subject.images)), {}
+    subject, classifier, data = load(config)
+    before, found = work.stage("photographs", partial(predictions, classifier, classifier.images)), {}
     jobs = [(layer, form) for layer, forms in consistency.forms_of(config).items() for form in forms]
     for layer, form in work.progress(jobs, "layers"):
-        name = f"{layer.replace('/', '-')}-{exact(form.weight)}"
-        found[layer, form.weight] = work.stage(name, partial(inverted, subject, layer, form, config.seed))
-    numbers, claims, panels = [], [], [preimages_panel(subject, data.names, before, found, config)]
+        name, pair = f"{layer.replace('/', '-')}-{exact(form.weight)}", of_layer(layer, subject, classifier, config)
+        found[layer, form.weight] = work.stage(name, partial(inverted, *pair, layer, form, config.seed))
+    numbers, claims, panels = [], [], [preimages_panel(classifier, data.names, before, found, config)]
     for weight in config.weights_of_loss:
         by_layer = {layer: found[layer, weight] for layer in config.layers}
         panels.append(measures_panel(before, by_layer, weight, config))
         numbers += numbers_of(by_layer, weight)
-        claims += claims_of(by_layer, weight)
+        claims += claims_of(by_layer, weight, config.classifier)
     return Report(numbers, claims, panels)
 
 
-def load(config: PhotographInversion) -> tuple[Subject, Examples]:
-    """The network and the images of the configuration."""
-    data = examples.load(config.images, config.count)
-    return preimages.from_images(models.load(config.network, config.weights), data.images, config.mean), data
+def load(config: PhotographInversion) -> tuple[Subject, Subject, Examples]:
+    """The inverted network and the one that predicts classes, with the images of the configuration."""
+    data = examples.load(config.images, config.count, config.first)
+    model = models.load(config.network, config.weights)
+    model = model._replace(input=dataclasses.replace(model.input, size=config.side))
+    subject = preimages.from_images(model, data.images, config.mean)
+    return subject, subject._replace(model=models.load(config.classifier)) if config.classifier else subject, data
+
+
+def of_layer(layer: str, subject: Subject, classifier: Subject, config: PhotographInversion) -> tuple[Subject, Subject]:
+    """The network that a layer belongs to, and the one that predicts classes, with the images that are used for it."""
+    images = subject.images[: image_count(layer, config)]
+    own = classifier if layer == config.layers[-1] else subject
+    return own._replace(images=images), classifier._replace(images=images)
+
+
+def image_count(layer: str, config: PhotographInversion) -> int:
+    """Number of images that are used for a layer: the claims about the first and the last need most."""
+    return config.count if layer in (config.layers[0], config.layers[-1]) else min(config.inner, config.count)
 
 
 def predictions(subject: Subject, x: Array) -> dict[str, np.ndarray]:
@@ -55,26 +71,27 @@ def predictions(subject: Subject, x: Array) -> dict[str, np.ndarray]:
     return {"answer": found.argmax(1), "sure": found.max(1), "probability": own_class}  # lint: keep
 
 
-def inverted(subject, layer, form, seed):
+def inverted(subject, classifier, layer, form, seed):
     """Pre-images (N, H, W, C), their relative errors, correlations with the photographs, and predictions."""
-    found = consistency.inverted(subject, layer, form, seed)
+    found = consistency.approximated(subject, layer, form, seed)
+    found |= predictions(classifier, found["images"])
     similar = correlations(np.asarray(subject.images), np.asarray(found["images"]))
-    return found | predictions(subject, found["images"]) | {"alike": similar}  # lint: keep
+    same = found["answer"] == classifier.classes(classifier.images)  # lint: keep
+    return found | {"alike": similar, "same": same}  # lint: keep
 
 
-def preimages_panel(subject, names, before, found, config):
+def preimages_panel(classifier, names, before, found, config):
     """A row for each photograph and weight of the loss, a column for each layer."""
     rows, titles = [], []
-    for n in range(min(config.shown, config.count)):
+    for n in range(min(config.shown, config.inner, config.count)):
         for weight in config.weights_of_loss:
             rows.append((n, [found[layer, weight] for layer in config.layers]))
             titles.append(f"{names[n]}\nC = {weight:g}")
     caption = (
-        "Photographs, and pre-images of the features of one layer each, by the second paper's form. Under each, the "
-        "class that the network predicts, and its probability."
+        f"Photographs, and pre-images of the features of one layer each, by the second paper's form.{classes(config)}"
     )
     alt = "Rows of a photograph and pictures that retain ever less of it from left to right."
-    return Panel("preimages", predicted_grid(subject, before, rows, config.layers, titles), caption, alt)
+    return Panel("preimages", predicted_grid(classifier, before, rows, config.layers, titles), caption, alt)
 
 
 def predicted_grid(subject: Subject, before: dict, rows: Sequence[tuple], layers: Sequence[str], titles: Sequence[str]):
@@ -92,6 +109,16 @@ def predicted_grid(subject: Subject, before: dict, rows: Sequence[tuple], layers
     return figure
 
 
+def classes(config: PhotographInversion) -> str:
+    """What a figure's caption says of the predictions, and of the last layer where another network makes them."""
+    if not config.classifier:
+        return " Under each, the class that the network predicts, and its probability."
+    return (
+        f" {config.network} has no classes: those under the images, with their probabilities, are predicted by "
+        f"{config.classifier}, whose {config.layers[-1]} are the last column."
+    )
+
+
 def prediction_label(name: str, probability: float) -> str:
     """A class, shortened to 19 letters, and its probability."""
     return f"{name if len(name) < 20 else name[:18] + '…'}: {probability:.2f}"
@@ -105,7 +132,7 @@ def measures_panel(before, found, weight, config):
         GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {config.count} photographs, and "
+        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {counts(config)} photographs, and "
         "their mean. Error: distance of the features from the target ones as a share of their norm. Right: gain in "
         "the probability of the class that the network predicts for the photograph."
     )
@@ -113,8 +140,16 @@ def measures_panel(before, found, weight, config):
 
 
 def stacked(found: Mapping[str, Mapping[str, np.ndarray]], key: str) -> np.ndarray:
-    """One measure, (photographs, layers)."""
-    return np.stack([each[key] for each in found.values()], 1)
+    """One measure, (photographs, layers); NaN where a photograph was not used for a layer."""
+    columns = [np.asarray(each[key], np.float64) for each in found.values()]
+    count = max(map(len, columns))
+    return np.stack([np.pad(column, (0, count - len(column)), constant_values=np.nan) for column in columns], 1)
+
+
+def counts(config: PhotographInversion) -> str:
+    """How many photographs a figure's caption says there are."""
+    inner = image_count(config.layers[1], config)
+    return f"{config.count}" + (f" (inner layers: {inner})" if inner < config.count else "")
 
 
 def dots_panel(name: str, table: Mapping[str, np.ndarray], layers: Sequence[str], caption: str) -> Panel:
@@ -122,10 +157,10 @@ def dots_panel(name: str, table: Mapping[str, np.ndarray], layers: Sequence[str]
     figure, (axes,) = figures.axes(1, len(table), (3.6, 3))
     for axis, (label, values) in zip(axes, table.items(), strict=True):
         axis.plot(values.T, "o", c="0.6", ms=4)
-        axis.plot(values.mean(0), "-", c="tab:red")
+        axis.plot(np.nanmean(values, 0), "-", c="tab:red")
         axis.set_xticks(range(len(layers)), layers, rotation=50, ha="right", fontsize=8)
         axis.set_ylabel(label, fontsize=9)
-        low, high = min(0, values.min()), max(0, values.max())
+        low, high = min(0, np.nanmin(values)), max(0, np.nanmax(values))
         axis.axhline(0, c="0.8", lw=0.8, zorder=0)
         axis.set_ylim(low - 0.05 * (high - low) * (low < 0), high + 0.05 * (high - low))
     return Panel(name, figure, caption, "Three panels of dots over layers, and a line through their means.")
@@ -138,17 +173,18 @@ def numbers_of(found, weight):
     return means({f"{layer}, C = {weight:g}": each for layer, each in found.items()}, names)
 
 
-def claims_of(found, weight):
+def claims_of(found, weight, classifier=""):
     """Claims on the first and the last layers, tested over photographs."""
     similar, (first, *_, last) = stacked(found, "alike"), found  # lint: keep
-    same = found[last]["same"]
+    own = similar[:, : -1 if classifier else None]  # of the layers of one network
+    same, deepest = found[last]["same"], [*found][own.shape[1] - 1]
     return [
         Claim(
             f"Images are photographic when inverted from the first layer, and grow vaguer with depth (C = {weight:g}).",
             "figures of inversions (the threshold is ours)",
-            statistics.all_of([statistics.wilcoxon(similar[:, 0], PHOTOGRAPHIC), statistics.page_trend(similar)]),
-            f"correlation of photograph and pre-image {similar[:, 0].mean():.2f} in {first} (photographic: above "
-            f"{PHOTOGRAPHIC:g}), {similar[:, -1].mean():.2f} in {last}",
+            statistics.all_of([statistics.wilcoxon(own[:, 0], PHOTOGRAPHIC), statistics.page_trend(own)]),
+            f"correlation of photograph and pre-image {own[:, 0].mean():.2f} in {first} (photographic: above "
+            f"{PHOTOGRAPHIC:g}), {np.nanmean(own[:, -1]):.2f} in {deepest}",
         ),
         Claim(
             f"Most pre-images of the last layer keep the predicted class (C = {weight:g}).",
@@ -160,12 +196,25 @@ def claims_of(found, weight):
 
 
 def plan(config: Config) -> list[dry_run.Step]:
-    """The steps of each layer's inversions, and the network's predictions."""
-    batch_size, weights = min(consistency.BATCH, config.count), len(config.weights_of_loss)
-    calls = dry_run.calls(config.count, consistency.BATCH) * weights * sum(config.steps)
-    steps = preimages.plan(config.network, config.layers, batch_size, calls)
-    forward = dry_run.forward(config.network, config.count, 2 * (1 + weights * len(config.layers)), name="predictions")
-    return [*steps, forward]
+    """The steps of each layer's inversions, and the predictions."""
+    steps, weights = [], len(config.weights_of_loss)
+    for layer in config.layers:
+        count = image_count(layer, config)
+        calls = dry_run.calls(count, consistency.BATCH) * weights * sum(config.steps)
+        batch_size = min(consistency.BATCH, count)
+        steps += preimages.plan(network_of(layer, config), (layer,), batch_size, calls, config.side)
+    return [*steps, predictions_step(config, 1 + weights * len(config.layers))]
+
+
+def network_of(layer: str, config: PhotographInversion) -> str:
+    """The name of the network that a layer belongs to."""
+    return config.classifier if config.classifier and layer == config.layers[-1] else config.network
+
+
+def predictions_step(config: PhotographInversion, calls: int) -> dry_run.Step:
+    """The predictions for all images before and after, as a step of a dry run."""
+    name = config.classifier or config.network
+    return dry_run.forward(name, config.count, 2 * calls, name="predictions", side=config.side)
 
 
 EXPERIMENT = Experiment[Config](
@@ -174,9 +223,10 @@ EXPERIMENT = Experiment[Config](
     figure="figures of inversions",
     paper=papers.MAHENDRAN2016,
     summary=(
-        "What does each layer of an ImageNet network retain of a photograph? An image with the same features is "
-        "optimised under priors for smooth images of moderate colours, jittered by a quarter of the layer's stride. By "
-        "default the network is EfficientNet-Lite0, the images are five photographs of scikit-image."
+        "What does each layer of VGG16 retain of a photograph? An image with the same features is optimised under "
+        "priors for smooth images of moderate colours, jittered by a quarter of the layer's stride. By default the "
+        "network was tuned for edges and has no classes: these are EfficientNet-Lite0's, whose logits are inverted, "
+        "too."
     ),
     run=run,
     plan=plan,

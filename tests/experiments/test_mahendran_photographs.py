@@ -42,10 +42,10 @@ def test_predictions_include_the_probability_of_the_photographs_class(subject):
 def test_strides_are_those_of_the_layers(config, tier):
     """Layers that see all pixels at once have the stride of the last map below."""
     config = config.get_config(tier)
-    module, variables, shape = models.abstract(config.network)
-    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    net, expected = jax.tree_util.Partial(module.apply, variables), 1
+    x, expected = jax.ShapeDtypeStruct((1, config.side, config.side, len(config.mean)), jnp.float32), 1
     for layer, stride in zip(config.layers, config.strides, strict=True):
+        module, variables, _ = models.abstract(photographs.network_of(layer, config))
+        net = jax.tree_util.Partial(module.apply, variables)
         if len(network.layer_names(net, x)[layer].shape) == 4:
             expected = receptive_field(net, layer, x).stride[0]
             assert stride == expected, layer
@@ -55,7 +55,7 @@ def test_strides_are_those_of_the_layers(config, tier):
 
 def test_a_layer_is_inverted_and_measured(subject):
     form = inversion.IJCV(weight=100.0, total_variation=0.001, steps=(20, 5))
-    found = photographs.inverted(subject, "relu1", form, 0)
+    found = photographs.inverted(subject, subject, "relu1", form, 0)
     represent, x = subject.represent("relu1"), found["images"]
     target, features = np.asarray(represent(subject.images)), np.asarray(represent(x))
     expected = np.sqrt(((features - target) ** 2).sum((1, 2, 3)) / (target**2).sum((1, 2, 3)))
@@ -63,6 +63,26 @@ def test_a_layer_is_inverted_and_measured(subject):
     correlations = measures.correlations(np.asarray(subject.images), x)
     np.testing.assert_allclose(found["alike"], correlations)  # lint: keep
     np.testing.assert_array_equal(found["answer"], probabilities(subject, x).argmax(1))  # lint: keep
+
+
+def test_inner_layers_have_fewer_images_and_the_last_is_the_classifiers():
+    config = dataclasses.replace(photographs_config.get_config("smoke"), classifier="digits", count=3, inner=2)
+    subject, classifier, data = photographs.load(config)
+    assert len(data.images) == 3 and subject.model is not classifier.model
+    pairs = [photographs.of_layer(layer, subject, classifier, config) for layer in config.layers]
+    assert [len(own.images) for own, _ in pairs] == [len(other.images) for _, other in pairs] == [3, 2, 3]
+    assert [own.model is classifier.model for own, _ in pairs] == [False, False, True]
+
+
+def test_measures_that_a_photograph_lacks_are_left_out_of_the_tests():
+    similar = {"a": np.full(8, 0.95), "b": np.array([0.8, 0.7]), "c": np.array([0.5, 0.4]), "logits": np.full(8, 0.6)}
+    found = {layer: {"alike": each, "same": np.ones(8)} for layer, each in similar.items()}  # lint: keep
+    expected = np.full(8, np.nan)
+    expected[:2] = 0.8, 0.7
+    np.testing.assert_array_equal(photographs.stacked(found, "alike")[:, 1], expected)  # lint: keep
+    (claim, _) = photographs.claims_of(found, 100.0, "efficientnet_lite0")
+    assert claim.verdict.decision == "supported" and "0.45 in c" in claim.measured
+    assert "n = 8" in claim.verdict.text and "n = 2" in claim.verdict.text
 
 
 def test_long_class_names_are_shortened():
@@ -108,7 +128,7 @@ def test_a_layer_is_amplified_and_measured(subject, monkeypatch):
     monkeypatch.setattr(caricature, "BATCH", 2)
     form = caricature.forms_of(dataclasses.replace(caricature_config.get_config("smoke"), steps=20))["relu2"]
     assert (form.weight, form.jitter, form.steps[0], form.total_variation) == (100, 1, 20, 0.001)
-    found = caricature.amplified(subject, "relu2", form, 0)
+    found = caricature.amplified(subject, subject, "relu2", form, 0)
     represent, images, x = subject.represent("relu2"), np.asarray(subject.images), np.asarray(found["images"])
     target, features = np.asarray(represent(images)), np.asarray(represent(x))
     expected = (target * features).sum((1, 2, 3)) / (target**2).sum((1, 2, 3))
@@ -122,7 +142,7 @@ def test_a_layer_is_amplified_and_measured(subject, monkeypatch):
 
 def test_images_are_jittered_by_a_quarter_of_the_stride():
     forms = caricature.forms_of(caricature_config.get_config("default"))
-    assert [form.jitter for form in forms.values()] == [1, 4, 8, 8]
+    assert [form.jitter for form in forms.values()] == [1, 1, 1, 2, 4, 8, 8]
 
 
 @pytest.mark.parametrize(
