@@ -143,7 +143,13 @@ class CAVs:
 
 
 # Fields of the tiers, to be combined with `|` and passed as keywords.
-VGG_AND_CLASSIFIER = {"classifier": "efficientnet_lite0", "side": 112, "count": 18, "first": 28}
+VGG_AND_CLASSIFIER = {
+    "classifier": "efficientnet_lite0",
+    "count": 18,
+    "first": 28,
+    "side": 112,
+    "total_variation": 2.0,
+}
 DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
 DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
 DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}

@@ -40,7 +40,7 @@ def run(config: Config, work: Workspace) -> Report:
 
 def photographs(config: Config) -> jax.Array:
     """Centre squares of the images (N, side, side, 1), in grey less the middle."""
-    data = examples.load(config.images, config.count)
+    data = examples.load(config.images, config.count, config.first)
     return Input(config.side, 1.0, (MIDDLE,), (1.0,)).preprocess(data.images)
 
 
