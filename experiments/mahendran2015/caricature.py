@@ -73,7 +73,7 @@ def caricatures_panel(classifier, names, before, found, config):
         f"(C = {config.weight_of_loss:g}).{photographs.classes(config)}"
     )
     alt = "Rows of a photograph and versions of it, covered by patterns that differ by layer."
-    figure = photographs.predicted_grid(classifier, before, rows, config.layers, names[: len(rows)])
+    figure = photographs.predicted_grid(classifier, before, rows, photographs.columns(config), names[: len(rows)])
     return Panel("caricatures", figure, caption, alt)
 
 
@@ -85,11 +85,11 @@ def measures_panel(before, found, config):
         photographs.GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"Caricatures by layer: a dot for each of {photographs.counts(config)} photographs, and their mean. Left: "
+        f"Caricatures by layer: a dot for each of {photographs.counts(config)}, and their mean. Left: "
         "strength of the features of the photograph. Middle: frequency of the patterns that no change of colours "
         "explains. Right: gain in the probability of the class that the network predicts for the photograph."
     )
-    return photographs.dots_panel("measures", table, config.layers, caption)
+    return photographs.dots_panel("measures", table, photographs.columns(config), caption)
 
 
 def numbers(before, found):

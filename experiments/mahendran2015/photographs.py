@@ -91,7 +91,7 @@ def preimages_panel(classifier, names, before, found, config):
         f"Photographs, and pre-images of the features of one layer each, by the second paper's form.{classes(config)}"
     )
     alt = "Rows of a photograph and pictures that retain ever less of it from left to right."
-    return Panel("preimages", predicted_grid(classifier, before, rows, config.layers, titles), caption, alt)
+    return Panel("preimages", predicted_grid(classifier, before, rows, columns(config), titles), caption, alt)
 
 
 def predicted_grid(subject: Subject, before: dict, rows: Sequence[tuple], layers: Sequence[str], titles: Sequence[str]):
@@ -109,13 +109,19 @@ def predicted_grid(subject: Subject, before: dict, rows: Sequence[tuple], layers
     return figure
 
 
+def columns(config: PhotographInversion) -> list[str]:
+    """Titles of the layers."""
+    *others, last = config.layers
+    return [*others, f"{last} of\n{config.classifier}" if config.classifier else last]
+
+
 def classes(config: PhotographInversion) -> str:
     """What a figure's caption says of the predictions, and of the last layer where another network makes them."""
     if not config.classifier:
         return " Under each, the class that the network predicts, and its probability."
     return (
-        f" {config.network} has no classes: those under the images, with their probabilities, are predicted by "
-        f"{config.classifier}, whose {config.layers[-1]} are the last column."
+        f" The layers are those of {config.network}, which has no classes: those under the images, with their "
+        f"probabilities, are predicted by {config.classifier}. The last column is made from its {config.layers[-1]}."
     )
 
 
@@ -132,11 +138,11 @@ def measures_panel(before, found, weight, config):
         GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {counts(config)} photographs, and "
+        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {counts(config)}, and "
         "their mean. Error: distance of the features from the target ones as a share of their norm. Right: gain in "
         "the probability of the class that the network predicts for the photograph."
     )
-    return dots_panel(f"measures-{weight:g}", table, config.layers, caption)
+    return dots_panel(f"measures-{weight:g}", table, columns(config), caption)
 
 
 def stacked(found: Mapping[str, Mapping[str, np.ndarray]], key: str) -> np.ndarray:
@@ -149,7 +155,7 @@ def stacked(found: Mapping[str, Mapping[str, np.ndarray]], key: str) -> np.ndarr
 def counts(config: PhotographInversion) -> str:
     """How many photographs a figure's caption says there are."""
     inner = image_count(config.layers[1], config)
-    return f"{config.count}" + (f" (inner layers: {inner})" if inner < config.count else "")
+    return f"{config.count} photographs" + (f" ({inner} between the ends)" if inner < config.count else "")
 
 
 def dots_panel(name: str, table: Mapping[str, np.ndarray], layers: Sequence[str], caption: str) -> Panel:
