@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.caricature \\
         --config=configs/mahendran2015/caricature.py:default --workdir=results/mahendran2015/caricature
 
-smoke: seconds. default: about three minutes on 2 cores. paper: minutes on one A100, with weights of VGG16 given as
+smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100, with weights of VGG16 given as
 --config.weights=PATH and ImageNet prepared by TFDS.
 """
 

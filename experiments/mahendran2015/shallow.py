@@ -190,7 +190,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2.5,
+    minutes=3,
 )
 
 if __name__ == "__main__":
