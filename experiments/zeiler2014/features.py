@@ -33,7 +33,8 @@ def run(config: Config, work: Workspace) -> Report:
         panels.append(layer_panel(shown, layer, config.k))
     numbers, claims = [], []
     for name, data in sets.items():
-        purities = {layer: purity(tops[name][f"{layer} labels"]) for layer in config.layers}
+        top = tops[name]
+        purities = {layer: purity(top[f"{layer} labels"][active(top, layer)]) for layer in config.layers}
         more, claim = findings(purities, name, chance(data, config.k), config.k)
         numbers, claims = [*numbers, *more], [*claims, claim]
     return Report(numbers, claims, panels)
@@ -42,9 +43,9 @@ def run(config: Config, work: Workspace) -> Report:
 def projections(model, data, found, layer, config):
     """Tiles (maps, k, h, w, 3) of projections and of the image patches that caused them, for maps chosen at random.
 
-    Dead maps, which no image activates, are left out, as in the paper.
+    Maps that fewer than k images activate are left out: they have no k strongest activations.
     """
-    alive = np.flatnonzero(found[f"{layer} values"][:, 0] > 0)
+    alive = active(found, layer)
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
     channels = np.sort(rng.permutation(alive)[: config.maps])
     images, rows, columns = (found[f"{layer} {name}"][channels].ravel() for name in ("images", "rows", "columns"))
@@ -55,6 +56,11 @@ def projections(model, data, found, layer, config):
     shape = len(channels), config.k
     down, patches = (np.stack(tiles).reshape(*shape, *tiles[0].shape) for tiles in (down, patches))
     return {"channels": channels, "projections": down.astype(np.float32), "patches": patches.astype(np.float32)}
+
+
+def active(found, layer):
+    """Numbers of the maps that at least k images activate."""
+    return np.flatnonzero(found[f"{layer} values"][:, -1] > 0)
 
 
 def projected_tiles(net, layer, x, channels, rows, columns):

@@ -14,6 +14,7 @@ from experiments.lib.report import paired_claim
 from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
 from xai_jax import deconvnet, models, network, targets
 from xai_jax.data import cutouts, photographs
+from xai_jax.data.dataset_types import InMemory
 
 needs_images = pytest.mark.skipif(
     None in (photographs.PACKAGE.find(), cutouts.PACKAGE.find()), reason="Debian's packages of images are missing"
@@ -59,6 +60,18 @@ def test_mosaic_lays_out_row_by_row():
 
 def test_purity_counts_the_commonest_class():
     np.testing.assert_allclose(features.purity(np.array([[1, 1, 2], [3, 3, 3], [0, 1, 2]])), [2 / 3, 1, 1 / 3])
+
+
+def test_maps_that_too_few_images_activate_are_left_out():
+    values = np.array([[3.0, 2, 1], [3, 1, 0], [0, 0, 0]])
+    assert features.active({"relu1 values": values}, "relu1").tolist() == [0]
+
+
+def test_chance_level_has_the_frequencies_of_classes():
+    images = np.zeros((10, 8, 8, 1), np.uint8)
+    for labels, expected in (([0] * 10, 1), ([0] * 9 + [1], 0.9)):
+        data = InMemory(images, np.int32(labels), ("cat", "dog"))
+        assert features.chance(data, 9) == pytest.approx(expected, abs=0.01)
 
 
 def test_correlations_are_numpys_and_undefined_for_dead_maps():
