@@ -22,13 +22,15 @@ class Config(base.Network):
     examples: int = 20  # images of each concept of its CAV
     random: int = 40  # random images of its CAV
     held_out: int = 5  # other images of each concept, to compare with
-    seeds: tuple[int, ...] = (0, 1)  # of concept images and of the noise
+    evaluation_network: str = "vgg16_hed"  # that should identify the concepts of dreams
+    evaluation_layer: str = "relu4_3"
+    seeds: tuple[int, ...] = (2, 3, 4)  # of concept images and of the noise; 0 and 1 were seen before
 
 
 get_config = base.tiers(
     smoke=Config(
         network="digits", layer="relu1", concepts=("stripes", "dots"), mean=(77.8,), form=Fourier(0.05, 20, 2),
-        examples=8, random=8
+        examples=8, random=8, evaluation_network="digits", evaluation_layer="relu2", seeds=(0, 1)
     ),
     default=Config(),
     paper=Config(

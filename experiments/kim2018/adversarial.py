@@ -14,8 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from configs.kim2018.adversarial import Config
-from experiments.kim2018 import adversarial_figures, concept_images
+from experiments.kim2018 import adversarial_figures, concept_images, scenes
 from experiments.kim2018.adversarial_figures import GROUPS, SYNTHESISED
+from experiments.kim2018.concept_images import PHOTOGRAPHS
 from experiments.lib import dry_run, evaluation_networks, generator_codes, papers, statistics
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
@@ -24,21 +25,18 @@ from xai_jax.concepts.activation_cache import BATCH_SIZE, ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.core.network import Network
 from xai_jax.data import datasets
-from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
 FOLDS = 5
-CANDIDATES = 2  # times as many images are attacked as are used
 
 
 def run(config: Config, work: Workspace) -> Report:
     """Synthesises adversarial images of each class, and compares derivatives along concepts with natural images."""
-    model, data = models.load(config.network, config.weights), concept_images.held_out(config.data)
-    found = []
+    model, found = models.load(config.network, config.weights), []
     for seed in work.progress(config.seeds, "seeds"):
-        found.append(work.stage(f"seed-{seed}", partial(one_seed, model, data, config, seed)))
-    names = [model.classes[k] for k in target_classes(model.classes, config)]
+        found.append(work.stage(f"seed-{seed}", partial(one_seed, model, config, seed)))
+    names = config.targets
     distance, area = (np.stack([each[name] for each in found]) for name in ("distance", "area"))
     panels = [
         adversarial_figures.images_panel(found[0], names),
@@ -48,23 +46,19 @@ def run(config: Config, work: Workspace) -> Report:
     return Report(numbers(found, distance, area), claims(distance.mean(0), area.mean(0)), panels)
 
 
-def target_classes(classes: tuple[str, ...], config: Config) -> list[int]:
-    """The classes of the attacks."""
-    return [classes.index(name) for name in config.targets or classes]
-
-
-def one_seed(model: LoadedModel, data: Dataset, config: Config, seed: int) -> dict[str, np.ndarray]:
+def one_seed(model: LoadedModel, config: Config, seed: int) -> dict[str, np.ndarray]:
     """Derivatives `along` concepts, then along as many random directions, in each layer: (K, G, N, 2, L, C).
 
     Of N images of each group and class, with the network's `confidence` in the class (K, G, N), and `pixels`
     (K, G, S, S, 3) of the first; `distances` of scores and `areas` under ROC curves.
     """
-    label = datasets.labeller(data)
-    labels = np.array([label(index) for index in range(len(data))])
+    natural = natural_images(model, config, seed)
     with tempfile.TemporaryDirectory() as cache_dir:
         cavs, parts = directions(model, config, seed, cache_dir), []
-        for k in target_classes(model.classes, config):
-            x = image_groups(model, data, labels, k, config, np.random.default_rng([seed, k]))
+        for number, name in enumerate(config.targets):
+            k, rng = model.classes.index(name), np.random.default_rng([seed, number])
+            others = rng.permutation(np.concatenate(np.delete(natural, number, 0)))
+            x = image_groups(model, natural[number], others, k, config, rng)
             along = np.stack([sensitivities(model.net, cavs, each, k, cache_dir) for each in x])
             parts.append((along, np.stack([confidence(model, each, k) for each in x]), model.to_pixels(x[:, 0])))
     shape = 2, len(config.layers), len(config.concepts)
@@ -72,6 +66,20 @@ def one_seed(model: LoadedModel, data: Dataset, config: Config, seed: int) -> di
     along = along.reshape(*along.shape[:3], *shape)
     measured = {"distance": distances(along), "area": areas(along)}
     return {"along": along, "confidence": confidences, "pixels": pixels} | measured
+
+
+def natural_images(model: LoadedModel, config: Config, seed: int) -> np.ndarray:
+    """Images (K, 2 N, S, S, 3) uint8 of each target; of `PHOTOGRAPHS` those that the network predicts to be of it."""
+    size, count = model.input.shape[0], 2 * config.images
+    if config.data == PHOTOGRAPHS:
+        return np.stack([scenes.named_rightly(model, name, count, seed) for name in config.targets])
+    data = datasets.only(concept_images.held_out(config.data), config.targets)
+    label, rng = datasets.labeller(data), np.random.default_rng(seed)
+    labels = np.array([label(index) for index in range(len(data))])
+    own = [rng.permutation(np.flatnonzero(labels == k)) for k in range(len(config.targets))]
+    if (fewest := min(map(len, own))) < count:
+        raise UserError(f"Expected {count} images of each class, got {fewest}: lower images.")
+    return np.stack([[concept_images.square(data[int(i)][0], size) for i in rows[:count]] for rows in own])
 
 
 def directions(model: LoadedModel, config: Config, seed: int, cache_dir: str) -> list[CAV]:
@@ -94,29 +102,25 @@ def directions(model: LoadedModel, config: Config, seed: int, cache_dir: str) ->
 
 
 def image_groups(
-    model: LoadedModel, data: Dataset, labels: np.ndarray, k: int, config: Config, rng: np.random.Generator
+    model: LoadedModel, own: np.ndarray, others: np.ndarray, k: int, config: Config, rng: np.random.Generator
 ) -> Array:
-    """Images (G, N, S, S, C) of `GROUPS`, for class k, with whole pixel values.
+    """Images (G, N, S, S, C) of `GROUPS`, for class k, with whole pixel values, from images of the class and others.
 
-    Of `CANDIDATES` times as many attacked images, those that are classified as k come first.
+    Of `candidates` times as many attacked images, those that are classified as k come first.
     """
-    own, others = (rng.permutation(np.flatnonzero(same)) for same in (labels == k, labels != k))
-    if len(own) < 2 * config.images:
-        raise UserError(f"Expected {2 * config.images} images of each class, got {len(own)}: lower images.")
-    rows = [own[: config.images], own[config.images : 2 * config.images], others[: CANDIDATES * config.images]]
-    size = models.abstract(config.network)[2][0]
+    count, size = config.images, model.input.shape[0]
     real, again, before = (
-        model.preprocess([concept_images.square(data[int(i)][0], size) for i in part]) for part in rows
+        model.preprocess(list(part)) for part in (own[:count], own[count:], others[: config.candidates * count])
     )
-    noise = model.preprocess(list(rng.integers(0, 256, (config.images, size, size, 3), np.uint8)))
+    noise = model.preprocess(list(rng.integers(0, 256, (count, size, size, 3), np.uint8)))
     black, white = limits = model.input.limits
     attacked = [
         attack(model.net, x, k, most * (white - black) / 255, config.steps, limits)
-        for x, most in ((before, config.most), (noise, 255.0))
+        for x, most in ((before, config.most), (noise, config.most_noise))
     ]
     adversarial, noise = (generator_codes.quantised(model, x) for x in attacked)
     successful = np.asarray(network.call(model.net, adversarial)).argmax(1) == k
-    best = np.argsort(~successful, kind="stable")[: config.images]
+    best = np.argsort(~successful, kind="stable")[:count]
     return jnp.stack([real, again, before[best], adversarial[best], noise])
 
 
@@ -213,8 +217,7 @@ def claims(distance: np.ndarray, area: np.ndarray) -> list[Claim]:
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Activations of layers for concepts, the steps of attacks, and gradients of all images."""
-    classes = dry_run.class_count(config.network)
-    images = (len(config.targets) or classes) * len(config.seeds) * config.images
+    images = len(config.targets) * len(config.seeds) * config.images
     concepts = (2 * len(config.concepts) * config.examples + config.random) * len(config.seeds)
 
     def activations(net: Any, x: Array) -> dict[str, Array]:
@@ -234,13 +237,13 @@ EXPERIMENT = Experiment[Config](
     figure="appendix, adversarial examples",
     paper=papers.KIM2018,
     summary=(
-        "Adversarial images of a class are synthesised from images of others, and from noise, by steps of the "
+        "Adversarial images of a class are synthesised from natural images of others, and from noise, by steps of the "
         "gradient's sign. Do their TCAV scores differ from natural images' more than those of other natural images do? "
         "And do derivatives along concepts distinguish single images better than along directions of random images?"
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=3,
 )
 
 if __name__ == "__main__":

@@ -107,5 +107,5 @@ def examples_panel(rows: dict[str, np.ndarray], config: Config) -> Panel:
         f"Training images without a bias, and with the {config.biased} mainly on {config.classes[0]}. Below, the "
         "images of both concepts, and random ones."
     )
-    alt = "Rows of small images of clothes, some with a badge or a star in a corner."
+    alt = "Rows of small images of the classes, some with a badge or a star in a corner."
     return Panel("examples", figure, caption, alt)

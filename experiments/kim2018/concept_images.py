@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from experiments.kim2018 import scenes
 from experiments.lib import generator_codes
 from xai_jax.core.messages import listed
 from xai_jax.data import datasets, textures
@@ -20,8 +21,9 @@ from xai_jax.data.datasets import Dataset
 from xai_jax.data.pictures import fit, some
 from xai_jax.data.textures import HUES, TEXTURES
 from xai_jax.io.errors import UserError
+from xai_jax.models import LoadedModel
 
-PHOTOGRAPHS = "photographs"  # crops of scikit-image's, in place of a data set with classes
+PHOTOGRAPHS = "photographs"  # and cut-outs, see `scenes`, in place of a data set
 
 
 class Kind(NamedTuple):
@@ -50,7 +52,7 @@ def kinds(config: Any, size: int, seed: int) -> list[Kind]:
 def drawn(names: Sequence[str], examples: int, pool: int, size: int, seed: int) -> list[Kind]:
     """Colours and textures of `textures.NAMES`, each kind that there is, with `pool` random images; from `seed` alone.
 
-    Random colours are clouds of any two colours, random textures a mixture of those in `names`.
+    Random images are a mixture of all concepts of their kind in `names`.
     """
     groups = ("any colour", HUES), ("any texture", TEXTURES)
     chosen = {null: [name for name in names if name in group] for null, group in groups}
@@ -64,8 +66,6 @@ def _drawn(names, null, examples, pool, size, seed):
 
 
 def _random(names, count, size, seed):
-    if names[0] in HUES:
-        return textures.images("clouds", count, size, seed)
     parts = np.array_split(np.arange(count), len(names))
     return np.concatenate([textures.images(n, len(p), size, seed) for n, p in zip(names, parts, strict=True) if len(p)])
 
@@ -85,19 +85,24 @@ def _from_folder(config, size, pool, seed):
 def photographs(source: str, count: int, size: int, seed: int) -> np.ndarray:
     """Random photographs, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split."""
     if source == PHOTOGRAPHS:
-        return textures.anything(count, size, seed)
+        return scenes.anything(count, size, seed)
     data = held_out(source)
     return np.stack([square(data[int(index)][0], size) for index in some(data, count, seed)])
 
 
-def class_images(config: Any, size: int) -> dict[str, np.ndarray]:
+def class_images(config: Any, model: LoadedModel) -> dict[str, np.ndarray]:
     """The images at which derivatives of each class in `config.pairs` are taken, `explained` of each, uint8.
 
-    Of `config.images` those of the class; or `PHOTOGRAPHS`, the same for each class, which show none of them.
+    Of `config.images` those of the class. For `PHOTOGRAPHS` those that are predicted to be of the class, or others, the
+    same for all classes that have none.
     """
-    names = list(dict.fromkeys(label for _, label in config.pairs))
+    names, size = list(dict.fromkeys(label for _, label in config.pairs)), model.input.shape[0]
     if config.images == PHOTOGRAPHS:
-        return dict.fromkeys(names, textures.anything(config.explained, size, 0))
+        others = scenes.anything(config.explained, size, 0, without=names)
+        return {
+            name: scenes.named_rightly(model, name, config.explained, 0) if scenes.of_class(name) else others
+            for name in names
+        }
     own = datasets.only(held_out(config.images), names)
     indices = generator_codes.first_of_each_class(own, range(len(names)), config.explained)
     return {name: np.stack([square(own[i][0], size) for i in rows]) for name, rows in zip(names, indices, strict=True)}

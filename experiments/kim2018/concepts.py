@@ -1,34 +1,33 @@
 """TCAV of colours and textures for classes of a network as it is (Kim et al. 2018, section 4.2)."""
 
 import itertools
+import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
+from scipy import stats
 
 from configs.kim2018.concepts import Config
-from experiments.kim2018 import concept_images
+from experiments.kim2018 import concept_figures, concept_images, scenes
 from experiments.kim2018.concept_images import PHOTOGRAPHS, Kind
 from experiments.lib import dry_run, papers, statistics
-from experiments.lib.report import Claim, Number, Panel, Report
+from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import activation_cache, models, network, plots, significance, targets, tcav
+from xai_jax import activation_cache, models, network, significance, targets, tcav
 from xai_jax.concepts.significance import Row
 from xai_jax.concepts.tcav import Scores
 from xai_jax.models import LoadedModel
-from xai_jax.plots import concepts as concept_plots
-
-COLUMNS = 8  # example images
 
 
 def run(config: Config, work: Workspace) -> Report:
     """Measures all classes, concepts and layers for each seed, and tests them with the seeds' sets as samples."""
     model, size = models.load(config.network, config.weights), models.abstract(config.network)[2][0]
-    shown, found = concept_images.class_images(config, size), []
+    shown, found = concept_images.class_images(config, model), []
     with tempfile.TemporaryDirectory() as cache_dir:  # gradients serve all seeds of a run
         for seed in work.progress(config.seeds, "seeds"):
             found.append(work.stage(f"seed-{seed}", partial(one_seed, model, shown, size, config, cache_dir, seed)))
@@ -36,7 +35,12 @@ def run(config: Config, work: Workspace) -> Report:
     rows = significance.table(scores, null="random", tested="mean")
     kinds = concept_images.kinds(config, size, config.seeds[0])
     files = {"scores.csv": significance.to_csv(rows)}
-    return Report(*findings(scores, rows, kinds, config), panels(rows, kinds, shown, config), files)
+    panels = [
+        concept_figures.class_panel(rows, kinds, shown, config),
+        concept_figures.scores_panel(rows, kinds, config),
+        concept_figures.examples_panel(kinds, shown, config),
+    ]
+    return Report(*findings(scores, rows, kinds, config), panels, files)
 
 
 def one_seed(
@@ -84,32 +88,6 @@ def over_seeds(found: Sequence[Scores]) -> Scores:
     return found[0]._replace(values=values, controls=controls, accuracy=accuracy)
 
 
-def panels(rows: Sequence[Row], kinds: list[Kind], shown: Mapping[str, np.ndarray], config: Config) -> list[Panel]:
-    """The scores as bars, those of each kind over the layers, and examples of all images."""
-    caption = (
-        "The TCAV score, the fraction of images in which the class's logit increases along the concept: a row for each "
-        "class, a column for each layer. Bars are means over seeds, thin lines the score's interval, short thick ones "
-        "the score of random images of the same kind. A star and a filled bar: the mean derivative is significantly "
-        "different from that of random images, after correction for all tests. Dotted outlines are not significant."
-    )
-    found = [Panel("scores", concept_plots.bars(rows)[0], caption, "A grid of bar charts, a bar for each concept.")]
-    for kind in kinds:
-        figure = concept_plots.curves([row for row in rows if row.concept in kind.concepts])[0]
-        caption = f"The same scores over the layers, where {kind.null} are random images. Filled: significant."
-        alt = "Curves of scores over layers, a panel for each class."
-        found.append(Panel(f"layers-{kind.null.split()[-1]}", figure, caption, alt))
-    images = {name: each for kind in kinds for name, each in kind.concepts.items()} | _named(shown, config)
-    figure = plots.grid([list(each[:COLUMNS] / 255) for each in images.values()], rows=list(images), size=0.8)[0]
-    caption = "Images of each concept, random ones of its kind, and the images at which derivatives are taken."
-    return [*found, Panel("examples", figure, caption, "Rows of small textures and photographs.")]
-
-
-def _named(shown, config):
-    if config.images == PHOTOGRAPHS:
-        return {"photographs,\nfor all classes": next(iter(shown.values()))}
-    return {f"class {name}": images for name, images in shown.items()}
-
-
 def findings(scores: Scores, rows: Sequence[Row], kinds: list[Kind], config: Config) -> tuple[list, list]:
     """Scores of pairs, accuracies of CAVs, significant fractions, and the claims."""
     nulls, numbers = [kind.null for kind in kinds], []
@@ -123,8 +101,8 @@ def findings(scores: Scores, rows: Sequence[Row], kinds: list[Kind], config: Con
         each = [row.significant for row in rows if (row.concept in nulls) is is_null]
         note = f"of {len(each)} tests"
         numbers.append(Number(f"share of {name} that are significant", float(np.mean(each)), note=note))
-    means = significance.table(scores, "mean", "random")
-    claims = [pair_claim(means, pair, config) for pair in config.pairs]
+    planned = planned_tests(scores, config)
+    claims = [pair_claim(planned, pair, config) for pair in config.pairs]
     return numbers, [*claims, ranking_claim(scores, kinds, config)]
 
 
@@ -134,10 +112,21 @@ def index(scores: Scores, layer: str, label: str, concept: str) -> tuple[int, ..
     return tuple(list(each).index(name) for each, name in zip(names, (layer, label, concept), strict=True))
 
 
+def planned_tests(scores: Scores, config: Config) -> list[Row]:
+    """Rows of mean derivatives for the pairs of concept and class alone, corrected for all of them together."""
+    every = significance.table(scores, "mean", "random", correction=None)
+    rows = [row for row in every if (row.concept, row.label) in config.pairs]
+    adjusted = significance.adjust([row.p for row in rows])
+    return [
+        row._replace(adjusted=float(p), significant=bool(p <= statistics.LEVEL))
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
+
+
 def pair_claim(means: Sequence[Row], pair: tuple[str, str], config: Config) -> Claim:
     """That the concept's mean derivative is above that of random images in some layer, and below in none.
 
-    The rows' p-values are two-sided and corrected for all tests of the run.
+    The rows' p-values are two-sided and corrected for all of them.
     """
     concept, label = pair
     own = [row for row in means if (row.concept, row.label) == pair]
@@ -147,14 +136,23 @@ def pair_claim(means: Sequence[Row], pair: tuple[str, str], config: Config) -> C
     text = f"corrected p = {p:.2g} above and {opposite_p:.2g} below random images"
     both = max(p, opposite_p) < statistics.LEVEL
     verdict = statistics.where(not both, statistics.decide(p, opposite_p, text), "significant in both directions")
-    source = ", at photographs of other objects" if config.images == PHOTOGRAPHS else ""
+    others = config.images == PHOTOGRAPHS and not scenes.of_class(label)
+    source = ", at photographs of other objects" if others else ""
     return Claim(
         f"TCAV finds the known dependence of the class {label} on {concept}.",
         f"Figure 4{source}",
         verdict,
         f"of {len(config.layers)} layers, the logit increases along the concept significantly in {names[0]}, decreases "
-        f"in {names[1]}",
+        f"in {names[1]}; with {statistics.POWER:.0%} power, differences of {detectable(len(means), config):.1f} "
+        "standard deviations of random sets are found",
     )
+
+
+def detectable(tests: int, config: Config) -> float:
+    """Difference in standard deviations of random sets that one of the tests finds with a probability of POWER."""
+    sets = len(config.seeds), len(config.seeds) * config.controls
+    quantiles = stats.t.ppf((1 - statistics.LEVEL / (2 * tests), statistics.POWER), sum(sets) - 2)
+    return float(math.sqrt(1 / sets[0] + 1 / sets[1]) * quantiles.sum())
 
 
 def ranking_claim(scores: Scores, kinds: list[Kind], config: Config) -> Claim:
@@ -206,13 +204,13 @@ EXPERIMENT = Experiment[Config](
     paper=papers.KIM2018,
     summary=(
         "Do stripes matter for zebras? Concepts are drawn colours and textures, against random images of the same "
-        "kind, so that only the concept differs; random images take part as one more concept. By default derivatives "
-        "are taken at photographs of other objects, the same for each class. Seeds with images of their own are the "
-        "samples of the test."
+        "kind, so that only the concept differs; random images take part as one more concept. Derivatives "
+        "are taken at cut-outs of each class on photographs, and at photographs of it. Seeds with images of their own "
+        "are the samples of the test."
     ),
     run=run,
     plan=plan,
-    minutes=2.5,
+    minutes=4,
 )
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """Dreams: images from noise, optimised along a CAV (Kim et al. 2018, section 4.1.2)."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from configs.kim2018.dream import Config
 from experiments.kim2018 import sorting
-from experiments.lib import dry_run, figures, maximisation_baselines, papers, statistics
+from experiments.lib import dry_run, evaluation_networks, figures, maximisation_baselines, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import cav, models, network, plots, targets
+from xai_jax import cav, gram, models, network, plots, targets
 from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
 from xai_jax.models import LoadedModel
@@ -29,8 +33,11 @@ def run(config: Config, work: Workspace) -> Report:
     for seed in work.progress(config.seeds, "seeds"):
         found.append(work.stage(f"seed-{seed}", partial(one_seed, model, size, config, seed)))
     similarity = np.stack([each["similarity"] for each in found])
+    dreams, images = (np.stack([each[name] for each in found]) for name in ("recognised", "recognised images"))
     panels = [dreams_panel(found, config), similarities_panel(similarity.mean(0), config)]
-    return Report(*findings(similarity), panels)
+    numbers, claims = findings(similarity)
+    numbers.append(Number.mean("images of concepts that another network identifies", images.ravel()))
+    return Report(numbers, [*claims, *recognition_claims(dreams, config)], panels)
 
 
 def one_seed(model: LoadedModel, size: int, config: Config, seed: int) -> dict[str, np.ndarray]:
@@ -50,6 +57,8 @@ def one_seed(model: LoadedModel, size: int, config: Config, seed: int) -> dict[s
         "pixels": np.concatenate(dreams),
         "concepts": np.stack([images[0] for images in others]),
         "similarity": np.stack([*means, np.broadcast_to(noise, means[0].shape)]),
+        "recognised": recognised(dreams, config, size, seed),
+        "recognised images": recognised(others, config, size, seed),
     }
 
 
@@ -58,6 +67,25 @@ def dream(model: LoadedModel, direction: CAV, start: Array, config: Config, seed
     target = targets.direction(direction.layer, direction.vector)
     found = maximisation_baselines.maximise(model, config.mean, target, start, config.form, 1, seed)
     return model.to_pixels(found["images"])
+
+
+def recognised(sets: Sequence[np.ndarray], config: Config, size: int, seed: int) -> np.ndarray:
+    """Whether the evaluation network's features identify the concept of each image in a set for each concept, (C, n).
+
+    By logistic regression on their means over positions, of the images that the CAVs separate from others.
+    """
+    other = models.load(config.evaluation_network)
+    represent = network.features(other.net, config.evaluation_layer)
+
+    def represented(images):
+        return evaluation_networks.features(represent, other.preprocess(list(images)))
+
+    examples = [represented(textures.images(name, config.examples, size, 3 * seed)) for name in config.concepts]
+    labels = np.repeat(np.arange(len(examples)), config.examples)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    with gram.single_threaded_blas():
+        classifier.fit(np.concatenate(examples), labels)
+        return np.stack([classifier.predict(represented(images)) == label for label, images in enumerate(sets)])
 
 
 def similarities(model: LoadedModel, cavs: Mapping[str, CAV], x: Array) -> np.ndarray:
@@ -127,13 +155,35 @@ def claims(own: np.ndarray, others: np.ndarray) -> list[Claim]:
             statistics.binomial(beyond),
             "dreams",
         ),
+    ]
+
+
+def recognition_claims(dreams: np.ndarray, config: Config) -> list[Claim]:
+    """Claims from whether dreams (S, C, 1) are identified; by people they were not."""
+    independent = config.evaluation_network != config.network
+    recognised = statistics.binomial(dreams, 1 / len(config.concepts))
+    return [
+        Claim(
+            "Another network identifies the concept of a dream.",
+            "section 4.1.2 (with a network in place of people)",
+            statistics.where(independent, recognised, "the network that dreams is the one that identifies"),
+            f"dreams, by {config.evaluation_layer} of {config.evaluation_network}",
+        ),
         Claim(
             "Dreams show people what a CAV stands for.",
             "section 4.1.2",
             statistics.inconclusive("no study with people was made"),
-            "",
+            f"with 80% power, the choice of one of {len(config.concepts)} concepts for {dreams.size} dreams would show "
+            f"that more than {_detectable_share(dreams.size, len(config.concepts)):.0%} are recognised",
         ),
     ]
+
+
+def _detectable_share(count: int, concepts: int) -> float:
+    """Least probability of success at which the binomial test of `count` choices is significant in 80 %."""
+    needed = int(stats.binom.isf(statistics.LEVEL, count, 1 / concepts)) + 1
+    shares = np.linspace(1 / concepts, 1, 1000)
+    return float(shares[np.argmax(stats.binom.sf(needed - 1, count, shares) >= statistics.POWER)])
 
 
 def plan(config: Config) -> list[dry_run.Step]:
@@ -146,6 +196,13 @@ def plan(config: Config) -> list[dry_run.Step]:
     return [
         sorting.activations_step(config, len(config.concepts) * (config.examples + config.held_out)),
         dry_run.forward(config.network, 1, steps, gradient, name="steps of dreams"),
+        dry_run.forward(
+            config.evaluation_network,
+            config.examples,
+            2 * len(config.seeds) * len(config.concepts),
+            lambda net, x: network.features(net, config.evaluation_layer)(x),
+            name="features of another network",
+        ),
     ]
 
 
@@ -162,7 +219,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1,
+    minutes=2,
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from scipy import stats
 from configs.kim2018.bias import get_config
 from experiments.kim2018 import bias, bias_figures, over_seeds, small_networks
 from experiments.lib.runner import Workspace
-from xai_jax.data import planted
+from xai_jax.data import composites, cutouts, planted
 from xai_jax.data.datasets import InMemory
 
 RNG = np.random.default_rng(0)
@@ -43,6 +43,19 @@ def test_the_biased_attribute_is_as_frequent_over_all_classes_whatever_the_share
         assert set(chances["star"]) == {0.5}
     expected = [[[0, 0]] * 3, [[0.9 - 0.05, 0], [0.05 - 0.475, 0], [0.05 - 0.475, 0]]]
     np.testing.assert_allclose(bias.associations(CONFIG), expected, atol=1e-12)
+
+
+def test_composites_to_test_with_show_other_objects():
+    config = dataclasses.replace(CONFIG, data="composites", classes=("ball", "mushroom"), side=16, images=12, checked=6)
+    shown, drawn = bias.pictures(config), []
+    for part, count, split in zip(shown, (12, 6), ("train", "test"), strict=True):
+        assert part.images.shape == (count, 16, 16, 3) and np.bincount(part.labels).tolist() == [count // 2] * 2
+        own = [cutouts.of_class(name, split=split) for name in config.classes]
+        expected = [own[i % 2][i // 2 % max(map(len, own)) % len(own[i % 2])] for i in range(count)]
+        images = composites.composites(expected, count, 16, int(split == "test")).arrays()[0]
+        np.testing.assert_array_equal(part.images, images)
+        drawn.append(set(expected))
+    assert not drawn[0] & drawn[1]
 
 
 def test_pasting_shows_what_a_network_relies_on():

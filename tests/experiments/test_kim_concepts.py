@@ -10,10 +10,10 @@ from PIL import Image
 from scipy import stats
 
 from configs.kim2018.concepts import get_config
-from experiments.kim2018 import concept_images, concepts
+from experiments.kim2018 import concept_figures, concept_images, concepts, scenes
 from experiments.kim2018.concept_images import Kind
 from experiments.lib.runner import Workspace
-from xai_jax import significance, tcav
+from xai_jax import models, significance, tcav
 from xai_jax.concepts.tcav import Scores
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
@@ -47,7 +47,25 @@ def test_no_image_is_in_two_sets_and_seeds_differ():
     assert not (again.random == other.random).all((1, 2, 3)).any()
 
 
-def test_random_textures_are_of_all_kinds(monkeypatch):
+def test_power_is_that_of_simulated_tests():
+    config = dataclasses.replace(SMOKE, seeds=tuple(range(8)), controls=3)
+    own, others = RNG.normal(concepts.detectable(20, config), 1, (4000, 8)), RNG.normal(size=(4000, 24))
+    p = stats.ttest_ind(own, others, axis=1).pvalue
+    assert (20 * p < 0.05).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_only_tests_of_claims_are_corrected_together():
+    found = scores(RNG.normal(0, 1, (2, 2, 3)))
+    config = dataclasses.replace(SMOKE, pairs=(("c0", "k0"), ("c2", "k1")))
+    rows = concepts.planned_tests(found, config)
+    raw = significance.table(found, "mean", "random", correction=None)
+    kept = [row for row in raw if (row.concept, row.label) in config.pairs]
+    assert len(rows) == 4 and [row.p for row in rows] == [row.p for row in kept]
+    np.testing.assert_allclose([row.adjusted for row in rows], significance.adjust([row.p for row in kept]))
+    assert all(row.significant == (row.adjusted <= 0.05) for row in rows)
+
+
+def test_random_images_are_of_all_concepts(monkeypatch):
     monkeypatch.setattr(
         concept_images.textures,
         "images",
@@ -72,13 +90,55 @@ def test_folders_of_concepts_have_the_data_sets_images_as_negatives(tmp_path):
         concept_images.kinds(dataclasses.replace(config, examples=7), 8, 0)
 
 
-def test_derivatives_are_taken_in_images_of_the_class_or_in_the_same_photographs():
-    own, data = concept_images.class_images(SMOKE, 8), concept_images.held_out("digits")
+def test_derivatives_are_taken_in_images_of_the_class():
+    own, data = concept_images.class_images(SMOKE, models.load("digits")), concept_images.held_out("digits")
     for name, images in own.items():
         digits = [data[i][0] for i in range(len(data)) if data[i][1] == int(name)]
         np.testing.assert_array_equal(images[..., 1], np.stack(digits)[:10, ..., 0])
-    first, second = concept_images.class_images(dataclasses.replace(SMOKE, images="photographs"), 8).values()
-    np.testing.assert_array_equal(first, second)
+
+
+def test_photographs_are_predicted_to_be_of_the_class_or_show_none_of_the_classes(monkeypatch):
+    pairs = ("yellow", "lemon"), ("dots", "dalmatian"), ("meshes", "chainlink fence")
+    config = dataclasses.replace(SMOKE, images="photographs", pairs=pairs, explained=4)
+    drawn, names = scenes.drawn, []
+
+    def recorded(row, size, seed, number):
+        names.append(row.imagenet)
+        return drawn(row, size, seed, number)
+
+    monkeypatch.setattr(scenes, "drawn", recorded)
+    lemons, *others = concept_images.class_images(config, lemon_model()).values()
+    np.testing.assert_array_equal(others[0], others[1])
+    assert len(lemons) == len(others[0]) == 4 and names.count("lemon") == scenes.BATCH
+    assert all(yellowness(image[None]) > LIMIT for image in lemons)
+
+
+LIMIT = 60
+
+
+def yellowness(x):
+    """How much more red and green than blue the tenth of pixels that has most of it."""
+    differences = np.minimum(x[..., 0], x[..., 1]).astype(float) - x[..., 2]
+    return np.quantile(differences.reshape(len(x), -1), 0.9, axis=1)
+
+
+def lemon_model():
+    """A network that takes for a lemon what is yellow in a tenth of the image."""
+
+    def net(x, relu=None, tap=lambda name, value: value):
+        differences = jnp.minimum(x[..., 0], x[..., 1]) - x[..., 2]
+        yellow = 255 * jnp.quantile(differences.reshape(len(x), -1), 0.9, axis=1) - LIMIT
+        return jnp.stack([yellow, -yellow], 1)
+
+    return LoadedModel(net, Input(16, 1.0, (0.0,) * 3, (255.0,) * 3), ("lemon", "dalmatian"), None, {})
+
+
+def test_images_that_cannot_be_had_are_named():
+    with pytest.raises(UserError, match="cut-outs or photographs of the class dalmatian, got none"):
+        scenes.named_rightly(lemon_model(), "dalmatian", 2, 0)
+    with pytest.raises(UserError, match="Expected 2 images of the class zebra"):
+        constant = lambda x, relu=None, tap=None: jnp.eye(2)[jnp.zeros(len(x), int)]  # noqa: E731
+        scenes.named_rightly(lemon_model()._replace(net=constant, classes=("none", "zebra")), "zebra", 2, 0)
 
 
 def test_seeds_and_random_sets_are_the_samples_of_students_test():
@@ -158,11 +218,12 @@ def test_dependence_on_red_is_found(tmp_path):
         pairs=pairs,
         layers=("cells",),
         shown="cells",
-        images="photographs",
+        pictured="other things",
         examples=12,
         controls=8,
     )
-    model, shown = red_model(), concept_images.class_images(config, 16)
+    model = red_model()
+    shown = dict.fromkeys(model.classes, scenes.anything(10, 16, 0))
     found = [Scores(**concepts.one_seed(model, shown, 16, config, tmp_path, seed)) for seed in range(3)]
     joined = concepts.over_seeds(found)
     assert joined.concepts.tolist() == [*COLOURS, "any colour"]
@@ -171,9 +232,14 @@ def test_dependence_on_red_is_found(tmp_path):
     assert "decreases in cells" in concepts.pair_claim(rows, pairs[1], config).measured
     assert not any(row.significant for row in rows if row.concept == "any colour")
     kinds = concept_images.kinds(config, 16, 0)
-    panels = concepts.panels(rows, kinds, shown, config)
     numbers, claims = concepts.findings(joined, rows, kinds, config)
-    assert [panel.name for panel in panels] == ["scores", "layers-colour", "examples"] and numbers and len(claims) == 4
+    assert numbers and [claim.verdict.decision for claim in claims[:3]] == [YES, NO, NO] and len(claims) == 4
+    figure = concept_figures.scores_panel(rows, kinds, config).figure
+    assert [axis.get_title() for axis in figure.axes] == list(model.classes)
+    for label, axis in zip(model.classes, figure.axes, strict=True):
+        own = [row for row in rows if row.label == label and row.concept in COLOURS]
+        assert [bar.get_height() for bar in axis.patches] == [row.value for row in own]
+        assert [bar.get_facecolor()[3] > 0 for bar in axis.patches] == [row.significant for row in own]
 
 
 def test_tables_are_written_beside_the_figures(tmp_path):
@@ -181,4 +247,4 @@ def test_tables_are_written_beside_the_figures(tmp_path):
     report = concepts.run(config, Workspace(tmp_path, ""))
     lines = report.files["scores.csv"].decode().splitlines()
     assert len(lines) == 1 + 2 * 4 and lines[0].startswith("layer,label,concept")
-    assert [panel.name for panel in report.panels] == ["scores", "layers-texture", "examples"]
+    assert [panel.name for panel in report.panels] == ["class", "scores", "examples"]

@@ -10,11 +10,11 @@ import pytest
 from configs.kim2018.adversarial import get_config as adversarial_config
 from configs.kim2018.dream import get_config as dream_config
 from configs.kim2018.sorting import get_config as sorting_config
-from experiments.kim2018 import adversarial, concept_images, dream, sorting
+from experiments.kim2018 import adversarial, concept_images, dream, grey_objects, scenes, sorting
 from experiments.kim2018.adversarial_figures import GROUPS
 from experiments.lib.runner import Workspace
 from xai_jax import cav, models, network
-from xai_jax.data import textures
+from xai_jax.data import cutouts, textures
 from xai_jax.io.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def model():
 
 def test_a_quarter_of_a_photograph_shows_the_concept_and_the_rest_is_unchanged():
     config = dataclasses.replace(SORTING, images="photographs", concepts=("red", "dots"), marked=3, plain=4)
-    shown, before = sorting.photographs(config, 16, 2), textures.anything(10, 16, 6)
+    shown, before = sorting.photographs(config, 16, 2), scenes.anything(10, 16, 6)
     assert shown.planted.tolist() == [0, 0, 0, 1, 1, 1, -1, -1, -1, -1]
     np.testing.assert_array_equal(shown.images[6:], before[6:])
     for number in range(6):
@@ -72,7 +72,7 @@ def test_dreams_should_be_nearest_to_their_own_concept():
     for others, image, expected in [(0.1, 0.2, YES), (0.55, 0.55, OPEN), (0.7, 0.9, NO)]:
         own[:, 1] = image
         found = dream.claims(own, np.full((3, 3, 2), others))
-        assert [claim.verdict.decision for claim in found] == [expected, expected, OPEN]
+        assert [claim.verdict.decision for claim in found] == [expected, expected]
 
 
 def test_attacks_are_steps_of_the_gradients_sign_within_bounds(model):
@@ -125,11 +125,76 @@ def test_claims_about_adversarial_images_are_tested_over_classes():
 
 
 def test_too_few_images_of_a_class_are_named(model):
-    data = concept_images.held_out("digits")
-    labels = np.array([data[i][1] for i in range(len(data))])
-    config = dataclasses.replace(ADVERSARIAL, images=30)
     with pytest.raises(UserError, match="Expected 60 images of each class, got"):
-        adversarial.image_groups(model, data, labels, 3, config, RNG)
+        adversarial.natural_images(model, dataclasses.replace(ADVERSARIAL, images=30), 0)
+
+
+def test_natural_images_are_of_their_class_and_attacks_start_at_others(model):
+    config = dataclasses.replace(ADVERSARIAL, steps=1, most=0.0, most_noise=0.0)
+    natural = adversarial.natural_images(model, config, 0)
+    data = concept_images.held_out("digits")
+    for number, name in enumerate(config.targets):
+        own = {data[i][0].tobytes() for i in range(len(data)) if data[i][1] == int(name)}
+        assert {image[..., :1].tobytes() for image in natural[number]} <= own and len(natural[number]) == 16
+    others = natural[1:].reshape(-1, 8, 8, 3)
+    groups = adversarial.image_groups(model, natural[0], others, 0, config, RNG)
+    expected = model.preprocess(list(natural[0]))
+    np.testing.assert_allclose(np.concatenate(groups[:2]), expected, atol=1e-6)
+    np.testing.assert_allclose(groups[2], groups[3], atol=0.01)
+    rest = {each.tobytes() for each in np.asarray(model.preprocess(list(others)))}
+    assert {each.tobytes() for each in np.asarray(groups[2])} <= rest
+
+
+def test_objects_in_grey_keep_their_shape_and_no_lightness():
+    (lemon,) = (row for row in cutouts.table() if row.name == "lemon")
+    (zebra,) = (row for row in cutouts.table() if row.name == "zebra")
+    hues = ("red", "orange", "yellow", "green", "blue")
+    assert grey_objects.own_colour(lemon, hues) == "yellow" and grey_objects.own_colour(zebra, hues) is None
+    assert grey_objects.own_colour(lemon, ("red", "blue")) is None
+    for row in (lemon, zebra):
+        grey, colour = grey_objects.views(row, 64)
+        inside = cutouts.on_grey(row, 64)[1] > 0.99
+        np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
+        assert grey[inside].mean() == pytest.approx(128, abs=8) and (grey[0, 0] == 128).all()
+        light = colour[inside] @ textures.LIGHTNESS
+        assert np.corrcoef(grey[inside][:, 0], light)[0, 1] > 0.95
+
+
+def test_objects_with_the_colour_that_they_lack_first_are_a_bias():
+    own = np.arange(60) % 3
+    objects = grey_objects.Objects(np.zeros((60, 4, 4, 3)), np.zeros((60, 4, 4, 3)), own, ("red", "yellow", "blue"))
+    noise = RNG.normal(size=(3, 60))
+    biased = noise + 2 * (np.arange(3)[:, None] == own)
+    assert grey_objects.claim(objects, biased).verdict.decision == YES
+    assert grey_objects.claim(objects, noise - biased).verdict.decision == NO
+    assert grey_objects.claim(None, None).verdict.decision == OPEN
+    z = (biased - biased.mean(1, keepdims=True)) / biased.std(1, keepdims=True)
+    found = grey_objects.excess(biased, own)
+    assert found[4] == pytest.approx(z[1, 4] - (z[0, 4] + z[2, 4]) / 2)
+
+
+def test_another_network_identifies_images_of_concepts_and_not_noise():
+    images = [textures.images(name, 6, 8, 99) for name in DREAM.concepts]
+    swapped = dream.recognised(images[::-1], DREAM, 8, 0)
+    found = dream.recognised(images, DREAM, 8, 0)
+    np.testing.assert_array_equal(found, ~swapped[::-1])
+    assert found.shape == (2, 6)
+
+
+def test_identified_dreams_are_counted_and_a_study_with_people_is_not_made_up():
+    config = dataclasses.replace(DREAM, concepts=tuple("abcde"), evaluation_network="another")
+    for share, expected in ((0.9, YES), (0.0, NO)):
+        claims = dream.recognition_claims(RNG.random((4, 5, 1)) < share, config)
+        assert [claim.verdict.decision for claim in claims] == [expected, OPEN]
+    same = dataclasses.replace(config, evaluation_network=config.network)
+    assert dream.recognition_claims(np.ones((4, 5, 1), bool), same)[0].verdict.decision == OPEN
+
+
+def test_share_that_people_must_recognise_for_the_test_to_have_power():
+    share, needed = dream._detectable_share(15, 5), 7
+    chances = [np.random.default_rng(0).binomial(15, p, 20000) for p in (0.2, share)]
+    assert (chances[0] >= needed).mean() < 0.05 < (chances[0] >= needed - 1).mean()
+    assert (chances[1] >= needed).mean() == pytest.approx(0.8, abs=0.02)
 
 
 @pytest.mark.parametrize(

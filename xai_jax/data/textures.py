@@ -10,7 +10,7 @@ True
 
 import colorsys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,13 @@ from numpy.random import Generator
 from PIL import Image
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import crops, datasets
-from xai_jax.data.photographs import of_scikit_image
+from xai_jax.data import datasets
 from xai_jax.data.pictures import colour, fit
 
 PERIODS = (5, 11)  # in an image
 CONTRAST = 60  # least difference of lightness between marks and ground, of 255
-HUES = {"red": 0.0, "yellow": 1 / 7, "green": 1 / 3, "blue": 0.61}
+HUES = {"red": 0.0, "yellow": 1 / 7, "green": 1 / 3, "blue": 0.61, "orange": 0.08}
 LIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue
-
-# None is mainly of stripes, dots, zigzags or meshes, so that parts of them can stand for anything else.
-PHOTOGRAPHS = (
-    *("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg"),
-    *("ihc.png", "retina.jpg", "camera.png", "grass.png", "gravel.png", "moon.png"),
-)
 
 
 def stripes(u: np.ndarray, v: np.ndarray, rng: Generator) -> np.ndarray:
@@ -92,21 +85,6 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
     draw = partial(_texture, TEXTURES[name]) if name in TEXTURES else partial(_clouds, HUES.get(name))
     generators = (np.random.default_rng([seed, number, NAMES.index(name) + 1]) for number in range(count))
     return np.stack([_photographed(draw(size, rng), rng) for rng in generators])
-
-
-def anything(count: int, size: int, seed: int) -> np.ndarray:
-    """Random images: crops of scikit-image's photographs at several scales, (count, size, size, 3) uint8.
-
-    >>> anything(count=2, size=16, seed=0).shape
-    (2, 16, 16, 3)
-    """
-    _check(count, size)
-    found = np.empty((count, size, size, 3), np.uint8)
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        photograph = _photograph(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))])
-        found[number] = crops.random_crop(photograph, rng, size, round(size * rng.uniform(1, 2.5)))
-    return found
 
 
 def from_folder(root: Path, size: int) -> dict[str, np.ndarray]:
@@ -180,8 +158,3 @@ def _photographed(image, rng):
     light = 1 + rng.uniform(0, 0.4) * (x * np.cos(turn) + y * np.sin(turn))
     noisy = image * light[..., None] + rng.normal(0, rng.uniform(1, 8), image.shape)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-
-
-@cache
-def _photograph(name):
-    return np.asarray(of_scikit_image(name))
