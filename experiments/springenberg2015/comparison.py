@@ -14,27 +14,42 @@ from xai_jax.units.receptive_field import receptive_field
 
 METHODS = {"backprop": saliency.gradient, "deconvnet": saliency.deconvnet, "guided backprop": saliency.guided_backprop}
 BATCH = 8
-ROWS = 10  # at most, in figures
+ROWS = 8  # at most, in figures
 SIMILAR = 0.5  # correlation or cosine of maps that counts as similar
 
 
 def run(config: Config, work: Workspace) -> Report:
-    """Maps of the class logit and of prominent neurons, their faithfulness, and sanity checks."""
+    """Maps of prominent neurons with and without max-pooling, and of the class logit; faithfulness; sanity checks."""
     model = models.load(config.network, config.weights)
-    data = examples.load(config.images, config.count)
+    data = examples.load(config.images, config.count, config.first)
     net, x = model.net, model.preprocess(data.images)
+    pooled = pooled_neurons(data, config, work) if config.pooled else {}
     classes = work.stage("classes", lambda: class_maps(net, x, data.labels))
-    neurons = {
-        n: work.stage(f"neurons-{i}", lambda n=n: neuron_maps(net, x, n, config)) for i, n in enumerate(config.layers)
-    }
+    neurons = all_neurons(model, x, config.layers, config, work)
     curves = work.stage("curves", lambda: faithfulness(net, x, data.labels, classes, config.curve_steps))
     sanity = work.stage("sanity", lambda: sanity_checks(net, x, data.labels, config, work))
     pixels = model.to_pixels(x)
-    panels = [class_panel(pixels, classes, data, model.classes)]
-    panels += [neuron_panel(pixels, found, layer) for layer, found in neurons.items()]
-    found = measured(classes, neurons, sanity, pixels)
-    pooled = measures.has_pooling(network.layer_names(net, x))
-    return Report(numbers(found, curves), claims(found, pooled, config), [*panels, sanity_panel(sanity)])
+    panels = [neuron_panel(found, f"{layer} of {config.pooled}") for layer, found in pooled.items()]
+    panels += [class_panel(pixels, classes, data, model.classes)]
+    panels += [neuron_panel(found, f"{layer} of {config.network}") for layer, found in neurons.items()]
+    found = measured(classes, neurons | pooled, sanity, pixels)
+    pooling = measures.has_pooling(network.layer_names(net, x))
+    return Report(numbers(found, curves), claims(found, pooling, config), [*panels, sanity_panel(sanity)])
+
+
+def pooled_neurons(data, config, work):
+    """Neurons of the network with max-pooling, by layer."""
+    model = models.load(config.pooled)
+    return all_neurons(model, model.preprocess(data.images), config.pooled_layers, config, work)
+
+
+def all_neurons(model, x, layers, config, work):
+    """Neurons of each layer."""
+    pixels = model.to_pixels(x)
+    return {
+        layer: work.stage(f"neurons-{layer}", lambda layer=layer: neuron_maps(model.net, x, pixels, layer, config))
+        for layer in work.progress(layers, "layers")
+    }
 
 
 def class_maps(net, x, labels):
@@ -44,22 +59,30 @@ def class_maps(net, x, labels):
     return {"maps": np.stack(maps), "same": np.stack(same), "probabilities": measures.probabilities(net, x)}
 
 
-def neuron_maps(net, x, layer, config):
-    """Strong neurons of a layer, the boxes of their receptive fields, and their maps."""
+def neuron_maps(net, x, pixels, layer, config):
+    """Strong neurons of a layer and the boxes of their receptive fields; images and maps of those in the figure.
+
+    The cosine of deconvnet and guided maps is that of whole maps.
+    """
     image, channel, row, column = strong_neurons(net, x, layer, config.neurons)
     target = targets.neuron(layer, channel, (row, column))
-    boxes = receptive_field(net, layer, x).boxes(row, column)
-    maps = [m(net, x[image], target, batch_size=BATCH) for m in METHODS.values()]
-    return {"maps": np.stack(maps), "image": image, "channel": channel, "row": row, "column": column, "boxes": boxes}
+    boxes = receptive_field(net, layer, x[:1]).boxes(row, column)
+    maps = [np.asarray(m(net, x[image], target, batch_size=BATCH)) for m in METHODS.values()]
+    shown = {"maps": np.stack([each[:ROWS] for each in maps]), "pixels": pixels[image[:ROWS]]}
+    return shown | {"cosine": measures.cosine(*maps[1:]), "image": image, "channel": channel, "boxes": boxes}
 
 
 def strong_neurons(net, x, layer, count):
     """(image, channel, row, column) arrays of `count` neurons that stand out most, images in turn, channels distinct.
 
-    A neuron stands out by its distance from its channel's mean over images and positions, in standard deviations.
+    A neuron stands out by its distance from its channel's mean over images and positions, in standard deviations. Those
+    of the outer quarter of a map, which see little of the image, are left out.
     """
-    values = np.asarray(network.call(network.features(net, layer), x))
+    batches = [network.call(network.features(net, layer), x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+    values = np.concatenate([np.asarray(batch) for batch in batches])
     scores = (values - values.mean((0, 1, 2))) / (values.std((0, 1, 2)) + 1e-6)
+    rows, columns = (np.abs(np.arange(size) - (size - 1) / 2) > size / 4 for size in scores.shape[1:3])
+    scores[:, rows[:, None] | columns] = -np.inf
     found, used = [], set()
     for i in range(count):
         n = i % len(values)
@@ -97,7 +120,7 @@ def sanity_checks(net, x, labels, config, work):
 def class_panel(pixels, classes, data, names):
     """Rows of images, columns of methods, as in the paper's figure."""
     own = classes["probabilities"][np.arange(len(data.labels)), data.labels]
-    rows = figures.with_confidence(names, data.labels[:ROWS], own)
+    rows = figures.with_confidence(names, data.labels[:ROWS], own[:ROWS])
     maps = classes["maps"].swapaxes(0, 1)[:ROWS]
     return Panel(
         "classes",
@@ -108,15 +131,16 @@ def class_panel(pixels, classes, data, names):
     )
 
 
-def neuron_panel(pixels, found, layer):
+def neuron_panel(found, layer):
     """Rows of neurons: the image crop of the receptive field, then the maps in the same crop."""
-    crops = [np.s_[top:bottom, left:right] for top, left, bottom, right in found["boxes"]]
-    sizes = [f"{bottom - top}x{right - left} px" for top, left, bottom, right in found["boxes"]]
-    rows = [f"channel {channel}\n{size}" for channel, size in zip(found["channel"], sizes, strict=True)]
-    images = [pixels[image][crop] / 255 for image, crop in zip(found["image"], crops, strict=True)]
+    boxes = found["boxes"][: len(found["pixels"])]
+    crops = [np.s_[top:bottom, left:right] for top, left, bottom, right in boxes]
+    sizes = [f"{bottom - top}x{right - left} px" for top, left, bottom, right in boxes]
+    rows = [f"channel {channel}\n{size}" for channel, size in zip(found["channel"], sizes, strict=False)]
+    images = [image[crop] / 255 for image, crop in zip(found["pixels"], crops, strict=True)]
     maps = [[maps[i][crop] for maps in found["maps"]] for i, crop in enumerate(crops)]
     return Panel(
-        f"neurons-{layer.replace('/', '-')}",
+        f"neurons-{layer.split()[0].replace('/', '-')}",
         figures.attributions(images, maps, ["image crop", *METHODS], rows, size=1.7),
         f"Prominent neurons of layer {layer}, cropped to their receptive fields. Zero is grey, one scale for each map.",
         f"{len(rows)} image patches that strongly activate neurons of {layer}, and three maps of each.",
@@ -147,7 +171,7 @@ def measured(classes, neurons, sanity, pixels):
     """What numbers and claims need: name -> method or layer -> values."""
     half = len(sanity["layers"]) // 2
     return {
-        "cosine": {layer: measures.cosine(*found["maps"][1:]) for layer, found in neurons.items()},
+        "cosine": {layer: found["cosine"] for layer, found in neurons.items()},
         "pairs": {n: measures.pairwise_rank_correlations(m) for n, m in zip(METHODS, classes["same"], strict=True)},
         "edges": {n: structure(m, pixels) for n, m in zip(METHODS, classes["maps"], strict=True)},
         "ssim": {n: sanity[f"ssim {n}"][half] for n in METHODS},
@@ -177,12 +201,15 @@ def numbers(found, curves):
 
 
 def claims(found, pooled, config):
-    """The four claims, each decided by paired tests over images or tests over neurons."""
+    """The claims, each decided by paired tests over images or tests over neurons."""
     memory = "section 4.1, from memory of the paper (unverified)"
     edges, ssim = found["edges"], found["ssim"]
     others = {name: values for name, values in edges.items() if name != "guided backprop"}
+    depth = depth_claim(found["cosine"], config.network, config.layers, memory)
+    with_pooling = [depth_claim(found["cosine"], config.pooled, config.pooled_layers, memory)] if config.pooled else []
     return [
-        depth_claim(found["cosine"], memory, config.layers[0], config.layers[-1]),
+        depth,
+        *with_pooling,
         conditioning_claim(found["pairs"], memory, pooled),
         Claim(
             "Guided backprop gives the cleanest maps of the three: they follow the image's structure.",
@@ -199,11 +226,12 @@ def claims(found, pooled, config):
     ]
 
 
-def depth_claim(cosines, source, first, last):
+def depth_claim(cosines, name, layers, source):
     """Over neurons, which are others in each layer: similar in the first, less so in the last."""
+    first, last = layers[0], layers[-1]
     similar = statistics.t_test(cosines[first], SIMILAR)
     return Claim(
-        "Deconvnet and guided backprop are similar in low layers and differ more in deeper ones.",
+        f"Deconvnet and guided backprop are similar in low layers and differ more in deeper ones, in {name}.",
         source,
         statistics.all_of([similar, statistics.mann_whitney(cosines[first], cosines[last])]),
         f"mean cosine {np.nanmean(cosines[first]):.2f} in {first} (similar: above {SIMILAR}), "
@@ -235,15 +263,19 @@ def plan(config: Config) -> list[dry_run.Step]:
     def maps(net, x, target):
         return [method(net, x, target) for method in METHODS.values()]
 
-    def step(name, target, calls):
-        return dry_run.forward(config.network, BATCH, calls, maps, target, name=name)
+    def step(name, target, calls, of=config.network):
+        return dry_run.forward(of, BATCH, calls, maps, target, name=name)
+
+    def neurons(of, layers):
+        calls = dry_run.calls(config.neurons, BATCH)
+        return [step(f"maps of {layer}", targets.neuron(layer, 0), calls, of) for layer in layers]
 
     batches, layers = dry_run.calls(config.count, BATCH), len(models.abstract(config.network)[1]["params"])
-    repeats = dry_run.calls(config.neurons, BATCH)
     return [
+        *(neurons(config.pooled, config.pooled_layers) if config.pooled else []),
         step("maps of the class", targets.logit(0), 2 * batches),
-        *[step(f"maps of {layer}", targets.neuron(layer, 0), repeats) for layer in config.layers],
-        step("sanity checks", targets.logit(0), layers + 2),
+        *neurons(config.network, config.layers),
+        step("sanity checks", targets.logit(0), (layers + 2) * batches),
         dry_run.forward(config.network, BATCH, 2 * len(METHODS) * (config.curve_steps + 1) * batches, name="curves"),
     ]
 
@@ -256,12 +288,12 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "The three methods backpropagate a neuron's activation to pixel space and differ only in their rule for ReLU: "
         "backprop zeroes the signal where the input was negative, the deconvnet where the signal is negative, guided "
-        "backprop where either is. The network has strided convolutions instead of max-pooling, so the deconvnet has "
-        "no switches that condition it on the image."
+        "backprop where either is. Neurons are shown with max-pooling and with strided convolutions, "
+        "in which the deconvnet has no switches that condition it on the image."
     ),
     run=run,
     plan=plan,
-    minutes=2.5,
+    minutes=5,
 )
 
 if __name__ == "__main__":
