@@ -3,8 +3,8 @@
     python -m experiments.zeiler2014.switches \\
         --config=configs/zeiler2014/switches.py:default --workdir=results/zeiler2014/switches
 
-smoke: seconds. default: under a minute on 2 cores, and once 4 minutes to train the network. paper: minutes on one GPU,
-with weights of a ZFNet given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one GPU, with weights of a ZFNet given
+as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -13,14 +13,17 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.SmallNetwork, base.Seeded):
-    count: int = 200  # images whose activations are projected, each beside another one's switches
+class Config(base.Network, base.Data, base.Seeded):
+    network: str = "vgg16_hed"
+    data: str = "photographs"
+    split: str = "all"
+    count: int = 60  # images whose activations are projected, each beside another one's switches
     shown: int = 6  # of them, in the figure
-    layers: tuple[str, ...] = ("relu2_1", "relu3_1")  # above one pool or more
+    layers: tuple[str, ...] = ("relu3_3", "relu5_3")  # above two pools and above four
 
 
 get_config = base.tiers(
-    smoke=Config(**base.DIGITS, count=40, shown=4, layers=("relu2",)),
+    smoke=Config(**base.DIGITS, split="test", count=40, shown=4, layers=("relu2",)),
     default=Config(),
     paper=Config(
         **base.IMAGENET | base.ZFNET, count=500, layers=("relu2", "relu3", "relu4", "relu5")

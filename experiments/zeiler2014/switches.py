@@ -16,7 +16,7 @@ from experiments.lib.top_activations import as_input
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.data import datasets
 
-BATCH = 25  # projections at once
+BATCH = 10  # projections at once
 KINDS = {"own": "its switches", "other": "the other's switches", "none": "no switches"}
 
 
@@ -37,7 +37,7 @@ def run(config: Config, work: Workspace) -> Report:
 
 def projections(net, x, others, layer):
     """Projections (N, H, W, C) of each image's strongest activation in a layer, and its channel, row and column."""
-    maps = np.asarray(_features(net, x, layer))
+    maps = np.concatenate([np.asarray(_features(net, x[i : i + BATCH], layer)) for i in range(0, len(x), BATCH)])
     positions = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:])
     row, column, channel = (position.astype(np.int32) for position in positions)
     down = partial(deconvnet.project, net, x, targets.neuron(layer, channel, (row, column)), batch_size=BATCH)
@@ -149,7 +149,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=3,
 )
 
 if __name__ == "__main__":
