@@ -288,8 +288,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "The three methods backpropagate a neuron's activation to pixel space and differ only in their rule for ReLU: "
         "backprop zeroes the signal where the input was negative, the deconvnet where the signal is negative, guided "
-        "backprop where either is. Neurons are shown with max-pooling and with strided convolutions, "
-        "in which the deconvnet has no switches that condition it on the image."
+        "backprop where either is. Without max-pooling the deconvnet has no switches that condition it on the image."
     ),
     run=run,
     plan=plan,
