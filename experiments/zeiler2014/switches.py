@@ -30,7 +30,8 @@ def run(config: Config, work: Workspace) -> Report:
     for layer in work.progress(config.layers, "layers"):
         found = work.stage(layer, lambda layer=layer: projections(model.net, x, others, layer))
         measured = work.stage(f"{layer}-measured", lambda f=found: measure(f, *pixels))
-        panels.append(projections_panel(pixels, found, layer, config.shown))
+        boxes = deconvnet.receptive_field(model.net, layer, x[:1]).boxes(found["row"], found["column"])
+        panels.append(projections_panel(pixels, found, boxes, layer, config.shown))
         numbers += layer_numbers(measured, layer)
     return Report(numbers, claims(measured, layer), panels)
 
@@ -73,19 +74,25 @@ def edges(image):
     return ndimage.gaussian_gradient_magnitude(image.mean(-1), 0.7)
 
 
-def projections_panel(pixels, found, layer, shown):
-    """A row for each image: the image, its projections, and the image that provides the other switches."""
-    images = [
-        [pixels[0][n], plots.signed(found["own"][n]), pixels[1][n]]
-        + [plots.signed(found[kind][n]) for kind in ("other", "none")]
-        for n in range(shown)
-    ]
+def projections_panel(pixels, found, boxes, layer, shown):
+    """A row for each image, cropped to the receptive field: it, its projections, and the one of the other switches.
+
+    Images with the largest receptive fields, which borders do not cut, are shown.
+    """
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    chosen = np.sort(np.argsort(-areas, kind="stable")[:shown])
+    images = []
+    for n in chosen:
+        top, left, bottom, right = boxes[n]
+        down = (plots.signed(found[kind][n]) for kind in KINDS)
+        row = [pixels[0][n], next(down), pixels[1][n], *down]
+        images.append([image[top:bottom, left:right] for image in row])
     titles = ["image", f"projection by\n{KINDS['own']}", "another image", f"by {KINDS['other']}", f"by {KINDS['none']}"]
-    rows = [f"map {found['channel'][n]}\nat {found['row'][n]}, {found['column'][n]}" for n in range(shown)]
+    rows = [f"map {found['channel'][n]}\nat {found['row'][n]}, {found['column'][n]}" for n in chosen]
     caption = (
         f"The strongest activation of each image in {layer}, projected to pixel space three times: unpooled to "
         "the positions of the image's own maxima, to those of another image's, and always to the first position of "
-        "each window. Zero is grey, each projection on its own scale."
+        "each window. Cropped to the receptive field. Zero is grey, each projection on its own scale."
     )
     alt = "Rows of an image, its projection, another image, and two further projections."
     return figures.image_panel(layer, images, titles, rows, caption, alt, size=1.7)
