@@ -14,7 +14,6 @@ from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.concepts.significance import Row
-from xai_jax.plots.concepts import PALE
 from xai_jax.plots.figure import Figure
 
 COLUMNS = 4  # classes in a row of the figure
@@ -22,7 +21,8 @@ EXAMPLES = 8  # images of each set
 MEANING = (
     "Bars are TCAV scores, means over seeds, from the lowest layer (pale) to the one nearest to the logits (dark red); "
     "thin lines are intervals, short thick ones the score of random images of the same kind. Filled: the mean "
-    "derivative differs significantly from random images', after correction for all tests; dotted outlines: it does not"
+    "derivative differs significantly from random images', after correction for all tests (of the claims, for the "
+    "concept in bold; of the experiment, for the others)"
 )
 
 
@@ -35,11 +35,13 @@ def scores_panel(rows: Sequence[Row], kinds: Sequence[Kind], config: Config) -> 
     axes = figure.subplots(*shape, squeeze=False, sharey=True).ravel()
     for axis, label in zip(axes, labels, strict=False):
         _chart(axis, rows, kinds, label, config)
+    for axis in axes[:: shape[1]]:
+        axis.set_ylabel("TCAV score", fontsize=8)
     for axis in axes[len(labels) :]:
         axis.axis("off")
     keys = [Patch(color=_colour(config.layers, layer), label=layer) for layer in config.layers]
     figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False, fontsize=8)
-    caption = f"{MEANING}. The bold concept is the one known to matter for the class."
+    caption = f"{MEANING}. The concept in bold is the one known to matter for the class."
     return Panel("scores", figure, caption, "Bar charts of classes, a group of bars for each concept.")
 
 
@@ -58,7 +60,9 @@ def class_panel(rows: Sequence[Row], kinds: Sequence[Kind], shown: Mapping[str, 
         for axis in row[len(images) :]:
             axis.axis("off")
         row[0].set_ylabel(name, fontsize=9)
-    _chart(right.subplots(), rows, kinds, label, config)
+    axis = right.subplots()
+    _chart(axis, rows, kinds, label, config)
+    axis.set_ylabel("TCAV score", fontsize=8)
     caption = (
         f"A CAV of {concept} separates activations of the images in the first row from those of the second; its score "
         f"is the fraction of images of the class {label}, third row, whose logit increases along it. {MEANING}."
@@ -68,12 +72,13 @@ def class_panel(rows: Sequence[Row], kinds: Sequence[Kind], shown: Mapping[str, 
 
 def examples_panel(kinds: Sequence[Kind], shown: Mapping[str, np.ndarray], config: Config) -> Panel:
     """Images of each concept, random ones of its kind, and those at which derivatives are taken."""
-    images = {name: each for kind in kinds for name, each in kind.concepts.items()}
     names: dict[int, list[str]] = {}
     for name, each in shown.items():
         names.setdefault(id(each), []).append(name)
-    images |= {"\n".join(each): shown[each[0]] for each in names.values()}
-    figure = plots.grid([list(each[:EXAMPLES] / 255) for each in images.values()], rows=list(images), size=0.8)[0]
+    sets = [pair for kind in kinds for pair in kind.concepts.items()]
+    sets += [(",\n".join(each), shown[each[0]]) for each in names.values()]
+    panels = [list(np.random.default_rng(0).permutation(images)[:EXAMPLES] / 255) for _, images in sets]
+    figure = plots.grid(panels, rows=[name for name, _ in sets], size=0.8)[0]
     caption = "Images of each concept, random ones of its kind, and the images at which derivatives are taken."
     if config.images == PHOTOGRAPHS:
         caption += " Classes without images of their own share the last row, which shows none of the classes."
@@ -102,9 +107,8 @@ def _chart(axis: Axes, rows: Sequence[Row], kinds: Sequence[Kind], label: str, c
                 axis, concepts.index(row.concept) + shift * width, 0.85 * width, row, _colour(config.layers, row.layer)
             )
     axis.axhline(0.5, color="0.8", lw=0.8, ls="--", zorder=0)
-    axis.set(title=label, ylim=(-0.02, 1.05), ylabel="TCAV score")
-    axis.title.set_fontsize(9)
-    axis.yaxis.label.set_fontsize(8)
+    axis.set_title(label, fontsize=9)
+    axis.set_ylim(-0.02, 1.05)
     axis.set_xticks(range(len(concepts)), concepts, fontsize=8)
     axis.get_xticklabels()[concepts.index(own)].set_fontweight("bold")
     axis.tick_params(axis="y", labelsize=7)
@@ -112,11 +116,9 @@ def _chart(axis: Axes, rows: Sequence[Row], kinds: Sequence[Kind], label: str, c
 
 
 def _bar(axis, x, width, row, colour):
-    style = {"color": colour} if row.significant else {"facecolor": "none", "edgecolor": PALE, "linestyle": ":"}
-    dark = "0.2" if row.significant else PALE
-    axis.bar(x, row.value, width, **style)
-    axis.plot([x, x], [max(row.low, 0), min(row.high, 1)], color=dark, lw=0.8)
-    axis.plot([x - 0.4 * width, x + 0.4 * width], [row.null] * 2, color=dark, lw=1.8)
+    axis.bar(x, row.value, width, facecolor=colour if row.significant else "none", edgecolor=colour, lw=0.7)
+    axis.plot([x, x], [max(row.low, 0), min(row.high, 1)], color="0.2" if row.significant else "0.6", lw=0.8)
+    axis.plot([x - 0.4 * width, x + 0.4 * width], [row.null] * 2, color="0.2", lw=1.5)
 
 
 def _colour(layers, layer):

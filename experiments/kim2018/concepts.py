@@ -35,9 +35,10 @@ def run(config: Config, work: Workspace) -> Report:
     rows = significance.table(scores, null="random", tested="mean")
     kinds = concept_images.kinds(config, size, config.seeds[0])
     files = {"scores.csv": significance.to_csv(rows)}
+    marked = with_planned_tests(rows, planned_tests(scores, config))
     panels = [
-        concept_figures.class_panel(rows, kinds, shown, config),
-        concept_figures.scores_panel(rows, kinds, config),
+        concept_figures.class_panel(marked, kinds, shown, config),
+        concept_figures.scores_panel(marked, kinds, config),
         concept_figures.examples_panel(kinds, shown, config),
     ]
     return Report(*findings(scores, rows, kinds, config), panels, files)
@@ -121,6 +122,16 @@ def planned_tests(scores: Scores, config: Config) -> list[Row]:
         row._replace(adjusted=float(p), significant=bool(p <= statistics.LEVEL))
         for row, p in zip(rows, adjusted, strict=True)
     ]
+
+
+def with_planned_tests(rows: Sequence[Row], planned: Sequence[Row]) -> list[Row]:
+    """All rows, those of the claims with their own correction."""
+    claimed = {(row.layer, row.label, row.concept): row for row in planned}
+    found = []
+    for row in rows:
+        own = claimed.get((row.layer, row.label, row.concept), row)
+        found.append(row._replace(p=own.p, adjusted=own.adjusted, significant=own.significant))
+    return found
 
 
 def pair_claim(means: Sequence[Row], pair: tuple[str, str], config: Config) -> Claim:

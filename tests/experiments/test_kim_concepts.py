@@ -63,6 +63,10 @@ def test_only_tests_of_claims_are_corrected_together():
     assert len(rows) == 4 and [row.p for row in rows] == [row.p for row in kept]
     np.testing.assert_allclose([row.adjusted for row in rows], significance.adjust([row.p for row in kept]))
     assert all(row.significant == (row.adjusted <= 0.05) for row in rows)
+    shown = significance.table(found, "score", "random", tested="mean")
+    for before, after in zip(shown, concepts.with_planned_tests(shown, rows), strict=True):
+        own = [row for row in rows if row[:3] == before[:3]] or [before]
+        assert after == before._replace(p=own[0].p, adjusted=own[0].adjusted, significant=own[0].significant)
 
 
 def test_random_images_are_of_all_concepts(monkeypatch):

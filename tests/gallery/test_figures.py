@@ -48,17 +48,27 @@ def test_an_entry_is_complete_and_what_it_names_exists(entry):
 
 
 def test_our_pictures_and_the_configured_network_stand_beside_the_paper_s(tmp_path):
-    names = ("layers-a.png", "scores.png", "examples.png")
+    names = ("class.png", "examples.png", "scores.png")
     pictures = [{"file": name, "caption": f"of {name}", "alt": name} for name in names]
     folder = write_experiment(tmp_path, "kim2018", "concepts", figures=pictures)
     for name in names:
         save_picture(folder / name)
     (folder / "config.json").write_text('{"network": "googlenet", "images": "photographs", "explained": 1200}')
     shown = parts(tmp_path)["kim2018/concepts"]
-    assert re.findall(r'<img src="(.*?)"', shown) == ["kim2018/concepts/layers-a.png", "kim2018/concepts/scores.png"]
+    assert re.findall(r'<img src="(.*?)"', shown) == ["kim2018/concepts/class.png", "kim2018/concepts/scores.png"]
     assert "<td>googlenet</td>" in shown and "<td>photographs: 1200 images explained</td>" in shown
     assert 'href="https://arxiv.org/abs/1711.11279"' in shown and "verified in the paper, ICML 2018" in shown
     assert '<a href="kim2018/concepts/index.html">Title of concepts</a>' in shown
+
+
+def test_pictures_are_named_by_patterns(tmp_path):
+    (entry,) = (entry for entry in COMPARISONS if "neurons-*.png" in entry.pictures)
+    pictures = [{"file": name, "caption": name, "alt": name} for name in ("neurons-a.png", "others.png")]
+    folder = write_experiment(tmp_path, *entry.experiment.split("/"), figures=pictures)
+    for picture in pictures:
+        save_picture(folder / picture["file"])
+    shown = parts(tmp_path)[entry.experiment]
+    assert re.findall(r'<img src="(.*?)"', shown) == [f"{entry.experiment}/neurons-a.png"]
 
 
 def test_all_pictures_are_shown_where_none_is_named(tmp_path):
