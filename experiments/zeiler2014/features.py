@@ -176,7 +176,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=15,
+    minutes=16,
 )
 
 if __name__ == "__main__":
