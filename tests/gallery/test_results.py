@@ -129,7 +129,9 @@ def test_a_page_beside_a_replaced_figure_no_longer_shows_it(tmp_path):
     assert note.all("img") == [] and "These results are damaged" in note.text("p") and note.text("h1") == "captions"
     assert all((replaced.parent / link["href"]).is_file() for link in note.all("a") if link["href"][0] != "#")
     assert foreign.read_text() == "mine"
-    assert {path for path in pages if path.read_bytes() != pages[path]} == {replaced, foreign}
+    beside = tmp_path / "figures.html"
+    assert Page(beside).all("img") == [] and "These results are damaged" in Page(beside).text("p")
+    assert {path for path in pages if path.read_bytes() != pages[path]} == {replaced, foreign, beside}
     for folder in folders:
         save_picture(folder / "maps.png")
     build(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from xai_jax.gallery import explorer
 from xai_jax.gallery.article import ROOT, article, refusal
 from xai_jax.gallery.claims import claims_page
-from xai_jax.gallery.figures import figures_page
+from xai_jax.gallery.figures import TITLE, figures_page
 from xai_jax.gallery.front import front
 from xai_jax.gallery.page import CLAIMS, FIGURES, FRONT, UNITS, is_generated, remove_generated, write
 from xai_jax.gallery.results import Experiment, ResultsError, load
@@ -19,7 +19,7 @@ def build(results: str | Path) -> Path:
 
     All results are validated before any page is replaced; each page is written atomically, the front page last. Pages
     of experiments without results are removed. Raises `ResultsError` with every problem found in the results, after
-    replacing the pages of the experiments concerned by a note, and `OSError` if the folder cannot be written.
+    replacing the pages that show the experiments concerned by a note, and `OSError` if the folder cannot be written.
     """
     results = user_path(results)
     try:
@@ -48,6 +48,8 @@ def _withdraw(results: Path, folders: tuple[Path, ...]) -> None:
             write(folder / FRONT, refusal(folder.name, ROOT, units))
         if folder == results / explorer.FOLDER and is_generated(results / UNITS):
             write(results / UNITS, refusal(folder.name, "", units))
+    if folders and is_generated(results / FIGURES):
+        write(results / FIGURES, refusal(TITLE, "", units))
 
 
 def _in_order(experiments: list[Experiment]) -> list[Experiment]:
