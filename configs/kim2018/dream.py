@@ -20,7 +20,8 @@ class Config(base.Network):
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
     form: Fourier = Fourier(0.05, 48, 17)  # learning rate, steps, pixels of jitter
     examples: int = 20  # images of each concept of its CAV
-    random: int = 40  # random images of its CAV
+    images: str = "photographs"  # and cut-outs on them, or a data set, as negatives
+    random: int = 40  # of these its CAV separates them from, and as many of other concepts at most
     held_out: int = 5  # other images of each concept, to compare with
     evaluation_network: str = "vgg16_hed"  # that should identify the concepts of dreams
     evaluation_layer: str = "relu4_3"
@@ -30,7 +31,7 @@ class Config(base.Network):
 get_config = base.tiers(
     smoke=Config(
         network="digits", layer="relu1", concepts=("stripes", "dots"), mean=(77.8,), form=Fourier(0.05, 20, 2),
-        examples=8, random=8, evaluation_network="digits", evaluation_layer="relu2", seeds=(0, 1)
+        examples=8, images="digits", random=8, evaluation_network="digits", evaluation_layer="relu2", seeds=(0, 1)
     ),
     default=Config(),
     paper=Config(

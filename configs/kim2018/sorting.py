@@ -14,11 +14,11 @@ from configs import base
 
 @dataclasses.dataclass(kw_only=True)
 class Config(base.Network):
-    layer: str = "block11"
+    layer: str = "block8"
     concepts: tuple[str, ...] = ("stripes", "zigzags", "dots", "meshes", "red", "orange", "yellow", "green", "blue")
     images: str = "photographs"  # to sort: these and cut-outs, or those of a data set
     examples: int = 20  # images of each concept of its CAV
-    random: int = 40  # random images of its CAV
+    random: int = 60  # photographs that its CAV separates them from, and as many of other concepts at most
     marked: int = 6  # photographs for each concept, that show it in a quarter of them
     plain: int = 24  # photographs as they are
     seeds: tuple[int, ...] = tuple(range(3, 9))  # of concept images and photographs; earlier ones were seen

@@ -24,6 +24,7 @@ from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
 PHOTOGRAPHS = "photographs"  # and cut-outs, see `scenes`, in place of a data set
+SORTED, FITTED = slice(0, None, 2), slice(1, None, 2)  # halves of the table: to sort, and to fit CAVs
 
 
 class Kind(NamedTuple):
@@ -82,10 +83,13 @@ def _from_folder(config, size, pool, seed):
     return Kind(shown, others[:pool], "anything")
 
 
-def photographs(source: str, count: int, size: int, seed: int) -> np.ndarray:
-    """Random photographs, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split."""
+def photographs(source: str, count: int, size: int, seed: int, half: slice = slice(None)) -> np.ndarray:
+    """Random photographs, (count, size, size, 3) uint8: `PHOTOGRAPHS`, or those of a data set's last split.
+
+    Of `PHOTOGRAPHS` a part can be taken, such as `FITTED`.
+    """
     if source == PHOTOGRAPHS:
-        return scenes.anything(count, size, seed)
+        return scenes.anything(count, size, seed, half=half)
     data = held_out(source)
     return np.stack([square(data[int(index)][0], size) for index in some(data, count, seed)])
 

@@ -213,9 +213,9 @@ EXPERIMENT = Experiment[Config](
     paper=papers.KIM2018,
     summary=(
         "What does a CAV stand for? From noise, an image is optimised so that a layer's activations extend along it, "
-        "in Fourier coefficients with jitter. CAVs separate drawn colours and textures from random ones of the same "
-        "kind. The layer's similarity of each dream to all CAVs is measured: what the network sees, not what people "
-        "see."
+        "in Fourier coefficients with jitter. CAVs separate drawn colours and textures from others and from "
+        "photographs. How similar are dreams to all CAVs, and does another network, trained on images of the concepts, "
+        "identify them?"
     ),
     run=run,
     plan=plan,

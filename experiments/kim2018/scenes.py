@@ -43,17 +43,28 @@ def named_rightly(model: LoadedModel, label: str, count: int, seed: int) -> np.n
     raise UserError(f"Expected {count} images of the class {label} that are predicted to be, got {len(found)}.")
 
 
-def anything(count: int, size: int, seed: int, without: Sequence[str] = ()) -> np.ndarray:
-    """Images (count, size, size, 3) uint8 of photographs and cut-outs in turn, `without` some ImageNet classes."""
-    rows, rng = [row for row in table() if row.imagenet not in without], np.random.default_rng(seed)
+def anything(count: int, size: int, seed: int, without: Sequence[str] = (), half: slice = slice(None)) -> np.ndarray:
+    """Images (count, size, size, 3) uint8 of photographs and cut-outs in turn.
+
+    Args:
+      count: number of images.
+      size: height and width in pixels.
+      seed: of all random choices.
+      without: ImageNet classes that are left out.
+      half: part of the table that they are taken from, so that two sets show different things.
+
+    Returns:
+      Images, each drawn from `seed` and its number.
+    """
+    rows, rng = [row for row in table()[half] if row.imagenet not in without], np.random.default_rng(seed)
     kinds = [[row for row in rows if isinstance(row, kind)] for kind in (Photograph, Cutout)]
     chosen = [kinds[i % 2][rng.integers(len(kinds[i % 2]))] for i in range(count)]
     return np.stack([drawn(row, size, seed, number) for number, row in enumerate(chosen)])
 
 
-def everything(size: int, seed: int) -> np.ndarray:
-    """Every cut-out on a photograph, then every photograph: uint8 (N, size, size, 3)."""
-    return np.stack([drawn(row, size, seed, number) for number, row in enumerate(table())])
+def everything(size: int, seed: int, half: slice) -> np.ndarray:
+    """Each cut-out on a photograph, then each photograph, of a part of the table: uint8 (N, size, size, 3)."""
+    return np.stack([drawn(row, size, seed, number) for number, row in enumerate(table()[half])])
 
 
 def drawn(row: Cutout | Photograph, size: int, seed: int, number: int) -> np.ndarray:

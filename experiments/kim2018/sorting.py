@@ -10,13 +10,14 @@ from sklearn.metrics import roc_auc_score
 
 from configs.kim2018.sorting import Config
 from experiments.kim2018 import concept_images, grey_objects, scenes, sorting_figures
-from experiments.kim2018.concept_images import PHOTOGRAPHS
+from experiments.kim2018.concept_images import FITTED, PHOTOGRAPHS, SORTED
 from experiments.lib import dry_run, papers, statistics
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import activation_cache, cav, models, network
 from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
+from xai_jax.data.textures import HUES
 from xai_jax.models import LoadedModel
 
 GOOD = 0.8  # area under the ROC curve that counts as good, fixed before any result
@@ -56,9 +57,9 @@ def run(config: Config, work: Workspace) -> Report:
 
 
 def collection(config: Config, size: int) -> np.ndarray:
-    """Images without marks: every photograph and every cut-out on one, or `plain` images of a data set."""
+    """Images without marks: photographs and cut-outs on them, or `plain` images of a data set."""
     if config.images == PHOTOGRAPHS:
-        return scenes.everything(size, 0)
+        return scenes.everything(size, 0, SORTED)
     return concept_images.photographs(config.images, config.plain, size, 0)
 
 
@@ -78,22 +79,24 @@ def one_seed(
 
 
 def fit_cavs(model: LoadedModel, config: Any, size: int, seed: int, cache_dir: str) -> dict[str, CAV]:
-    """The CAV of each concept in `config.layer` against random images of its kind; in the order of the kinds."""
+    """The CAV of each concept in `config.layer`: drawn images of it against others of its kind and photographs."""
+    shown = {name: textures.images(name, config.examples, size, 3 * seed) for name in config.concepts}
+    natural = concept_images.photographs(config.images, config.random, size, 3 * seed + 1, FITTED)
     found = {}
-    for kind in concept_images.drawn(config.concepts, config.examples, config.random, size, seed):
-        random = model.preprocess(list(kind.random))
-        for name, images in kind.concepts.items():
-            if name != kind.null:
-                x = model.preprocess(list(images))
-                with concept_images.stopping_early():
-                    found[name] = cav.learn(model.net, config.layer, name, x, random, seed=seed, cache_dir=cache_dir)
-    return {name: found[name] for name in config.concepts}
+    for name, images in shown.items():
+        others = [shown[other] for other in shown if other != name and (other in HUES) is (name in HUES)]
+        few = min(config.examples, config.random // max(1, len(others)))
+        negatives = np.concatenate([*(each[:few] for each in others), natural])
+        x, rest = (model.preprocess(list(part)) for part in (images, negatives))
+        with concept_images.stopping_early():
+            found[name] = cav.learn(model.net, config.layer, name, x, rest, seed=seed, cache_dir=cache_dir)
+    return found
 
 
 def photographs(config: Config, size: int, seed: int) -> Photographs:
     """`marked` photographs for each concept, which covers a quarter of their area, and `plain` ones without."""
     count = config.marked * len(config.concepts)
-    images = concept_images.photographs(config.images, count + config.plain, size, 3 * seed)
+    images = concept_images.photographs(config.images, count + config.plain, size, 3 * seed, SORTED)
     planted = np.repeat([*range(len(config.concepts)), -1], [*[config.marked] * len(config.concepts), config.plain])
     half, rng = size // 2, np.random.default_rng(seed)
     marks = [textures.images(name, config.marked, size, 3 * seed + 2**20) for name in config.concepts]
@@ -132,18 +135,19 @@ def sorting_claim(areas: np.ndarray) -> Claim:
 def plan(config: Config) -> list[dry_run.Step]:
     """Activations of the layer for concepts, random images, photographs, and once for images to sort."""
     per_seed = len(config.concepts) * (config.examples + config.marked) + config.plain
-    every = len(scenes.table()) if config.images == PHOTOGRAPHS else config.plain
+    every = len(scenes.table()[SORTED]) if config.images == PHOTOGRAPHS else config.plain
     return [activations_step(config, per_seed + dry_run.calls(every, len(config.seeds)))]
 
 
 def activations_step(config: Any, images: int) -> dry_run.Step:
-    """Activations of `config.layer` for a number of images, and for random ones of two kinds, for all seeds."""
+    """Activations of `config.layer` for a number of images and for negatives, for all seeds."""
 
     def activations(net: Any, x: Array) -> dict[str, Array]:
         return network.capture(net, x, [config.layer])[1]
 
     batch_size = activation_cache.BATCH_SIZE
-    calls = dry_run.calls(images + 2 * config.random, batch_size) * len(config.seeds)
+    negatives = len(config.concepts) * 2 * config.random
+    calls = dry_run.calls(images + negatives, batch_size) * len(config.seeds)
     return dry_run.forward(config.network, batch_size, calls, activations, name="activations of the layer")
 
 
@@ -153,9 +157,9 @@ EXPERIMENT = Experiment[Config](
     figure="section 4.1.1, sorting images",
     paper=papers.KIM2018,
     summary=(
-        "Photographs and cut-outs are sorted by the cosine similarity of their activations with a CAV, which is fitted "
-        "to drawn colours or textures. To measure the order, a square that shows a concept is planted in some. Are "
-        "objects in grey sorted by the colour that they lack?"
+        "Photographs and cut-outs are sorted by the cosine similarity of their activations with a CAV, which separates "
+        "drawn colours or textures from others and from other photographs. To measure the order, a square that shows a "
+        "concept is planted in some. Are objects in grey sorted by the colour that they lack?"
     ),
     run=run,
     plan=plan,

@@ -30,7 +30,7 @@ def model():
 
 def test_a_quarter_of_a_photograph_shows_the_concept_and_the_rest_is_unchanged():
     config = dataclasses.replace(SORTING, images="photographs", concepts=("red", "dots"), marked=3, plain=4)
-    shown, before = sorting.photographs(config, 16, 2), scenes.anything(10, 16, 6)
+    shown, before = sorting.photographs(config, 16, 2), scenes.anything(10, 16, 6, half=concept_images.SORTED)
     assert shown.planted.tolist() == [0, 0, 0, 1, 1, 1, -1, -1, -1, -1]
     np.testing.assert_array_equal(shown.images[6:], before[6:])
     for number in range(6):
@@ -56,15 +56,22 @@ def test_sorting_is_tested_over_seeds(areas, expected):
     assert claim.verdict.decision == expected
 
 
-def test_cavs_point_from_random_images_to_the_concept(model, tmp_path):
+def test_cavs_point_from_other_concepts_and_photographs_to_the_concept(model, tmp_path):
     cavs = sorting.fit_cavs(model, SORTING, 8, 0, tmp_path)
     assert list(cavs) == list(SORTING.concepts)
-    (kind,) = concept_images.drawn(SORTING.concepts, 8, 8, 8, 0)
-    for name, own in cavs.items():
-        sets = [model.preprocess(list(images)) for images in (kind.concepts[name], kind.random)]
-        (first, second) = (network.capture(model.net, x, ["relu1"])[1]["relu1"].reshape(8, -1) for x in sets)
-        assert own.concept == name and np.linalg.norm(own.vector) == pytest.approx(1)
-        assert (first @ own.vector).mean() > (second @ own.vector).mean()
+    shown = {name: textures.images(name, 8, 8, 0) for name in cavs}
+    natural = concept_images.photographs(SORTING.images, 8, 8, 1)
+    for name, other in zip(cavs, reversed(cavs), strict=True):
+        sets = [model.preprocess(list(images)) for images in (shown[name], shown[other], natural)]
+        along = [network.capture(model.net, x, ["relu1"])[1]["relu1"].reshape(8, -1) @ cavs[name].vector for x in sets]
+        assert cavs[name].concept == name and np.linalg.norm(cavs[name].vector) == pytest.approx(1)
+        assert along[0].mean() > max(along[1].mean(), along[2].mean())
+
+
+def test_what_is_sorted_is_not_what_cavs_were_fitted_to():
+    table = scenes.table()
+    sorted_rows, fitted = (set(table[half]) for half in (concept_images.SORTED, concept_images.FITTED))
+    assert not sorted_rows & fitted and len(sorted_rows) + len(fitted) == len(table)
 
 
 def test_dreams_should_be_nearest_to_their_own_concept():
