@@ -14,7 +14,8 @@ from experiments.kim2018.concept_images import FITTED, PHOTOGRAPHS, SORTED
 from experiments.lib import dry_run, papers, statistics
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import activation_cache, cav, models, network
+from xai_jax import activation_cache, cav, gram, models, network
+from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.data import textures
 from xai_jax.data.textures import HUES
@@ -82,14 +83,18 @@ def fit_cavs(model: LoadedModel, config: Any, size: int, seed: int, cache_dir: s
     """The CAV of each concept in `config.layer`: drawn images of it against others of its kind and photographs."""
     shown = {name: textures.images(name, config.examples, size, 3 * seed) for name in config.concepts}
     natural = concept_images.photographs(config.images, config.random, size, 3 * seed + 1, FITTED)
-    found = {}
-    for name, images in shown.items():
-        others = [shown[other] for other in shown if other != name and (other in HUES) is (name in HUES)]
+    x = model.preprocess(list(np.concatenate([*shown.values(), natural])))
+    examples = gram.matrix([ActivationCache(model.net, config.layer, cache_dir).activations(x)[config.layer]])
+    *own, photographed = np.split(np.arange(len(x)), config.examples * np.arange(1, len(shown) + 1))
+    found, rows, fingerprint = {}, dict(zip(shown, own, strict=True)), activation_cache.fingerprint(model.net, x)
+    for name in shown:
+        others = [rows[other] for other in shown if other != name and (other in HUES) is (name in HUES)]
         few = min(config.examples, config.random // max(1, len(others)))
-        negatives = np.concatenate([*(each[:few] for each in others), natural])
-        x, rest = (model.preprocess(list(part)) for part in (images, negatives))
+        negatives = np.concatenate([*(each[:few] for each in others), photographed])
         with concept_images.stopping_early():
-            found[name] = cav.learn(model.net, config.layer, name, x, rest, seed=seed, cache_dir=cache_dir)
+            fitted = cav.fit(examples, rows[name], negatives, seed=seed)
+        vector = cav.vector(examples, fitted).astype(examples.parts[0].dtype)
+        found[name] = CAV(vector, fingerprint, config.layer, name, "", fitted.accuracy)
     return found
 
 
@@ -140,14 +145,13 @@ def plan(config: Config) -> list[dry_run.Step]:
 
 
 def activations_step(config: Any, images: int) -> dry_run.Step:
-    """Activations of `config.layer` for a number of images and for negatives, for all seeds."""
+    """Activations of `config.layer` for a number of images and for photographs among the negatives, for all seeds."""
 
     def activations(net: Any, x: Array) -> dict[str, Array]:
         return network.capture(net, x, [config.layer])[1]
 
     batch_size = activation_cache.BATCH_SIZE
-    negatives = len(config.concepts) * 2 * config.random
-    calls = dry_run.calls(images + negatives, batch_size) * len(config.seeds)
+    calls = dry_run.calls(images + config.random, batch_size) * len(config.seeds)
     return dry_run.forward(config.network, batch_size, calls, activations, name="activations of the layer")
 
 
