@@ -21,7 +21,7 @@ class Config(base.Network):
     random: int = 60  # photographs that its CAV separates them from, and as many of other concepts at most
     marked: int = 6  # photographs for each concept, that show it in a quarter of them
     plain: int = 24  # photographs as they are
-    seeds: tuple[int, ...] = tuple(range(3, 9))  # of concept images and photographs; earlier ones were seen
+    seeds: tuple[int, ...] = tuple(range(9, 15))  # of concept images and photographs; earlier ones were seen
 
 
 get_config = base.tiers(

@@ -193,6 +193,7 @@ def numbers(found: list[dict[str, np.ndarray]], distance: np.ndarray, area: np.n
 def claims(distance: np.ndarray, area: np.ndarray) -> list[Claim]:
     """Claims from distances (K, G - 1) and areas (K, G - 1, 2), by Wilcoxon's test over classes."""
     found, others = [], distance[:, 0]
+    power = f"; with 80% power, differences of {statistics.detectable(len(area)):.1f} standard deviations are found"
     for name, text in zip(SYNTHESISED, ("Adversarial images", "Images synthesised from noise"), strict=True):
         own = distance[:, GROUPS.index(name) - 1]
         found.append(
@@ -200,7 +201,7 @@ def claims(distance: np.ndarray, area: np.ndarray) -> list[Claim]:
                 f"{text} have other TCAV scores than natural ones.",
                 "appendix (the test is ours)",
                 statistics.wilcoxon(own, others),
-                f"mean difference of scores {own.mean():.2f}, {others.mean():.2f} of other natural images",
+                f"mean difference of scores {own.mean():.2f}, {others.mean():.2f} of other natural images{power}",
             )
         )
     concepts, random = area[:, GROUPS.index(SYNTHESISED[0]) - 1].T
@@ -209,7 +210,8 @@ def claims(distance: np.ndarray, area: np.ndarray) -> list[Claim]:
             "Concepts distinguish adversarial images better than random directions do.",
             "ours",
             statistics.wilcoxon(concepts, random),
-            f"area under the ROC curve {concepts.mean():.2f} by concepts, {random.mean():.2f} by random directions",
+            f"area under the ROC curve {concepts.mean():.2f} by concepts, {random.mean():.2f} by random directions"
+            + power,
         )
     )
     return found

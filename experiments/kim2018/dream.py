@@ -36,7 +36,7 @@ def run(config: Config, work: Workspace) -> Report:
     dreams, images = (np.stack([each[name] for each in found]) for name in ("recognised", "recognised images"))
     panels = [dreams_panel(found, config), similarities_panel(similarity.mean(0), config)]
     numbers, claims = findings(similarity)
-    numbers.append(Number.mean("images of concepts that another network identifies", images.ravel()))
+    numbers.append(Number.mean("share of images of concepts that another network identifies", images.ravel()))
     return Report(numbers, [*claims, *recognition_claims(dreams, config)], panels)
 
 
@@ -70,9 +70,10 @@ def dream(model: LoadedModel, direction: CAV, start: Array, config: Config, seed
 
 
 def recognised(sets: Sequence[np.ndarray], config: Config, size: int, seed: int) -> np.ndarray:
-    """Whether the evaluation network's features identify the concept of each image in a set for each concept, (C, n).
+    """Whether the evaluation network finds the image of each concept, (C, n), among the n-th images of all `sets`.
 
-    By logistic regression on their means over positions, of the images that the CAVs separate from others.
+    By logistic regression on features averaged over positions, fitted to the images that the CAVs separate from others:
+    the image to which it gives the concept the highest probability.
     """
     other = models.load(config.evaluation_network)
     represent = network.features(other.net, config.evaluation_layer)
@@ -85,7 +86,8 @@ def recognised(sets: Sequence[np.ndarray], config: Config, size: int, seed: int)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with gram.single_threaded_blas():
         classifier.fit(np.concatenate(examples), labels)
-        return np.stack([classifier.predict(represented(images)) == label for label, images in enumerate(sets)])
+        scores = np.stack([classifier.predict_log_proba(represented(images)) for images in sets])
+    return (scores.argmax(0) == np.arange(len(sets))).T
 
 
 def similarities(model: LoadedModel, cavs: Mapping[str, CAV], x: Array) -> np.ndarray:
@@ -162,19 +164,21 @@ def recognition_claims(dreams: np.ndarray, config: Config) -> list[Claim]:
     """Claims from whether dreams (S, C, 1) are identified; by people they were not."""
     independent = config.evaluation_network != config.network
     recognised = statistics.binomial(dreams, 1 / len(config.concepts))
+    share = f"{_detectable_share(dreams.size, len(config.concepts)):.0%}"
     return [
         Claim(
-            "Another network identifies the concept of a dream.",
+            "Among dreams, another network identifies that of each concept.",
             "section 4.1.2 (with a network in place of people)",
             statistics.where(independent, recognised, "the network that dreams is the one that identifies"),
-            f"dreams, by {config.evaluation_layer} of {config.evaluation_network}",
+            f"concepts, by {config.evaluation_layer} of {config.evaluation_network}; with 80% power, more than {share} "
+            "are found",
         ),
         Claim(
             "Dreams show people what a CAV stands for.",
             "section 4.1.2",
             statistics.inconclusive("no study with people was made"),
-            f"with 80% power, the choice of one of {len(config.concepts)} concepts for {dreams.size} dreams would show "
-            f"that more than {_detectable_share(dreams.size, len(config.concepts)):.0%} are recognised",
+            f"with 80% power, {dreams.size} choices of one of {len(config.concepts)} dreams would show that more than "
+            f"{share} are recognised",
         ),
     ]
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from configs.kim2018.sorting import Config
@@ -21,6 +22,7 @@ from xai_jax.data import textures
 from xai_jax.data.textures import HUES
 from xai_jax.models import LoadedModel
 
+CLASSIFIER = LogisticRegression(C=0.001, class_weight="balanced", max_iter=2000)
 GOOD = 0.8  # area under the ROC curve that counts as good, fixed before any result
 
 
@@ -91,10 +93,9 @@ def fit_cavs(model: LoadedModel, config: Any, size: int, seed: int, cache_dir: s
         others = [rows[other] for other in shown if other != name and (other in HUES) is (name in HUES)]
         few = min(config.examples, config.random // max(1, len(others)))
         negatives = np.concatenate([*(each[:few] for each in others), photographed])
-        with concept_images.stopping_early():
-            fitted = cav.fit(examples, rows[name], negatives, seed=seed)
+        fitted = cav.fit(examples, rows[name], negatives, CLASSIFIER, seed)
         vector = cav.vector(examples, fitted).astype(examples.parts[0].dtype)
-        found[name] = CAV(vector, fingerprint, config.layer, name, "", fitted.accuracy)
+        found[name] = CAV(vector, fingerprint, config.layer, name, str(CLASSIFIER), fitted.accuracy)
     return found
 
 
