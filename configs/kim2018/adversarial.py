@@ -3,8 +3,8 @@
     python -m experiments.kim2018.adversarial \\
         --config=configs/kim2018/adversarial.py:default --workdir=results/kim2018/adversarial
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100,
-with weights of GoogLeNet given as --config.weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
+--config.weights=PATH, and ImageNet prepared by TFDS.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.kim2018.concepts \\
         --config=configs/kim2018/concepts.py:default --workdir=results/kim2018/concepts
 
-smoke: seconds. default: four minutes on 2 cores. paper: an hour on one A100, with weights of GoogLeNet given as
+smoke: seconds. default: five minutes on 2 cores. paper: an hour on one A100, with weights of GoogLeNet given as
 --config.weights=PATH, a folder of concept images (Broden's, say, one folder for each) as --config.folder=PATH, and
 ImageNet prepared by TFDS.
 """

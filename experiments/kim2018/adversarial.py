@@ -245,7 +245,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=2.5,
 )
 
 if __name__ == "__main__":

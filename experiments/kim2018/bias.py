@@ -259,7 +259,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=3,
 )
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=5,
 )
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ def test_what_is_sorted_is_not_what_cavs_were_fitted_to():
     table = scenes.table()
     sorted_rows, fitted = (set(table[half]) for half in (concept_images.SORTED, concept_images.FITTED))
     assert not sorted_rows & fitted and len(sorted_rows) + len(fitted) == len(table)
+    few = scenes.everything(16, 0, slice(0, None, 100))
+    assert few.shape == (len(table[::100]), 16, 16, 3) and len(np.unique(few, axis=0)) == len(few)
 
 
 def test_dreams_should_be_nearest_to_their_own_concept():
@@ -165,6 +167,17 @@ def test_objects_in_grey_keep_their_shape_and_no_lightness():
         assert grey[inside].mean() == pytest.approx(128, abs=8) and (grey[0, 0] == 128).all()
         light = colour[inside] @ textures.LIGHTNESS
         assert np.corrcoef(grey[inside][:, 0], light)[0, 1] > 0.95
+
+
+def test_objects_without_a_colour_of_their_own_are_left_out(monkeypatch):
+    rows = [row for row in cutouts.table() if row.name in ("lemon", "zebra", "tomato")]
+    monkeypatch.setattr(cutouts, "table", lambda: tuple(rows))
+    config = dataclasses.replace(SORTING, images="photographs", concepts=("stripes", "yellow", "red"))
+    found = grey_objects.load(config, 32)
+    names = [row.name for row in rows if row.name != "zebra"]
+    assert found.hues == ("yellow", "red") and found.grey.shape == found.colour.shape == (2, 32, 32, 3)
+    assert [found.hues[own] for own in found.own] == [{"lemon": "yellow", "tomato": "red"}[name] for name in names]
+    assert grey_objects.load(SORTING, 32) is None
 
 
 def test_objects_with_the_colour_that_they_lack_first_are_a_bias():
