@@ -15,6 +15,7 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Seeded):
     count: int = 20  # images inverted, the first of the split (the paper: 100)
+    first: int = 0  # the first image
     shown: int = 1  # of them, in the figure
     mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off
     layers: tuple[str, ...] = ("relu1_1", "pool1", "pool2", "pool3", "relu6", "fc8")

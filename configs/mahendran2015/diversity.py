@@ -21,6 +21,7 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     layer: str = "pool3"  # the last pooling layer, pool5 of CaffeNet's
     total_variation: float = 1.5  # lambda_V of the code, 100, times (28 / 227)^2: smaller images vary faster
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
     batch_size: int = 20  # images at once
 
 

@@ -15,12 +15,14 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split (the paper: 100)
+    first: int = 0  # the first image
     shown: int = 2  # of them, in the figure
     layers: tuple[str, ...] = ()  # none means all
     # lambda_V of the code, 1, 10 and 100 (0.5, 5 and 50 in the paper), times (28 / 227)^2: smaller images vary faster
     total_variations: tuple[float, ...] = (0.015, 0.15, 1.5)
     lower: int = 4  # layers shown with the first of them; as many with the second, the others with the last
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
     batch_size: int = 10  # images at once
 
 

@@ -16,11 +16,13 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 20  # images inverted, the first of the split
+    first: int = 0  # the first image
     shown: int = 3  # of them, in the figure
     layers: tuple[str, ...] = ("pool2", "pool3", "fc6", "fc8")
     # lambda_V of the code for each layer, as in layers.py, times (28 / 227)^2: smaller images vary faster
     total_variations: tuple[float, ...] = (0.15, 1.5, 1.5, 1.5)
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
     batch_size: int = 20  # images optimised at once
     train: str = "train"  # split that the inverse is trained on
     examples: int = 10000  # training images, the first of the split

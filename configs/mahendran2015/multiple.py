@@ -15,11 +15,13 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split
+    first: int = 0  # the first image
     shown: int = 2  # of them, in the figure
     restarts: int = 4  # from different noise (Fig. 7 shows four, unverified)
     layers: tuple[str, ...] = ("relu2_1", "pool3", "relu6", "fc8")
     total_variations: tuple[float, ...] = (0.15, 1.5, 1.5, 1.5)  # strength of the penalty for each, as in layers.py
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
 
 
 get_config = base.tiers(

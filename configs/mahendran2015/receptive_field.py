@@ -15,10 +15,12 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split
+    first: int = 0  # the first image
     shown: int = 3  # of them, in the figure
     layers: tuple[str, ...] = ("relu1_1", "pool1", "relu2_1", "pool2", "relu3_1", "pool3")
     middle: int = 1  # side of the square of positions that count; 5 of CaffeNet's in the paper
     total_variation: float = 1.5  # lambda_V of the code, 100, times (28 / 227)^2: smaller images vary faster
+    learning_rate: float = 0.004  # multiplied by the factors of the phases
     phases: tuple[tuple[float, int], ...] = ((0.1, 200), (0.01, 200), (0.001, 200))  # learning-rate factors, steps
 
 

@@ -15,6 +15,7 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split
+    first: int = 0  # the first image
     shown: int = 2  # of them, in the figures
     lower: str = "pool1"  # layer of Fig. 2 (norm1), where a penalty with beta 1 leaves spikes
     upper: str = "fc8"  # layer of Fig. 8
@@ -22,6 +23,7 @@ class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     # lambda_V of the code, 1, 10 and 100 (0.5, 5 and 50 in the paper), times (28 / 227)^2: smaller images vary faster
     total_variations: tuple[float, ...] = (0.015, 0.15, 1.5)
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
 
 
 get_config = base.tiers(

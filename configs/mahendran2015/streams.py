@@ -15,12 +15,14 @@ from configs import base
 @dataclasses.dataclass(kw_only=True)
 class Config(base.SmallNetwork, base.Pixels, base.Seeded):
     count: int = 10  # images inverted, the first of the split (the paper: two photographs of its own)
+    first: int = 0  # the first image
     shown: int = 2  # of them, in the figure
     layers: tuple[str, ...] = ("conv1_1", "pool1", "pool2")  # Fig. 10: conv1, norm1, norm2
     groups: int = 1  # groups of the network's filters: 2 in CaffeNet, from conv2 on
     splits: int = 19  # random halves of the channels, a control of ours
     total_variation: float = 0.015  # lambda_V of the code, 1, times (28 / 227)^2: smaller images vary faster
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
+    learning_rate: float = 0.004  # of the first phase
 
 
 get_config = base.tiers(

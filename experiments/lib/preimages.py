@@ -1,5 +1,6 @@
 """Inversion of networks, for several experiments: mean-subtracted images, their layers, and steps of a dry run."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from xai_jax import inversion, models, network
 from xai_jax.data import datasets
 from xai_jax.models import LoadedModel
 from xai_jax.synthesis.inversion import CVPR, IJCV
+from xai_jax.synthesis.optimize import DivergedError
 
 
 class Subject(NamedTuple):
@@ -39,24 +41,34 @@ class Subject(NamedTuple):
         """Such images as RGB in [0, 1]."""
         return self.model.to_pixels(self.inputs(jnp.asarray(x))) / 255
 
+    def scaled(self, x: Any) -> np.ndarray:
+        """One such image as RGB from its darkest value to its brightest, as the papers show pre-images."""
+        return full_range(self.pixels(x))
+
     def rows(self, count: int, found: Mapping[str, Sequence[Any]]) -> tuple[list[list[np.ndarray]], list[str]]:
         """A figure's images and titles of rows: for each of the first images a row per title in `found`.
 
-        A row has the image, then its entry in each stack of images (N, H, W, C) under the title.
+        A row has the image, then its entry in each stack of images (N, H, W, C) under the title, scaled.
         """
         shown = range(min(count, len(self.images)))
         images = [
-            [self.pixels(self.images[n]), *(self.pixels(x[n]) for x in stacks)]
+            [self.pixels(self.images[n]), *(self.scaled(x[n]) for x in stacks)]
             for n in shown
             for stacks in found.values()
         ]
         return images, [*found] * len(shown)
 
 
+def full_range(image: Any) -> np.ndarray:
+    """From the darkest value to the brightest, as the paper shows pre-images."""
+    image = np.asarray(image, np.float64)
+    return (image - image.min()) / max(np.ptp(image), 1e-9)
+
+
 def load(config: Any) -> Subject:
-    """The network and the first images that `config` names: `network`, `weights`, `data`, `split`, `count`, `mean`."""
+    """The network and the `count` images from `first` on of a configuration, less its `mean` colour."""
     data = datasets.load(config.data, config.split)
-    images = (data[i][0] for i in range(config.count))
+    images = (data[i][0] for i in range(config.first, config.first + config.count))
     return from_images(models.load(config.network, config.weights), images, config.mean)
 
 
@@ -82,8 +94,23 @@ def invert(represent: Callable[[Array], Array], images: Array, form: CVPR | IJCV
     found, target = [], network.call(represent, images)
     for start in range(0, len(target), batch_size):
         key = jax.random.fold_in(jax.random.key(seed), start)
-        found.append(inversion.invert(represent, target[start : start + batch_size], images.shape[1:], key, form).x)
+        found.append(descend(represent, target[start : start + batch_size], images.shape[1:], key, form))
     return jnp.concatenate(found)
+
+
+def descend(
+    represent: Callable, target: Array, shape: tuple, key: Array, form: CVPR | IJCV, mask: Array | None = None
+) -> Array:
+    """`inversion.invert`; where gradient descent diverges, again with a quarter of the learning rate, twice at most.
+
+    It diverges where features of one image are much weaker than those of others, since the loss is relative to them.
+    """
+    for _ in range(2 if isinstance(form, CVPR) else 0):
+        try:
+            return inversion.invert(represent, target, shape, key, form, mask).x
+        except DivergedError:
+            form = dataclasses.replace(form, learning_rate=form.learning_rate / 4)
+    return inversion.invert(represent, target, shape, key, form, mask).x
 
 
 def measured(subject: Subject, layer: str, x: Array) -> dict[str, Any]:

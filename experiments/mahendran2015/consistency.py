@@ -55,7 +55,7 @@ def preimages_panel(subject, found, config):
     images, rows = subject.rows(config.shown, stacks)
     caption = (
         "Pre-images in the form of the second paper: by layer, and by the weight C of the loss relative to the priors. "
-        "With a small weight the prior dominates, with a large one the features do."
+        "With a small weight the prior dominates, with a large one the features do. Each is scaled to its full range."
     )
     alt = "Rows of an image and its pre-images from layer to layer."
     return figures.image_panel("preimages", images, ["image", *config.layers], rows, caption, alt, 1.2)

@@ -89,12 +89,12 @@ def preimages_panel(subject, found, names, config):
     pairs, images = min(2, config.each), []
     for start in range(0, config.each * min(config.shown, config.classes), config.each):
         row = [(subject.images[n], *found[n]) for n in range(start, start + pairs)]
-        images.append([subject.pixels(image) for images in row for image in images])
+        images.append([each for image, *xs in row for each in (subject.pixels(image), *map(subject.scaled, xs))])
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))] * pairs
     caption = (
         f"Images with the same features in {config.layer} as the one to their left, each optimised from different "
         "noise. The two images of a row are of one class: differences between their pre-images show what the layer "
-        "retains beyond the class."
+        "retains beyond the class. Each pre-image is scaled to its full range of values."
     )
     alt = "Rows of two images of one class, each followed by vague pictures that resemble it."
     return figures.image_panel("diversity", images, titles, names, caption, alt, 1.2)

@@ -56,7 +56,8 @@ def run(config: Config, work: Workspace) -> Report:
 def recipe(config: Config, total_variation: float) -> CVPR:
     """The paper's schedule, longer or shorter."""
     phases = tuple((factor, max(1, round(count * config.steps))) for factor, count in CVPR.phases)
-    return CVPR(total_variation=total_variation, std=config.standard_deviation, phases=phases)
+    options = {"std": config.standard_deviation, "learning_rate": config.learning_rate, "phases": phases}
+    return CVPR(total_variation=total_variation, **options)
 
 
 def inverted(subject, layer, strength, config):
@@ -78,7 +79,7 @@ def preimages_panel(subject, found, layers, config):
     cells = {"image": subject.pixels(subject.images[:shown])}
     for n, layer in enumerate(layers):
         strength = strength_of(n, config)
-        cells[f"{layer}\n({strength:g})"] = subject.pixels(found[layer, strength]["images"][:shown])
+        cells[f"{layer}\n({strength:g})"] = [subject.scaled(x) for x in found[layer, strength]["images"][:shown]]
     names, rows = list(cells), []
     for half in (names[:columns], names[columns:]):
         rows += [[cells[name][row] for name in half] for row in range(shown)] if half else []
@@ -87,7 +88,8 @@ def preimages_panel(subject, found, layers, config):
         axis.set_title(name, fontsize=9)
     caption = (
         "Images whose representation in a layer is that of the image at the upper left, optimised from noise; in "
-        "brackets the weight of the total variation prior, which grows with depth as in the paper's code."
+        "brackets the weight of the total variation prior, which grows with depth as in the paper's code. Each "
+        "pre-image is scaled to its full range of values."
     )
     alt = "Rows of small pictures, one for each layer, that grow vaguer from layer to layer."
     return Panel("layers", figure, caption, alt)

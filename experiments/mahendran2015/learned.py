@@ -71,7 +71,7 @@ def images_panel(subject, found, config):
     caption = (
         "Images reconstructed from the features of a layer: by gradient descent on this image alone, and in one pass "
         "of a network that was trained on other images. The first has the same features; the second approximates the "
-        "mean of the images that may have had them."
+        "mean of the images that may have had them. Each is scaled to its full range of values."
     )
     alt = "Pairs of rows of an image and its reconstructions from layer to layer."
     return figures.image_panel("learned", images, ["image", *config.layers], rows, caption, alt, 1.3)

@@ -33,7 +33,7 @@ def restarts(represent, images, strength, config):
     wanted = network.call(represent, images)
     many = jnp.repeat(wanted, config.restarts, axis=0)
     key = jax.random.key(config.seed)
-    x = inversion.invert(represent, many, images.shape[1:], key, recipe(config, strength)).x
+    x = preimages.descend(represent, many, images.shape[1:], key, recipe(config, strength))
     groups = config.count, config.restarts
     features = np.asarray(network.call(represent, x))
     return {
@@ -50,7 +50,8 @@ def preimages_panel(subject, found, config):
     titles = ["image", *(f"from noise {n + 1}" for n in range(config.restarts))]
     caption = (
         "Images with the same features as the one on the left, in the layer named, each optimised from different "
-        "noise. The layer has retained what they share and discarded what differs."
+        "noise and scaled to its full range of values. The layer has retained what they share and discarded what "
+        "differs."
     )
     alt = "Rows of an image and of several pictures that agree with it more in upper rows than in lower."
     return figures.image_panel("multiple", images, titles, rows, caption, alt, 1.4)

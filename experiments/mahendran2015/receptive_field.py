@@ -9,7 +9,7 @@ from experiments.lib import dry_run, papers, preimages, statistics
 from experiments.lib.measures import correlation
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import deconvnet, inversion, network, plots
+from xai_jax import deconvnet, network, plots
 from xai_jax.synthesis.inversion import CVPR
 
 FAINT = 0.1  # share of the mean square below which the middle is left out: its pre-image is not determined
@@ -48,9 +48,10 @@ def inverted(represent, images, config):
     mask = rows[:, None, None] * columns[:, None]
     strength = ((np.asarray(wanted) * mask) ** 2).sum((1, 2, 3))
     kept = np.flatnonzero(strength > FAINT * strength.mean())
-    form = CVPR(total_variation=config.total_variation, std=config.standard_deviation, phases=config.phases)
+    options = {"std": config.standard_deviation, "learning_rate": config.learning_rate, "phases": config.phases}
+    form = CVPR(total_variation=config.total_variation, **options)
     key = jax.random.key(config.seed)
-    return {"kept": kept, "images": inversion.invert(represent, wanted[kept], images.shape[1:], key, form, mask).x}
+    return {"kept": kept, "images": preimages.descend(represent, wanted[kept], images.shape[1:], key, form, mask)}
 
 
 def measure(images, found, kept, box):

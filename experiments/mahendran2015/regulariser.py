@@ -58,7 +58,7 @@ def preimages_panel(name, subject, found, layer, config):
     titles = ["image", *(f"penalty {s:g}" for s in config.total_variations)]
     caption = (
         f"Pre-images of {layer} by the weight of the total variation prior (columns) and its power beta (rows). The "
-        "same weight penalises less with a lower power, which has other units."
+        "same weight penalises less with a lower power, which has other units. Each is scaled to its full range."
     )
     alt = "Rows of an image and its pre-images, smoother from left to right."
     return figures.image_panel(name, images, titles, rows, caption, alt, 1.4)

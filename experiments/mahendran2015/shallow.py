@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 from configs.mahendran2015.shallow import Config
 from experiments.lib import dry_run, figures, papers, preimages
 from experiments.lib.measures import correlations, roughness
+from experiments.lib.preimages import full_range
 from experiments.lib.report import Number, Panel, Report, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.workspace import exact
@@ -95,12 +95,6 @@ def strengths_panel(x, found, config):
     caption = "Pre-images of HOG by the weight of the total variation penalty, each scaled to its full range."
     alt = "Rows of a photograph and its pre-images, smoother from left to right."
     return figures.image_panel("strengths", images, columns, (), caption, alt, 1.9)
-
-
-def full_range(image: Any) -> np.ndarray:
-    """From the darkest value to the brightest, as the paper shows pre-images."""
-    image = np.asarray(image, np.float64)
-    return (image - image.min()) / max(np.ptp(image), 1e-9)
 
 
 def hog_glyphs(cells: np.ndarray) -> np.ndarray:

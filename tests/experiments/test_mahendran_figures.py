@@ -14,6 +14,8 @@ from configs.mahendran2015.layers import get_config
 from experiments.lib import measures, preimages
 from experiments.mahendran2015 import consistency, layers, multiple, receptive_field, regulariser
 from xai_jax import inversion, models, network
+from xai_jax.synthesis import optimize
+from xai_jax.synthesis.optimize import DivergedError
 
 RNG = np.random.default_rng(0)
 
@@ -33,11 +35,40 @@ def test_pixels_less_the_mean_become_the_networks_input(name, mean):
     np.testing.assert_allclose(model.from_centred(mean)(x), model.preprocess([image])[0], atol=1e-2)
 
 
+def test_preimages_are_shown_in_their_full_range(subject):
+    faint = jnp.asarray(RNG.uniform(-5, 5, (8, 8, 1)).astype(np.float32))
+    assert np.ptp(subject.pixels(faint)) < 0.1 and (subject.scaled(faint).min(), subject.scaled(faint).max()) == (0, 1)
+    ((image, found),), _ = subject.rows(1, {"row": [faint[None]]})
+    np.testing.assert_array_equal(image, subject.pixels(subject.images[0]))
+    np.testing.assert_array_equal(found, subject.scaled(faint))
+
+
+def test_descent_that_diverges_is_repeated_with_smaller_learning_rates(monkeypatch):
+    tried = []
+
+    def invert(represent, target, shape, key, form, mask):
+        tried.append(form.learning_rate)
+        if form.learning_rate > limit:
+            raise DivergedError("The term is nan.")
+        return optimize.Result(target, {})
+
+    monkeypatch.setattr(inversion, "invert", invert)
+    arguments = (None, jnp.ones(1), (1, 1, 1), None)
+    limit = 0.3
+    assert preimages.descend(*arguments, inversion.CVPR(learning_rate=1.0)).tolist() == [1.0]
+    assert tried == [1.0, 0.25]
+    limit, tried[:] = 0.0, []
+    with pytest.raises(DivergedError):
+        preimages.descend(*arguments, inversion.CVPR(learning_rate=1.0))
+    assert tried == [1.0, 0.25, 0.0625]
+
+
 def test_strengths_grow_with_depth_and_stay():
     config = dataclasses.replace(get_config("default"), lower=2)
     assert [layers.strength_of(n, config) for n in range(8)] == [0.015] * 2 + [0.15] * 2 + [1.5] * 4
     form = layers.recipe(dataclasses.replace(config, steps=0.1), 7.0)
     assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 89
+    assert form.learning_rate == 0.004
 
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(subject):
