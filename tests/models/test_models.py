@@ -9,7 +9,7 @@ import pytest
 
 from xai_jax import models
 from xai_jax.data import class_names
-from xai_jax.models.pretrained import fashion
+from xai_jax.models.pretrained import fashion, photographs
 from xai_jax.weights import safetensors_file
 
 # Springenberg et al. 2015, Table 3: parameters, counted by hand from Tables 1 and 2. A convolution with 96 channels and
@@ -56,6 +56,7 @@ def test_abstract_gives_shapes_without_numbers(name):
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(variables))
     logits = jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
     classes = {"vgg16_hed": 0} | dict.fromkeys(("digits", *fashion.NAMES, *CIFAR), 10)
+    classes |= {name: len(photographs.outputs(name)) for name in photographs.NAMES}
     assert logits.shape == (2, classes.get(name, 1000))
 
 

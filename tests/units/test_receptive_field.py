@@ -14,7 +14,7 @@ from xai_jax import models, network, pooling
 from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
 from xai_jax.core import convolution
 from xai_jax.models import cifar
-from xai_jax.models.pretrained import fashion
+from xai_jax.models.pretrained import fashion, photographs
 from xai_jax.units.receptive_field import receptive_field
 
 NARROW = {
@@ -22,6 +22,7 @@ NARROW = {
     "fashion_maxpool": fashion.build("fashion_maxpool"),
     "fashion_allcnn": fashion.build("fashion_allcnn"),
     "fashion_evaluation": fashion.build("fashion_evaluation"),
+    **{name: photographs.build(name) for name in photographs.NAMES},
     "vgg16": vgg.VGG(widths=(8,) * 5, hidden=8, classes=8),
     "vgg16_hed": vgg.VGG(widths=(8,) * 5, classes=0),
     "vgg19": vgg.VGG((2, 2, 4, 4, 4), (8,) * 5, 8, 8),

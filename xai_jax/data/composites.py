@@ -21,8 +21,10 @@ from xai_jax.data import cutouts, photographs
 from xai_jax.data.cutouts import placed, scaled
 from xai_jax.data.dataset_types import OnDisk
 
+VERSION = 1  # of what is drawn from the same seed, for images that are kept
 LONGEST = 256  # pixels of an object that composites are made of
 SCALE, TURN = (0.55, 0.95), 20  # longer side of the object as a share of the image's, and degrees to either side
+LARGE, LEAN, GREY = (0.85, 0.97), 8, 128  # the same of portraits, and the level of their background
 SCENERY = ("monument", "energy")  # kinds of photographs that show none of the classes
 PHOTOGRAPH, NOISE = 0.5, 0.25  # chances of the kinds of backgrounds; the rest are gradients
 
@@ -66,6 +68,41 @@ def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: i
         return composite(item(objects[index % len(objects)]), background(side, rng), rng)[0], label(index)
 
     return OnDisk("composites of cut-outs", count, draw, classes, label)
+
+
+def portraits(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: int) -> OnDisk:
+    """Objects in turn in the middle of an even grey, nearly as large as the image, a little turned, mirrored or not.
+
+    Example: `portraits(cutouts.of_class("bird"), count=350, side=64, seed=0)`.
+
+    Args:
+      objects: the objects.
+      count: number of images.
+      side: of the images in pixels.
+      seed: of all random choices.
+
+    Returns:
+      Images (side, side, 3) uint8, labelled with the object's index; drawn on access.
+
+    Raises:
+      ValueError: no object, or no image.
+    """
+    objects = tuple(objects)
+    if not objects:
+        raise ValueError("Expected at least one object, got none.")
+    check_count(count, "images")
+
+    def draw(index):
+        rng, number = np.random.default_rng([seed, index]), index % len(objects)
+        drawn = item(objects[number]).rotate(rng.uniform(-LEAN, LEAN), Image.Resampling.BICUBIC, expand=True)
+        drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else drawn
+        drawn = placed(scaled(drawn.crop(drawn.getbbox()), side * rng.uniform(*LARGE)), side, (0.5, 0.5))
+        canvas = Image.new("RGB", (side, side), (GREY,) * 3)
+        canvas.paste(drawn, mask=drawn)
+        return np.asarray(canvas), number
+
+    names = tuple(row.name for row in objects)
+    return OnDisk("cut-outs on grey", count, draw, names, lambda index: index % len(objects))
 
 
 def composite(item: Image.Image, scene: np.ndarray, rng: Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import class_names, composites, cutouts, digits, fashion_mnist, folder, photographs
+from xai_jax.data import class_names, composites, cutouts, digits, drawn, fashion_mnist, folder, photographs
 from xai_jax.data.dataset_types import Dataset as Dataset
 from xai_jax.data.dataset_types import InMemory as InMemory
 from xai_jax.data.dataset_types import OnDisk as OnDisk
@@ -27,6 +27,7 @@ SPLITS = {
     "photographs": ("all",),
     "cutouts": ("train", "test", "all"),  # on grey
     "composites": ("train", "test", "all"),  # cut-outs on other backgrounds; `data.composites` makes any number
+    "composites_64": ("train", "test", "all"),  # more of them, of 64 pixels, in memory
     "cifar10": ("train", "test"),
     "cifar100": ("train", "test"),
     "imagenet2012": ("train", "validation"),
@@ -34,6 +35,7 @@ SPLITS = {
 }
 CUTOUT_SIDE, COMPOSITE_SIDE = 224, 256  # pixels
 COMPOSITES = 5  # of each object
+SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED = 20, 64, 99  # the seed is not one of those that networks are trained on
 
 
 def splits(name: str) -> tuple[str, str]:
@@ -63,7 +65,7 @@ def load(name: str, split: str) -> Dataset:
     if split not in SPLITS[name]:
         raise ValueError(f"Expected a split of {name} out of {listed(SPLITS[name])}, got {quoted(split)}.")
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
-    sources["composites"] = _composites
+    sources |= {"composites": _composites, "composites_64": _small_composites}
     return sources[name](split) if name in sources else _prepared(name, split)
 
 
@@ -185,6 +187,13 @@ def _composites(split):
     objects = cutouts.of_class(split=None if split == "all" else split)
     cutouts.read(objects[0])
     return composites.composites(objects, COMPOSITES * len(objects), COMPOSITE_SIDE, seed=0)
+
+
+def _small_composites(split):
+    data = drawn.in_memory(split, SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED)
+    objects = cutouts.of_class(split=None if split == "all" else split)
+    labels = np.array([cutouts.CLASSES.index(row.label) for row in objects], np.int32)
+    return InMemory(data.images, labels[data.labels], cutouts.CLASSES)
 
 
 def _prepared(name, split):

@@ -41,7 +41,7 @@ def table() -> tuple[Head, ...]:
     """All heads: those of photographs first, then those of cut-outs.
 
     >>> table()[-1].path
-    'animals/mammals/rodents/squirrel.png'
+    'animals/marsupials/koala.png'
     """
     return tuple(Head(path, dict(zip(PARTS, map(_position, cells), strict=True))) for path, *cells in _rows())
 

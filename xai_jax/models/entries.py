@@ -13,7 +13,7 @@ from xai_jax.data import class_names, fashion_mnist
 from xai_jax.data.digits import CLASSES as DIGITS
 from xai_jax.models import cifar, input_scaling
 from xai_jax.models.pretrained import digits as digits_training
-from xai_jax.models.pretrained import fashion, vgg16_hed
+from xai_jax.models.pretrained import fashion, photographs, vgg16_hed
 
 Convert = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
@@ -91,6 +91,15 @@ ENTRIES = {
             make=functools.partial(fashion.train, name),
         )
         for name in fashion.NAMES
+    },
+    **{
+        name: Entry(
+            functools.partial(photographs.build, name),
+            photographs.INPUT,
+            classes=photographs.outputs(name),
+            make=functools.partial(photographs.read, name),
+        )
+        for name in photographs.NAMES
     },
     **{
         name: Entry(build, cifar.INPUT, classes=class_names.CIFAR10, whitening=cifar.WHITENING)

@@ -170,7 +170,7 @@ def _train(task, start, done):
         step = int(state.step)
         log = checkpoints.Log(task.checkpoint_dir / "metrics.jsonl", step)
         bar.update(step)
-        some = _batches(task, step)
+        some = shares(task, step)
         for stop in sorted(stop for stop in task.stops() if stop > step):
             state, measured = _stage(task, state, itertools.islice(some, stop - step), log, bar)
             state, step = task.end_stage(state, measured, log), stop
@@ -186,14 +186,14 @@ def _bar(task):
     return tqdm(total=task.steps, desc="compiling", unit="step", mininterval=1, disable=hidden, leave=False)
 
 
-def _batches(task, step) -> Iterator[Shares]:
-    """Batches from number `step` on, each as its shares."""
-    size, shares = task.recipe.batch_size // task.shares, task.shares
+def shares(task: Task, step: int) -> Iterator[Shares]:
+    """Batches from number `step` on, each as its shares; without end."""
+    size, count = task.recipe.batch_size // task.shares, task.shares
     while True:
         epoch, done = divmod(step, task.steps_per_epoch)
-        found = batches(task.data, size, task.seed, epoch, done * shares, task.transform, parallel.part())
+        found = batches(task.data, size, task.seed, epoch, done * count, task.transform, parallel.part())
         for _ in range(task.steps_per_epoch - done):
-            yield list(itertools.islice(found, shares))
+            yield list(itertools.islice(found, count))
             step += 1
 
 
