@@ -125,6 +125,18 @@ class EvaluationNetwork(Data):
 
 
 @dataclasses.dataclass(kw_only=True)
+class PhotoEvaluation(EvaluationNetwork, Network):
+    """A small network for colour images, one that evaluates what it is shown, and composites to compare with."""
+
+    network: str = "photo_maxpool"
+    data: str = "composites_64"
+    split: str = "all"
+    evaluation_network: str = "photo_evaluation"
+    evaluation_layer: str = "relu6"
+    middle: str = "relu4"  # its middle layer, in which images are compared, too
+
+
+@dataclasses.dataclass(kw_only=True)
 class Generator:
     """A generator network, which names the network whose codes it inverts."""
 

@@ -3,9 +3,9 @@
     python -m experiments.nguyen2015.cppn \\
         --config=configs/nguyen2015/cppn.py:default --workdir=results/nguyen2015/cppn
 
-smoke: seconds. default: three minutes on 2 cores, and once about 10 minutes to train the network and the evaluation
-network. paper: minutes on one A100, with weights of CaffeNet and of a GoogLeNet for evaluation given as
---config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: five minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet and of a
+GoogLeNet for evaluation given as --config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by
+TFDS.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ class Config(direct.Config):  # as in direct, but for the encoding
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_EVALUATION, middle="relu1", natural_images=100, population=100, generations=60,
-        seeds=2, shown=2
+        **base.DIGITS | base.DIGITS_EVALUATION, split="test", middle="relu1", natural_images=100, population=100,
+        generations=60, seeds=2, shown=2
     ),
     default=Config(),
     paper=Config(

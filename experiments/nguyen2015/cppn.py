@@ -40,7 +40,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4.5,
+    minutes=5,
 )
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2.5,
+    minutes=4,
 )
 
 if __name__ == "__main__":

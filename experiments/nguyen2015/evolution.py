@@ -111,8 +111,8 @@ def generations_panel(history: np.ndarray, config: Any) -> Panel:
 
 
 def median_number(confidence: np.ndarray, paper: Mapping[str, Published], config: Any) -> Number:
-    """The median over classes (seeds, K), beside the paper's on the same data, or else on MNIST."""
-    value, source = paper.get(config.data, paper["mnist"])
+    """The median over classes (seeds, K), beside the paper's: on MNIST for digits, else on ImageNet."""
+    value, source = paper["mnist" if config.data == "digits" else "imagenet2012"]
     medians = 100 * np.median(confidence, 1)
     note = f"mean and standard deviation over {len(medians)} runs; the paper's: {source}"
     return Number("median confidence over classes", medians.mean(), medians.std(), "%", value, "M", note)

@@ -20,7 +20,7 @@ from xai_jax.plots.figure import Figure
 CONFIDENT = 0.9999  # median confidence in the abstract
 BEYOND = 0.95  # quantile of the distances of natural images that a fooling image exceeds if it is far
 FAR = 3.0  # ratio of Frechet distances that counts as far; these two are ours, set before any run
-COLUMNS = 10  # classes in figures, the first
+COLUMNS = 13  # classes in figures, the first
 
 
 def load(config: Any) -> tuple[LoadedModel, EvaluationNetwork]:

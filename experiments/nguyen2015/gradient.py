@@ -47,7 +47,9 @@ def mean_image(model: LoadedModel, evaluator: EvaluationNetwork) -> Array:
 def ascend(model: LoadedModel, mean: Array, classes: np.ndarray, config: Config) -> dict[str, np.ndarray]:
     """Images for `classes` (N,), as `fooling_scores.measure` returns them."""
     lower, upper = fooling_scores.bounds(model)
-    form = Ascent(config.steps, config.weight_decay, config.most, config.share)
+    scale = float(np.mean(np.subtract(upper, lower))) / 255  # of the input; the greatest learning rate is for pixels
+    largest = Ascent().max_learning_rate * scale**2
+    form = Ascent(config.steps, config.weight_decay, config.most, config.share, largest)
     noise_key, _ = jax.random.split(jax.random.key(config.seed))
     noise = config.noise / 255 * (upper - lower) * jax.random.normal(noise_key, (len(classes), *mean.shape))
     parts = []
@@ -94,7 +96,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=3,
 )
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ SIMILAR = 0.5  # correlation or cosine of maps that counts as similar
 def run(config: Config, work: Workspace) -> Report:
     """Maps of prominent neurons with and without max-pooling, and of the class logit; faithfulness; sanity checks."""
     model = models.load(config.network, config.weights)
-    data = examples.load(config.images, config.count, config.first)
+    data = examples.load(config.images, config.count)
     net, x = model.net, model.preprocess(data.images)
-    pooled = pooled_neurons(data, config, work) if config.pooled else {}
+    pooled = pooled_neurons(config, work) if config.pooled else {}
     classes = work.stage("classes", lambda: class_maps(net, x, data.labels))
     neurons = all_neurons(model, x, config.layers, config, work)
     curves = work.stage("curves", lambda: faithfulness(net, x, data.labels, classes, config.curve_steps))
@@ -37,10 +37,11 @@ def run(config: Config, work: Workspace) -> Report:
     return Report(numbers(found, curves), claims(found, pooling, config), [*panels, sanity_panel(sanity)])
 
 
-def pooled_neurons(data, config, work):
+def pooled_neurons(config, work):
     """Neurons of the network with max-pooling, by layer."""
     model = models.load(config.pooled)
-    return all_neurons(model, model.preprocess(data.images), config.pooled_layers, config, work)
+    images = examples.load("photographs", config.photographs, config.first).images
+    return all_neurons(model, model.preprocess(images), config.pooled_layers, config, work)
 
 
 def all_neurons(model, x, layers, config, work):
@@ -292,7 +293,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=5,
+    minutes=4,
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai_jax.data import class_names, examples, photographs
+from xai_jax.data import class_names, cutouts, examples, photographs
 
 
 def test_photographs_are_colour_with_classes_and_boxes():
@@ -47,6 +47,18 @@ def test_the_first_images_may_be_left_out():
     assert rest.names == whole.names[2:] and list(rest.labels) == list(whole.labels[2:])
     for image, same in zip(rest.images, whole.images[2:], strict=True):
         np.testing.assert_array_equal(image, same)
+
+
+@pytest.mark.skipif(
+    None in (photographs.PACKAGE.find(), cutouts.PACKAGE.find()), reason="Debian's packages of images are not installed"
+)
+def test_composites_show_one_object_each_of_many_classes():
+    found, later = examples.load("composites_64", 40), examples.load("composites_64", 3, first=37)
+    assert {image.shape for image in found.images} == {(64, 64, 3)} and len(set(found.labels.tolist())) > 8
+    objects = {row.name: row.label for row in cutouts.of_class(split="train")}
+    assert [cutouts.CLASSES[label] for label in found.labels] == [objects[name] for name in found.names]
+    assert later.names == found.names[37:]
+    np.testing.assert_array_equal(later.images, found.images[37:])
 
 
 @pytest.mark.skipif(photographs.PACKAGE.find() is None, reason="Debian's packages of images are not installed")

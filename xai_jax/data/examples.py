@@ -1,4 +1,4 @@
-"""A few images with their true classes: photographs, digits, or ImageNet's validation set through TFDS.
+"""A few images with their true classes: photographs, composites, digits, or ImageNet's validation set through TFDS.
 
 >>> load("photographs", 2).names
 ('chelsea', 'coffee')
@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import class_names, digits, photographs
+from xai_jax.data import class_names, composites, cutouts, digits, photographs
 from xai_jax.data.prepared import open_prepared
 
+COMPOSITES_SEED = 98  # not one of those that networks are trained on
 Box = tuple[float, float, float, float]
 
 
@@ -28,13 +29,14 @@ class Examples(NamedTuple):
 
 
 def load(source: str, count: int, first: int = 0) -> Examples:
-    """Images of "photographs", "digits" (held-out ones, one of each class in turn) or "imagenet", from `first` on.
+    """Images of "photographs", "composites_64", "digits" (held-out ones) or "imagenet", from `first` on.
 
+    Digits are one of each class in turn, composites one of each object that small networks are trained on, shuffled.
     The five photographs of scikit-image come first, then those with a box around the object, then the others. Raises
     ValueError for an unknown source or more images than there are, FileNotFoundError where ImageNet has not been
     prepared with TFDS, or for more than five photographs where Debian's package is missing.
     """
-    sources = {"photographs": _photographs, "digits": _digits, "imagenet": _imagenet}
+    sources = {"photographs": _photographs, "composites_64": _composites, "digits": _digits, "imagenet": _imagenet}
     if source not in sources:
         raise ValueError(f"Expected a source out of {listed(sources)}, got {quoted(source)}.")
     if count < 1 or first < 0:
@@ -51,6 +53,14 @@ def _photographs(part):
     rows.sort(key=lambda row: (not row.path.startswith("skimage/"), row.box is None))
     for row in rows[part]:
         yield photographs.read(row), class_names.imagenet().index(row.imagenet), row.name, row.box
+
+
+def _composites(part):
+    rows = cutouts.of_class(split="train")
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    data = composites.composites(rows, len(rows), 64, COMPOSITES_SEED)
+    for i in range(len(rows))[part]:
+        yield *data[i], rows[i].name, None
 
 
 def _digits(part):
