@@ -115,6 +115,18 @@ class SmallNetwork(Network, Data):
 
 
 @dataclasses.dataclass(kw_only=True)
+class Descent(Network, Data, Pixels, Seeded):
+    """Inversion by gradient descent with momentum (Mahendran & Vedaldi 2015); by default, photographs of 64 pixels."""
+
+    network: str = "photo_maxpool"
+    data: str = "photographs"
+    split: str = "all"
+    mean: tuple[float, ...] = (127.0, 126.0, 122.0)  # of 1,200 composites, which the network is trained on
+    standard_deviation: float = 61.0
+    learning_rate: float = 0.001  # of the first phase; 0.004 in the code, with which small networks diverge
+
+
+@dataclasses.dataclass(kw_only=True)
 class EvaluationNetwork(Data):
     """An independently trained network that evaluates images, and natural images to compare with."""
 
@@ -164,11 +176,13 @@ VGG_AND_CLASSIFIER = {
 }
 DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
 DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
+DIGITS_DESCENT = DIGITS | DIGITS_PIXELS | {"split": "test", "learning_rate": 0.004}
 DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}
 CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
 IMAGENET = {"data": "imagenet2012", "split": "validation"}
 IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}
 CAFFENET_PIXELS = CAFFENET | IMAGENET | IMAGENET_PIXELS
+CAFFENET_DESCENT = CAFFENET_PIXELS | {"learning_rate": 0.004}
 ZFNET = {"network": "zfnet", "weights": "zfnet.safetensors"}
 ZFNET_EXAMPLES = ZFNET | {"images": "imagenet", "count": 50}
 GOOGLENET_EVALUATION = {

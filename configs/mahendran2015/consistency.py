@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.consistency \\
         --config=configs/mahendran2015/consistency.py:default --workdir=results/mahendran2015/consistency
 
-smoke: seconds. default: about two minutes on 2 cores, and once 4 minutes to train the network. paper: less than an
-hour on one A100, with weights of VGG16 given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: less than an hour on one A100, with weights of VGG16 given
+as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -13,25 +13,28 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.SmallNetwork, base.Seeded):
-    count: int = 20  # images inverted, the first of the split (the paper: 100)
+class Config(base.Network, base.Data, base.Seeded):
+    network: str = "photo_maxpool"
+    data: str = "photographs"
+    split: str = "all"
+    count: int = 20  # images inverted (the paper: 100)
     first: int = 0  # the first image
     shown: int = 1  # of them, in the figure
-    mean: tuple[float, ...] = (72.9,)  # mean pixel, taken off
-    layers: tuple[str, ...] = ("relu1_1", "pool1", "pool2", "pool3", "relu6", "fc8")
-    strides: tuple[int, ...] = (1, 2, 4, 8, 8, 8)  # of their units in pixels; a quarter of it is the jitter
+    mean: tuple[float, ...] = (127.0, 126.0, 122.0)  # of composites, which the network is trained on; subtracted
+    layers: tuple[str, ...] = ("relu1", "pool1", "pool2", "pool5", "relu6", "fc8")
+    strides: tuple[int, ...] = (2, 4, 8, 16, 16, 16)  # of their units in pixels; a quarter of it is the jitter
     weights_of_loss: tuple[float, ...] = (1.0, 20.0, 100.0, 300.0)  # C
-    total_variation: float = 0.016  # multiplies the paper's penalty: (28 / 224)^2, since smaller images vary faster
+    total_variation: float = 1.0  # multiplies the paper's penalty
     steps: tuple[int, int] = (300, 50)  # with jitter and without
 
 
 LAYERS = tuple("relu1_1 pool1 relu2_1 pool2 relu3_1 pool3 relu4_1 pool4 relu5_1 pool5 relu6 relu7 fc8".split())
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS, count=4, mean=(77.8,), layers=("relu1", "logits"), strides=(1, 8),
+        **base.DIGITS, split="test", count=4, mean=(77.8,), layers=("relu1", "logits"), strides=(1, 8),
         weights_of_loss=(1.0, 100.0), total_variation=0.001, steps=(30, 10)
     ),
-    default=Config(),
+    default=Config(first=18, steps=(100, 30)),
     paper=Config(
         **base.IMAGENET, network="vgg16", weights="vgg16.pth", count=100, mean=(123.675, 116.28, 103.53),
         layers=LAYERS, strides=(1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 32, 32), total_variation=1.0

@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.regulariser \\
         --config=configs/mahendran2015/regulariser.py:default --workdir=results/mahendran2015/regulariser
 
-smoke: seconds. default: about a minute on 2 cores, and once 4 minutes to train the network. paper: minutes on one A100,
-with weights of CaffeNet given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet given as
+--config.weights=PATH and ImageNet prepared by TFDS.
 """
 
 import dataclasses
@@ -13,24 +13,22 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.SmallNetwork, base.Pixels, base.Seeded):
-    count: int = 10  # images inverted, the first of the split
+class Config(base.Descent):
+    count: int = 10  # images inverted
     first: int = 0  # the first image
     shown: int = 2  # of them, in the figures
     lower: str = "pool1"  # layer of Fig. 2 (norm1), where a penalty with beta 1 leaves spikes
     upper: str = "fc8"  # layer of Fig. 8
     betas: tuple[float, ...] = (1.0, 1.5, 2.0)  # powers of the gradients' lengths; Fig. 2 has 1 and 2
-    # lambda_V of the code, 1, 10 and 100 (0.5, 5 and 50 in the paper), times (28 / 227)^2: smaller images vary faster
-    total_variations: tuple[float, ...] = (0.015, 0.15, 1.5)
+    total_variations: tuple[float, ...] = (10.0, 30.0, 100.0)  # lambda_V: 1, 10 and 100 in the code
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
-    learning_rate: float = 0.004  # of the first phase
 
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS, count=4, lower="pool1", upper="logits", betas=(1.0, 2.0),
+        **base.DIGITS_DESCENT, count=4, lower="pool1", upper="logits", betas=(1.0, 2.0),
         total_variations=(0.001, 0.1), steps=0.1
     ),
-    default=Config(),
-    paper=Config(**base.CAFFENET_PIXELS, lower="norm1", total_variations=(1.0, 10.0, 100.0)),
+    default=Config(first=30, count=12),
+    paper=Config(**base.CAFFENET_DESCENT, lower="norm1", total_variations=(1.0, 10.0, 100.0)),
 )  # fmt: skip

@@ -175,7 +175,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=1,
 )
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "From the features of one layer and a weak prior for smooth images of moderate contrast, gradient descent "
         "finds an image with the same features; what it gets right, the layer has retained. Three weights of the "
-        "prior are compared at each layer, by default of a small network for Fashion-MNIST. The paper's Table 3 is "
+        "prior are compared at each layer, by default with photographs of 64 pixels. The paper's Table 3 is "
         "from memory (unverified)."
     ),
     run=run,

@@ -130,7 +130,7 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "Only the features at a few positions in the middle of a layer are inverted; where the pre-image resembles "
         "the image, these units represent it. The red frame is their receptive field, computed exactly from the "
-        "network. By default one position replaces the paper's 5x5. Images that hardly activate it are left out."
+        "network. By default 2x2 positions replace the paper's 5x5. Images that hardly activate it are left out."
     ),
     run=run,
     plan=plan,

@@ -65,10 +65,10 @@ def test_descent_that_diverges_is_repeated_with_smaller_learning_rates(monkeypat
 
 def test_strengths_grow_with_depth_and_stay():
     config = dataclasses.replace(get_config("default"), lower=2)
-    assert [layers.strength_of(n, config) for n in range(8)] == [0.015] * 2 + [0.15] * 2 + [1.5] * 4
+    assert [layers.strength_of(n, config) for n in range(8)] == [1.0] * 2 + [10.0] * 2 + [30.0] * 4
     form = layers.recipe(dataclasses.replace(config, steps=0.1), 7.0)
-    assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 89
-    assert form.learning_rate == 0.004
+    assert form.total_variation == 7.0 and form.phases == ((1.0, 10), (0.1, 20), (0.01, 10)) and form.std == 61
+    assert form.learning_rate == 0.001
 
 
 def test_a_layer_is_inverted_in_batches_and_compared_with_its_images(subject):
