@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.layers \\
         --config=configs/mahendran2015/layers.py:default --workdir=results/mahendran2015/layers
 
-smoke: seconds. default: about two minutes on 2 cores. paper: less than an hour on one A100, with weights of CaffeNet
+smoke: seconds. default: about four minutes on 2 cores. paper: less than an hour on one A100, with weights of CaffeNet
 given as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 
@@ -30,7 +30,7 @@ get_config = base.tiers(
         batch_size=4
     ),
     default=Config(
-        first=27, count=8, batch_size=8,
+        first=35, count=18, batch_size=18,
         layers=("conv1", "relu1", "pool1", "relu2", "pool2", "relu4", "relu5", "pool5", "relu6", "relu7", "fc8")
     ),
     paper=Config(**base.CAFFENET_DESCENT, count=100, total_variations=(1.0, 10.0, 100.0), lower=6),

@@ -186,7 +186,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=4,
 )
 
 if __name__ == "__main__":

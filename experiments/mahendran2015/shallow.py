@@ -184,7 +184,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=2,
 )
 
 if __name__ == "__main__":
