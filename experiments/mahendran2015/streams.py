@@ -215,12 +215,11 @@ EXPERIMENT = Experiment[Config](
     summary=(
         "CaffeNet's filters are in two groups whose channels hardly interact: inverted alone, one half gives coarse "
         "colours, the other fine brightness. Frequency and colour of pre-images of both halves are compared with those "
-        "of random halves, our control. The default network has no groups and no colours: there the halves are "
-        "arbitrary."
+        "of random halves, our control. The default network has no groups: there the halves are arbitrary."
     ),
     run=run,
     plan=plan,
-    minutes=1.5,
+    minutes=2,
 )
 
 if __name__ == "__main__":
