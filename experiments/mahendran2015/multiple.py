@@ -113,7 +113,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=2,
 )
 
 if __name__ == "__main__":
