@@ -2,7 +2,7 @@
 
     python scripts/train_networks.py photo_maxpool --out /tmp/weights
 
-Stopped at any moment and started again, it goes on. Needs the cut-outs that scripts/data.sh fetches.
+Stopped at any moment and started again, it resumes. Needs the cut-outs that scripts/data.sh fetches.
 """
 
 import argparse
