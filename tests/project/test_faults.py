@@ -178,10 +178,10 @@ def test_a_full_disk_is_named_and_the_run_resumes_once_there_is_room(tmp_path):
 
 @pytest.mark.parametrize("name", ["metrics.json", "config.json", "arrays.npz", "curve.png"])
 def test_no_page_shows_results_of_which_a_bit_changed(name, tmp_path):
-    """The page beside them is replaced by a note; the others hold copies of the earlier results."""
+    """The page beside them and that of all figures are replaced by a note; others hold copies of earlier ones."""
     runner.execute(experiment([]), Config(), tmp_path / "paper/figure", "smoke")
     build(tmp_path)
-    own = tmp_path / "paper/figure/index.html"
+    own, figures = tmp_path / "paper/figure/index.html", tmp_path / "figures.html"
     pages = {page: page.read_bytes() for page in tmp_path.rglob("*.html")}
     whole, rng, refused = (file := tmp_path / "paper/figure" / name).read_bytes(), np.random.default_rng(0), 0
     for index, bit in zip(rng.integers(len(whole), size=40), rng.integers(8, size=40), strict=True):
@@ -192,9 +192,10 @@ def test_no_page_shows_results_of_which_a_bit_changed(name, tmp_path):
             build(tmp_path)
             note = {}
         except ResultsError as error:
-            refused, note = refused + 1, {own: own.read_bytes()}
+            refused, note = refused + 1, {page: page.read_bytes() for page in (own, figures)}
             assert "paper/figure/" in str(error)
-            assert b"<img" not in note[own] and b"These results are damaged" in note[own]
+            for content in note.values():
+                assert b"<img" not in content and b"These results are damaged" in content
         assert {page: page.read_bytes() for page in tmp_path.rglob("*.html")} == pages | note
     assert refused > 30  # the others changed whitespace, or names of checksums
 
