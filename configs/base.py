@@ -178,6 +178,13 @@ DIGITS = {"network": "digits", "data": "digits"}  # smoke: scikit-learn's digits
 DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
 DIGITS_DESCENT = DIGITS | DIGITS_PIXELS | {"split": "test", "learning_rate": 0.004}
 DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}
+PHOTO_GENERATOR = {
+    "generator": "photo_fc6",
+    "evaluation_network": "photo_evaluation",
+    "evaluation_layer": "relu5",
+    "data": "portraits_64",
+    "split": "train",
+}
 CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
 IMAGENET = {"data": "imagenet2012", "split": "validation"}
 IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}

@@ -12,7 +12,7 @@ from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import plots, targets
 from xai_jax.synthesis.dgn_am import DGN
 
-COLUMNS = 10  # classes in the figure, the first
+COLUMNS = 13  # classes in the figure, the first
 
 
 def run(config: Config, work: Workspace) -> Report:
@@ -101,7 +101,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=2,
 )
 
 if __name__ == "__main__":

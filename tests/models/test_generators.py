@@ -1,13 +1,16 @@
 """Generators that are trained on first use."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from xai_jax import models, network
-from xai_jax.data import datasets
+from xai_jax.data import cutouts, datasets
 from xai_jax.io import files
 from xai_jax.models import generators
+from xai_jax.models.pretrained import shipped
 from xai_jax.weights import safetensors_file
 
 
@@ -65,6 +68,24 @@ def test_sizes_are_known_without_training(name):
     shape = models.abstract(generators._ENTRIES[name].network)[2]
     images = jax.eval_shape(module.apply, variables, jax.ShapeDtypeStruct((2, *code), np.float32))
     assert images.shape[1] >= shape[0] and images.shape[2] >= shape[1] and images.shape[3] == shape[2]
+
+
+def test_a_shipped_generator_draws_what_the_codes_are_of():
+    generator, about = generators.load("photo_fc6"), shipped.read("photo_fc6")[1]
+    entry = generators._ENTRIES["photo_fc6"]
+    assert about["recipe"].items() >= {**dataclasses.asdict(entry.recipe), "halvings": [5000, 6500, 8000, 9000]}.items()
+    assert generator.upper.shape == (384,) and (generator.upper > 0).all()
+
+
+@pytest.mark.skipif(cutouts.PACKAGE.find() is None, reason="the cut-outs are not on this machine")
+def test_the_shipped_generator_keeps_objects():
+    generator, model = generators.load("photo_fc6"), models.load("photo_maxpool_objects")
+    data = datasets.load("portraits_64", "train")
+    x = model.preprocess([data[index][0] for index in range(195)])
+    images = network.call(generator.generate, network.call(generator.encode, x))
+    assert ((images - x) ** 2).mean() < 0.3 * x.var()
+    kept = np.asarray(network.call(model.net, images)).argmax(1) == np.asarray(network.call(model.net, x)).argmax(1)
+    assert kept.mean() > 0.5
 
 
 def test_unknown_names_are_refused():

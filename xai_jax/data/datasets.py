@@ -28,6 +28,7 @@ SPLITS = {
     "cutouts": ("train", "test", "all"),  # on grey
     "composites": ("train", "test", "all"),  # cut-outs on other backgrounds; `data.composites` makes any number
     "composites_64": ("train", "test", "all"),  # more of them, of 64 pixels, in memory
+    "portraits_64": ("train", "test", "all"),  # cut-outs on grey, of 64 pixels, in the middle
     "cifar10": ("train", "test"),
     "cifar100": ("train", "test"),
     "imagenet2012": ("train", "validation"),
@@ -35,6 +36,7 @@ SPLITS = {
 }
 CUTOUT_SIDE, COMPOSITE_SIDE = 224, 256  # pixels
 COMPOSITES = 5  # of each object
+PORTRAITS = 60  # of each object
 SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED = 20, 64, 99  # the seed is not one of those that networks are trained on
 
 
@@ -65,7 +67,7 @@ def load(name: str, split: str) -> Dataset:
     if split not in SPLITS[name]:
         raise ValueError(f"Expected a split of {name} out of {listed(SPLITS[name])}, got {quoted(split)}.")
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
-    sources |= {"composites": _composites, "composites_64": _small_composites}
+    sources |= {"composites": _composites, "composites_64": _small_composites, "portraits_64": _portraits}
     return sources[name](split) if name in sources else _prepared(name, split)
 
 
@@ -191,9 +193,24 @@ def _composites(split):
 
 def _small_composites(split):
     data = drawn.in_memory(split, SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED)
+    return InMemory(data.images, _classes_of(split)[data.labels], cutouts.CLASSES)
+
+
+def _portraits(split):
+    objects, labels = cutouts.of_class(split=None if split == "all" else split), _classes_of(split)
+    cutouts.read(objects[0])
+    data = composites.portraits(objects, PORTRAITS * len(objects), SMALL_SIDE, seed=0)
+
+    def label(index):
+        return labels[index % len(labels)]
+
+    return OnDisk("portraits", len(data), lambda index: (data[index][0], label(index)), cutouts.CLASSES, label)
+
+
+def _classes_of(split):
+    """Class of each object of a split."""
     objects = cutouts.of_class(split=None if split == "all" else split)
-    labels = np.array([cutouts.CLASSES.index(row.label) for row in objects], np.int32)
-    return InMemory(data.images, labels[data.labels], cutouts.CLASSES)
+    return np.array([cutouts.CLASSES.index(row.label) for row in objects], np.int32)
 
 
 def _prepared(name, split):

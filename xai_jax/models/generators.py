@@ -28,6 +28,7 @@ from xai_jax.core import network
 from xai_jax.core.messages import listed, quoted
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
+from xai_jax.models.pretrained import shipped
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training.deepsim import Recipe, fit, shared_dir
 from xai_jax.weights import shards
@@ -61,6 +62,7 @@ class _Entry(NamedTuple):
     discriminator: Discriminator
     recipe: Recipe
     transform: Transform | None = None
+    shipped: bool = False
 
 
 def _fashion(layer: str, recipe: Recipe, **module) -> _Entry:
@@ -68,6 +70,17 @@ def _fashion(layer: str, recipe: Recipe, **module) -> _Entry:
     generator = Generator((7, 7, 64), stages=((64, 64),), channels=1, **module)
     discriminator = Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64)
     return _Entry("fashion_maxpool", layer, "pool2", "fashion_mnist", (72.9,), generator, discriminator, recipe)
+
+
+def _photo(layer: str) -> _Entry:
+    """A generator of 64x64 pixels for codes of "photo_maxpool", which comes with this package."""
+    generator = Generator((4, 4, 128), (384,), stages=((128, 96), (64, 64), (48, 32)))
+    discriminator = Discriminator(((5, 32, 2), (3, 64, 1), (3, 96, 2), (3, 96, 1), (3, 128, 2)), 128)
+    recipe = Recipe(
+        steps=10_000, batch_size=16, features=0.1, image=2e-4, learning_rate=6e-4, halvings=(5000, 6500, 8000, 9000)
+    )
+    networks = generator, discriminator, recipe
+    return _Entry("photo_maxpool", layer, "pool2", "portraits_64", (125.0,) * 3, *networks, shipped=True)
 
 
 def _digits(layer: str, **module) -> _Entry:
@@ -92,6 +105,7 @@ _BRIEF = dataclasses.replace(_LONG, steps=700, halvings=(350, 525))
 _WIDE = (256, 256)
 
 _ENTRIES = {
+    "photo_fc6": _photo("relu6"),
     "fashion_fc6": _fashion("relu6", _LONG, hidden=_WIDE),
     "fashion_pool2_brief": _fashion("pool2", _BRIEF, convs=((64, 1), (64, 1))),
     "fashion_pool3_brief": _fashion("pool3", _BRIEF, convs=((128, 2), (64, 2))),
@@ -116,9 +130,10 @@ def load(
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    Training takes seconds for digits, seven minutes on two cores for "fashion_fc6", one or two for each of the brief
-    ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises ValueError
-    for an unknown name and a file that does not fit, FileNotFoundError where there are no images to train on.
+    "photo_fc6" comes with this package. Training takes seconds for digits, seven minutes on two cores for
+    "fashion_fc6", one or two for each of the brief ones, and weeks on one GPU for CaffeNet's, whose published weights
+    `deepsim.read_generator` reads. Raises ValueError for an unknown name and a file that does not fit,
+    FileNotFoundError where there are no images to train on.
     """
     return _load(name, file, weights, _digest(file), "" if weights == "pretrained" else _digest(weights))
 
@@ -127,16 +142,38 @@ def load(
 def _load(name, file, weights, file_digest, weights_digest):
     """The same, once for each content of the files, which may be replaced."""
     entry = _entry(name)
-    model, data = models.load(entry.network, weights), datasets.load(entry.data, "train")
-    to_network = model.from_centred(entry.mean)
-    if file is None:
-        variables = _trained(name, entry, model, data)
+    model = models.load(entry.network, weights)
+    to_network, encode = model.from_centred(entry.mean), network.features(model.net, entry.layer)
+    if file is None and entry.shipped and weights == "pretrained":
+        variables, upper = _read(name)
     else:
-        variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
-    encode, generator = network.features(model.net, entry.layer), Partial(entry.module.apply, variables)
-    upper = dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
+        data = datasets.load(entry.data, "train")
+        if file is None:
+            variables = _trained(name, entry, model, data)
+        else:
+            variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
+        upper = upper_bounds(encode, model, data)
+    generator = Partial(entry.module.apply, variables)
     generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], to_network)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
+
+
+def _read(name):
+    """Variables and upper bounds of a generator that comes with this package."""
+    found, _ = shipped.read(name)
+    return {"params": found["params"]}, jnp.asarray(found["upper"])
+
+
+def upper_bounds(encode: Partial, model: models.LoadedModel, data: datasets.Dataset) -> Array:
+    """Upper bound of each unit of the codes of the first images (d,). Example: as `load` computes it."""
+    return dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
+
+
+def train(name: str) -> tuple[dict[str, Any], Array]:
+    """Variables, and upper bounds shaped like a code, of a generator that is trained here: `train("photo_fc6")`."""
+    entry = _entry(name)
+    model, data = models.load(entry.network), datasets.load(entry.data, "train")
+    return _trained(name, entry, model, data), upper_bounds(network.features(model.net, entry.layer), model, data)
 
 
 def _digest(path):
