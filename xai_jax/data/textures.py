@@ -58,14 +58,14 @@ def _away(u):
 TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]] = {
     function.__name__: function for function in (stripes, dots, zigzags, meshes)
 }
-NAMES = (*TEXTURES, *HUES, "clouds")
+NAMES = (*TEXTURES, *HUES)
 
 
 def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
     """Images of one concept, each drawn from `seed` and its number alone.
 
     Args:
-      name: one of `NAMES`; "clouds" have random colours and no texture, for random images.
+      name: one of `NAMES`.
       count: number of images.
       size: height and width in pixels, at least 8.
       seed: of all random choices.
@@ -82,7 +82,7 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
     if name not in NAMES:
         raise ValueError(f"Expected a concept out of {listed(NAMES)}, got {quoted(name)}.")
     _check(count, size)
-    draw = partial(_texture, TEXTURES[name]) if name in TEXTURES else partial(_clouds, HUES.get(name))
+    draw = partial(_texture, TEXTURES[name]) if name in TEXTURES else partial(_clouds, HUES[name])
     generators = (np.random.default_rng([seed, number, NAMES.index(name) + 1]) for number in range(count))
     return np.stack([_photographed(draw(size, rng), rng) for rng in generators])
 
@@ -133,12 +133,9 @@ def _contrasting(rng):
 
 
 def _clouds(hue, size, rng):
-    """From one colour to another and back, slowly: both of about the given hue, or of any."""
-    if hue is None:
-        pair = [colour(rng, (0, 0.9), (0.1, 1)) for _ in range(2)]
-    else:
-        shades = [(hue + rng.normal(0, 0.012), rng.uniform(0.75, 1), rng.uniform(0.65, 1)) for _ in range(2)]
-        pair = [255 * np.array(colorsys.hsv_to_rgb(h % 1, s, v)) for h, s, v in shades]
+    """From one colour to another and back, slowly: both of about the given hue."""
+    shades = [(hue + rng.normal(0, 0.012), rng.uniform(0.75, 1), rng.uniform(0.65, 1)) for _ in range(2)]
+    pair = [255 * np.array(colorsys.hsv_to_rgb(h % 1, s, v)) for h, s, v in shades]
     return pair[0] + (pair[1] - pair[0]) * _smooth(size, rng)[..., None]
 
 
