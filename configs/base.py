@@ -27,6 +27,9 @@ def tiers(*, smoke: Config, default: Config, paper: Config) -> Callable[..., Con
     return get_config
 
 
+COMPOSITES_MEAN = (127.0, 126.0, 122.0)  # colour of 1,200 composites, which small networks are trained on
+
+
 @dataclasses.dataclass(kw_only=True)
 class Seeded:
     seed: int = 0
@@ -121,7 +124,7 @@ class Descent(Network, Data, Pixels, Seeded):
     network: str = "photo_maxpool"
     data: str = "photographs"
     split: str = "all"
-    mean: tuple[float, ...] = (127.0, 126.0, 122.0)  # of 1,200 composites, which the network is trained on
+    mean: tuple[float, ...] = COMPOSITES_MEAN
     standard_deviation: float = 61.0
     learning_rate: float = 0.001  # of the first phase; 0.004 in the code, with which small networks diverge
 

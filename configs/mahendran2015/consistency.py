@@ -20,7 +20,7 @@ class Config(base.Network, base.Data, base.Seeded):
     count: int = 20  # images inverted (the paper: 100)
     first: int = 0  # the first image
     shown: int = 1  # of them, in the figure
-    mean: tuple[float, ...] = (127.0, 126.0, 122.0)  # of composites, which the network is trained on; subtracted
+    mean: tuple[float, ...] = base.COMPOSITES_MEAN  # subtracted
     layers: tuple[str, ...] = ("relu1", "pool1", "pool2", "pool5", "relu6", "fc8")
     strides: tuple[int, ...] = (2, 4, 8, 16, 16, 16)  # of their units in pixels; a quarter of it is the jitter
     weights_of_loss: tuple[float, ...] = (1.0, 20.0, 100.0, 300.0)  # C
