@@ -23,7 +23,7 @@ with_images = pytest.mark.skipif(cutouts.PACKAGE.find() is None, reason="the cut
 @pytest.fixture(scope="module")
 def unseen_composites():
     """Each training object once, on a background that no network was trained with."""
-    data = drawn.on_access("train", 1, 64, seed=4321)
+    data = drawn.Composites("train", 1, 64, seed=4321).on_access()
     return np.stack([image for image, _ in data])
 
 
@@ -81,7 +81,7 @@ def test_first_steps_of_the_training_are_repeated(name):
 def test_the_whole_training_gives_the_accuracy(tmp_path):
     """More than an hour on two cores."""
     name = "photo_evaluation"
-    found = photographs.accuracy(name, photographs.train(name, photographs.images(name), tmp_path))
+    found = photographs.accuracy(name, photographs.train(name, tmp_path))
     expected = shipped.read(name)[1]["accuracy"]
     assert abs(found["objects"] - expected["objects"]) < 0.02
     assert abs(found["unseen_classes"] - expected["unseen_classes"]) < 0.06
@@ -91,7 +91,8 @@ def test_the_whole_training_gives_the_accuracy(tmp_path):
 def test_drawn_composites_are_those_drawn_on_access(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(drawn, "CHUNK", 40)
-    lazy, kept = drawn.on_access("test", 2, 16, 5), drawn.in_memory("test", 2, 16, 5)
+    wanted = drawn.Composites("test", 2, 16, 5)
+    lazy, kept = wanted.on_access(), wanted.in_memory()
     assert len(kept) == 2 * len(cutouts.of_class(split="test")) and kept.classes == lazy.classes
     for index in (0, 39, 40, 99):
         np.testing.assert_array_equal(kept[index][0], lazy[index][0])
@@ -99,7 +100,7 @@ def test_drawn_composites_are_those_drawn_on_access(monkeypatch, tmp_path):
     files = sorted(tmp_path.rglob("*.npy"))
     assert len(files) == 3
     files[1].unlink()
-    np.testing.assert_array_equal(drawn.in_memory("test", 2, 16, 5).images, kept.images)
+    np.testing.assert_array_equal(wanted.in_memory().images, kept.images)
 
 
 @with_images

@@ -49,6 +49,15 @@ def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: i
       ValueError: no object, no image, images below 8 pixels, or no integer.
       TypeError: an object is not one of `cutouts.of_class`.
     """
+
+    def draw(cutout, rng):
+        return composite(item(cutout), background(side, rng), rng)[0]
+
+    return _in_turn("composites of cut-outs", draw, objects, count, side, seed, by_object)
+
+
+def _in_turn(name, draw, objects, count, side, seed, by_object):
+    """Images of objects in turn, each drawn on access by `draw(object, rng)`."""
     objects = tuple(objects)
     if unknown := [each for each in objects if not isinstance(each, cutouts.Cutout)]:
         raise TypeError(f"Expected objects, such as cutouts.of_class('bird'), got {quoted(unknown[0])}.")
@@ -58,51 +67,45 @@ def composites(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: i
     check_count(side, "pixels as side", 8)
     check_count(seed, "as seed", 0)
     classes = tuple(row.name for row in objects) if by_object else cutouts.CLASSES
-    labels = range(len(objects)) if by_object else [cutouts.CLASSES.index(row.label) for row in objects]
+    labels = range(len(objects)) if by_object else [row.number for row in objects]
 
     def label(index):
         return labels[index % len(objects)]
 
-    def draw(index):
-        rng = np.random.default_rng([seed, index])
-        return composite(item(objects[index % len(objects)]), background(side, rng), rng)[0], label(index)
+    def read(index):
+        return draw(objects[index % len(objects)], np.random.default_rng([seed, index])), label(index)
 
-    return OnDisk("composites of cut-outs", count, draw, classes, label)
+    return OnDisk(name, count, read, classes, label)
 
 
-def portraits(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: int) -> OnDisk:
+def portraits(objects: Sequence[cutouts.Cutout], count: int, side: int, seed: int, by_object: bool = False) -> OnDisk:
     """Objects in turn in the middle of an even grey, nearly as large as the image, a little turned, mirrored or not.
 
     Example: `portraits(cutouts.of_class("bird"), count=350, side=64, seed=0)`.
 
     Args:
-      objects: the objects.
+      objects: as all of the following, an argument of `composites`.
       count: number of images.
       side: of the images in pixels.
       seed: of all random choices.
+      by_object: what the labels are.
 
     Returns:
-      Images (side, side, 3) uint8, labelled with the object's index; drawn on access.
+      Images (side, side, 3) uint8, drawn on access.
 
     Raises:
-      ValueError: no object, or no image.
+      ValueError, TypeError: as `composites`.
     """
-    objects = tuple(objects)
-    if not objects:
-        raise ValueError("Expected at least one object, got none.")
-    check_count(count, "images")
 
-    def draw(index):
-        rng, number = np.random.default_rng([seed, index]), index % len(objects)
-        drawn = item(objects[number]).rotate(rng.uniform(-LEAN, LEAN), Image.Resampling.BICUBIC, expand=True)
+    def draw(cutout, rng):
+        drawn = item(cutout).rotate(rng.uniform(-LEAN, LEAN), Image.Resampling.BICUBIC, expand=True)
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else drawn
         drawn = placed(scaled(drawn.crop(drawn.getbbox()), side * rng.uniform(*LARGE)), side, (0.5, 0.5))
         canvas = Image.new("RGB", (side, side), (GREY,) * 3)
         canvas.paste(drawn, mask=drawn)
-        return np.asarray(canvas), number
+        return np.asarray(canvas)
 
-    names = tuple(row.name for row in objects)
-    return OnDisk("cut-outs on grey", count, draw, names, lambda index: index % len(objects))
+    return _in_turn("portraits of cut-outs", draw, objects, count, side, seed, by_object)
 
 
 def composite(item: Image.Image, scene: np.ndarray, rng: Generator) -> tuple[np.ndarray, np.ndarray]:

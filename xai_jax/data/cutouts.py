@@ -43,6 +43,11 @@ class Cutout(NamedTuple):
         """For titles: the file's name without its suffix."""
         return Path(self.path).stem
 
+    @property
+    def number(self) -> int:
+        """Of its class, an index of `CLASSES`."""
+        return CLASSES.index(self.label)
+
 
 @functools.cache
 def table() -> tuple[Cutout, ...]:
@@ -54,20 +59,18 @@ def table() -> tuple[Cutout, ...]:
     return tuple(Cutout(*cells) for cells in rows("cutouts.tsv"))
 
 
-def of_class(*labels: str, split: str | None = None) -> tuple[Cutout, ...]:
+def of_class(*labels: str, split: str = "all") -> tuple[Cutout, ...]:
     """The objects of some classes (all for none), of both splits or of one. Raises ValueError for unknown names.
 
     >>> [cutout.name for cutout in of_class("mushroom", split="test")]
     ['mushroom']
     """
-    for given, known in ((labels, CLASSES), ((split,) if split else (), SPLITS)):
+    for given, known in ((labels, CLASSES), ((split,), (*SPLITS, "all"))):
         if unknown := [name for name in given if name not in known]:
             raise ValueError(
                 f"Expected names out of {listed(known)}, got {quoted(unknown[0])}.{nearest(unknown[0], known)}"
             )
-    return tuple(
-        row for row in table() if (not labels or row.label in labels) and (split is None or row.split == split)
-    )
+    return tuple(row for row in table() if (not labels or row.label in labels) and split in (row.split, "all"))
 
 
 def read(cutout: Cutout) -> Image.Image:

@@ -175,42 +175,31 @@ def _photographs(split):
 
 
 def _cutouts(split):
-    rows = cutouts.of_class(split=None if split == "all" else split)
+    rows = cutouts.of_class(split=split)
     cutouts.read(rows[0])
-    labels = np.array([cutouts.CLASSES.index(row.label) for row in rows], np.int32)
 
     def read(index):
-        return cutouts.on_grey(rows[index], CUTOUT_SIDE)[0], labels[index]
+        return cutouts.on_grey(rows[index], CUTOUT_SIDE)[0], rows[index].number
 
-    return OnDisk("cutouts", len(rows), read, cutouts.CLASSES, labels.__getitem__)
+    return OnDisk("cutouts", len(rows), read, cutouts.CLASSES, lambda index: rows[index].number)
 
 
 def _composites(split):
-    objects = cutouts.of_class(split=None if split == "all" else split)
+    objects = cutouts.of_class(split=split)
     cutouts.read(objects[0])
     return composites.composites(objects, COMPOSITES * len(objects), COMPOSITE_SIDE, seed=0)
 
 
 def _small_composites(split):
-    data = drawn.in_memory(split, SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED)
-    return InMemory(data.images, _classes_of(split)[data.labels], cutouts.CLASSES)
+    data = drawn.Composites(split, SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED).in_memory()
+    numbers = np.array([row.number for row in cutouts.of_class(split=split)], np.int32)
+    return InMemory(data.images, numbers[data.labels], cutouts.CLASSES)
 
 
 def _portraits(split):
-    objects, labels = cutouts.of_class(split=None if split == "all" else split), _classes_of(split)
+    objects = cutouts.of_class(split=split)
     cutouts.read(objects[0])
-    data = composites.portraits(objects, PORTRAITS * len(objects), SMALL_SIDE, seed=0)
-
-    def label(index):
-        return labels[index % len(labels)]
-
-    return OnDisk("portraits", len(data), lambda index: (data[index][0], label(index)), cutouts.CLASSES, label)
-
-
-def _classes_of(split):
-    """Class of each object of a split."""
-    objects = cutouts.of_class(split=None if split == "all" else split)
-    return np.array([cutouts.CLASSES.index(row.label) for row in objects], np.int32)
+    return composites.portraits(objects, PORTRAITS * len(objects), SMALL_SIDE, seed=0)
 
 
 def _prepared(name, split):

@@ -1,9 +1,10 @@
 """Composites that are drawn once, by several processes, and kept in the cache, for training."""
 
 import concurrent.futures
-import functools
 import io
 import multiprocessing
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,72 +14,49 @@ from xai_jax.data.dataset_types import InMemory, OnDisk
 from xai_jax.io.files import cache_dir, write_atomically
 
 CHUNK = 256  # images in a file
-FEW = 8  # files
+FEW = 8  # files that one process draws sooner than others have started
 
 
-def on_access(split: str, count: int, side: int, seed: int) -> OnDisk:
-    """`composites.composites` of the objects of a split, labelled with the objects.
+class Composites(NamedTuple):
+    """`composites.composites` of the objects of a `split` in turn, labelled with the objects.
 
-    Example: `on_access("test", count=40, side=64, seed=0)[0]`.
-
-    Args:
-      split: of the objects, "train", "test" or "all".
-      count: composites of each object.
-      side: of the images in pixels.
-      seed: of all random choices.
-
-    Returns:
-      Images (side, side, 3) uint8, each drawn when it is read; objects take turns.
-
-    Raises:
-      FileNotFoundError: where the cut-outs are not on this machine.
+    `count` of each object, of `side` pixels, from `seed`. Both methods raise FileNotFoundError where cut-outs or
+    photographs are not on this machine.
     """
-    objects = cutouts.of_class(split=None if split == "all" else split)
-    cutouts.read(objects[0])
-    return composites.composites(objects, count * len(objects), side, seed, by_object=True)
 
+    split: str
+    count: int
+    side: int
+    seed: int
 
-def in_memory(split: str, count: int, side: int, seed: int) -> InMemory:
-    """The images of `on_access` in memory: drawn in seconds to minutes the first time, then read from the cache.
+    def on_access(self) -> OnDisk:
+        """Images (side, side, 3) uint8, each drawn when it is read."""
+        objects = cutouts.of_class(split=self.split)
+        cutouts.read(objects[0])
+        return composites.composites(objects, self.count * len(objects), self.side, self.seed, by_object=True)
 
-    Example: `in_memory("test", count=40, side=64, seed=0).images.shape` is (2000, 64, 64, 3).
+    def in_memory(self) -> InMemory:
+        """The same images: drawn in seconds to minutes the first time, then read from the cache."""
+        data = self.on_access()
+        directory = cache_dir(f"composites-{composites.VERSION}") / "-".join(map(str, self))
+        directory.mkdir(parents=True, exist_ok=True)
+        spans = [(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK)]
+        paths = {span: directory / f"{span[0]:06d}.npy" for span in spans}
+        missing = [span for span in spans if not paths[span].exists()]
+        for span, content in zip(missing, self._files(missing), strict=True):
+            write_atomically(paths[span], content)
+        return InMemory(np.concatenate([np.load(path) for path in paths.values()]), data.labels, data.classes)
 
-    Args:
-      split: of the objects, "train", "test" or "all".
-      count: composites of each object.
-      side: of the images in pixels.
-      seed: of all random choices.
+    def _files(self, spans: list[tuple[int, int]]) -> Iterator[bytes]:
+        """The images of each span, as files; by several processes where that saves more than their start takes."""
+        if len(spans) <= FEW:
+            yield from map(self._file, spans)
+            return
+        self._file((0, 1))  # raises here what would be raised in another process
+        with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from tqdm(pool.map(self._file, spans), "composites", len(spans), unit="chunk", leave=False)
 
-    Returns:
-      Images (N, side, side, 3) uint8, labelled with the objects.
-
-    Raises:
-      FileNotFoundError: where cut-outs or photographs are not on this machine.
-    """
-    data = on_access(split, count, side, seed)
-    data[0]  # raises here what would be raised in another process
-    directory = cache_dir(f"composites-{composites.VERSION}") / f"{split}-{count}-{side}-{seed}"
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = {start: directory / f"{start:06d}.npy" for start in range(0, len(data), CHUNK)}
-    missing = [start for start, path in paths.items() if not path.exists()]
-    spans = [(start, min(start + CHUNK, len(data))) for start in missing]
-    for path, content in zip([paths[start] for start in missing], _all(split, count, side, seed, spans), strict=True):
-        write_atomically(path, content)
-    images = np.concatenate([np.load(path) for path in paths.values()])
-    return InMemory(images, data.labels, data.classes)
-
-
-def _all(split, count, side, seed, spans):
-    """Images of each span, as files; by several processes where that saves more than their start takes."""
-    draw = functools.partial(_draw, split, count, side, seed)
-    if len(spans) <= FEW:
-        yield from map(draw, spans)
-        return
-    with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from tqdm(pool.map(draw, spans), "composites", len(spans), unit="chunk", leave=False)
-
-
-def _draw(split, count, side, seed, span):
-    data, content = on_access(split, count, side, seed), io.BytesIO()
-    np.save(content, np.stack([data[index][0] for index in range(*span)]))
-    return content.getvalue()
+    def _file(self, span):
+        data, content = self.on_access(), io.BytesIO()
+        np.save(content, np.stack([data[index][0] for index in range(*span)]))
+        return content.getvalue()

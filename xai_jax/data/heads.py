@@ -43,11 +43,7 @@ def table() -> tuple[Head, ...]:
     >>> table()[-1].path
     'animals/marsupials/koala.png'
     """
-    return tuple(Head(path, dict(zip(PARTS, map(_position, cells), strict=True))) for path, *cells in _rows())
-
-
-def _rows():
-    return rows("heads.tsv")
+    return tuple(Head(path, dict(zip(PARTS, map(_position, cells), strict=True))) for path, *cells in rows("heads.tsv"))
 
 
 def _position(cell):

@@ -20,8 +20,8 @@ from jax.tree_util import Partial
 from xai_jax.architectures import photo_networks
 from xai_jax.architectures.photo_networks import PhotoNet
 from xai_jax.core.network import call
-from xai_jax.data import composites, cutouts, drawn, photographs
-from xai_jax.data.dataset_types import Dataset
+from xai_jax.data import composites, cutouts, photographs
+from xai_jax.data.drawn import Composites
 from xai_jax.io.fingerprints import fingerprint
 from xai_jax.models.input_scaling import Input
 from xai_jax.models.pretrained import shipped
@@ -85,10 +85,10 @@ def both(name: str) -> PhotoNet:
     return build(name).clone(classes=len(cutouts.CLASSES) + len(outputs(name + _OBJECTS)))
 
 
-def images(name: str, load: Any = drawn.in_memory) -> Dataset:
-    """What a network is trained on: images from whose 72 pixels 64 are cropped; `load` is a function of `drawn`."""
+def images(name: str) -> Composites:
+    """What a network is trained on: images from whose 72 pixels 64 are cropped."""
     trained = KINDS[name]
-    return load("train", COMPOSITES, INPUT.size + trained.recipe.margin, trained.composites)
+    return Composites("train", COMPOSITES, INPUT.size + trained.recipe.margin, trained.composites)
 
 
 def digest(name: str) -> str:
@@ -98,20 +98,20 @@ def digest(name: str) -> str:
     64
     """
     files = [row.digest for row in (*cutouts.of_class(split="train"), *photographs.of_kind(*composites.SCENERY))]
-    size = INPUT.size + KINDS[name].recipe.margin
-    return fingerprint((files, COMPOSITES, size, KINDS[name].composites, composites.VERSION))
+    _, count, side, seed = images(name)
+    return fingerprint((files, count, side, seed, composites.VERSION))
 
 
-def train(name: str, data: Dataset, directory: Path) -> dict[str, Any]:
-    """Variables of `both(name)` after training on `images(name)`; resumable. Example: `train(name, data, "runs/a")`."""
-    arguments, options = _arguments(name, data)
+def train(name: str, directory: Path) -> dict[str, Any]:
+    """Variables of `both(name)` after training on `images(name)`; resumable. Example: `train(name, "runs/a")`."""
+    arguments, options = _arguments(name, images(name).in_memory())
     return two_labels.fit(*arguments, directory, **options)
 
 
 def first_losses(name: str, steps: int) -> list[float]:
     """Losses of the first steps of the same training, whose images are drawn as they are needed."""
-    arguments, options = _arguments(name, images(name, drawn.on_access))
-    return two_labels.first_losses(steps, *arguments, **options)
+    arguments, options = _arguments(name, images(name).on_access())
+    return [line["loss"] for line in two_labels.first_lines(steps, *arguments, **options)]
 
 
 def _arguments(name, data):
@@ -121,7 +121,7 @@ def _arguments(name, data):
 
 def _classes(split):
     """Class of each object of a split."""
-    return np.array([cutouts.CLASSES.index(row.label) for row in cutouts.of_class(split=split)], np.int32)
+    return np.array([row.number for row in cutouts.of_class(split=split)], np.int32)
 
 
 def accuracy(name: str, variables: Any) -> dict[str, float]:
@@ -142,5 +142,5 @@ def accuracy(name: str, variables: Any) -> dict[str, float]:
 
 
 def _logits(net, split, count):
-    x = drawn.in_memory(split, count, INPUT.size, NEW_SEED).images
+    x = Composites(split, count, INPUT.size, NEW_SEED).in_memory().images
     return np.concatenate([call(net, INPUT.to_network(jnp.float32(x[i : i + 250]))) for i in range(0, len(x), 250)])
