@@ -12,35 +12,44 @@ from pathlib import Path
 import jax
 
 from xai_jax.io.files import cache_dir
+from xai_jax.models import generators
 from xai_jax.models.pretrained import photographs, shipped
+from xai_jax.training.adversarial import TERMS
+
+GENERATOR = "photo_fc6"
+NAMES = (*photographs.KINDS, GENERATOR)  # the generator after its network, whose file must be in the package
 
 
-def about(name, variables):
-    """What a file says of its network."""
-    kind, device = photographs.KINDS[name], jax.devices()[0].device_kind
+def trained(name):
+    """Variables of a network, and what its file says of it."""
+    versions = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
+    if name == GENERATOR:
+        losses = {term: generators.first_lines(name, 1)[0][term] for term in TERMS}
+        known = {"recipe": generators.recipe(name), "data": "portraits_64", "losses": losses}
+        return generators.train(name), {"network": name, **known, "trained_with": versions}
+    kind, directory = photographs.KINDS[name], cache_dir(f"{name}-training")
+    variables = photographs.train(name, directory)
     seeds = {"seed": kind.seed, "composites": photographs.COMPOSITES, "composites_seed": kind.composites}
-    return {
-        "network": name,
+    known = {
         "recipe": dataclasses.asdict(kind.recipe) | seeds,
         "data": photographs.digest(name),
         "accuracy": photographs.accuracy(name, variables),
         "losses": photographs.first_losses(name, 2),
-        "trained_with": {"jax": jax.__version__, "device": device},
     }
+    return variables, {"network": name, **known, "trained_with": versions}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=photographs.KINDS, metavar="NAME")
+    parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the files (default: this one)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names:
-        directory = cache_dir(f"{name}-training")
-        variables = photographs.train(name, photographs.images(name), directory)
-        path, known = arguments.out / shipped.path(name).name, about(name, variables)
-        shipped.write(path, variables, known)
-        print(f"{name}: {path}, {known['accuracy']}")
+        variables, about = trained(name)
+        path = arguments.out / shipped.path(name).name
+        shipped.write(path, variables, about)
+        print(f"{name}: {path}, {about.get('accuracy', about['losses'])}")
 
 
 if __name__ == "__main__":

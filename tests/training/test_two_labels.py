@@ -35,6 +35,11 @@ def fit(directory, recipe=RECIPE):
     return two_labels.fit(MODULE, DATA, CLASSES, recipe, directory, seed=3, prepare=PREPARE)
 
 
+def first_losses(steps):
+    lines = two_labels.first_lines(steps, MODULE, DATA, CLASSES, RECIPE, seed=3, prepare=PREPARE)
+    return [line["loss"] for line in lines]
+
+
 def test_kernels_have_the_mean_and_the_variance_of_the_formula():
     kernel = RNG.normal(1, 5, (3, 3, 2, 4)).astype(np.float32)
     gain, bias = RNG.uniform(0.5, 2, 4).astype(np.float32), np.zeros(4, np.float32)
@@ -50,7 +55,7 @@ def test_kernels_have_the_mean_and_the_variance_of_the_formula():
 def test_the_loss_is_that_of_both_labels_on_changed_images():
     task = two_labels._task(MODULE, DATA, CLASSES, RECIPE, "", 3, PREPARE)
     state = task.initial()
-    shares = next(loop.shares(task, 0))
+    shares = next(loop._batches(task, 0))
     images, objects = map(np.concatenate, zip(*shares, strict=True))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(3), 0), 64)
     x = np.stack([two_labels.changed(RECIPE, image, key) for image, key in zip(images, keys, strict=True)])
@@ -59,14 +64,14 @@ def test_the_loss_is_that_of_both_labels_on_changed_images():
     for row, number in zip(logits, objects, strict=True):
         for part, label in ((row[:3], CLASSES[number]), (row[3:], number)):
             expected -= (part[label] - np.log(np.exp(part).sum())) / 64
-    found = two_labels.first_losses(1, MODULE, DATA, CLASSES, RECIPE, seed=3, prepare=PREPARE)
+    found = first_losses(1)
     np.testing.assert_allclose(found, [expected], rtol=1e-4)
 
 
 def test_the_number_of_shares_does_not_matter(monkeypatch, tmp_path):
-    found = [two_labels.first_losses(4, MODULE, DATA, CLASSES, RECIPE, seed=3, prepare=PREPARE)]
+    found = [first_losses(4)]
     monkeypatch.setattr(two_labels, "share_size", lambda batch_size: 16)
-    found.append(two_labels.first_losses(4, MODULE, DATA, CLASSES, RECIPE, seed=3, prepare=PREPARE))
+    found.append(first_losses(4))
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 

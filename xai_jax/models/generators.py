@@ -30,7 +30,8 @@ from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
 from xai_jax.models.pretrained import shipped
 from xai_jax.synthesis import dgn_am, inversion
-from xai_jax.training.deepsim import Recipe, fit, shared_dir
+from xai_jax.training import deepsim as deepsim_training
+from xai_jax.training.deepsim import Recipe
 from xai_jax.weights import shards
 
 SEED = 0
@@ -152,7 +153,7 @@ def _load(name, file, weights, file_digest, weights_digest):
             variables = _trained(name, entry, model, data)
         else:
             variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
-        upper = upper_bounds(encode, model, data)
+        upper = _upper_bounds(encode, model, data)
     generator = Partial(entry.module.apply, variables)
     generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], to_network)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
@@ -164,16 +165,37 @@ def _read(name):
     return {"params": found["params"]}, jnp.asarray(found["upper"])
 
 
-def upper_bounds(encode: Partial, model: models.LoadedModel, data: datasets.Dataset) -> Array:
-    """Upper bound of each unit of the codes of the first images (d,). Example: as `load` computes it."""
+def _upper_bounds(encode, model, data):
+    """Upper bound of each unit of the codes of the first images, (d,)."""
     return dgn_am.upper_bounds(jnp.concatenate(list(_codes(encode, model, data))))
 
 
-def train(name: str) -> tuple[dict[str, Any], Array]:
-    """Variables, and upper bounds shaped like a code, of a generator that is trained here: `train("photo_fc6")`."""
+def train(name: str) -> dict[str, Any]:
+    """Variables of a generator that is trained here, also of a shipped one, and the `upper` bounds, shaped like a code.
+
+    Example: `train("photo_fc6")["upper"]`. Resumes where an earlier call was stopped.
+    """
     entry = _entry(name)
     model, data = models.load(entry.network), datasets.load(entry.data, "train")
-    return _trained(name, entry, model, data), upper_bounds(network.features(model.net, entry.layer), model, data)
+    upper = _upper_bounds(network.features(model.net, entry.layer), model, data)
+    return {**_trained(name, entry, model, data), "upper": upper}
+
+
+def first_lines(name: str, steps: int) -> list[dict[str, float]]:
+    """Losses of the first steps of the same training. Example: `first_lines("photo_fc6", 1)[0]["features"]`."""
+    entry = _entry(name)
+    arguments, options = _training(entry, models.load(entry.network), datasets.load(entry.data, "train"))
+    return deepsim_training.first_lines(steps, *arguments, **options)
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """Settings of the training of a generator, as JSON has them.
+
+    >>> recipe("photo_fc6")["steps"], recipe("photo_fc6")["seed"]
+    (10000, 0)
+    """
+    settings = dataclasses.asdict(_entry(name).recipe) | {"seed": SEED}
+    return settings | {"halvings": list(settings["halvings"])}
 
 
 def _digest(path):
@@ -188,13 +210,18 @@ def _codes(encode, model, data):
         yield network.call(encode, model.preprocess(list(images)))
 
 
-def _trained(name, entry, model, data):
+def _training(entry, model, data):
+    """Arguments and options of `deepsim.fit`."""
     layers, to_network = (entry.layer, entry.compared), model.from_centred(entry.mean)
     encode, compare = (inversion.of_layer(model.net, layer, to_network) for layer in layers)
     prepare = Partial(_less, jnp.asarray(entry.mean, jnp.float32))
-    networks, options = (entry.module, entry.discriminator), {"prepare": prepare, "transform": entry.transform}
-    arguments = *networks, encode, compare, data, entry.recipe
-    return fit(*arguments, shared_dir(name, *arguments, seed=SEED, **options), seed=SEED, **options)
+    options = {"seed": SEED, "prepare": prepare, "transform": entry.transform}
+    return (entry.module, entry.discriminator, encode, compare, data, entry.recipe), options
+
+
+def _trained(name, entry, model, data):
+    arguments, options = _training(entry, model, data)
+    return deepsim_training.fit(*arguments, deepsim_training.shared_dir(name, *arguments, **options), **options)
 
 
 def _entry(name):

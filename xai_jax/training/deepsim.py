@@ -25,7 +25,7 @@ from xai_jax.training import adversarial, checkpoints, loop, parallel
 from xai_jax.training.adversarial import TERMS, Recipe, Setting
 from xai_jax.weights import safetensors_file
 
-__all__ = ["Recipe", "fit", "shared_dir"]
+__all__ = ["Recipe", "first_lines", "fit", "shared_dir"]
 
 SAVE_EVERY = 500  # steps
 PATIENCE = 2000  # maximum number of consecutive steps with one network frozen
@@ -78,6 +78,14 @@ def shared_dir(name: str, *arguments: Any, **options: Any) -> Path:
     `arguments` and `options`: those of `fit`, without `checkpoint_dir`; the directory's name begins with `name`.
     """
     return loop.shared_dir(name, _task(*arguments, "", **options))
+
+
+def first_lines(steps: int, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+    """What a `fit` with the same other arguments, without `checkpoint_dir`, would log after each of its first steps.
+
+    Example: `first_lines(1, *arguments, **options)[0]["features"]`.
+    """
+    return loop.first_lines(_task(*arguments, "", **options), steps)
 
 
 def _task(generator, discriminator, encode, compare, data, recipe, checkpoint_dir, seed, prepare, transform=None):

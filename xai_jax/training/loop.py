@@ -163,6 +163,12 @@ def fit(task: Task) -> dict[str, Any]:
         return jax.tree.map(jnp.asarray, safetensors_file.unflatten(safetensors_file.read(done)))
 
 
+def first_lines(task: Task, steps: int) -> list[dict[str, float]]:
+    """What `fit` would log after each of the first steps, without a checkpoint. Example: `first_lines(task, 2)`."""
+    measured = enumerate(task.advance(task.initial(), itertools.islice(_batches(task, 0), steps)), 1)
+    return [task.line(step, state, found) for step, (state, found) in measured]
+
+
 def _train(task, start, done):
     store = checkpoints.Checkpoints(task.checkpoint_dir / "checkpoints")
     with contextlib.closing(store), _bar(task) as bar:
@@ -170,7 +176,7 @@ def _train(task, start, done):
         step = int(state.step)
         log = checkpoints.Log(task.checkpoint_dir / "metrics.jsonl", step)
         bar.update(step)
-        some = shares(task, step)
+        some = _batches(task, step)
         for stop in sorted(stop for stop in task.stops() if stop > step):
             state, measured = _stage(task, state, itertools.islice(some, stop - step), log, bar)
             state, step = task.end_stage(state, measured, log), stop
@@ -186,14 +192,14 @@ def _bar(task):
     return tqdm(total=task.steps, desc="compiling", unit="step", mininterval=1, disable=hidden, leave=False)
 
 
-def shares(task: Task, step: int) -> Iterator[Shares]:
-    """Batches from number `step` on, each as its shares; without end."""
-    size, count = task.recipe.batch_size // task.shares, task.shares
+def _batches(task, step) -> Iterator[Shares]:
+    """Batches from number `step` on, each as its shares."""
+    size, shares = task.recipe.batch_size // task.shares, task.shares
     while True:
         epoch, done = divmod(step, task.steps_per_epoch)
-        found = batches(task.data, size, task.seed, epoch, done * count, task.transform, parallel.part())
+        found = batches(task.data, size, task.seed, epoch, done * shares, task.transform, parallel.part())
         for _ in range(task.steps_per_epoch - done):
-            yield list(itertools.islice(found, count))
+            yield list(itertools.islice(found, shares))
             step += 1
 
 

@@ -7,7 +7,6 @@ has gains, what is returned are plain kernels.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -96,15 +95,12 @@ def fit(
     return loop.fit(_task(module, data, classes, recipe, checkpoint_dir, seed=seed, prepare=prepare))
 
 
-def first_losses(steps: int, *arguments: Any, **options: Any) -> list[float]:
-    """The loss of each of the first steps of a `fit` with the same other arguments, without `checkpoint_dir`.
+def first_lines(steps: int, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+    """What a `fit` with the same other arguments, without `checkpoint_dir`, would log after each of its first steps.
 
-    Example: `first_losses(2, module, data, classes, recipe, seed=0, prepare=prepare)`.
+    Example: `first_lines(2, module, data, classes, recipe, seed=0, prepare=prepare)[0]["loss"]`.
     """
-    task = _task(*arguments, "", **options)
-    some = itertools.islice(loop.shares(task, 0), steps)
-    measured = enumerate(task.advance(task.initial(), some), 1)
-    return [task.line(step, state, losses)["loss"] for step, (state, losses) in measured]
+    return loop.first_lines(_task(*arguments, "", **options), steps)
 
 
 def _task(module, data, classes, recipe, checkpoint_dir, seed, prepare):
