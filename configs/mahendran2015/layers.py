@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.layers \\
         --config=configs/mahendran2015/layers.py:default --workdir=results/mahendran2015/layers
 
-smoke: seconds. default: about four minutes on 2 cores. paper: less than an hour on one A100, with weights of CaffeNet
+smoke: seconds. default: about eight minutes on 2 cores. paper: less than an hour on one A100, with weights of CaffeNet
 given as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.photographs \\
         --config=configs/mahendran2015/photographs.py:default --workdir=results/mahendran2015/photographs
 
-smoke: seconds. default: about five minutes on 2 cores. paper: less than an hour on one A100, with weights of VGG16
+smoke: seconds. default: about six minutes on 2 cores. paper: less than an hour on one A100, with weights of VGG16
 given as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.springenberg2015.comparison \\
         --config=configs/springenberg2015/comparison.py:default --workdir=results/springenberg2015/comparison
 
-smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one GPU, with weights of an ImageNet All-CNN-B
+smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one GPU, with weights of an ImageNet All-CNN-B
 (section 4.2 of the paper) given as --config.weights=PATH and ImageNet prepared by TFDS.
 """
 

@@ -186,7 +186,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=8,
 )
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=5,
+    minutes=6,
 )
 
 if __name__ == "__main__":

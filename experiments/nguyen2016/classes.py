@@ -101,7 +101,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=1.5,
 )
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=2,
 )
 
 if __name__ == "__main__":
