@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -19,13 +20,17 @@ GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
 
 
 class Job(NamedTuple):
-    """A command with its name, the label of its status line, its log file, and the expected minutes (None: unknown)."""
+    """A command with its name, the label of its status line, its log file, and the expected minutes (None: unknown).
+
+    `look` is printed when it is done: what to look at in its figure.
+    """
 
     name: str
     label: str
     command: list[str]
     log: Path
     minutes: float | None = None
+    look: str = ""
 
 
 class Child(NamedTuple):
@@ -38,9 +43,17 @@ class Child(NamedTuple):
     watcher: subprocess.Popen | None
 
 
-def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event, lock: IO[str]) -> list[Child]:
+def run_all(
+    jobs: list[Job],
+    at_once: int,
+    root: Path,
+    stop: threading.Event,
+    lock: IO[str],
+    succeeded: Callable[[], None] = lambda: None,
+) -> list[Child]:
     """Runs all jobs in `root` and returns those that failed; raises KeyboardInterrupt once `stop` is set.
 
+    `succeeded` is called whenever some have succeeded, while others run.
     No child outlives the call, or this process, however it ends. Children have `lock` open, which so outlasts them all.
     """
     at_once = max(1, min(at_once, len(jobs)))  # a single job has all cores
@@ -57,6 +70,8 @@ def run_all(jobs: list[Job], at_once: int, root: Path, stop: threading.Event, lo
             failed += [child for child in ended if child.process.returncode != 0]
             free += [child.cores for child in ended]
             drawn = draw(ended, running, drawn)
+            if any(child.process.returncode == 0 for child in ended):
+                succeeded()
     finally:
         end(running)
     if stop.is_set():
@@ -118,7 +133,7 @@ def draw(ended: list[Child], running: list[Child], drawn: int) -> int:
     Overwrites the `drawn` lines of running children from before; returns their new number.
     """
     terminal = sys.stdout.isatty()
-    lines = [line(child) for child in ended + (running if terminal else [])]
+    lines = [text for child in ended + (running if terminal else []) for text in (line(child), *looks(child))]
     if terminal:
         width = shutil.get_terminal_size().columns - 1
         lines = [f"{text[:width]}\x1b[K" for text in lines]
@@ -133,6 +148,11 @@ def line(child: Child) -> str:
     minutes = child.job.minutes
     expected = f", expected {clock(60 * minutes)}" if minutes is not None else ""
     return f"{child.job.label}  {state:<8} {clock(time.monotonic() - child.started):>6}{expected}"
+
+
+def looks(child: Child) -> list[str]:
+    """What to look at, once it is there."""
+    return [f"      look: {child.job.look}"] if child.job.look and child.process.returncode == 0 else []
 
 
 def clock(seconds: float) -> str:

@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import webbrowser
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -28,11 +29,15 @@ ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's pack
 
 
 class Experiment(NamedTuple):
-    """`minutes` of the default tier on 2 cores shared with another experiment, None if not measured."""
+    """`minutes` of the default tier on 2 cores shared with another experiment, None if not measured.
+
+    Those of the tour say what to `look` at.
+    """
 
     paper: str
     figure: str
     minutes: float | None = None
+    look: str = ""
 
     @property
     def name(self) -> str:
@@ -45,7 +50,14 @@ def discover(root: Path) -> list[Experiment]:
     for name in names:
         if not (root / f"experiments/{name}.py").is_file():
             raise ValueError(f"expected experiments/{name}.py beside configs/{name}.py, found none; was it renamed?")
-    return [Experiment(*name.split("/"), constants(name, root).get("minutes")) for name in names]
+    known = [(name, constants(name, root)) for name in names]
+    return [Experiment(*name.split("/"), texts.get("minutes"), texts.get("look", "")) for name, texts in known]
+
+
+def tour(experiments: list[Experiment], arguments: argparse.Namespace) -> list[Experiment]:
+    """The experiments that run if none are named: one figure of each method on a CPU, else all."""
+    everything = arguments.only or arguments.all or arguments.tier != "default" or usual_jobs() == 1
+    return [e for e in experiments if everything or e.look] or experiments
 
 
 def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
@@ -126,6 +138,8 @@ def print_list(experiments: list[Experiment], root: Path) -> None:
             known = constants(experiment.name, root)
             title, figure = known.get("title", ""), known.get("figure", "")
             print(f"  {experiment.name:{width}} {minutes:>5} min  {title} ({figure})")
+    if toured := [e for e in experiments if e.look]:
+        print(f"tour: {', '.join(e.name for e in toured)}: {expected(toured)}")
     print(f"all: {len(experiments)} experiment(s), {expected(experiments)}, at the tier default")
 
 
@@ -183,6 +197,7 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
             command(e, arguments.tier, results, arguments.overwrite),
             logs / f"{e.paper}_{e.figure}.log",
             e.minutes if arguments.tier == "default" else None,
+            e.look,
         )
         for number, e in enumerate(experiments, start=1)
     ]
@@ -203,19 +218,34 @@ def run(
 ) -> list[jobs.Child]:
     """Runs the unfinished jobs, then the gallery, regardless of failures; returns the failed ones.
 
-    Longest first, which balances the load at the end. The longest of all trains networks that others wait for. Raises
-    KeyboardInterrupt when interrupted.
+    The tour first, from its shortest on, so that there is something to look at; then the longest first, which balances
+    the load at the end. The gallery grows meanwhile. Raises KeyboardInterrupt when interrupted.
     """
     stop = jobs.stop_on_signals()
     for job in plan:
         if job.name in done:
             print(f"{job.label}  finished before", flush=True)
     left = [job for job in plan if job.name not in done]
-    left.sort(key=lambda job: -(job.minutes or 0))
-    failed = jobs.run_all(left, at_once or usual_jobs(), root, stop, lock)
+    left.sort(key=lambda job: (not job.look, (job.minutes or 0) * (1 if job.look else -1)))
     command = [sys.executable, "-m", "xai_jax.gallery", results]
+    failed = jobs.run_all(left, at_once or usual_jobs(), root, stop, lock, growing(command, root / results, root))
     gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
     return failed + jobs.run_all([gallery], 1, root, stop, lock)
+
+
+def growing(command: list[str], results: Path, root: Path) -> Callable[[], None]:
+    """Builds the gallery of what there is, and opens it once where a person watches; the last build reports faults."""
+    shown = []
+
+    def build() -> None:
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if subprocess.run(command, cwd=root, **silent).returncode == 0 and not shown:
+            shown.append(results / "index.html")
+            print(f"      gallery, which grows: {shown[0]}", flush=True)
+            if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+                webbrowser.open(shown[0].as_uri())
+
+    return build
 
 
 def conclude(failed: list[jobs.Child], page: Path) -> int:
@@ -248,6 +278,7 @@ def directory(text: str) -> str:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="reproduce", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--tier", choices=TIERS, default="default")
+    parser.add_argument("--all", action="store_true", help="run all experiments, not only the tour")
     parser.add_argument("--only", metavar="PAPER[/FIGURE]", action="append", default=[])
     parser.add_argument("--results", metavar="DIR", type=directory)
     parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
@@ -261,14 +292,15 @@ def main(argv: list[str], root: Path = ROOT) -> int:
     """Exit status: 0 success, 1 something failed, 2 wrong arguments, 130 interrupted."""
     arguments = parse(argv)
     try:
-        experiments = select(discover(root), arguments.only)
+        known = select(discover(root), arguments.only)
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
     if arguments.list:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` closes the pipe early
-        print_list(experiments, root)
+        print_list(known, root)
         return 0
+    experiments = tour(known, arguments)
     results = results_path(arguments.results, root)
     try:
         lock = None if arguments.plan else claim(results, root)

@@ -10,11 +10,13 @@ usage() {
   cat <<'TEXT'
 Usage: bash scripts/reproduce.sh [--accelerator cuda12|cuda13|tpu] [options]
 
-Creates .venv, installs xai_jax, runs every experiment and builds the gallery, results/index.html.
+Creates .venv, installs xai_jax, and runs the tour: one figure of each method. The gallery, results/index.html, grows
+meanwhile. --all runs every experiment; an accelerator, and the tiers smoke and paper, do so without it.
 An interrupted run resumes. A failing experiment does not stop the others; failures are reported at the end.
 
   --accelerator NAME      install JAX for cuda12, cuda13 or tpu (default: CPU)
   --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; needs an accelerator)
+  --all                   run every experiment, not only the tour
   --only PAPER[/FIGURE]   run only these; may be repeated
   --results DIR           directory of results (default: results); output of experiments goes to DIR/logs
   --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
@@ -51,6 +53,8 @@ while (($#)); do
   esac
   shift
 done
+
+if [[ -n "$accelerator" ]]; then arguments+=(--all); fi
 
 # reproduce.py uses the standard library only, so that wrong arguments are reported before anything is installed.
 chosen="$(choose_python)"

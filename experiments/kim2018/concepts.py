@@ -222,6 +222,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=5,
+    look="which concepts count for zebras, fire engines and others, beside random concepts.",
 )
 
 if __name__ == "__main__":

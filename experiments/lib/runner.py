@@ -66,6 +66,7 @@ class Experiment(Generic[Config]):
       run: computes the report of a configuration, its stages in the workspace.
       plan: lists the work for a dry run.
       minutes: of the default tier on 2 cores shared with another experiment; None if not measured.
+      look: what to look at in the figure, of the experiments of the tour (`scripts/reproduce.sh`).
     """
 
     name: str
@@ -76,6 +77,7 @@ class Experiment(Generic[Config]):
     run: Callable[[Config, Workspace], Report]
     plan: Callable[[Config], list[dry_run.Step]]
     minutes: float | None = None
+    look: str = ""
 
     @property
     def order(self) -> int:

@@ -114,6 +114,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
+    look="images that give a layer the same code: deeper layers leave more of them open.",
 )
 
 if __name__ == "__main__":

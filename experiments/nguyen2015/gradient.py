@@ -97,6 +97,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3,
+    look="noise that the network takes for a class with 99 % confidence.",
 )
 
 if __name__ == "__main__":

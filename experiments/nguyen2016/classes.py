@@ -102,6 +102,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=1.5,
+    look="which classes do you recognise in images that the generator made to please the network?",
 )
 
 if __name__ == "__main__":

@@ -294,6 +294,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=2,
+    look="guided backprop draws the object; backprop is noise, and the deconvnet needs pooling switches.",
 )
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ EXPERIMENT = Experiment[Config](
     run=run,
     plan=plan,
     minutes=3,
+    look="what deconvnet projections owe to the switches of max-pooling, with and without them.",
 )
 
 if __name__ == "__main__":

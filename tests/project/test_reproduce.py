@@ -127,6 +127,45 @@ def test_finished_experiments_start_no_process(reproduce, project):
     assert "1 to run, about 40 minutes" in done.stdout
 
 
+@pytest.fixture
+def toured(project):
+    """The project with two experiments in its tour, both done once the gallery has grown."""
+    for name in ("alpha2001/one", "beta2002/three"):
+        path = project / f"experiments/{name}.py"
+        path.write_text(path.read_text().replace("minutes=", f'look="at {name}", minutes='))
+    gallery = project / "xai_jax/gallery/__main__.py"
+    gallery.write_text(gallery.read_text() + 'pathlib.Path("order.txt").open("a").write("gallery ")\n')
+    return project
+
+
+def test_the_tour_runs_shortest_first_while_the_gallery_grows(reproduce, toured):
+    assert "2 experiment(s), tier default" in reproduce("--plan").stdout
+    assert "tour: alpha2001/one, beta2002/three: about 40 minutes on 2 cores" in reproduce("--list").stdout
+    done = reproduce("--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    order = "alpha2001/one gallery beta2002/three gallery gallery"
+    assert (toured / "order.txt").read_text() == f"{order} "
+    lines = done.stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("[1/2] alpha2001/one"))
+    page = toured / "results/index.html"
+    assert lines[at + 1 : at + 3] == ["      look: at alpha2001/one", f"      gallery, which grows: {page}"]
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--tier", "smoke"], ["--only", "alpha2001", "--only", "beta2002"]])
+def test_everything_runs_where_it_is_asked_for(reproduce, toured, arguments):
+    """The tour first, then the longest first."""
+    assert "3 experiment(s)" in reproduce(*arguments, "--plan").stdout
+    assert reproduce(*arguments, "--jobs", "1").returncode == 1  # alpha2001/two fails
+    order = (toured / "order.txt").read_text().replace("gallery ", "").split()
+    assert order == ["alpha2001/one", "beta2002/three"]
+
+
+def test_the_tour_of_this_project_shows_every_method(monkeypatch):
+    experiments = [e for e in _reproduce_module(monkeypatch).discover(ROOT) if e.look]
+    papers = {"zeiler2014", "mahendran2015", "springenberg2015", "nguyen2015", "nguyen2016", "kim2018"}
+    assert {e.paper for e in experiments} == papers and sum(e.minutes for e in experiments) / 2 < 10
+
+
 @pytest.mark.parametrize("change", ["configuration", "tier", "unfinished", "damaged", "broken", "overwrite"])
 def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
     workdir = finish(project, "beta2002/three", *{"configuration": ("default", 4), "tier": ("paper",)}.get(change, ()))
