@@ -152,7 +152,7 @@ def test_the_tour_runs_shortest_first_while_the_gallery_grows(reproduce, toured)
 
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--tier", "smoke"], ["--only", "alpha2001", "--only", "beta2002"]])
-def test_everything_runs_where_it_is_asked_for(reproduce, toured, arguments):
+def test_everything_runs_on_request(reproduce, toured, arguments):
     """The tour first, then the longest first."""
     assert "3 experiment(s)" in reproduce(*arguments, "--plan").stdout
     assert reproduce(*arguments, "--jobs", "1").returncode == 1  # alpha2001/two fails
