@@ -2,7 +2,7 @@
 
     python scripts/train_networks.py photo_maxpool --out /tmp/weights
 
-Stopped at any moment and started again, it resumes. Needs the cut-outs that scripts/data.sh fetches.
+Stopped at any moment and started again, it resumes. Needs the data that scripts/data.sh fetches.
 """
 
 import argparse
@@ -13,30 +13,46 @@ import jax
 
 from xai_jax.io.files import cache_dir
 from xai_jax.models import generators
-from xai_jax.models.pretrained import photographs, shipped
+from xai_jax.models.pretrained import fashion, photographs, shipped
 from xai_jax.training.adversarial import TERMS
 
-GENERATOR = "photo_fc6"
-NAMES = (*photographs.KINDS, GENERATOR)  # the generator after its network, whose file must be in the package
+GENERATOR = "photo_fc6"  # trained after its network, whose file must be in the package
+NAMES = (*fashion.NAMES, *photographs.KINDS, GENERATOR)
 
 
 def trained(name):
     """Variables of a network, and what its file says of it."""
     versions = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
-    if name == GENERATOR:
-        losses = {term: generators.first_lines(name, 1)[0][term] for term in TERMS}
-        known = {"recipe": generators.recipe(name), "data": "portraits_64", "losses": losses}
-        return generators.train(name), {"network": name, **known, "trained_with": versions}
+    make = _generator if name == GENERATOR else _for_clothes if name in fashion.NAMES else _for_photographs
+    variables, known = make(name)
+    return variables, {"network": name, **known, "trained_with": versions}
+
+
+def _generator(name):
+    losses = {term: generators.first_lines(name, 1)[0][term] for term in TERMS}
+    return generators.train(name), {"recipe": generators.recipe(name), "data": "portraits_64", "losses": losses}
+
+
+def _for_clothes(name):
+    variables = fashion.train(name)
+    return variables, {
+        "recipe": dataclasses.asdict(fashion.recipe(name)) | {"seed": fashion.SEED},
+        "data": fashion.digest(),
+        "accuracy": {"error": fashion.error(name, variables)},
+        "losses": fashion.first_losses(name, 2),
+    }
+
+
+def _for_photographs(name):
     kind, directory = photographs.KINDS[name], cache_dir(f"{name}-training")
     variables = photographs.train(name, directory)
     seeds = {"seed": kind.seed, "composites": photographs.COMPOSITES, "composites_seed": kind.composites}
-    known = {
+    return variables, {
         "recipe": dataclasses.asdict(kind.recipe) | seeds,
         "data": photographs.digest(name),
         "accuracy": photographs.accuracy(name, variables),
         "losses": photographs.first_losses(name, 2),
     }
-    return variables, {"network": name, **known, "trained_with": versions}
 
 
 def main():

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     package: str | None = None
     classes: tuple[str, ...] | None = None  # None: those of ImageNet
     foreign: str = "PyTorch's state dictionary (.pth)"  # what from_torch reads
-    make: Callable[[nn.Module], Mapping[str, Any]] | None = None  # trains or reads variables on first use
+    make: Callable[[nn.Module], Mapping[str, Any]] | None = None  # reads, or trains, variables on first use
     caffe: str | None = None  # the order of poolings and normalisations, where another network has the same entries
     whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
 
@@ -88,7 +88,7 @@ ENTRIES = {
             functools.partial(fashion.build, name),
             _grey(fashion_mnist.SIDE),
             classes=fashion_mnist.CLASSES,
-            make=functools.partial(fashion.train, name),
+            make=functools.partial(fashion.read, name),
         )
         for name in fashion.NAMES
     },

@@ -71,9 +71,9 @@ def load(
 ) -> LoadedModel:
     """The network `name` with its weights.
 
-    "digits" is trained on first use, in seconds; the networks for Fashion-MNIST in minutes; both are cached. Those for
-    photographs, "photo_maxpool" and so on (see `pretrained.photographs`), come with this package. Networks for CIFAR-10
-    whiten images if the file contains a whitening (see `models.cifar`), else their input is pixel / 255.
+    "digits" is trained on first use, in seconds, and cached. Small networks for photographs and Fashion-MNIST come with
+    this package (see `pretrained.photographs` and `pretrained.fashion`). Networks for CIFAR-10 whiten images if the
+    file contains a whitening (see `models.cifar`), else their input is pixel / 255.
 
     Args:
       name: one of `names()`.

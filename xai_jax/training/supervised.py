@@ -30,7 +30,7 @@ from xai_jax.io.fingerprints import labelled
 from xai_jax.training import checkpoints, evaluation, loop, parallel, sgd
 from xai_jax.training.sgd import Recipe
 
-__all__ = ["Recipe", "TrainingError", "epoch_weights", "fit", "metrics", "share_size", "shared_dir"]
+__all__ = ["Recipe", "TrainingError", "epoch_weights", "first_lines", "fit", "metrics", "share_size", "shared_dir"]
 
 SAVE_EVERY = 1000  # steps; also at the end of each epoch
 
@@ -78,6 +78,15 @@ def fit(
     """
     others = prepare, augment, transform, validation, validation_transform, keep_epochs
     return loop.fit(_task(module, data, recipe, checkpoint_dir, seed, *others))
+
+
+def first_lines(steps: int, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+    """What a `fit` with the same other arguments, without `checkpoint_dir`, would log after each of its first steps.
+
+    Example: `first_lines(2, module, data, recipe, seed=0)[0]["loss"]`.
+    """
+    module, data, recipe = arguments
+    return loop.first_lines(_task(module, data, recipe, "", **options), steps)
 
 
 def shared_dir(name: str, module: nn.Module, data: Dataset, recipe: Recipe, *, seed: int, **options: Any) -> Path:

@@ -1,1 +1,1 @@
-"""Small networks that are trained here on first use."""
+"""Small networks that come with this package, and how they were trained."""
