@@ -1,6 +1,7 @@
 """Parallel child processes with output in log files and one status line each on the terminal."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import webbrowser
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import lifetime
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
+ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's packages for accelerators
 
 
 class Job(NamedTuple):
@@ -41,6 +44,14 @@ class Child(NamedTuple):
     started: float
     cores: frozenset[int]
     watcher: subprocess.Popen | None
+
+
+def usual() -> int:
+    """Default number of parallel experiments: two, since one rarely keeps two cores busy.
+
+    One where JAX is installed for an accelerator, whose memory the first experiment allocates.
+    """
+    return 1 if any(importlib.util.find_spec(name) for name in ACCELERATED) else 2
 
 
 def run_all(
@@ -170,3 +181,18 @@ def report(child: Child, lines: int = 12) -> str:
     how = f"exit status {number}" if number > 0 else f"killed by signal {-number}"
     shown = "".join(f"    {part}\n" for part in last)
     return f"{child.job.name}: {how}; the end of {child.job.log}:\n{shown}"
+
+
+def growing(command: list[str], results: Path, root: Path) -> Callable[[], None]:
+    """Builds the gallery of what there is, and opens it once where a person watches; the last build reports faults."""
+    shown = []
+
+    def build() -> None:
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if subprocess.run(command, cwd=root, **silent).returncode == 0 and not shown:
+            shown.append(results / "index.html")
+            print(f"      gallery, which grows: {shown[0]}", flush=True)
+            if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+                webbrowser.open(shown[0].as_uri())
+
+    return build

@@ -7,13 +7,11 @@ import argparse
 import ast
 import contextlib
 import difflib
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
-import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,7 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TIERS = ("smoke", "default", "paper")
 GALLERY = "the gallery"
 LOCK, OVERWRITING = "logs/.lock", "logs/overwriting"  # in the directory of results
-ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's packages for accelerators
 
 
 class Experiment(NamedTuple):
@@ -56,7 +53,7 @@ def discover(root: Path) -> list[Experiment]:
 
 def tour(experiments: list[Experiment], arguments: argparse.Namespace) -> list[Experiment]:
     """The experiments that run if none are named: one figure of each method on a CPU, else all."""
-    everything = arguments.only or arguments.all or arguments.tier != "default" or usual_jobs() == 1
+    everything = arguments.only or arguments.all or arguments.tier != "default" or jobs.usual() == 1
     return [e for e in experiments if everything or e.look] or experiments
 
 
@@ -99,14 +96,6 @@ def finished(experiments: list[Experiment], tier: str, results: str, root: Path)
     check = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
     done = subprocess.run(check, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return set(done.stdout.split()) if done.returncode == 0 else set()
-
-
-def usual_jobs() -> int:
-    """Default number of parallel experiments: two, since one rarely keeps two cores busy.
-
-    One where JAX is installed for an accelerator, whose memory the first experiment allocates.
-    """
-    return 1 if any(importlib.util.find_spec(name) for name in ACCELERATED) else 2
 
 
 def expected(experiments: Iterable[Experiment]) -> str:
@@ -228,24 +217,9 @@ def run(
     left = [job for job in plan if job.name not in done]
     left.sort(key=lambda job: (not job.look, (job.minutes or 0) * (1 if job.look else -1)))
     command = [sys.executable, "-m", "xai_jax.gallery", results]
-    failed = jobs.run_all(left, at_once or usual_jobs(), root, stop, lock, growing(command, root / results, root))
+    failed = jobs.run_all(left, at_once or jobs.usual(), root, stop, lock, jobs.growing(command, root / results, root))
     gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
     return failed + jobs.run_all([gallery], 1, root, stop, lock)
-
-
-def growing(command: list[str], results: Path, root: Path) -> Callable[[], None]:
-    """Builds the gallery of what there is, and opens it once where a person watches; the last build reports faults."""
-    shown = []
-
-    def build() -> None:
-        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        if subprocess.run(command, cwd=root, **silent).returncode == 0 and not shown:
-            shown.append(results / "index.html")
-            print(f"      gallery, which grows: {shown[0]}", flush=True)
-            if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-                webbrowser.open(shown[0].as_uri())
-
-    return build
 
 
 def conclude(failed: list[jobs.Child], page: Path) -> int:

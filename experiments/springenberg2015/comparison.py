@@ -287,9 +287,8 @@ EXPERIMENT = Experiment[Config](
     figure="Figures of section 4: patches of filters, and the comparison of methods",
     paper=papers.SPRINGENBERG2015,
     summary=(
-        "The three methods backpropagate a neuron's activation to pixel space and differ only in their rule for ReLU: "
-        "backprop zeroes the signal where the input was negative, the deconvnet where the signal is negative, guided "
-        "backprop where either is. Without max-pooling the deconvnet has no switches that condition it on the image."
+        "Backprop, deconvnet and guided backprop differ in their rule for ReLU, and without max-pooling the deconvnet "
+        "lacks the switches that condition it on the image. Which maps are clean, and which depend on the image?"
     ),
     run=run,
     plan=plan,

@@ -180,10 +180,10 @@ def test_what_is_not_finished_exactly_so_runs(reproduce, project, change):
 
 
 def test_two_run_at_once_but_one_on_an_accelerator(monkeypatch):
-    module = _reproduce_module(monkeypatch)
+    jobs = _reproduce_module(monkeypatch).jobs
     for installed, at_once in {"": 2, "jax_cuda12_plugin": 1, "jax_cuda13_plugin": 1, "libtpu": 1}.items():
-        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name, installed=installed: name == installed)
-        assert module.usual_jobs() == at_once
+        monkeypatch.setattr(jobs.importlib.util, "find_spec", lambda name, installed=installed: name == installed)
+        assert jobs.usual() == at_once
 
 
 def test_minutes_are_those_of_two_at_once_or_of_the_longest(monkeypatch):
