@@ -11,7 +11,7 @@ from experiments.lib.report import Claim, Number, Panel
 from xai_jax import network, plots, realism
 from xai_jax.plots.figure import Figure
 
-COLUMNS = 10  # classes in a figure, the first
+COLUMNS = 13  # classes in a figure, the first
 
 
 class Measure(NamedTuple):

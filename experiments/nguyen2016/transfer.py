@@ -138,7 +138,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=1.5,
 )
 
 if __name__ == "__main__":
