@@ -184,7 +184,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=3,
 )
 
 if __name__ == "__main__":

@@ -17,47 +17,60 @@ from xai_jax.synthesis.dgn_am import DGN
 
 
 def run(config: Config, work: Workspace) -> Report:
-    """Searches the data set for all units, then finds codes for all units of one layer after the other."""
+    """Searches the data set for all units, then finds codes for units of one layer after the other."""
     (generator, model), data = generator_codes.load(config), datasets.load(config.data, config.split)
     natural = work.stage("natural", lambda: search(model, data, config, work))
     found, images, panels = {}, {}, []
     for layer in work.progress(config.layers, "layers"):
-        preferred = work.stage(layer, partial(preferred_inputs, generator, model, layer, config))
+        maxima = natural[f"{layer} values"][:, 0]
+        units = chosen_units(maxima, layer, config)
+        preferred = work.stage(layer, partial(preferred_inputs, generator, model, layer, units, config))
         shown = work.stage(f"{layer}-shown", partial(sample, model, data, layer, preferred, natural, config))
         panels.append(layer_panel(shown, layer, config))
-        found[layer] = measure(preferred["activations"], natural[f"{layer} values"][:, 0])
+        found[layer] = measure(preferred["activations"], maxima, units)
         if unit(generator.network, layer)[1] is None:
-            images[layer] = preferred["images"]
+            images[layer] = preferred
     ranks = work.stage("similarity", partial(similarity_ranks, model, data, natural, images, config))
     return Report(*findings(found, ranks, config), [*panels, measures_panel(found, ranks)])
 
 
-def preferred_inputs(generator, model, layer, config):
-    """Images (C, H, W, channels) for the C units of a layer, and the activations of all units for each, (C, C)."""
-    count, at = unit(generator.network, layer)
+def chosen_units(maxima: np.ndarray, layer: str, config: Config) -> np.ndarray:
+    """Channels of a layer, in ascending order: `config.units` of those that some image activates, or all of them."""
+    rng = np.random.default_rng([config.seed, config.layers.index(layer)])
+    return np.sort(rng.permutation(np.flatnonzero(maxima > 0))[: config.units or None])
+
+
+def preferred_inputs(generator, model, layer, units, config):
+    """Images (N, H, W, channels) for N units of a layer, and the activations of all its C units for each, (N, C)."""
+    at, count = unit(generator.network, layer)[1], len(units)
     starts = generator_codes.initial_codes(generator, count, config.seed)
     form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
-    target = targets.neuron(layer, np.arange(count), at)
+    target = targets.neuron(layer, units, at)
     images = generator_codes.maximise(generator, model, target, starts, form, config.batch_size)["images"]
     maps = [network.call(network.features(model.net, layer), images[n : n + 1])[0] for n in range(count)]
-    return {"images": images, "activations": np.stack([m if at is None else m[at] for m in maps])}
+    activations = np.stack([m if at is None else m[at] for m in maps])
+    return {"images": images, "activations": activations, "units": units}
 
 
-def measure(activations: np.ndarray, natural: np.ndarray) -> dict[str, np.ndarray]:
-    """For each unit that some image activates, activations (C, C) relative to `natural` (C,), their natural maxima.
+def measure(activations: np.ndarray, natural: np.ndarray, units: np.ndarray) -> dict[str, np.ndarray]:
+    """Activations (N, C) for images of N of a layer's C units, relative to `natural` (C,), the natural maxima.
 
-    "reached": that of the unit for its own image; "selective": whether no other unit's is larger there.
+    "reached": that of the unit (N,) for its own image; "selective": whether no other unit's is larger there, of those
+    that some natural image activates; "chance": the share of such images at chance level.
     """
-    alive = natural > 0
-    relative = activations[np.ix_(alive, alive)] / natural[alive]
-    return {"reached": np.diag(relative), "selective": relative.argmax(1) == np.arange(len(relative))}
+    alive = np.flatnonzero(natural > 0)
+    relative = activations[:, alive] / natural[alive]
+    own = np.searchsorted(alive, units)
+    reached = relative[np.arange(len(units)), own]
+    return {"reached": reached, "selective": relative.argmax(1) == own, "chance": np.array(1 / len(alive))}
 
 
 def sample(model, data, layer, preferred, natural, config):
     """Some units: their images, the receptive fields in them, and patches (units, k) of natural images."""
-    maxima = natural[f"{layer} values"][:, 0]
+    maxima, units = natural[f"{layer} values"][:, 0], preferred["units"]
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
-    chosen = np.sort(rng.permutation(np.flatnonzero(maxima > 0))[: config.shown])
+    rows = np.sort(rng.permutation(len(units))[: config.shown])
+    chosen = units[rows]
     field = deconvnet.receptive_field(model.net, layer, preferred["images"])
     middle = [len(field.rows) // 2, len(field.columns) // 2]
     patches = [
@@ -67,13 +80,13 @@ def sample(model, data, layer, preferred, natural, config):
         ]
         for n in chosen
     ]
-    pixels = model.to_pixels(preferred["images"][chosen]) / 255
+    pixels = model.to_pixels(preferred["images"][rows]) / 255
     return {
         "channels": chosen,
         "images": pixels.astype(np.float32),
         "seen": np.stack([tile(image, field, *middle, 1.0) for image in pixels]).astype(np.float32),
         "patches": np.stack(patches).astype(np.float32),
-        "reached": preferred["activations"][chosen, chosen] / maxima[chosen],
+        "reached": preferred["activations"][rows, chosen] / maxima[chosen],
     }
 
 
@@ -101,17 +114,16 @@ def layer_panel(shown, layer, config):
 def similarity_ranks(model, data, natural, images, config):
     """For each unit of layers that see whole images, how similar its image is to those that activate it most.
 
-    The fraction of the layer's other units whose top images are farther from the image, by mean features of another
-    network.
+    The fraction of the other units of the layer that were chosen whose top images are farther from the image, by mean
+    features of another network.
     """
     evaluator, ranks = models.load(config.evaluation_network, config.evaluation_weights), {}
     represent = network.features(evaluator.net, config.evaluation_layer)
     for layer, preferred in images.items():
-        alive = natural[f"{layer} values"][:, 0] > 0
-        rows = natural[f"{layer} images"][alive]
+        rows = natural[f"{layer} images"][preferred["units"]]
         x = np.stack([as_input(evaluator, data[int(i)][0]) for i in rows.ravel()])
         top = evaluation_networks.features(represent, x).reshape(*rows.shape, -1).mean(1)
-        shown = evaluator.preprocess(list(model.to_pixels(preferred[alive])))
+        shown = evaluator.preprocess(list(model.to_pixels(preferred["images"])))
         ranks[layer] = farther_fraction(evaluation_networks.features(represent, shown), top)
     return ranks
 
@@ -129,17 +141,18 @@ def measures_panel(found, ranks):
     figures.boxes(reached, {layer: each["reached"] for layer, each in found.items()}, "activation, natural maximum = 1")
     reached.axhline(1, c="0.6", lw=0.8)
     selective.bar(layers, [found[layer]["selective"].mean() for layer in layers], color="tab:blue")
-    selective.plot(layers, [1 / len(found[layer]["selective"]) for layer in layers], "k_", ms=14)
+    selective.plot(layers, [found[layer]["chance"] for layer in layers], "k_", ms=14)
     selective.set_ylabel("images that activate their own unit most", fontsize=8)
     if ranks:
         figures.boxes(similar, ranks, "other units' top images farther away")
     similar.axhline(0.5, c="0.6", lw=0.8)
     for axis in (reached, selective, similar):
+        axis.tick_params(labelsize=8)
         axis.tick_params(axis="x", labelrotation=50)
         axis.set_ylim(0, None)
         figures.hide_spines(axis)
     caption = (
-        "By layer, over all units that some image activates. Left, the activation of a unit for its preferred input "
+        "By layer, over units that some image activates. Left, the activation of a unit for its preferred input "
         "(cut at zero: units that fire at the border only stay inactive). Middle, for how many units the image "
         "activates no other unit of the layer more, relative to their natural maxima; a dash marks chance level. "
         "Right, in layers that see the whole image: the fraction of other units whose top images are less similar to "
@@ -192,6 +205,7 @@ def plan(config: Config) -> list[dry_run.Step]:
     steps = [dry_run.forward(name, config.batch_size, calls, activations, name="search")]
     for layer in config.layers:
         count, at = unit(name, layer)
+        count = min(count, config.units or count)
         target = targets.neuron(layer, 0, at)
         steps.append(generator_codes.code_steps(config, f"units of {layer}", target, count, config.steps))
     return steps
@@ -203,13 +217,13 @@ EXPERIMENT = Experiment[Config](
     figure="preferred inputs of hidden units",
     paper=papers.NGUYEN2016,
     summary=(
-        "Hidden units have preferred inputs, too. For every channel of every layer (on maps, for the unit in the "
-        "middle) a code is optimised, and the image is compared with the nine natural images that activate the unit "
+        "Hidden units have preferred inputs, too. For channels of every layer (on maps, for the unit in the middle) "
+        "a code is optimised, and the image is compared with the nine natural images that activate the unit "
         "most. Does it activate the unit more, and no other unit as much? Does it show the same to another network?"
     ),
     run=run,
     plan=plan,
-    minutes=3.5,
+    minutes=2,
 )
 
 if __name__ == "__main__":

@@ -73,9 +73,24 @@ def test_the_first_images_of_each_class_are_members():
 
 def test_activations_are_shares_of_natural_maxima_of_living_units():
     activations = np.array([[3.0, 9, 1], [5, 5, 5], [8, 0, 2.0]])  # the second unit is dead
-    found = hidden.measure(activations, np.array([2.0, 0, 4]))
+    natural = np.array([2.0, 0, 4])
+    found = hidden.measure(activations[[0, 2]], natural, np.array([0, 2]))
     np.testing.assert_allclose(found["reached"], [1.5, 0.5])
     np.testing.assert_array_equal(found["selective"], [True, False])
+    assert found["chance"] == 0.5
+    found = hidden.measure(activations[[2]], natural, np.array([2]))  # one of the units was chosen
+    np.testing.assert_allclose(found["reached"], [0.5])
+    assert found["selective"].tolist() == [False] and found["chance"] == 0.5
+
+
+def test_units_are_chosen_among_those_that_some_image_activates():
+    config = dataclasses.replace(hidden_config.get_config("smoke"), layers=("a", "b"), units=3)
+    maxima = np.array([1.0, 0, 2, 3, -1, 4, 5, 6])
+    first, second = (hidden.chosen_units(maxima, layer, config) for layer in config.layers)
+    assert len({*first}) == 3 and {*first} <= {0, 2, 3, 5, 6, 7} and first.tolist() == sorted(first)
+    assert first.tolist() != second.tolist()
+    everything = hidden.chosen_units(maxima, "a", dataclasses.replace(config, units=0))
+    assert everything.tolist() == [0, 2, 3, 5, 6, 7]
 
 
 def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
@@ -88,10 +103,12 @@ def test_the_unit_of_a_channel_is_in_the_middle_of_its_map():
 def test_preferred_inputs_activate_their_own_units(monkeypatch):
     monkeypatch.setattr(hidden, "unit", lambda name, layer: (3, None) if layer == "logits" else (1, (2, 1)))
     config = dataclasses.replace(hidden_config.get_config("smoke"), batch_size=3, learning_rate=0.2, steps=10)
-    found = hidden.preferred_inputs(CUT, MODEL, "logits", config)
+    found = hidden.preferred_inputs(CUT, MODEL, "logits", np.arange(3), config)
     np.testing.assert_allclose(found["activations"], net(WEIGHTS, found["images"]), rtol=1e-4)
     assert (np.diag(found["activations"]) == found["activations"].max(0)).all()
-    found = hidden.preferred_inputs(CUT, MODEL, "map", config)
+    found = hidden.preferred_inputs(CUT, MODEL, "logits", np.array([2, 1]), config)
+    assert found["activations"].shape == (2, 3) and found["activations"][:, [2, 1]].argmax(0).tolist() == [0, 1]
+    found = hidden.preferred_inputs(CUT, MODEL, "map", np.arange(1), config)
     np.testing.assert_allclose(found["activations"], 3 * found["images"][:, 2, 1], rtol=1e-4)
 
 
@@ -218,17 +235,17 @@ def test_pairs_maximise_the_sum_and_blends_are_means_of_single_images():
 
 
 def test_claims_about_pairs():
-    many = np.ones((10, 10)) * 0.7
+    many = np.ones((13, 13)) * 0.7
 
     def table(network, evaluated, blended):
         blends = {"blended": blended, "evaluated blended": blended}
         return {"x": {"kept": many, "network": network, "evaluated": evaluated, **blends}}
 
     config = combine_config.get_config("default")
-    some = np.where(np.arange(45) < 15, 1.0, 0.25)
-    assert decisions(*combine.findings(table(np.ones(45), np.ones(45), some), config)) == [YES, YES, YES]
-    assert decisions(*combine.findings(table(some, some, np.ones(45)), config)) == [NO, NO, NO]
-    config = dataclasses.replace(config, evaluation_network="fashion_maxpool")  # the explained network itself
+    some = np.where(np.arange(78) < 26, 1.0, 0.25)
+    assert decisions(*combine.findings(table(np.ones(78), np.ones(78), some), config)) == [YES, YES, YES]
+    assert decisions(*combine.findings(table(some, some, np.ones(78)), config)) == [NO, NO, NO]
+    config = dataclasses.replace(config, evaluation_network="photo_maxpool")  # the explained network itself
     assert decisions(*combine.findings(table(some, some, some), config)) == [NO, OPEN, OPEN]
 
 
