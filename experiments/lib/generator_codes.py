@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from experiments.lib import dry_run
 from xai_jax import dgn_am, models, network, targets
 from xai_jax.core.targets import Target
-from xai_jax.data.datasets import Dataset
+from xai_jax.data.datasets import Dataset, labeller
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
@@ -95,9 +95,9 @@ def medians(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def first_of_each_class(data: Dataset, classes: Sequence[int], count: int) -> list[list[int]]:
     """Indices of the first `count` images of each class. Raises UserError for a class with fewer."""
-    found = {k: [] for k in classes}
+    found, label_of = {k: [] for k in classes}, labeller(data)
     for i in range(len(data)):
-        label = data[i][1]
+        label = label_of(i)
         if label in found and len(found[label]) < count:
             found[label].append(i)
         if all(len(each) == count for each in found.values()):

@@ -53,7 +53,7 @@ def preferred(generator, model, initial, kind, classes, config):
     """Images of the last codes and of the initial ones ("before"), and the network's confidence in both."""
     if kind == "noise":
         at = generator_codes.initial_codes(generator, len(classes), config.seed)
-        form = DGN(config.learning_rate, steps=config.steps)
+        form = DGN(config.learning_rate, steps=config.steps, decay_factor=config.keep)
     else:
         at, form = jnp.asarray(initial[kind]), DGN(config.careful_learning_rate, steps=config.careful_steps)
     found = generator_codes.maximise(generator, model, targets.logit(classes), at, form, config.batch_size)
@@ -192,13 +192,13 @@ EXPERIMENT = Experiment[Config](
     figure="preferred inputs that start from real images",
     paper=papers.NGUYEN2016,
     summary=(
-        "A class has several facets: bags with a handle and bags without. Codes from noise find one or a few. Here "
+        "A class has several facets: fruit are apples, bananas and more. Codes from noise find one or a few. Here "
         "codes start from natural images, one for each cluster of a class's codes, or from means of several, and a few "
         "small steps increase the class's logit. Do the images differ, and preserve what they started from?"
     ),
     run=run,
     plan=plan,
-    minutes=0.5,
+    minutes=1.5,
 )
 
 if __name__ == "__main__":
