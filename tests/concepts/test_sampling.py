@@ -33,8 +33,33 @@ def test_relative_negatives_are_images_of_the_other_concepts():
     assert [len(rows) for rows in two[0].negatives] == [4, 4]
 
 
+def test_pairs_are_of_two_concepts_and_their_controls_of_random_images_alone():
+    pairs = [("stripes", "meshes"), ("dots", "stripes")]
+    sampled = sampling.sample_pairs(SIZES, pairs, 40, runs=5, controls=3)
+    assert [len(sets.control_negatives) for sets in sampled] == [3, 3]
+    assert [list(sets.positives) for sets in sampled] == [["stripes vs meshes"], ["dots vs stripes"]]
+    for sets, own, other in zip(sampled, (range(6), range(6, 10)), (range(10, 16), range(6)), strict=True):
+        ((_, rows),) = sets.positives.items()
+        assert rows.tolist() == list(own) and len(sets.negatives) == 5
+        assert all(set(negative) <= set(other) and len(negative) == len(own) for negative in sets.negatives)
+        groups = [*sets.controls, *({*np.concatenate(each)} for each in sets.control_negatives)]
+        assert len({*np.concatenate([[*each] for each in groups])}) == sum(map(len, groups))  # nothing is shared
+        assert all(16 <= row < 56 for each in groups for row in each)
+        assert {len(rows) for rows in sets.controls} == {len(own)}
+        for negatives in sets.control_negatives:
+            assert len(negatives) == 5 and {len({*rows}) for rows in negatives} == {min(len(own), len(other))}
+    (few,) = sampling.sample_pairs({"stripes": 6, "dots": 4}, [("stripes", "dots")], 10, runs=2, controls=1)
+    assert [len(rows) for rows in (*few.negatives, *few.control_negatives[0])] == [4] * 4
+    (none,) = sampling.sample_pairs(SIZES, [("stripes", "dots")], 0, runs=2, controls=0)
+    assert none.controls == [] and none.control_negatives == []
+
+
+def _pair(*arguments):
+    return sampling.sample_pairs(arguments[0], [("stripes", "meshes")], *arguments[1:])
+
+
 def test_sets_are_a_function_of_the_seed():
-    for sample in (sampling.sample, sampling.sample_relative):
+    for sample in (sampling.sample, sampling.sample_relative, _pair):
         first, again, other = (sample(SIZES, 60, 3, 2, seed) for seed in (0, 0, 1))
         for a, b, c in zip(first, again, other, strict=True):
             np.testing.assert_array_equal(a.negatives, b.negatives)
@@ -52,6 +77,13 @@ def test_sets_are_a_function_of_the_seed():
         (sampling.sample, (SIZES, 29, 3, 3), "Expected at least 30 random images: 3 control sets of 6 .* got 29"),
         (sampling.sample_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
         (sampling.sample_relative, (SIZES, 11, 3, 2), "Expected at least 12 random images"),
+        (_pair, (SIZES, 23, 3, 2), "Expected at least 24 random images for 2 control pairs, got 23"),
+        (sampling.sample_pairs, (SIZES, [], 60, 3, 2), "one or more"),
+        (sampling.sample_pairs, (SIZES, [("dots", "dots")], 60, 3, 2), "two different concepts"),
+        (sampling.sample_pairs, (SIZES, [("dots", "stripes")] * 2, 60, 3, 2), "different pairs"),
+        (sampling.sample_pairs, (SIZES, [("dots", "stripe")], 60, 3, 2), "got 'stripe'. Did you mean 'stripes'"),
+        (sampling.sample_pairs, (SIZES, "dots", 60, 3, 2), "pairs of two concepts each"),
+        (sampling.sample_pairs, (SIZES, [("dots",)], 60, 3, 2), "pairs of two concepts each"),
     ],
 )
 def test_too_few_images_are_refused(sample, given, words):

@@ -74,6 +74,23 @@ def test_scores_are_those_of_a_slow_loop(found):
             np.testing.assert_allclose(found.controls[2, i, j, n, 2, 1], s.mean(), rtol=1e-3, atol=1e-5)
 
 
+def test_scores_of_pairs_are_those_of_a_slow_loop():
+    pairs = [("corner", "none"), ("other", "corner")]
+    found = tcav.measure(NET, ("relu4",), CONCEPTS, RANDOM, CLASSES, **PLAN, relative=pairs)
+    assert found.concepts == ("corner vs none", "other vs corner") and found.controls.shape == (3, 1, 2, 2, 4, 3)
+    x = np.concatenate([*CONCEPTS.values(), RANDOM])
+    sampled = sampling.sample_pairs({name: len(own) for name, own in CONCEPTS.items()}, pairs, len(RANDOM), 3, 4, 5)
+    gradients, activations = gradients_and_activations("relu4", "third", x)
+    for n, sets in enumerate(sampled):
+        for run, negative in enumerate(sets.negatives):
+            s, accuracy = slow(activations, gradients, sets.positives[found.concepts[n]], negative, run)
+            expected = (s > 0).mean(), s[s > 0].sum() / np.abs(s).sum(), s.mean()
+            np.testing.assert_allclose(found.values[:, 0, 1, n, run], expected, rtol=1e-3, atol=1e-5)
+            assert found.accuracy[0, n, run] == accuracy
+        s, _ = slow(activations, gradients, sets.controls[2], sets.control_negatives[2][1], 1)
+        np.testing.assert_allclose(found.controls[2, 0, 1, n, 2, 1], s.mean(), rtol=1e-3, atol=1e-5)
+
+
 def test_shapes_and_names(found):
     assert found[:3] == (("relu4", "dense9"), ("first", "third"), tuple(CONCEPTS))
     assert found.values.shape == (3, 2, 2, 3, 3) and found.controls.shape == (3, 2, 2, 3, 4, 3)
@@ -169,6 +186,29 @@ def test_relative_cavs_separate_concepts():
     np.testing.assert_allclose(found.values[0, 0, 0].mean(1), [1, 0])
 
 
+def test_pairs_show_which_of_two_concepts_matters_more_where_both_scores_are_one():
+    """A class that depends on one corner ten times as much as on the other."""
+    right = np.zeros(SHAPE, np.float32)
+    right[:8, -8:, 1] = 1
+
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        x = tap("pixels", x.reshape(len(x), -1))
+        left = np.zeros(SHAPE, np.float32)
+        left[:8, :8, 1] = 10
+        return x @ np.stack([(left + right).ravel(), right.ravel()], 1)
+
+    second = images(20, 0, 8)
+    second[:, :8, -8:, 1] += 1.5
+    concepts, random = {"left": images(20, 1.5, 7), "right": second}, images(480, 0, 10)
+    given = {"runs": 4, "controls": 12, "classifier": MeanDifference()}
+    classes = {"both": (targets.logit(0), SHOWN), "right": (targets.logit(1), SHOWN)}
+    scores = tcav.measure(net, ["pixels"], concepts, random, classes, **given)
+    assert (scores.values[0, 0, 0] == 1).all()
+    pair = tcav.measure(net, ["pixels"], concepts, random, classes, **given, relative=[("left", "right")])
+    np.testing.assert_allclose(pair.values[0, 0, :, 0].mean(1), [1, 0])
+    assert all(row.significant for row in significance.table(pair, tested="mean"))
+
+
 def test_images_without_gradient_are_counted_as_silent(tmp_path):
     def net(x, relu=jax.nn.relu, tap=network.keep):
         x = tap("hidden", x.reshape(len(x), -1)[:, :30])
@@ -218,6 +258,8 @@ SHARED = {"first": images(8, 1.5), "second": np.concatenate([images(8, 1.5)[:2],
         ({"runs": 0}, "a run or more"),
         ({"net": pooled, "layers": ["relu"], "classes": LARGE}, "class 'k' of shape .17, 17, 3., got .20, 20, 3."),
         ({"concepts": SHARED, "relative": True}, "no image of 'first' among the 'second'.* got 2"),
+        ({"concepts": SHARED, "relative": [("second", "first")]}, "no image of 'second' among the 'first'.* got 2"),
+        ({"relative": [("corner", "others")]}, "got 'others'. Did you mean 'other'"),
     ],
 )
 def test_invalid_arguments_are_refused(changes, words):

@@ -102,7 +102,7 @@ def statistics(sensitivity: np.ndarray) -> np.ndarray:
 
 def _score_sets(sets, products, fit_all):
     """(name, `ConceptScores`) of each concept; the controls are fitted once for all concepts of the sets."""
-    controls = [_values(products, list(fit_all(rows, sets.negatives))) for rows in sets.controls]
+    controls = [_values(products, list(fit_all(*both))) for both in _with_negatives(sets)]
     controls = np.reshape(controls, (len(controls), len(STATISTICS), len(products), len(sets.negatives)))
     for name, rows in sets.positives.items():
         fits = list(fit_all(rows, sets.negatives))
@@ -118,4 +118,10 @@ def _values(products, fits):
 
 def _groups(sets):
     """Rows that one classifier is fitted to."""
-    return [np.r_[rows, some] for rows in (*sets.positives.values(), *sets.controls) for some in sets.negatives]
+    pairs = [*((rows, sets.negatives) for rows in sets.positives.values()), *_with_negatives(sets)]
+    return [np.r_[rows, some] for rows, negatives in pairs for some in negatives]
+
+
+def _with_negatives(sets):
+    """Each control with its negatives."""
+    return zip(sets.controls, sets.control_negatives or [sets.negatives] * len(sets.controls), strict=True)

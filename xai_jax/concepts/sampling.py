@@ -3,25 +3,27 @@
 Examples are identified by row: the images of all concepts in their order, then the random ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from xai_jax.core.arguments import is_integer
-from xai_jax.core.messages import quoted
+from xai_jax.core.messages import listed, nearest, quoted
 
 
 class Sets(NamedTuple):
     """Rows of the examples of some concepts of one size that share their negatives and controls.
 
     `positives` (n,) by concept; `negatives` (n,), one set per run; `controls` (n,), sets of random images that are
-    substituted for the concept to form the null distribution.
+    substituted for the concept to form the null distribution. Where there are `control_negatives`, they are the
+    negatives of each control, one set per run; all others have `negatives`.
     """
 
     positives: dict[str, np.ndarray]
     negatives: list[np.ndarray]
     controls: list[np.ndarray]
+    control_negatives: Sequence[list[np.ndarray]] = ()
 
 
 def sample(sizes: Mapping[str, int], random_count: int, runs: int, controls: int, seed: int = 0) -> list[Sets]:
@@ -94,6 +96,74 @@ def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, cont
         substitutes = rng.permutation(random)[: controls * size]
         sampled.append(Sets({name: rows}, _draw(rng, union, size, runs), list(substitutes.reshape(controls, size))))
     return sampled
+
+
+def sample_pairs(
+    sizes: Mapping[str, int],
+    pairs: Sequence[tuple[str, str]],
+    random_count: int,
+    runs: int,
+    controls: int,
+    seed: int = 0,
+) -> list[Sets]:
+    """Sets of one concept against another, for each pair (relative CAVs, section 3.6).
+
+    Controls are pairs, too: as many random images as each of the two concepts has. They share no image, so that a pair
+    of random concepts is one like them.
+
+    Args:
+      sizes: number of images of each concept.
+      pairs: names of two concepts each, of which the CAV points towards the first.
+      random_count: number of random images, which serve as controls only.
+      runs: number of negative sets, of up to as many images of the second concept as the first has.
+      controls: number of control pairs.
+      seed: of NumPy's generator.
+
+    Returns:
+      One `Sets` for each pair, in which it is named by `pair_name`.
+
+    Raises:
+      ValueError: for no pair, pairs that are not of two different concepts or occur twice, and for too few images.
+
+    >>> (sets,) = sample_pairs({"stripes": 2, "dots": 3}, [("stripes", "dots")], random_count=10, runs=3, controls=2)
+    >>> list(sets.positives), len(sets.negatives), len(sets.controls), len(sets.control_negatives)
+    (['stripes vs dots'], 3, 2, 2)
+    """
+    own, random = _rows(sizes, random_count, runs, controls)
+    _check_pairs(pairs, sizes)
+    if random_count < (needed := controls * max(sizes[first] + sizes[second] for first, second in pairs)):
+        raise ValueError(f"Expected at least {needed} random images for {controls} control pairs, got {random_count}.")
+    sampled = []
+    for number, (first, second) in enumerate(pairs):
+        rng, size = np.random.default_rng([seed, number]), sizes[first]
+        each = size + sizes[second]
+        both = rng.permutation(random)[: controls * each].reshape(controls, each)
+        negatives, *others = (_draw(rng, rows, size, runs) for rows in (own[second], *both[:, size:]))
+        sampled.append(Sets({pair_name(first, second): own[first]}, negatives, list(both[:, :size]), others))
+    return sampled
+
+
+def pair_name(first: str, second: str) -> str:
+    """What a pair of concepts is called in results.
+
+    >>> pair_name("stripes", "dots")
+    'stripes vs dots'
+    """
+    return f"{first} vs {second}"
+
+
+def _check_pairs(pairs, names):
+    if isinstance(pairs, str) or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"Expected pairs of two concepts each, (first, second), got {quoted(pairs)}.")
+    for name in (name for pair in pairs for name in pair):
+        if name not in names:
+            raise ValueError(f"Expected concepts out of {listed(names)}, got {quoted(name)}.{nearest(name, names)}")
+    if (
+        not pairs
+        or len({tuple(pair) for pair in pairs}) < len(pairs)
+        or any(first == second for first, second in pairs)
+    ):
+        raise ValueError(f"Expected different pairs of two different concepts, one or more, got {quoted(pairs)}.")
 
 
 def _rows(sizes, random_count, runs, controls):

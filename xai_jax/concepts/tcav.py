@@ -12,8 +12,9 @@ For sorting images by a single CAV and for dreams along one, see `xai_jax.concep
 """
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +46,9 @@ class Plan:
     Args:
       runs: number of CAVs per concept, each against another random set (the paper: often 500).
       controls: number of random image sets substituted for the concept to form the null distribution.
-      relative: whether negatives are sampled from the other concepts instead of random images (section 3.6).
+      relative: relative CAVs (section 3.6). Pairs (first, second) of concepts are measured instead of the concepts, by
+        CAVs that separate the first from the second; controls are pairs of random sets. True for each concept against
+        the union of the others, with random images in place of the concept as controls.
       classifier: linear scikit-learn classifier, see `cav.fit`.
       seed: of NumPy's generators.
 
@@ -55,7 +58,7 @@ class Plan:
 
     runs: int = 50
     controls: int = 20
-    relative: bool = False
+    relative: bool | Sequence[tuple[str, str]] = False
     classifier: Any = CLASSIFIER
     seed: int = 0
 
@@ -64,12 +67,14 @@ class Plan:
 
     def sample(self, sizes: Mapping[str, int], random_count: int) -> list[Sets]:
         """Positive, negative and control sets for concepts of these sizes, see `sampling`."""
-        function = sampling.sample_relative if self.relative else sampling.sample
-        return function(sizes, random_count, self.runs, self.controls, self.seed)
+        rest = random_count, self.runs, self.controls, self.seed
+        if isinstance(self.relative, bool):
+            return (sampling.sample_relative if self.relative else sampling.sample)(sizes, *rest)
+        return sampling.sample_pairs(sizes, self.relative, *rest)
 
 
 class Scores(NamedTuple):
-    """Result of `measure` for layers (L,), classes (K,) called `labels`, and concepts (C,), in each of J runs.
+    """Result of `measure` for layers (L,), classes (K,) called `labels`, and concepts or pairs (C,), in each of J runs.
 
     `values` (3, L, K, C, J): the `STATISTICS` of the sensitivities S(x) over the class's images. `controls`
     (3, L, K, C, M, J): the same for M sets of random images in place of the concept. `accuracy` (L, C, J): of the
@@ -122,6 +127,9 @@ def measure(
     >>> scores = measure(net, ["pooled"], {"red": red}, random, classes, runs=2, controls=2)
     >>> scores.values.shape, float(scores.values[0].mean())
     ((3, 1, 1, 1, 2), 1.0)
+    >>> concepts = {"red": red, "blue": random[:10] + np.float32([0, 0, 1])}
+    >>> measure(net, ["pooled"], concepts, random, classes, runs=2, controls=2, relative=[("red", "blue")]).concepts
+    ('red vs blue',)
     """
     return score(ActivationCache(net, layers, cache_dir), concepts, random, classes, Plan(**plan))
 
@@ -153,8 +161,8 @@ def score(
     plan = plan or Plan()
     per_image.refuse(cache.net, "several sets of images", _SETS)
     images = _checked_images(concepts, random, classes)
-    _refuse_shared(concepts, random, plan.relative)
     sets = plan.sample({name: len(x) for name, x in concepts.items()}, len(random))
+    _refuse_shared(concepts, random, plan.relative)
     activations = [cache.activations(x) for x in (*concepts.values(), random)]
     gradients = [cache.gradients(x, target) for target, x in classes.values()]
     _refuse_other_sizes(images, [*activations, *gradients])
@@ -166,8 +174,10 @@ def score(
         except ValueError as error:
             raise ValueError(f"In layer {quoted(layer)}: {error}") from error
     silent = np.array([[(~each[layer].any(1)).mean() for each in gradients] for layer in cache.layers])
-    stacked = _stacked([[each[name] for name in concepts] for each in found])
-    return Scores(cache.layers, tuple(classes), tuple(concepts), *stacked, silent)
+    pairs = not isinstance(plan.relative, bool)
+    names = tuple(itertools.starmap(sampling.pair_name, plan.relative)) if pairs else tuple(concepts)
+    stacked = _stacked([[each[name] for name in names] for each in found])
+    return Scores(cache.layers, tuple(classes), names, *stacked, silent)
 
 
 def code_loss(k: int) -> Target:
@@ -209,9 +219,10 @@ def _refuse_shared(concepts, random, relative):
     """No image of a concept may be among its negatives or controls."""
     own, others = {name: activation_cache.digests(x) for name, x in concepts.items()}, activation_cache.digests(random)
     for name, mine in own.items():
-        for other, theirs in {**(own if relative else {}), "random images": others}.items():
-            if other != name:
-                activation_cache.refuse_shared(name, mine, other, theirs)
+        activation_cache.refuse_shared(name, mine, _RANDOM, others)
+    every = itertools.permutations(concepts, 2) if relative else ()
+    for first, second in every if isinstance(relative, bool) else relative:
+        activation_cache.refuse_shared(first, own[first], second, own[second])
 
 
 def _refuse_other_sizes(images, arrays):
