@@ -188,18 +188,13 @@ def test_relative_cavs_separate_concepts():
 
 def test_pairs_show_which_of_two_concepts_matters_more_where_both_scores_are_one():
     """A class that depends on one corner ten times as much as on the other."""
-    right = np.zeros(SHAPE, np.float32)
-    right[:8, -8:, 1] = 1
+    left, right = np.zeros((2, *SHAPE), np.float32)
+    left[:8, :8, 1], right[:8, -8:, 1] = 10, 1
 
     def net(x, relu=jax.nn.relu, tap=network.keep):
-        x = tap("pixels", x.reshape(len(x), -1))
-        left = np.zeros(SHAPE, np.float32)
-        left[:8, :8, 1] = 10
-        return x @ np.stack([(left + right).ravel(), right.ravel()], 1)
+        return tap("pixels", x.reshape(len(x), -1)) @ np.stack([(left + right).ravel(), right.ravel()], 1)
 
-    second = images(20, 0, 8)
-    second[:, :8, -8:, 1] += 1.5
-    concepts, random = {"left": images(20, 1.5, 7), "right": second}, images(480, 0, 10)
+    concepts, random = {"left": images(20, 1.5, 7), "right": images(20, 1.5, 8)[:, :, ::-1]}, images(480, 0, 10)
     given = {"runs": 4, "controls": 12, "classifier": MeanDifference()}
     classes = {"both": (targets.logit(0), SHOWN), "right": (targets.logit(1), SHOWN)}
     scores = tcav.measure(net, ["pixels"], concepts, random, classes, **given)

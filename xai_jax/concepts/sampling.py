@@ -175,7 +175,7 @@ def _rows(sizes, random_count, runs, controls):
         )
     few = {name: size for name, size in sizes.items() if size < 2}
     if few:
-        raise ValueError(f"Expected two images or more of each concept, got {few}.")
+        raise ValueError(f"Expected two images or more of each concept, got {quoted(few)}.")
     ends = np.cumsum(list(sizes.values()))
     own = {name: np.arange(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
     return own, np.arange(ends[-1], ends[-1] + random_count)
