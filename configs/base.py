@@ -14,9 +14,9 @@ from xai_jax.core.messages import listed, quoted
 Config = TypeVar("Config")
 
 
-def tiers(*, smoke: Config, default: Config, paper: Config) -> Callable[..., Config]:
-    """A function from the name of a tier to a new copy of its configuration."""
-    configs = {"smoke": smoke, "default": default, "paper": paper}
+def tiers(*, smoke: Config, default: Config, paper: Config, **others: Config) -> Callable[..., Config]:
+    """A function from the name of a tier to a new copy of its configuration; `others` vary the default."""
+    configs = {"smoke": smoke, "default": default, "paper": paper} | others
 
     def get_config(tier: str = "default") -> Config:
         """The configuration of a tier: smoke, default or paper."""

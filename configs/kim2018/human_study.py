@@ -17,6 +17,7 @@ from configs.captioned import PAPER, SMOKE, Networks
 
 @dataclasses.dataclass(kw_only=True)
 class Config(Networks, base.Seeded):
+    seed: int = 10  # of networks that kim2018/captions trains
     noises: tuple[float, ...] = (0.0, 1.0)  # of the networks that people are asked about
     explained: int = 10  # images of each class and network: 60 in all, and 120 maps
     steps: int = 32  # of integrated gradients

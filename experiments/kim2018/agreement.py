@@ -1,7 +1,7 @@
-"""Agreement of TCAV scores with the ground truth of networks, and significance of the scores.
+"""Agreement of TCAV with the truth about networks, and significance of what it finds.
 
-Arrays are those of `captions.one_seed`, stacked over S seeds: of 4 networks, K classes, 2 concepts (image, caption), L
-layers.
+Arrays are those of `captions.one_seed`, stacked over S seeds: of N networks, K classes, R readings (image, caption,
+relative: the image against the caption), L layers.
 """
 
 import numpy as np
@@ -13,11 +13,13 @@ from experiments.lib import measures, statistics
 from experiments.lib.statistics import Verdict
 from xai_jax import significance
 
+READINGS = ("image", "caption", "relative")
 CLOSE = 0.5  # a rank correlation that counts as a close match
+SCORES, DERIVATIVES, RELATIVE = "difference of scores", "difference of mean derivatives", "relative TCAV"
 
 
 def p_values(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """p (S, 4, K, 2, L) of the mean derivative against random sets, and of the score against 0.5, as the paper tests.
+    """p (S, N, K, R, L) of the mean derivative against random sets, and of the score against 0.5, as the paper tests.
 
     Corrected by Holm's method for all tests of one seed together.
     """
@@ -27,41 +29,50 @@ def p_values(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"controls": over_seeds.p_values(means, controls), "half": half}
 
 
-def mean_scores(found: dict[str, np.ndarray]) -> np.ndarray:
-    """TCAV scores (S, 4, K, 2, L), means over runs."""
-    return found["values"][:, :, :, :, SCORE].mean(-1)
+def null_p_values(found: dict[str, np.ndarray]) -> np.ndarray:
+    """p (S, N, K, R, L) of random sets in place of the concepts: in each network another control against the rest."""
+    controls = found["controls"][:, :, :, :, MEAN]
+    p = np.empty(controls.shape[:-2])
+    for index in np.ndindex(p.shape):
+        own = index[1] % controls.shape[-2]
+        p[index] = significance.against_controls(controls[index][own], np.delete(controls[index], own, 0)).p
+    return p
+
+
+def means(found: dict[str, np.ndarray], statistic: int = SCORE) -> np.ndarray:
+    """TCAV scores, or another statistic, (S, N, K, R, L): means over runs."""
+    return found["values"][:, :, :, :, statistic].mean(-1)
 
 
 def accuracies(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Accuracies (S, 4, 2, K) without and with captions."""
+    """Accuracies (S, N, 2, K) without and with captions."""
     return np.diagonal(found["predicted"], axis1=-2, axis2=-1)
 
 
-def difference(found: dict[str, np.ndarray], statistic: int = SCORE) -> np.ndarray:
-    """The image's TCAV score, or another statistic, minus the caption's, (S, 4, K, L)."""
-    means = found["values"][:, :, :, :, statistic].mean(-1)
-    return means[:, :, :, 0] - means[:, :, :, 1]
+def conflict(found: dict[str, np.ndarray]) -> np.ndarray:
+    """In cue conflicts: the share of predictions that follow the picture minus that of the caption, (S, N, K)."""
+    return found["followed"][..., 0] - found["followed"][..., 1]
 
 
-def correlations(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Spearman's, (S, L): over networks and classes, of the difference and the accuracy without captions."""
-    return rank_correlations(difference(found), accuracies(found)[:, :, 0])
+def readings(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """How much more the image matters than the caption, by three readings of TCAV, each (S, N, K, L)."""
+    scores, derivatives = means(found), means(found, MEAN)
+    return {
+        SCORES: scores[:, :, :, 0] - scores[:, :, :, 1],
+        DERIVATIVES: derivatives[:, :, :, 0] - derivatives[:, :, :, 1],
+        RELATIVE: scores[:, :, :, 2],
+    }
 
 
 def rank_correlations(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Spearman's correlations (S, L) of values (S, 4, K, L) and truth (S, 4, K); NaN where one is constant."""
+    """Spearman's correlations (S, L) of values (S, N, K, L) and truth (S, N, K); NaN where one is constant."""
     pairs = zip(values, truth, strict=True)
     return np.array([[measures.rank_correlation(v[..., n], t) for n in range(v.shape[-1])] for v, t in pairs])
 
 
-def informedness(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Without captions: how much more often a class is predicted for its own images than for others, (S, 4, K).
-
-    It is 0 for a network that always predicts one class, whose accuracy is 1 for that class.
-    """
-    predicted = found["predicted"][:, :, 0]
-    own, classes = np.diagonal(predicted, axis1=-2, axis2=-1), predicted.shape[-1]
-    return own - (predicted.sum(-2) - own) / (classes - 1)
+def rises(values: np.ndarray) -> np.ndarray:
+    """Whether values (S, N) never fall from one network to the next, (S,)."""
+    return (np.diff(values, axis=1) >= 0).all(1)
 
 
 def close_match(rho: ArrayLike) -> Verdict:

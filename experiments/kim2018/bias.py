@@ -14,12 +14,11 @@ from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.workspace import exact
 from xai_jax import targets, tcav
 from xai_jax.core.network import Network
-from xai_jax.data import composites, cutouts, datasets, planted
+from xai_jax.data import planted
 from xai_jax.data.datasets import Dataset, InMemory
 
 TRAINED = 0.6  # least accuracy on images like the training images for claims to be tested; chance level is 1/3
 ERRORS = 0.05  # fraction of attributes without association that may be significant
-COMPOSITES = "composites"  # value of `data`
 UNTRAINED = "a network was not trained to the accuracy required, or there is one seed"
 
 
@@ -39,17 +38,8 @@ def run(config: Config, work: Workspace) -> Report:
 
 def pictures(config: Config) -> Pictures:
     """Images of the classes: of a data set, or composites of cut-outs, with other objects to test than to train."""
-    if config.data != COMPOSITES:
-        return caption_networks.pictures(config)
-    return Pictures(composed("train", config.images, config, 0), composed("test", config.checked, config, 1))
-
-
-def composed(split: str, count: int, config: Config, seed: int) -> InMemory:
-    """Composites of the objects of a split, with equally many of each class."""
-    own = [cutouts.of_class(name, split=split) for name in config.classes]
-    turns = [rows[turn % len(rows)] for turn in range(max(map(len, own))) for rows in own]
-    data = datasets.only(composites.composites(turns, count, config.side, seed), config.classes)
-    return InMemory(*data.arrays(), config.classes)
+    composed = config.data == caption_networks.COMPOSITES
+    return caption_networks.composed(config, config.side) if composed else caption_networks.pictures(config)
 
 
 def attributes(config: Config) -> tuple[str, str]:
@@ -227,13 +217,13 @@ def claims(found: dict[str, np.ndarray], signs: np.ndarray, config: Config) -> l
         ),
         Claim(
             "The stronger the planted bias, the higher the score.",
-            "Figure 5, by another attribute",
+            "section 4.3, by another attribute",
             statistics.where(ready, agreement.close_match(rho["strength"]), UNTRAINED),
             CORRELATIONS["strength"],
         ),
         Claim(
             "TCAV matches the network's behaviour when attributes are pasted on images.",
-            "Figure 5, by another attribute",
+            "section 4.3, by another attribute",
             statistics.where(ready, agreement.close_match(rho["effect"]), UNTRAINED),
             CORRELATIONS["effect"],
         ),

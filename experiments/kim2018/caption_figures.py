@@ -6,7 +6,8 @@ from matplotlib.patches import Patch
 
 from configs.kim2018.captions import Config
 from experiments.kim2018 import agreement, caption_networks
-from experiments.lib import figures
+from experiments.kim2018.over_seeds import MEAN
+from experiments.lib import figures, statistics
 from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.concepts.significance import LEVEL
@@ -14,15 +15,64 @@ from xai_jax.plots.concepts import COLOURS, PALE
 from xai_jax.plots.figure import Figure
 
 COLUMNS = 9  # example images
+SHOWN = (0.0, 0.3, 1.0, None)  # noises of networks whose training images are shown, those of the paper
 NAMES = ("image", "caption")
 MARKERS = "os^"  # classes
+
+
+def doses_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
+    """Truths and readings over the noise of the captions, means over classes."""
+    at = config.layers.index(config.shown)
+    scores, derivatives = (agreement.means(found, s)[..., at].mean(2) for s in (agreement.SCORE, MEAN))
+    followed, accuracy = found["followed"].mean(2), agreement.accuracies(found)[:, :, 0].mean(-1)
+    figure, ((truth, paper), (mean, relative)) = figures.axes(2, 2, (4.6, 2.9))
+    _lines(truth, config, {"without captions: accuracy": accuracy}, ["k"])
+    shares = {f"cue conflict: by the {name}": followed[..., which] for which, name in enumerate(NAMES)}
+    _lines(truth, config, shares, COLOURS)
+    for axis, values in ((paper, scores), (mean, derivatives)):
+        _lines(axis, config, {f"{name} concept": values[..., which] for which, name in enumerate(NAMES)}, COLOURS)
+    _lines(relative, config, {"image against caption": scores[..., 2]}, ["tab:purple"])
+    ahead = (followed[..., 0] - followed[..., 1] + 1) / 2
+    _lines(relative, config, {"truth, scaled: cue conflicts\nby image minus caption": ahead}, ["0.55"])
+    titles = "truth: share of predictions", "TCAV score", "mean derivative", "relative TCAV score"
+    for axis, title in zip((truth, paper, mean, relative), titles, strict=True):
+        figures.label(axis, title, "noise of the training captions")
+        axis.legend(fontsize=7, frameon=axis is truth, loc="best")
+    for axis in (truth, paper, relative):
+        axis.set_ylim(-0.04, 1.06)
+    mean.axhline(0, color="0.8", lw=0.8, zorder=0)
+    caption = (
+        "What networks rely on, by the share of wrong captions in training, and what TCAV reads from "
+        f"{config.shown}: means over {len(config.words)} classes and {len(config.seeds)} seeds; thin lines are seeds. "
+        "Truth: predictions without captions, and where picture and caption show different classes. Both TCAV scores "
+        "are near 1 for nearly all networks: they count the signs of derivatives, however small. Mean derivatives, and "
+        "CAVs of the image against the caption, show which of the two matters more."
+    )
+    return Panel(
+        "doses", figure, caption, "Curves over the noise: two truths, TCAV scores, mean derivatives, relative TCAV."
+    )
+
+
+def _lines(axis, config, series, colours):
+    """Means over seeds of values (S, N) at each noise and, apart, without captions; thin lines are seeds."""
+    x = np.r_[config.noises, config.noises[-1] + 0.15]
+    for (name, values), colour in zip(series.items(), colours, strict=False):
+        for part in (slice(None, -1), slice(-1, None)):
+            axis.plot(
+                x[part], values[:, part].T, color=colour, lw=0.6, alpha=0.4, marker="." if part.start else "", ms=3
+            )
+            axis.plot(
+                x[part], values[:, part].mean(0), "-o", color=colour, lw=1.8, ms=4, label=None if part.start else name
+            )
+    ticks = [noise for noise in config.noises if noise in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    axis.set_xticks([*ticks, x[-1]], [*(f"{100 * noise:g} %" for noise in ticks), "none"])
 
 
 def scores_panel(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> Panel:
     """As the paper's: TCAV of both concepts for each class and network, and below it the accuracy without captions."""
     at, accuracy = config.layers.index(config.shown), agreement.accuracies(found)[:, :, 0]
-    values, significant = agreement.mean_scores(found)[..., at], (p["controls"][..., at] <= LEVEL).all(0)
-    figure = Figure(figsize=(3.3 * len(config.words) + 0.6, 4.6), layout="constrained")
+    values, significant = agreement.means(found)[..., at], (p["controls"][..., at] <= LEVEL).all(0)
+    figure = Figure(figsize=(4.2 * len(config.words) + 0.6, 4.6), layout="constrained")
     axes = figure.subplots(2, len(config.words), sharex=True, sharey="row", height_ratios=(3, 2))
     names = [name.replace("noise ", "") for name in caption_networks.noises(config)]
     for label, (above, below) in enumerate(axes.T):
@@ -35,7 +85,7 @@ def scores_panel(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config:
             below.bar(number, accuracy[:, number, label].mean(), width=0.5, color="0.6")
             below.plot(np.full(len(accuracy), number), accuracy[:, number, label], "k.", ms=4)
         above.set_title(config.words[label], fontsize=10)
-        below.set_xticks(range(len(names)), [name.replace(" captions", "\ncaptions") for name in names], fontsize=8)
+        below.set_xticks(range(len(names)), [name.replace(" captions", "\ncaptions") for name in names], fontsize=7)
         _frame(above, 0.5)
         _frame(below, 1 / len(config.words))
     axes[0, 0].set_ylabel(f"TCAV score, {config.shown}", fontsize=8)
@@ -45,11 +95,12 @@ def scores_panel(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config:
     keys.append(Patch(fc="none", ec=PALE, ls=":", label="not significant in every seed"))
     figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     caption = (
-        "Above: TCAV scores of each concept, for networks trained on captions of increasing noise. Bars are means, "
-        "dots seeds; a star and a filled bar mean significant in every seed. Below, the ground truth: accuracy "
-        "without captions; dashes mark chance level."
+        "The paper's layout. Above: TCAV scores of each concept, for networks trained on captions of increasing noise. "
+        "Bars are means, dots seeds; a star and a filled bar mean significant in every seed. Below, the paper's ground "
+        "truth: accuracy without captions; dashes mark chance level. Scores saturate because they count signs: the "
+        "logit rises along both of its class's concepts for nearly every image, along one of them hardly at all."
     )
-    alt = "Bars of two concepts' scores for three classes and four networks, above bars of accuracy."
+    alt = "Bars of two concepts' scores for three classes and nine networks, above bars of accuracy."
     return Panel("captions", figure, caption, alt)
 
 
@@ -60,78 +111,52 @@ def _frame(axis, chance):
     figures.hide_spines(axis)
 
 
-def layers_panel(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> Panel:
-    """A panel for each class and network: both concepts' scores over the layers."""
-    values, names = agreement.mean_scores(found), list(caption_networks.noises(config))
-    significant = (p["controls"] <= LEVEL).all(0)
-    figure = Figure(figsize=(2.4 * len(names) + 0.8, 1.7 * len(config.words) + 0.8), layout="constrained")
-    axes = figure.subplots(len(config.words), len(names), sharex=True, sharey=True)
-    for label, number in np.ndindex(axes.shape):
-        for which in range(len(NAMES)):
-            _curve(axes[label, number], values[:, number, label, which], significant[number, label, which], which)
-        axes[label, number].set_xticks(range(len(config.layers)), config.layers, rotation=50, ha="right", fontsize=8)
-        _frame(axes[label, number], 0.5)
-    for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name, fontsize=9)
-    for axis, word in zip(axes[:, 0], config.words, strict=True):
-        axis.set_ylabel(f"{word}\nTCAV score", fontsize=8)
-    keys = [Line2D([], [], color=COLOURS[n], marker="o", label=f"{name} concept") for n, name in enumerate(NAMES)]
-    keys.append(Line2D([], [], color="0.6", marker="o", mfc="white", ls=":", label="not significant in every seed"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    caption = "Scores in every layer, means over seeds; thin lines are the range. Filled: significant in every seed."
-    alt = "Curves of two concepts' scores over the layers, for three classes and four networks."
-    return Panel("layers", figure, caption, alt)
-
-
-def _curve(axis, values, significant, which):
-    shift, colour = 0.1 * (which - 0.5), COLOURS[which]
-    axis.plot(np.arange(len(significant)) + shift, values.mean(0), color=colour, lw=1, ls=":", alpha=0.5, zorder=1)
-    for layer, filled in enumerate(significant):
-        own, alpha = values[:, layer], 1 if filled else 0.35
-        axis.plot([layer + shift] * 2, [own.min(), own.max()], color=colour, lw=1, alpha=alpha, zorder=2)
-        face = colour if filled else "white"
-        axis.plot(layer + shift, own.mean(), "o", mec=(*colour, alpha), mfc=face, ms=5, zorder=3)
-
-
 def truth_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
-    """The image's minus the caption's score or mean derivative against the ground truth, for each class and network."""
-    at, names = config.layers.index(config.shown), list(caption_networks.noises(config))
-    figure = Figure(figsize=(3.2 * len(config.seeds) + 1.8, 6.0), layout="constrained")
-    axes = figure.subplots(2, len(config.seeds), squeeze=False, sharey="row")
-    rows = (
-        (agreement.SCORE, agreement.accuracies(found)[:, :, 0], "TCAV score", "accuracy without captions"),
-        (agreement.MEAN, agreement.informedness(found), "mean derivative", "informedness without captions"),
+    """Three readings against what networks follow in cue conflicts: a dot for each network, class and seed."""
+    at, names, true = (
+        config.layers.index(config.shown),
+        list(caption_networks.noises(config)),
+        agreement.conflict(found),
     )
-    for row, (statistic, truth, name, label) in zip(axes, rows, strict=True):
-        values = agreement.difference(found, statistic)[..., at : at + 1]
-        for axis, own, true, seed, (rho,) in zip(
-            row, values, truth, config.seeds, agreement.rank_correlations(values, truth), strict=True
-        ):
-            _dots(axis, true, own[..., 0])
-            axis.set_title(f"seed {seed}: rank correlation {rho:.2f}", fontsize=9)
-            axis.set_xlabel(label, fontsize=8)
-        row[0].set_ylabel(f"{name} of image minus caption, {config.shown}", fontsize=8)
+    readings = agreement.readings(found)
+    figure = Figure(figsize=(3.3 * len(readings) + 1.6, 3.3), layout="constrained")
+    for axis, (name, values) in zip(figure.subplots(1, len(readings)), readings.items(), strict=True):
+        rho = statistics.over_seeds(agreement.rank_correlations(values, true)[:, at])
+        for number, label in np.ndindex(values.shape[1:3]):
+            style = {"color": f"C{number}", "ms": 4, "alpha": 0.8, "mew": 0}
+            axis.plot(true[:, number, label], values[:, number, label, at], MARKERS[label % len(MARKERS)], **style)
+        figures.label(axis, f"rank correlation {rho.mean:.2f} ({rho.low:.2f} to {rho.high:.2f})", "", name)
+        axis.set_xlabel("cue conflicts: by picture minus by caption", fontsize=8)
+        axis.axvline(0, color="0.8", lw=0.8, zorder=0)
+        figures.hide_spines(axis)
     keys = [Patch(color=f"C{number}", label=name) for number, name in enumerate(names)]
-    keys += [Line2D([], [], color="0.3", marker=m, ls="", label=w) for m, w in zip(MARKERS, config.words, strict=True)]
+    keys += [Line2D([], [], color="0.3", marker=m, ls="", label=w) for m, w in zip(MARKERS, config.words, strict=False)]
     figure.legend(handles=keys, loc="outside right upper", frameon=False, fontsize=8)
     caption = (
-        "If TCAV matches the ground truth, dots rise from left to right. A dot for each network and class. Above, as "
-        "in the claim: TCAV scores, and accuracy. Below, examined afterwards: the mean derivative, which is not "
-        "bounded by 1, and informedness, the accuracy minus the fraction of other classes' images with the same "
-        "prediction."
+        f"If TCAV matches the truth, dots rise from left to right. A dot for each network, class and seed, in "
+        f"{config.shown}: image's minus caption's score, the same of mean derivatives, and the score of the CAV of the "
+        "image against the caption. In brackets the 95 % interval over seeds."
     )
-    alt = "Scatter plots of differences against accuracy, by scores and by mean derivatives."
-    return Panel("truth", figure, caption, alt)
+    return Panel("truth", figure, caption, "Scatter plots of three readings against decisions in cue conflicts.")
 
 
-def _dots(axis, true, own):
-    """One seed's networks by colour, classes by mark."""
-    for number, label in np.ndindex(own.shape):
-        axis.plot(true[number, label], own[number, label], MARKERS[label], color=f"C{number}", ms=6)
-    axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-    axis.set_xlim(min(-0.04, true.min() - 0.04), 1.04)
-    axis.tick_params(labelsize=7)
-    figures.hide_spines(axis)
+def layers_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
+    """Rank correlations of each reading with both truths over the layers."""
+    truths = {
+        "cue conflicts": agreement.conflict(found),
+        "accuracy without captions": agreement.accuracies(found)[:, :, 0],
+    }
+    figure, (axes,) = figures.axes(1, len(truths), (4.2, 2.8), sharey=True)
+    for axis, (truth, true) in zip(axes, truths.items(), strict=True):
+        for number, (name, values) in enumerate(agreement.readings(found).items()):
+            rho = agreement.rank_correlations(values, true)
+            axis.plot(config.layers, rho.T, ".", color=f"C{number}", ms=4, alpha=0.6)
+            axis.plot(config.layers, rho.mean(0), "-o", color=f"C{number}", ms=5, label=name)
+        axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+        figures.label(axis, truth, "layer", "rank correlation")
+    axes[0].legend(fontsize=7, frameon=False, loc="best")
+    caption = "Rank correlations of the readings with both truths, over networks and classes; small dots are seeds."
+    return Panel("layers", figure, caption, "Curves of rank correlations over the layers for three readings.")
 
 
 def examples_panel(rows: dict[str, np.ndarray], config: Config) -> Panel:
@@ -139,8 +164,8 @@ def examples_panel(rows: dict[str, np.ndarray], config: Config) -> Panel:
     panels = [list(images[:COLUMNS] / 255) for images in rows.values()]
     figure, _ = plots.grid(panels, rows=list(rows), size=0.9)
     caption = (
-        "Training images, the same for all networks; and, below, images of both concepts of the first class, each with "
-        "the random ones of its CAV."
+        "Training images of some networks; pictures over the words of other classes; and images of both concepts of "
+        "the first class, each with the random ones of its CAV."
     )
     alt = f"Rows of small images with words below: {', '.join(config.words)} and others."
     return Panel("examples", figure, caption, alt)

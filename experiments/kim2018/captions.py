@@ -1,208 +1,170 @@
-"""TCAV scores of images and captions beside the ground truth of networks (Kim et al. 2018, section 4.3)."""
+"""TCAV of images and captions beside the truth about networks (Kim et al. 2018, section 4.3)."""
 
-import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs.kim2018.captions import Config
-from experiments.kim2018 import agreement, caption_figures, caption_networks, small_networks
-from experiments.kim2018.agreement import accuracies, correlations, difference, mean_scores
+from experiments.kim2018 import agreement, caption_figures, caption_networks, caption_results, small_networks
+from experiments.kim2018.agreement import READINGS
 from experiments.kim2018.caption_networks import Pictures
-from experiments.kim2018.over_seeds import MEAN, SCORE
-from experiments.lib import dry_run, papers, statistics
-from experiments.lib.report import Claim, Number, Report
+from experiments.lib import dry_run, papers
+from experiments.lib.report import Report
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import significance, targets, tcav
+from xai_jax import targets
+from xai_jax.concepts.activation_cache import ActivationCache
+from xai_jax.concepts.layer_scores import score_layer
+from xai_jax.concepts.sampling import Sets
+from xai_jax.core.network import Network
 from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
-from xai_jax.io import csv_file
-
-CONCEPTS = ("image", "caption")
-TRAINED = 0.7  # least accuracy on images like the training images, for claims to be tested
-UNTRAINED = "a network was not trained to the accuracy required, or there is one seed"
 
 
-class Sets(NamedTuple):
-    """A concept's images and the random ones of its CAV, uint8 (n, H, W, 3)."""
+class Concepts(NamedTuple):
+    """Images of both concepts of a class, and random images for each, uint8 (n, H, W, 3)."""
 
-    concept: np.ndarray
-    random: np.ndarray
+    image: np.ndarray
+    caption: np.ndarray
+    images: np.ndarray
+    captions: np.ndarray
 
 
 def run(config: Config, work: Workspace) -> Report:
-    """Trains four networks for each seed, and measures their accuracy without captions and TCAV."""
+    """Trains networks on captions of every noise for each seed, and measures what they follow, and TCAV."""
     shown = caption_networks.pictures(config)
     found = [work.stage(f"seed-{seed}", partial(one_seed, shown, config, work, seed)) for seed in config.seeds]
     joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
     p = agreement.p_values(joined)
     panels = [
+        caption_figures.doses_panel(joined, config),
         caption_figures.scores_panel(joined, p, config),
-        caption_figures.layers_panel(joined, p, config),
         caption_figures.truth_panel(joined, config),
+        caption_figures.layers_panel(joined, config),
         caption_figures.examples_panel(example_rows(shown, config), config),
     ]
-    return Report(numbers(joined, p, config), claims(joined, config), panels, {"scores.csv": table(joined, p, config)})
+    return Report(
+        caption_results.numbers(joined, p, config),
+        caption_results.claims(joined, config),
+        panels,
+        {"scores.csv": caption_results.table(joined, p, config)},
+    )
 
 
 def one_seed(shown: Pictures, config: Config, work: Workspace, seed: int) -> dict[str, np.ndarray]:
-    """Of the four networks: confusion matrices without and with captions, "predicted" (4, 2, K, K), and TCAV.
+    """Of N networks: confusion matrices without and with captions, "predicted" (N, 2, K, K), what is "followed" in cue
+    conflicts (N, K, 3), and TCAV of K classes, R readings, L layers.
 
-    `values` (4, K, 2, statistics, layers, runs), `controls` (..., layers, sets, runs), CAVs' `accuracy` (..., layers),
-    of K classes and 2 concepts.
+    `values` (N, K, R, statistics, L, runs), `controls` (..., L, sets, runs), CAVs' `accuracy` (N, K, R, L).
     """
     nets = caption_networks.trained(shown, config, seed, work)
-    sets = [concept_sets(shown.training, label, config, seed) for label in range(len(config.classes))]
-    pairs = list(zip(nets.values(), caption_networks.noises(config).values(), strict=True))
-    parts = [one_network(net, noise, shown, sets, config, seed) for net, noise in work.progress(pairs, "TCAV")]
+    concepts = [concept_images(shown.training, label, config, seed) for label in range(len(config.classes))]
+    conflicting = caption_networks.conflicts(shown, config, seed)
+    parts = []
+    for name, noise in work.progress(caption_networks.noises(config).items(), "TCAV"):
+        predicted = confusions(nets[name], shown, noise, config, seed)
+        followed = caption_networks.followed(nets[name], conflicting)
+        parts.append(
+            {"predicted": predicted, "followed": followed} | explained(nets[name], shown, concepts, config, seed)
+        )
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
-def concept_sets(pictures: Any, label: int, config: Config, seed: int) -> list[Sets]:
-    """The image and the caption of a class against those of the other classes, so that nothing else differs.
+def concept_images(pictures: Any, label: int, config: Config, seed: int) -> Concepts:
+    """The image and the caption of a class, and those of the other classes, so that nothing else differs.
 
-    Both sets of the first have no captions; both sets of the second have shuffled pixels of images of any class.
+    Images have no captions; captions are below shuffled pixels of images of any class.
     """
     canvas, pool = Canvas(*config.canvas), (config.controls + 2) * config.examples
     classes, words = list(config.classes), list(config.words)
     name, word = classes.pop(label), words.pop(label)
     own, others = datasets.only(pictures, [name]), datasets.only(pictures, classes)
     seeds = [100 * seed + 10 * label + number for number in range(4)]
-    bare, shuffled = captions.without_captions, captions.captions_alone
-    return [
-        Sets(bare(own, config.examples, seeds[0], canvas), bare(others, pool, seeds[1], canvas)),
-        Sets(
-            shuffled(pictures, [word], config.examples, seeds[2], canvas),
-            shuffled(pictures, words, pool, seeds[3], canvas),
-        ),
-    ]
-
-
-def one_network(net, noise, shown, sets, config, seed):
-    """Confusion matrices and TCAV of one network."""
-    bare, usual = (caption_networks.test_images(shown, kind, config, seed) for kind in (None, noise))
-    predicted = [
-        small_networks.confusion(small_networks.predictions(net, data.images), data.labels, len(config.classes))
-        for data in (bare, usual)
-    ]
-    found = []
-    for label, pairs in enumerate(sets):
-        images = small_networks.inputs(usual.images[usual.labels == label][: config.explained])
-        found += [_measure(net, pair, images, label, config, seed) for pair in pairs]
-    shape = len(sets), len(CONCEPTS)
-    joined = {name: np.stack([each[name] for each in found]) for name in found[0]}
-    return {"predicted": np.stack(predicted)} | {k: v.reshape(*shape, *v.shape[1:]) for k, v in joined.items()}
-
-
-def _measure(net, pair, images, label, config, seed):
-    concept, random = (small_networks.inputs(each) for each in pair)
-    scores = tcav.measure(
-        net,
-        config.layers,
-        {"concept": concept},
-        random,
-        {config.words[label]: (targets.logit(label), images)},
-        runs=config.runs,
-        controls=config.controls,
-        seed=seed,
+    return Concepts(
+        captions.without_captions(own, config.examples, seeds[0], canvas),
+        captions.captions_alone(pictures, [word], config.examples, seeds[2], canvas),
+        captions.without_captions(others, pool, seeds[1], canvas),
+        captions.captions_alone(pictures, words, pool, seeds[3], canvas),
     )
+
+
+def sets(concepts: Concepts, config: Config, seed: int) -> list[Sets]:
+    """Rows of the concepts' images for each reading, as of `sampling.sample` and `sampling.sample_pairs`.
+
+    Controls of the relative CAV, image against caption, are images against captions of the other classes.
+    """
+    rng, count = np.random.default_rng(seed), config.examples
+    image, caption, *pools = np.split(
+        np.arange(sum(map(len, concepts))), np.cumsum([len(part) for part in concepts[:-1]])
+    )
+    controls, negatives = [], []
+    for rows in pools:
+        substitutes, rest = np.split(rng.permutation(rows), [config.controls * count])
+        controls.append(list(substitutes.reshape(config.controls, count)))
+        negatives.append([rng.permutation(rest)[:count] for _ in range(config.runs)])
+    own = [[rows] * config.runs for rows in (caption, *controls[1])]
+    return [
+        Sets({"image": image}, negatives[0], controls[0]),
+        Sets({"caption": caption}, negatives[1], controls[1]),
+        Sets({"relative": image}, own[0], controls[0], own[1:]),
+    ]
+
+
+def confusions(net: Network, shown: Pictures, noise: float | None, config: Config, seed: int) -> np.ndarray:
+    """Confusion matrices (2, K, K) on test images without captions, and with those of the network's own noise."""
+    both = (caption_networks.test_images(shown, kind, config, seed) for kind in (None, noise))
+    count = len(config.classes)
+    return np.stack(
+        [small_networks.confusion(small_networks.predictions(net, d.images), d.labels, count) for d in both]
+    )
+
+
+def explained(
+    net: Network, shown: Pictures, concepts: list[Concepts], config: Config, seed: int
+) -> dict[str, np.ndarray]:
+    """TCAV of one network, at test images with right captions: the same images for all networks."""
+    data = caption_networks.test_images(shown, 0.0, config, seed)
+    found = [
+        _measure(net, own, data.images[data.labels == label][: config.explained], label, config, seed)
+        for label, own in enumerate(concepts)
+    ]
+    return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+
+def _measure(net, concepts, images, label, config, seed):
+    cache = ActivationCache(net, config.layers)
+    activations = [cache.activations(small_networks.inputs(part)) for part in concepts]
+    gradients, rows, found = cache.gradients(small_networks.inputs(images), targets.logit(label)), None, []
+    rows = sets(concepts, config, seed)
+    for layer in config.layers:
+        scores = score_layer([each[layer] for each in activations], [gradients[layer]], rows, seed=seed)
+        found.append([scores[name] for name in READINGS])
     return {
-        "values": scores.values[:, :, 0, 0],
-        "controls": scores.controls[:, :, 0, 0],
-        "accuracy": scores.accuracy[:, 0].mean(-1),
+        "values": np.stack([[each.values[:, 0] for each in layer] for layer in found], 2),
+        "controls": np.stack([[each.controls[:, 0] for each in layer] for layer in found], 2),
+        "accuracy": np.stack([[each.accuracy.mean() for each in layer] for layer in found], 1),
     }
-
-
-def table(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> bytes:
-    """All scores of all seeds as CSV: means over runs, and p after correction (see `agreement.p_values`)."""
-    means = found["values"].mean(-1)
-    axes = config.seeds, list(caption_networks.noises(config)), config.words, CONCEPTS, config.layers
-    columns = {
-        "score": means[:, :, :, :, SCORE],
-        "mean_derivative": means[:, :, :, :, MEAN],
-        "p_controls": p["controls"],
-        "p_half": p["half"],
-        "accuracy_of_cavs": found["accuracy"],
-    }
-    values = zip(*(each.ravel().tolist() for each in columns.values()), strict=True)
-    rows = [[*names, *row] for names, row in zip(itertools.product(*axes), values, strict=True)]
-    return csv_file.encode([["seed", "network", "class", "concept", "layer", *columns], *rows])
 
 
 def example_rows(shown: Pictures, config: Config) -> dict[str, np.ndarray]:
-    """Some training images of each network, and of both concepts of the first class, by the rows' titles."""
+    """Some training images, a cue conflict, and both concepts of the first class, by the rows' titles."""
     few = datasets.OnDisk("the first", caption_figures.COLUMNS, shown.training.__getitem__, shown.training.classes)
-    first = config.seeds[0]
+    first, names = config.seeds[0], caption_networks.noises(config)
     rows = {
         name: caption_networks.captioned(few, noise, config, 2 * first).images
-        for name, noise in caption_networks.noises(config).items()
+        for name, noise in names.items()
+        if noise in caption_figures.SHOWN
     }
-    for name, pair in zip(CONCEPTS, concept_sets(shown.training, 0, config, first), strict=True):
-        rows |= {f"{name} concept\n{config.words[0]}": pair.concept, f"{name},\nother classes": pair.random}
+    rows["cue conflict"] = caption_networks.conflicts(Pictures(few, few), config, first)[0][0].images
+    concepts = concept_images(shown.training, 0, config, first)
+    for name, own, others in zip(READINGS, concepts[:2], concepts[2:], strict=False):
+        rows |= {f"{name} concept\n{config.words[0]}": own, f"{name},\nother classes": others}
     return rows
-
-
-def numbers(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config: Config) -> list[Number]:
-    """Accuracies, scores, correlations and significant fractions."""
-    accuracy, scores, at, result = accuracies(found), mean_scores(found), config.layers.index(config.shown), []
-    for number, name in enumerate(caption_networks.noises(config)):
-        for kind, values in zip(("without captions", "with captions"), accuracy[:, number].swapaxes(0, 1), strict=True):
-            result.append(Number.mean(f"{name}: accuracy {kind}", values.mean(1)))
-        for which, concept in enumerate(CONCEPTS):
-            own = scores[:, number, :, which, at].mean(1)
-            result.append(Number.mean(f"{name}: TCAV of the {concept}s, {config.shown}", own))
-    informed, rho = agreement.informedness(found), correlations(found)
-    pairs = {
-        f"the same of the image's score alone, {config.shown}": (scores[:, :, :, 0], accuracy[:, :, 0]),
-        f"the same of the difference and informedness, {config.shown}": (difference(found), informed),
-        f"the same of mean derivatives' difference and it, {config.shown}": (difference(found, MEAN), informed),
-    }
-    result += [
-        Number.mean(f"rank correlation of score difference and accuracy, {layer}", rho[:, which])
-        for which, layer in enumerate(config.layers)
-    ]
-    result += [Number.mean(name, agreement.rank_correlations(*pair)[:, at]) for name, pair in pairs.items()]
-    for name, reference in (("controls", "random sets"), ("half", "0.5, the paper's test")):
-        fraction = (p[name] <= significance.LEVEL).mean((1, 2, 3, 4))
-        result.append(Number.mean(f"share of scores that differ from {reference}", fraction))
-    return result
-
-
-def claims(found: dict[str, np.ndarray], config: Config) -> list[Claim]:
-    """The paper's three claims about its figure; open if networks were not trained well, or for one seed."""
-    at, levels = config.layers.index(config.shown), len(config.noises)
-    ready = len(config.seeds) > 1 and bool((accuracies(found)[:, :, 1].mean(-1) >= TRAINED).all())
-    image, lead = mean_scores(found)[:, :levels, :, 0, at], difference(found)[:, :levels, :, at]
-    ahead = [statistics.binomial(lead[..., k] > 0) for k in range(lead.shape[-1])]
-    rising = [statistics.page_trend(-image[..., k]) for k in range(image.shape[-1])]
-    return [
-        Claim(
-            "TCAV closely matches the ground truth.",
-            "Figure 5",
-            statistics.where(ready, agreement.close_match(correlations(found)[:, at]), UNTRAINED),
-            "image's minus caption's score and accuracy without captions, over networks and classes",
-        ),
-        Claim(
-            "For one class, the paper's cab, the image matters more than the caption whatever the noise.",
-            "Figure 5",
-            statistics.where(ready, statistics.any_of(ahead), UNTRAINED),
-            f"networks of all noises and seeds in which the image's score is higher, in {config.shown}, by class "
-            f"({', '.join(config.words)})",
-        ),
-        Claim(
-            "For one class, the paper's cucumber, the image's score rises with the noise.",
-            "Figure 5",
-            statistics.where(ready, statistics.any_of(rising), UNTRAINED),
-            f"trend over {levels} noises with seeds as replicates, in {config.shown}, by class "
-            f"({', '.join(config.words)})",
-        ),
-    ]
 
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Training and evaluation of all networks, and activations for concepts, random images and classes."""
-    images = len(CONCEPTS) * ((config.controls + 3) * config.examples + config.explained)
+    images = 2 * (config.controls + 3) * config.examples + config.explained
     module, shape = caption_networks.module(config), Canvas(*config.canvas).shape
     step = small_networks.activations_step(module, config.layers, shape, images)
     step = step._replace(repeats=step.repeats * len(caption_networks.noises(config)) * len(config.classes))
@@ -213,13 +175,13 @@ def plan(config: Config) -> list[dry_run.Step]:
 EXPERIMENT = Experiment[Config](
     name="kim2018/captions",
     title="Does TCAV identify what a network relies on?",
-    figure="Figure 5, the controlled experiment",
+    figure="section 4.3, the controlled experiment",
     paper=papers.KIM2018,
     summary=(
-        "Networks are trained on three classes of images with captions: always right, sometimes wrong, random, or "
-        "none. Accuracy without captions is the ground truth of what a network relies on. TCAV is measured for two "
-        "concepts of each class, its images without captions and its word over shuffled pixels, each against the "
-        "other classes'."
+        "Networks are trained on three classes of images with captions, of which a growing share is wrong. What they "
+        "rely on is known: accuracy without captions, and decisions where picture and caption disagree. TCAV is "
+        "measured for both concepts of each class, by scores, mean derivatives and relative CAVs. Scores saturate; "
+        "relative CAVs follow the decisions."
     ),
     run=run,
     plan=plan,

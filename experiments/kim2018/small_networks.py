@@ -28,12 +28,6 @@ def trained(data: Dataset, config: Any, checkpoint_dir: Path, seed: int) -> Netw
     return Partial(net.apply, supervised.fit(net, data, recipe(config), checkpoint_dir, seed=seed, prepare=inputs))
 
 
-def shared(data: Dataset, config: Any, name: str, seed: int) -> Network:
-    """The same, trained once for all experiments."""
-    arguments = module(config, len(data.classes)), data, recipe(config)
-    return trained(data, config, supervised.shared_dir(name, *arguments, seed=seed, prepare=inputs), seed)
-
-
 def module(config: Any, classes: int) -> VGG:
     """A network of `config.stages`, `widths` and `hidden`."""
     return VGG(config.stages, config.widths, config.hidden, classes)

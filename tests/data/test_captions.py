@@ -145,7 +145,7 @@ def test_fit_takes_pictures_of_all_sizes():
         ({"noise": float("nan")}, "a noise from 0 to 1"),
         ({"words": ("a", "b")}, "a word for each of Sandal, Sneaker, Boot"),
         ({"words": ("boot", "boot", "sandal")}, "different"),
-        ({"words": ("sandal", "sneaker", "rabbit")}, "not among the other words"),
+        ({"words": ("sandal", "sneaker", "guitar")}, "not among the other words"),
         ({"words": ("sandal", "sneaker", "mountaineering")}, "'mountaineering'.*Usual cause: a font of 11 pixels"),
         ({"words": ("sandal", "sneaker", "")}, "got ''"),
         ({"canvas": Canvas(56, 40, 10)}, "fit into 10 x 56"),

@@ -27,7 +27,7 @@ class PhotoNet(nn.Module):
 
     Activations in forward order: conv1, relu1, pool1, ..., fc6, relu6, fc7, relu7, fc8 (the logits). `hidden` are the
     sizes of fc6 and fc7; without them the last map is averaged over positions, and the logits are linear in the mean.
-    Raises ValueError for images too small.
+    Training and inference are the same. Raises ValueError for images too small.
     """
 
     layers: tuple[Layer | int, ...] = MAXPOOL
@@ -35,7 +35,7 @@ class PhotoNet(nn.Module):
     classes: int = 13
 
     @nn.compact
-    def __call__(self, x, relu=nn.relu, tap=keep):
+    def __call__(self, x, relu=nn.relu, tap=keep, train=False):
         check_sides(x, 16)
         number = 0
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""Pictures with true or false captions: the controlled experiment of Kim et al. 2018, Figure 5.
+"""Pictures with true or false captions: the controlled experiment of Kim et al. 2018, section 4.3.
 
 With noise p a caption is, with probability p, a word that is unrelated to the picture: one of `OTHERS`, never the word
 of another class, so that the word of a class is always correct. A network trained with p = 0 can ignore the picture,
@@ -25,7 +25,7 @@ from xai_jax.core.messages import listed, quoted
 from xai_jax.data.datasets import Dataset, OnDisk, labeller
 from xai_jax.data.pictures import fit, some, tint
 
-OTHERS = ("rabbit", "lemon", "guitar", "piano", "cloud", "river", "candle", "tiger", "moon", "bread", "train", "spoon")
+OTHERS = ("guitar", "piano", "cloud", "river", "candle", "moon", "paper", "train", "spoon", "bridge", "stone", "pencil")
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")  # the same letters on every machine
 PICTURE, CAPTION, CONCEPT = 1, 2, 3  # random streams: the same pictures appear with and without captions
 

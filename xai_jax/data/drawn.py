@@ -20,25 +20,30 @@ FEW = 8  # files that one process draws sooner than others have started
 class Composites(NamedTuple):
     """`composites.composites` of the objects of a `split` in turn, labelled with the objects.
 
-    `count` of each object, of `side` pixels, from `seed`. Both methods raise FileNotFoundError where cut-outs or
-    photographs are not on this machine.
+    `count` of each object, of `side` pixels, from `seed`. With `classes`, `count` in all, of one object of each class
+    in turn, labelled with the class. Both methods raise FileNotFoundError where cut-outs or photographs are not on
+    this machine.
     """
 
     split: str
     count: int
     side: int
     seed: int
+    classes: tuple[str, ...] = ()
 
     def on_access(self) -> OnDisk:
         """Images (side, side, 3) uint8, each drawn when it is read."""
-        objects = cutouts.of_class(split=self.split)
+        groups = [cutouts.of_class(name, split=self.split) for name in self.classes]
+        turns = [group[turn % len(group)] for turn in range(max(map(len, groups), default=0)) for group in groups]
+        objects = turns or cutouts.of_class(split=self.split)
         cutouts.read(objects[0])
-        return composites.composites(objects, self.count * len(objects), self.side, self.seed, by_object=True)
+        count = self.count if turns else self.count * len(objects)
+        return composites.composites(objects, count, self.side, self.seed, by_object=not turns)
 
     def in_memory(self) -> InMemory:
         """The same images: drawn in seconds to minutes the first time, then read from the cache."""
         data = self.on_access()
-        directory = cache_dir(f"composites-{composites.VERSION}") / "-".join(map(str, self))
+        directory = cache_dir(f"composites-{composites.VERSION}") / "-".join(map(str, (*self[:4], *self.classes)))
         directory.mkdir(parents=True, exist_ok=True)
         spans = [(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK)]
         paths = {span: directory / f"{span[0]:06d}.npy" for span in spans}
