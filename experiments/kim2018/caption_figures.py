@@ -1,6 +1,7 @@
 """Figures of the controlled experiment. Scores that are not significant in every seed are dotted outlines."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -118,18 +119,23 @@ def truth_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
         list(caption_networks.noises(config)),
         agreement.conflict(found),
     )
-    readings = agreement.readings(found)
+    colours, readings = (
+        [*colormaps["viridis"](np.linspace(0, 0.95, len(names) - 1)), "tab:red"],
+        agreement.readings(found),
+    )
     figure = Figure(figsize=(3.3 * len(readings) + 1.6, 3.3), layout="constrained")
     for axis, (name, values) in zip(figure.subplots(1, len(readings)), readings.items(), strict=True):
-        rho = statistics.over_seeds(agreement.rank_correlations(values, true)[:, at])
         for number, label in np.ndindex(values.shape[1:3]):
-            style = {"color": f"C{number}", "ms": 4, "alpha": 0.8, "mew": 0}
+            style = {"color": colours[number], "ms": 4.5, "alpha": 0.8, "mew": 0}
             axis.plot(true[:, number, label], values[:, number, label, at], MARKERS[label % len(MARKERS)], **style)
-        figures.label(axis, f"rank correlation {rho.mean:.2f} ({rho.low:.2f} to {rho.high:.2f})", "", name)
-        axis.set_xlabel("cue conflicts: by picture minus by caption", fontsize=8)
+        rho = statistics.over_seeds(agreement.rank_correlations(values, true)[:, at])
+        spread = f" ({rho.low:.2f} to {rho.high:.2f})" if rho.count > 1 else ""
+        figures.label(
+            axis, f"rank correlation {rho.mean:.2f}{spread}", "cue conflicts: by picture minus by caption", name
+        )
         axis.axvline(0, color="0.8", lw=0.8, zorder=0)
         figures.hide_spines(axis)
-    keys = [Patch(color=f"C{number}", label=name) for number, name in enumerate(names)]
+    keys = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
     keys += [Line2D([], [], color="0.3", marker=m, ls="", label=w) for m, w in zip(MARKERS, config.words, strict=False)]
     figure.legend(handles=keys, loc="outside right upper", frameon=False, fontsize=8)
     caption = (

@@ -98,7 +98,7 @@ def digest(name: str) -> str:
     64
     """
     files = [row.digest for row in (*cutouts.of_class(split="train"), *photographs.of_kind(*composites.SCENERY))]
-    _, count, side, seed = images(name)
+    _, count, side, seed, _ = images(name)
     return fingerprint((files, count, side, seed, composites.VERSION))
 
 
