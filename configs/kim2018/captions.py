@@ -17,16 +17,17 @@ from configs.captioned import CLOTHES, PAPER, SMOKE, Networks
 class Config(Networks, base.CAVs):
     layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
     shown: str = "pool3"  # the layer whose scores are compared with the truth: the last with positions
-    examples: int = 30  # images of each concept, and of each random set
+    examples: int = 60  # images of each concept, and of each random set
+    inverse_penalty: float = 0.01  # C of the logistic regression whose normal is the CAV
     runs: int = 3
-    controls: int = 15  # random sets substituted for a concept, for the test
-    explained: int = 100  # test images of each class, whose derivatives count
+    controls: int = 12  # random sets substituted for a concept, for the test
+    explained: int = 100  # test pictures of each class, whose derivatives over the words of other classes count
     seeds: tuple[int, ...] = tuple(range(10, 15))  # networks of every noise for each; settings were chosen on 0 to 2
 
 
 get_config = base.tiers(
     smoke=Config(
-        **dataclasses.asdict(SMOKE), layers=("pool2", "pool3"), examples=6, runs=2, controls=4, explained=20,
+        **dataclasses.asdict(SMOKE), layers=("pool2", "pool3"), examples=6, runs=2, controls=4, explained=10,
         seeds=(0,)
     ),
     default=Config(),

@@ -22,6 +22,9 @@ from xai_jax.data.drawn import Composites
 from xai_jax.training import supervised
 
 COMPOSITES = "composites"  # value of `data`
+Conflict = tuple[
+    InMemory, np.ndarray
+]  # images, labelled with the classes of their pictures, and those of their words (N,)
 
 
 class Pictures(NamedTuple):
@@ -78,7 +81,7 @@ def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) ->
     return captioned(shown.test, noise, config, 2 * seed + 1)
 
 
-def conflicts(shown: Pictures, config: Any, seed: int) -> list[tuple[InMemory, np.ndarray]]:
+def conflicts(shown: Pictures, config: Any, seed: int) -> list[Conflict]:
     """All test images over the word of another class, and these classes (N,), for each other class in turn."""
     count, found = len(config.classes), []
     for shift in range(1, count):
@@ -88,7 +91,7 @@ def conflicts(shown: Pictures, config: Any, seed: int) -> list[tuple[InMemory, n
     return found
 
 
-def followed(net: Network, conflicting: list[tuple[InMemory, np.ndarray]]) -> np.ndarray:
+def followed(net: Network, conflicting: list[Conflict]) -> np.ndarray:
     """Shares of predictions in `conflicts` that follow the picture, the caption, and neither, by class (K, 3)."""
     predicted = np.concatenate([small_networks.predictions(net, data.images) for data, _ in conflicting])
     labels = np.concatenate([data.labels for data, _ in conflicting])

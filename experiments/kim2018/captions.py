@@ -4,11 +4,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from configs.kim2018.captions import Config
 from experiments.kim2018 import agreement, caption_figures, caption_networks, caption_results, small_networks
 from experiments.kim2018.agreement import READINGS
-from experiments.kim2018.caption_networks import Pictures
+from experiments.kim2018.caption_networks import Conflict, Pictures
 from experiments.lib import dry_run, papers
 from experiments.lib.report import Report
 from experiments.lib.runner import Experiment, Workspace, main
@@ -65,7 +66,7 @@ def one_seed(shown: Pictures, config: Config, work: Workspace, seed: int) -> dic
         predicted = confusions(nets[name], shown, noise, config, seed)
         followed = caption_networks.followed(nets[name], conflicting)
         parts.append(
-            {"predicted": predicted, "followed": followed} | explained(nets[name], shown, concepts, config, seed)
+            {"predicted": predicted, "followed": followed} | explained(nets[name], conflicting, concepts, config, seed)
         )
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
@@ -91,22 +92,21 @@ def concept_images(pictures: Any, label: int, config: Config, seed: int) -> Conc
 def sets(concepts: Concepts, config: Config, seed: int) -> list[Sets]:
     """Rows of the concepts' images for each reading, as of `sampling.sample` and `sampling.sample_pairs`.
 
-    Controls of the relative CAV, image against caption, are images against captions of the other classes.
+    Controls of the relative CAV, image against caption, are images against captions of the other classes. Images are
+    in random order already, so that controls are consecutive rows, and few inner products are needed.
     """
-    rng, count = np.random.default_rng(seed), config.examples
-    image, caption, *pools = np.split(
-        np.arange(sum(map(len, concepts))), np.cumsum([len(part) for part in concepts[:-1]])
-    )
+    rng, count, ends = np.random.default_rng(seed), config.examples, np.cumsum([len(part) for part in concepts])
+    image, caption, *pools = np.split(np.arange(ends[-1]), ends[:-1])
     controls, negatives = [], []
     for rows in pools:
-        substitutes, rest = np.split(rng.permutation(rows), [config.controls * count])
-        controls.append(list(substitutes.reshape(config.controls, count)))
+        *substitutes, rest = np.split(rows, count * np.arange(1, config.controls + 1))
+        controls.append(substitutes)
         negatives.append([rng.permutation(rest)[:count] for _ in range(config.runs)])
-    own = [[rows] * config.runs for rows in (caption, *controls[1])]
+    own, *others = [[rows] * config.runs for rows in (caption, *controls[1])]
     return [
         Sets({"image": image}, negatives[0], controls[0]),
         Sets({"caption": caption}, negatives[1], controls[1]),
-        Sets({"relative": image}, own[0], controls[0], own[1:]),
+        Sets({"relative": image}, own, controls[0], others),
     ]
 
 
@@ -120,24 +120,23 @@ def confusions(net: Network, shown: Pictures, noise: float | None, config: Confi
 
 
 def explained(
-    net: Network, shown: Pictures, concepts: list[Concepts], config: Config, seed: int
+    net: Network, conflicting: list[Conflict], concepts: list[Concepts], config: Config, seed: int
 ) -> dict[str, np.ndarray]:
-    """TCAV of one network, at test images with right captions: the same images for all networks."""
-    data = caption_networks.test_images(shown, 0.0, config, seed)
-    found = [
-        _measure(net, own, data.images[data.labels == label][: config.explained], label, config, seed)
-        for label, own in enumerate(concepts)
-    ]
+    """TCAV of one network, at the cue conflicts: the same images for all networks, and those whose decisions count."""
+    found = []
+    for label, own in enumerate(concepts):
+        images = [data.images[data.labels == label][: config.explained] for data, _ in conflicting]
+        found.append(_measure(net, own, np.concatenate(images), label, config, seed))
     return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
 
 def _measure(net, concepts, images, label, config, seed):
     cache = ActivationCache(net, config.layers)
     activations = [cache.activations(small_networks.inputs(part)) for part in concepts]
-    gradients, rows, found = cache.gradients(small_networks.inputs(images), targets.logit(label)), None, []
-    rows = sets(concepts, config, seed)
+    gradients, found = cache.gradients(small_networks.inputs(images), targets.logit(label)), []
+    rows, classifier = sets(concepts, config, seed), LogisticRegression(C=config.inverse_penalty, max_iter=1000)
     for layer in config.layers:
-        scores = score_layer([each[layer] for each in activations], [gradients[layer]], rows, seed=seed)
+        scores = score_layer([each[layer] for each in activations], [gradients[layer]], rows, classifier, seed)
         found.append([scores[name] for name in READINGS])
     return {
         "values": np.stack([[each.values[:, 0] for each in layer] for layer in found], 2),
@@ -164,7 +163,7 @@ def example_rows(shown: Pictures, config: Config) -> dict[str, np.ndarray]:
 
 def plan(config: Config) -> list[dry_run.Step]:
     """Training and evaluation of all networks, and activations for concepts, random images and classes."""
-    images = 2 * (config.controls + 3) * config.examples + config.explained
+    images = 2 * (config.controls + 3) * config.examples + (len(config.classes) - 1) * config.explained
     module, shape = caption_networks.module(config), Canvas(*config.canvas).shape
     step = small_networks.activations_step(module, config.layers, shape, images)
     step = step._replace(repeats=step.repeats * len(caption_networks.noises(config)) * len(config.classes))
