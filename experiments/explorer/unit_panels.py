@@ -17,6 +17,7 @@ from experiments.lib import generator_codes, preimages
 from experiments.lib.statistics import LEVEL
 from experiments.lib.top_activations import as_input, tile
 from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
+from xai_jax.core.precision import highest
 from xai_jax.data import textures
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
@@ -108,7 +109,8 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Config) -> 
     wanted = network.call(represent, subject.images)
     form = IJCV(weight=config.weight_of_loss, total_variation=config.total_variation, steps=config.inversion)
     x = inversion.invert(represent, wanted, subject.images.shape[1:], jax.random.key(config.seed), form).x
-    error = inversion.distance(represent, wanted, jnp.ones(()), x)
+    with highest():
+        error = inversion.distance(represent, wanted, jnp.ones(()), x)
     return {"preimage": pixels(model, subject.inputs(x)), "error": error}
 
 

@@ -24,6 +24,7 @@ from xai_jax import cav, gram, models, network, targets
 from xai_jax.concepts.activation_cache import BATCH_SIZE, ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.core.network import Network
+from xai_jax.core.precision import highest
 from xai_jax.data import datasets
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
@@ -134,6 +135,7 @@ def attack(net: Network, x: Array, k: int, most: Array, steps: int, limits: tupl
     return x
 
 
+@highest()
 @jax.jit
 def _attack_step(net, x, k, length, limits):
     gradient = jax.grad(lambda x: targets.evaluate(net, x, targets.log_probability(k))[0].sum())(x)

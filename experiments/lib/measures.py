@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from xai_jax.attribution.sanity_checks import rank_correlation as rank_correlation
 from xai_jax.core.network import Network
+from xai_jax.core.precision import highest
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -49,6 +50,7 @@ def cosine(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     return np.divide((first * second).sum(1), norm, out=np.full(len(first), np.nan), where=norm > 0)
 
 
+@highest()
 @jax.jit
 def probabilities(net: Network, x: jax.Array) -> jax.Array:
     """Softmax outputs (N, K)."""

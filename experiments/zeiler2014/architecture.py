@@ -19,6 +19,7 @@ from experiments.zeiler2014.imagenet import recipe
 from xai_jax import deconvnet, network, plots, targets
 from xai_jax.architectures.caffenet import CaffeNet
 from xai_jax.architectures.zfnet import ZFNet
+from xai_jax.core.precision import highest
 from xai_jax.data import crops
 from xai_jax.plots.figure import Figure
 
@@ -95,6 +96,7 @@ def study(name, seed, task, config, work):
     }
 
 
+@highest()
 @partial(jax.jit, static_argnums=2)
 def respond(x: Array, kernel: Array, padding: int) -> Array:
     """Responses of filters at every position of images, as if the stride were 1."""

@@ -12,6 +12,7 @@ from experiments.lib import dry_run, figures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, UserError, Workspace, main
 from xai_jax import models, network
+from xai_jax.core.precision import highest
 from xai_jax.data import datasets, heads
 from xai_jax.data.decoding import decode
 from xai_jax.io import csv_file
@@ -136,6 +137,7 @@ def measure(model, parts, config, work):
     return found
 
 
+@highest()
 @partial(jax.jit, static_argnames="layers")
 def _features(net, x, layers):
     return {name: value.reshape(len(x), -1) for name, value in network.capture(net, x, layers)[1].items()}

@@ -12,6 +12,7 @@ from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, UserError, Workspace, main
 from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets
+from xai_jax.core.precision import highest
 from xai_jax.data import datasets
 from xai_jax.models.pretrained import fashion
 from xai_jax.plots.figure import Figure
@@ -77,6 +78,7 @@ def maps(net, x, layers):
     return _capture(net, x, tuple(layers))
 
 
+@highest()
 @partial(jax.jit, static_argnums=2)
 def _capture(net, x, layers):
     return network.capture(net, x, layers)[1]

@@ -15,6 +15,7 @@ from experiments.lib.training_task import Task
 from experiments.zeiler2014 import linear_classifiers
 from xai_jax import models
 from xai_jax.core.network import Network
+from xai_jax.core.precision import highest
 from xai_jax.data import crops
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset, OnDisk
@@ -65,6 +66,7 @@ def predict(net: Network, task: Task) -> np.ndarray:
     return np.concatenate(found)
 
 
+@highest()
 @jax.jit
 def _classify(net, prepare, images):
     return net(prepare(images)).argmax(1)

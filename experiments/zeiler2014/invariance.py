@@ -11,6 +11,7 @@ from experiments.lib import dry_run, figures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import models, network, plots
+from xai_jax.core.precision import highest
 from xai_jax.data import examples
 
 BATCH = 32
@@ -62,6 +63,7 @@ def mean_distance(features):
     return distances[~np.eye(len(features), dtype=bool)].mean()
 
 
+@highest()
 @partial(jax.jit, static_argnames="layers")
 def _features(net, x, layers):
     """Features of each layer (N, D) and probabilities (N, K)."""

@@ -15,6 +15,7 @@ from sklearn.svm import LinearSVC
 
 from xai_jax import network
 from xai_jax.core.network import Network
+from xai_jax.core.precision import highest
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
 
@@ -38,6 +39,7 @@ def extract(net: Network, data: Dataset, prepare: Callable, layers: tuple[str, .
     return {name: np.concatenate([part[name] for part in parts]) for name in layers}
 
 
+@highest()
 @partial(jax.jit, static_argnums=2)
 def features(net: Network, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
     """Features (N, D) of each layer of images (N, H, W, C). Raises ValueError for names that are no layers."""

@@ -14,6 +14,7 @@ from experiments.lib.report import Number, Report, paired_claim
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import as_input
 from xai_jax import deconvnet, models, network, plots, targets
+from xai_jax.core.precision import highest
 from xai_jax.data import datasets
 
 BATCH = 10  # projections at once
@@ -46,6 +47,7 @@ def projections(net, x, others, layer):
     return arrays | {"row": row, "column": column, "channel": channel}
 
 
+@highest()
 @partial(jax.jit, static_argnums=2)
 def _features(net, x, layer):
     return network.features(net, layer)(x)

@@ -19,6 +19,7 @@ from xai_jax.core.arguments import is_integer
 from xai_jax.core.batching import check_repeatable, chunk_size, chunked, like_images
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
+from xai_jax.core.precision import HIGHEST, highest
 from xai_jax.core.targets import Target
 
 Sides = int | tuple[int, int]
@@ -62,11 +63,12 @@ def occlusion(
     _check_cover(x, patch, stride, cover)
     values, _ = chunked(_values, net, x, target, batch_size)
     scores = occlude(net, x, target, target.layers, patch, stride, fill, batch_size)
-    drops = jnp.einsum("nij,ih,jw->nhw", values[:, None, None] - scores, *cover)
-    count = jnp.einsum("ih,jw->hw", *cover)
+    drops = jnp.einsum("nij,ih,jw->nhw", values[:, None, None] - scores, *cover, precision=HIGHEST)
+    count = np.einsum("ih,jw->hw", *cover)
     return jnp.broadcast_to((drops / count)[..., None], x.shape)
 
 
+@highest()
 def occlude(
     net: Network,
     x: Array,

@@ -28,7 +28,7 @@ from xai_jax.core.arguments import as_names, check_count, check_image_shapes
 from xai_jax.core.batching import check_counts, chunk_size
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
-from xai_jax.core.precision import wide, wide_dtype
+from xai_jax.core.precision import highest, wide, wide_dtype
 from xai_jax.core.pytrees import shape_and_dtype, to_numpy
 from xai_jax.core.targets import Target
 from xai_jax.io.files import partial_path, user_path
@@ -161,6 +161,7 @@ def _check(net, layers, x, target):
             targets.check_dependence(net, shape, target, layer)
 
 
+@highest()
 def _compute(function, net, x, target, files, batch_size):
     """Fills one file per layer; the last batch is padded with the last image, so that one shape compiles."""
     n, size = len(x), chunk_size(batch_size, len(x))
@@ -220,18 +221,21 @@ def _abstract_image(x):
     return jax.ShapeDtypeStruct((1, *np.shape(x)[1:]), x.dtype)
 
 
+@highest()
 def _hash_program(function, net, x, target):
     """Hash of program, weights and target. The program includes the layers' names and closed-over arrays."""
     single = target and target.rows(slice(0, 1))
     leaves, tree = jax.tree.flatten((per_image.rows(net, slice(0, 1)), x, single))
-    program = _lowered(function, tree, tuple(map(shape_and_dtype, leaves)))
+    precision = jax.config.jax_default_matmul_precision
+    program = _lowered(function, tree, tuple(map(shape_and_dtype, leaves)), precision)
     arrays = (to_numpy(leaf) for leaf in jax.tree.leaves((per_image.rows(net, slice(0, 0)), target)))
     parts = (part for array in arrays for part in (f"{array.shape}{array.dtype}".encode(), array.tobytes()))
     return _hash(itertools.chain([program.encode(), jax.default_backend().encode()], parts))
 
 
 @functools.lru_cache(maxsize=256)
-def _lowered(function, tree, shapes):
+def _lowered(function, tree, shapes, precision):
+    del precision  # part of the program, so of the key of this cache
     net, x, target = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     layers = tuple(network.layer_names(net, x))
     return _hash([function.lower(net, x, target, layers).as_text().encode(), str(sorted(layers)).encode()])

@@ -16,7 +16,7 @@ from xai_jax.core import finite, network, per_image, targets
 from xai_jax.core.arguments import broadcasts, is_integer
 from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.network import Network
-from xai_jax.core.precision import wide
+from xai_jax.core.precision import highest, wide
 from xai_jax.core.targets import Target
 
 _CHUNK = 32
@@ -53,6 +53,7 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
     return value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
 
 
+@highest()
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
     """Evaluates a function over chunks of images and concatenates its results.
 

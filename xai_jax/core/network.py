@@ -26,6 +26,7 @@ from xai_jax.core.arguments import check_images as check_images
 from xai_jax.core.closures import as_leaves
 from xai_jax.core.messages import excerpt, listed, nearest, quoted
 from xai_jax.core.per_image import PerImage as PerImage
+from xai_jax.core.precision import highest
 from xai_jax.core.pytrees import node, require_arrays, shape_and_dtype, static
 from xai_jax.core.rules import Relu
 
@@ -175,6 +176,7 @@ def call(function: Callable[[Any], Any], x: Any) -> Any:
     return _call(as_network(function), x)
 
 
+@highest()
 @jax.jit
 def _call(function, x):
     return function(x)

@@ -1,12 +1,40 @@
-"""Sums, means and differences are computed in at least float32, whatever the dtype of images and networks.
+"""The policy of numerical precision: products of float32 in float32, and sums in at least float32.
+
+Accelerators round the operands of float32 products and convolutions by default, GPUs to TF32 (10 bits), TPUs to
+bfloat16 (7 bits): a gradient of EfficientNet-Lite0 is then off by 14 % or 38 %. Methods that measure run inside of
+`highest`; training, and the networks' passes in inversion and activation maximisation, run at JAX's default. Products
+that cost nothing, such as changes of colours, have precision `HIGHEST` in both. A precision that the user sets, by
+`jax.default_matmul_precision` or in JAX's configuration, has priority over `highest`.
 
 In bfloat16 a sum stops growing at 256 times its terms, and a softmax adds up to 1 within a hundredth only.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+HIGHEST = lax.Precision.HIGHEST
+
+
+@contextlib.contextmanager
+def highest() -> Iterator[None]:
+    """Products and convolutions of float32 in float32, unless the user has set a precision; also a decorator.
+
+    The setting is part of the key of JAX's compiled functions: decorate around `jax.jit`, not inside of it.
+
+    >>> with highest():
+    ...     print(jax.config.jax_default_matmul_precision)
+    highest
+    >>> with jax.default_matmul_precision("tensorfloat32"), highest():
+    ...     print(jax.config.jax_default_matmul_precision)
+    tensorfloat32
+    """
+    with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+        yield
 
 
 def wide_dtype(dtype: Any) -> Any:

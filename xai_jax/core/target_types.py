@@ -18,6 +18,7 @@ from jax import Array
 from xai_jax.core import indices
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Activations
+from xai_jax.core.precision import HIGHEST
 from xai_jax.core.pytrees import node, static
 
 _AXES = {1: ("position",), 2: ("row", "column")}  # of layers (N, T, C) and (N, H, W, C)
@@ -166,7 +167,8 @@ class Direction(Target):
 
     def __call__(self, logits, activations):
         value = activations[self.layer]
-        return value.reshape(value.shape[0], -1) @ self.vector.reshape(-1).astype(value.dtype)
+        vector = self.vector.reshape(-1).astype(value.dtype)
+        return jnp.matmul(value.reshape(value.shape[0], -1), vector, precision=HIGHEST)
 
     def check(self, logits, activations):
         shape = activations[self.layer].shape[1:]

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
+
+from xai_jax.core.precision import HIGHEST
 
 CHUNK = 4096  # images: bounds the memory that fitting needs beside its (D, D) matrices
 
@@ -64,7 +66,7 @@ def whiten(zca: ZCA, images: Any) -> Array:
         raise ValueError(f"Expected images of {len(zca.mean)} values, as ZCA was fitted to, got shape {images.shape}.")
     rows = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
     # Accelerators would round the factors to fewer bits, and whitening subtracts numbers that are nearly the same.
-    return jnp.matmul(rows - zca.mean, zca.matrix, precision=lax.Precision.HIGHEST).reshape(images.shape)
+    return jnp.matmul(rows - zca.mean, zca.matrix, precision=HIGHEST).reshape(images.shape)
 
 
 def _moments(images):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
+from xai_jax.core.precision import HIGHEST
+
 INPUTS = 4  # x, y, distance to the centre, bias
 MAX_WEIGHT = 10.0
 
@@ -68,7 +70,8 @@ def evaluate(genome: Genome, inputs: Array) -> Array:
     values = jnp.concatenate([inputs, jnp.zeros((hidden, inputs.shape[1]))])
 
     def node(number, values):
-        return values.at[INPUTS + number].set(activate(genome.function[number], weights[number] @ values))
+        total = jnp.matmul(weights[number], values, precision=HIGHEST)
+        return values.at[INPUTS + number].set(activate(genome.function[number], total))
 
     values = lax.fori_loop(0, hidden, node, values)
-    return activate(genome.function[hidden:, None], weights[hidden:] @ values)
+    return activate(genome.function[hidden:, None], jnp.matmul(weights[hidden:], values, precision=HIGHEST))

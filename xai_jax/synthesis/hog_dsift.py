@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.core.precision import wide
+from xai_jax.core.precision import HIGHEST, wide
 
 CLAMP = 0.2  # greatest value of normalised histograms, which limits the effect of single strong edges
 FLOOR = 1e-4  # added to squared norms of blocks
@@ -106,4 +106,4 @@ def _pooled(votes, centres, width):
         np.maximum(0, 1 - abs(np.arange(size) - at[:, None]) / width).astype(votes.dtype)
         for size, at in zip(votes.shape[1:3], centres, strict=True)
     )
-    return jnp.einsum("ir,jc,nrco->nijo", rows, columns, votes)
+    return jnp.einsum("ir,jc,nrco->nijo", rows, columns, votes, precision=HIGHEST)

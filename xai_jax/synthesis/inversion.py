@@ -33,7 +33,7 @@ from xai_jax.core import network
 from xai_jax.core.arguments import as_floats
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
-from xai_jax.core.precision import wide
+from xai_jax.core.precision import highest, wide
 from xai_jax.core.pytrees import as_partial
 from xai_jax.io.errors import first_line
 from xai_jax.synthesis import optimize
@@ -206,6 +206,7 @@ def inner_product(represent: Represent, target: Array, x: Array) -> Array:
     return sum_each(wide(represent(x)) * target) / sum_each(target**2)
 
 
+@highest()
 def error(represent: Represent, x: Array, target: Array, others: Array | None = None) -> Array:
     """Reconstruction error, normalised by the mean squared distance between representations of images (CVPR).
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from xai_jax.core.precision import HIGHEST
+
 # Square root of the covariance of ImageNet's colours, from the code of Olah et al. 2017: three columns, in RGB.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]], np.float32)
 
@@ -40,14 +42,15 @@ def from_fourier(coefficients: Array, width: int) -> Array:
 
 def to_fourier(x: Array) -> Array:
     """Coefficients (N, H, W // 2 + 1, C, 2) of images (N, H, W, C): the inverse of `from_fourier`."""
-    x = x @ np.linalg.inv(_mixing()).astype(np.float32) if x.shape[-1] == 3 else x
+    inverse = np.linalg.inv(_mixing()).astype(np.float32)
+    x = jnp.matmul(x, inverse, precision=HIGHEST) if x.shape[-1] == 3 else x
     spectrum = jnp.fft.rfft2(x, axes=(1, 2)) / _amplitude(*x.shape[1:3])
     return jnp.stack([spectrum.real, spectrum.imag], axis=-1)
 
 
 def to_rgb(x: Array) -> Array:
     """RGB of decorrelated colours (..., 3)."""
-    return x @ _mixing()
+    return jnp.matmul(x, _mixing(), precision=HIGHEST)
 
 
 def _amplitude(height, width):

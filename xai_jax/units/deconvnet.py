@@ -28,6 +28,7 @@ from xai_jax.core.arguments import as_names, check_array, is_integer
 from xai_jax.core.batching import check_repeatable, chunked, pixels
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
+from xai_jax.core.precision import highest
 from xai_jax.core.pytrees import as_partial, node, static
 from xai_jax.core.streaming import Labelled, Unlabelled, in_order
 from xai_jax.core.targets import Target
@@ -150,6 +151,7 @@ def _source(images):
     return images
 
 
+@highest()
 def _search(net, layers, prepare, batches, n, k):
     """The best activations of all channels of all layers, and the number of channels of each layer."""
     best, channels, seen, size = None, (), 0, None
