@@ -7,6 +7,7 @@ import pytest
 from scipy.signal import correlate2d
 
 from xai_jax import convolution
+from xai_jax.core.precision import highest
 
 
 def depthwise_scipy(x, kernel, stride):
@@ -19,6 +20,7 @@ def depthwise_scipy(x, kernel, stride):
 
 
 @pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (5, 2)])
+@highest()
 def test_both_forms_equal_scipy(size, stride):
     rng, shape = np.random.default_rng(0), (2, 8, 7, 3)
     x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")

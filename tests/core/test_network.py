@@ -8,12 +8,14 @@ from jax.tree_util import Partial
 
 from tests.helpers import oracle
 from xai_jax import network, saliency, targets
+from xai_jax.core.precision import highest
 
 LAYERS = oracle.random_layers()
 NET = oracle.jax_network(LAYERS)
 X = np.random.default_rng(0).normal(size=oracle.SHAPE).astype(np.float32)
 
 
+@highest()
 def test_capture_equals_the_oracle():
     logits, kept = network.capture(NET, X)
     expected, inputs = oracle.numpy_forward(LAYERS, X)

@@ -240,7 +240,7 @@ def test_cached_activations_and_gradients_with_rows(tmp_path):
 
     net, other = (adapt.from_function(f, WEIGHTS, inputs=(side,)) for side in (SIDE, SIDE + 1))
     cache = ActivationCache(net, "relu1", tmp_path, batch_size=3)
-    right = network.features(net, "relu1")(X)
+    right = network.call(network.features(net, "relu1"), X)
     np.testing.assert_allclose(cache.activations(X)["relu1"], right, rtol=1e-5)
     np.testing.assert_array_equal(cache.gradients(X, TARGET)["relu1"][:, 0], np.ones(N))
     assert fingerprint(net, X) == fingerprint(other, X)  # of the network, whatever the images' inputs

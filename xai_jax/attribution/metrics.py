@@ -129,7 +129,7 @@ def infidelity(
         raise ValueError("Expected noise > 0, got 0, which has no effect to predict.")
     keys = jax.random.split(jax.random.key(0) if key is None else key, samples)
     step = functools.partial(_infidelity, noise=noise, keys=keys)
-    return chunked(step, net, x, target, batch_size, jnp.asarray(attributions, wide_dtype(jnp.result_type(x))))
+    return chunked(step, net, x, target, batch_size, attributions.astype(wide_dtype(jnp.result_type(x))))
 
 
 def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
@@ -139,8 +139,8 @@ def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
             f"Expected between 1 and {x.shape[1] * x.shape[2]} steps, one pixel each, got {quoted(steps)}."
         )
     order = np.argsort(-wide(np.asarray(attributions)).sum(-1).reshape(x.shape[0], -1), axis=1, kind="stable")
-    rank = jnp.asarray(np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32))
-    fill = jnp.broadcast_to(like_images(fill, x, "fill"), x.shape)
+    rank = np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32)
+    fill = like_images(fill, x, "fill")
     fractions = np.linspace(0, 1, steps + 1)
     columns = []
     for fraction in fractions:

@@ -138,7 +138,7 @@ def integrated_gradients(
     network.check_images(x)
     if not is_integer(steps) or steps < 1:
         raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
-    baseline = jnp.broadcast_to(like_images(baseline, x, "baseline"), x.shape)
+    baseline = like_images(baseline, x, "baseline")
     points, weights = np.polynomial.legendre.leggauss(int(steps))
     path = tuple(jnp.asarray(each, wide_dtype(jnp.result_type(x))) for each in ((points + 1) / 2, weights / 2))
     step = functools.partial(_integrate, path=path)
@@ -235,7 +235,8 @@ def _scan_path(net, x, target, baseline, mean, path):
 def _attribute(net, x, target, baseline, mean):
     """Attributions, and the difference between their sum and the change of the target."""
     attributions = mean * (wide(x) - wide(baseline))
-    (after, logits), (before, _) = (targets.evaluate(net, image, target) for image in (x, baseline))
+    images = x, jnp.broadcast_to(baseline, x.shape)
+    (after, logits), (before, _) = (targets.evaluate(net, image, target) for image in images)
     return (attributions, attributions.sum(axis=(1, 2, 3)) - (after - before)), logits
 
 

@@ -57,7 +57,8 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
     """Evaluates a function over chunks of images and concatenates its results.
 
-    The last chunk is padded with copies of the last image, so that only one shape is compiled.
+    The last chunk is padded with copies of the last image, so that only one shape is compiled. Of NumPy arrays one
+    chunk at a time is on the device.
 
     >>> chunked(targets.evaluate, net, x, targets.logit(0), 2).tolist()
     [4.0, 4.0, 4.0, 4.0, 4.0]
@@ -68,7 +69,7 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
       x: images (N, H, W, C) in the network's input range.
       target: the target, of which `step` receives the rows of the chunk.
       batch_size: number of images in a chunk; None for 32.
-      *rest: further arrays (N, ...).
+      *rest: further arrays (N, ...), or (1, ...) for all images.
 
     Returns:
       The results, (N, ...), float32 or wider.
@@ -86,7 +87,8 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
     for start in range(0, n, size):
         whole = start + size <= n
         rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
-        parts.append(step(per_image.rows(net, rows), x[rows], target.rows(rows), *[r[rows] for r in rest]))
+        own = [array if len(array) == 1 else array[rows] for array in rest]
+        parts.append(step(per_image.rows(net, rows), x[rows], target.rows(rows), *own))
         if start == 0:
             targets.check_logits(parts[0][1])  # soon, as later chunks may take long
     if len(parts) == 1:
@@ -96,6 +98,31 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
         targets.check_logits(logits)
     finite.check(results)
     return wide(results)
+
+
+def call_in_chunks(function: Callable[[Any], Any], x: Any, batch_size: int | None = None) -> Any:
+    """`network.call` over chunks of images, of which one at a time is on the device.
+
+    >>> call_in_chunks(network.features(lambda x, relu, tap: tap("mean", x.mean((1, 2))), "mean"), x, 2).shape
+    (5, 3)
+
+    Args:
+      function: a network, its features or any other function of images.
+      x: images (N, H, W, C).
+      batch_size: number of images in a chunk; None for 32.
+
+    Returns:
+      Its results, NumPy arrays (N, ...).
+
+    Raises:
+      ValueError: for a batch size below 1.
+    """
+    function, n, parts = network.as_network(function), len(x), []
+    size = chunk_size(batch_size, n)
+    for start in range(0, n, size):
+        rows = np.minimum(np.arange(start, start + size), n - 1)
+        parts.append(jax.device_get(network.call(per_image.rows(function, rows), x[rows])))
+    return jax.tree.map(lambda *p: np.concatenate(p)[:n], *parts)
 
 
 def chunk_size(batch_size: int | None, n: int) -> int:

@@ -224,6 +224,5 @@ def error(represent: Represent, x: Array, target: Array, others: Array | None = 
       TypeError: for representations of different shapes.
     """
     target, others = wide((target, target if others is None else others))
-    flat = others.reshape(len(others), -1)
-    between = ((flat[:, None] - flat) ** 2).sum(-1).mean()
+    between = 2 * sum_each((others - others.mean(0)) ** 2).mean()  # the mean over all pairs, without making them
     return sum_each((wide(represent(x)) - target) ** 2) / between

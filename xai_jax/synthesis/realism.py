@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from xai_jax.core import finite, network
+from xai_jax.core import finite
 from xai_jax.core.arguments import as_floats, check_array
+from xai_jax.core.batching import call_in_chunks
 from xai_jax.core.network import Network
 
 
@@ -25,7 +26,7 @@ def agreement(net: Network, x: Any, classes: Any) -> np.ndarray:
     """Whether each image (N, H, W, C) is classified as its target class, (N,), by a network of two or more."""
     x = as_floats(x, "images (N, H, W, C)") if isinstance(x, list | tuple) else x
     check_array(x, "images (N, H, W, C)")
-    logits = np.asarray(network.call(net, x))
+    logits = call_in_chunks(net, x)
     if logits.shape[1] < 2:
         raise ValueError("Expected a network with two logits or more, got one, which is the largest for every image.")
     if (bad := finite.first_bad(logits)) is not None:
