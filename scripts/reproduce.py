@@ -75,10 +75,9 @@ def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
     return [e for e in experiments if not names or e.paper in names or e.name in names]
 
 
-def command(experiment: Experiment, tier: str, results: str, overwrite: bool) -> list[str]:
+def command(experiment: Experiment, tier: str, results: str, options: Iterable[str] = ()) -> list[str]:
     """The command of one experiment, relative to the repository's root."""
     paper, figure = experiment.paper, experiment.figure
-    options = ["--overwrite"] if overwrite else []
     return [
         *(sys.executable, "-m", f"experiments.{paper}.{figure}"),
         f"--config=configs/{paper}/{figure}.py:{tier}",
@@ -179,11 +178,12 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
     """A job for each experiment, numbered in its status line."""
     width = max(len(experiment.name) for experiment in experiments)
     count, logs = len(experiments), root / results / "logs"
+    options = [f"--{name}" for name in ("overwrite", "deterministic") if getattr(arguments, name)]
     return [
         jobs.Job(
             e.name,
             f"[{number:{len(str(count))}}/{count}] {e.name:{width}}",
-            command(e, arguments.tier, results, arguments.overwrite),
+            command(e, arguments.tier, results, options),
             logs / f"{e.paper}_{e.figure}.log",
             e.minutes if arguments.tier == "default" else None,
             e.look,
@@ -257,6 +257,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--results", metavar="DIR", type=directory)
     parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
     parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
+    parser.add_argument("--deterministic", action="store_true", help="the same bits in every run on a GPU")
     parser.add_argument("--list", action="store_true", help="list the experiments with expected minutes, and exit")
     parser.add_argument("--plan", action="store_true", help="print what would run, and exit")
     return parser.parse_args(argv)

@@ -21,6 +21,7 @@ An interrupted run resumes. A failing experiment does not stop the others; failu
   --results DIR           directory of results (default: results); output of experiments goes to DIR/logs
   --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
   --overwrite             run finished experiments again; once interrupted, the same command continues
+  --deterministic         the same bits in every run on a GPU, at some cost in speed
   --list                  list all experiments with expected minutes, and exit
   --plan                  print what would run, and exit
   -h, --help              this text

@@ -24,12 +24,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import jax
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.lib import compilation_cache, configuration, dry_run, manifest, papers
+from experiments.lib import compilation_cache, configuration, dry_run, manifest, numerics, papers
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
@@ -109,9 +108,10 @@ def _main(experiment, argv):
     if not _WORKDIR.value:  # an empty one would be the current directory
         raise app.UsageError("Expected --workdir, the directory for results.")
     try:
-        if _DISTRIBUTED.value:
-            _join(_DISTRIBUTED.value)
-        execute(experiment, config, user_path(_WORKDIR.value), tier(), _OVERWRITE.value)
+        with numerics.chosen():
+            if _DISTRIBUTED.value:
+                _join(_DISTRIBUTED.value)
+            execute(experiment, config, user_path(_WORKDIR.value), tier(), _OVERWRITE.value)
     except (UserError, TrainingError, OSError) as error:
         _stop(f"{experiment.name}: {error}")
     except ValueError as error:
@@ -159,8 +159,8 @@ def execute(experiment: Experiment, config: Any, workdir: Path, tier: str, overw
             print(f"{experiment.name}: finished before, in {workdir} (--overwrite recomputes)")
             return
         parallel.meet("not finished")
-        # Stages of another version of JAX are computed again: no results are of two versions.
-        work = Workspace(workdir, checksums.sha256(f"{described}jax {jax.__version__}".encode()))
+        # Stages of another version of JAX are computed again: no results are of two versions, or of two precisions.
+        work = Workspace(workdir, checksums.sha256(f"{described}{numerics.settings()}".encode()))
         results = _Files(workdir)
         if parallel.is_first() and "metrics.json" in manifest.read(workdir):
             (workdir / "metrics.json").unlink(missing_ok=True)  # of damaged results
@@ -216,14 +216,13 @@ def _finish(experiment, config, report, work, results, tier):
     figures = {f"{panel.name}.png": _png(panel.figure) for panel in report.panels}
     results.write(figures | report.files | {"arrays.npz": packed(work.arrays)})
     command = f"python -m experiments.{experiment.name.replace('/', '.')} {shlex.join(sys.argv[1:])}"
-    device, cores = jax.devices()[0].device_kind, os.cpu_count()
     metrics = {
         "experiment": experiment.name,
         **{key: getattr(experiment, key) for key in ("title", "figure", "paper", "summary", "order")},
         "tier": tier,
         "command": command,
         "seconds": round(work.seconds, 1),
-        "hardware": f"{jax.device_count()} {device}, {cores} cores, jax {jax.__version__}",
+        **numerics.record(),
         "seed": getattr(config, "seed", None),
         "figures": [{"file": f"{p.name}.png", "caption": p.caption, "alt": p.alt} for p in report.panels],
         "numbers": [_plain(dataclasses.asdict(number)) for number in report.numbers],

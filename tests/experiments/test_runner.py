@@ -139,6 +139,17 @@ def test_results_belong_to_the_content_of_files_and_not_to_their_names(tmp_path)
         runner.execute(experiment([]), config, workdir, "smoke")
 
 
+def test_stages_of_another_precision_are_computed_again(tmp_path):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(experiment(calls, fail_after=2), Config(), tmp_path, "smoke")
+    with jax.default_matmul_precision("highest"):
+        runner.execute(experiment(calls), Config(), tmp_path, "smoke")
+    assert calls == [0, 1, 0, 1, 2]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["precision"].values()) == {"highest"} and metrics["versions"]["jax"] == jax.__version__
+
+
 def test_a_run_that_another_version_of_jax_began_computes_its_stages_again(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         runner.execute(experiment(calls := [], fail_after=2), Config(), tmp_path, "smoke")

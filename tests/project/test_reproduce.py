@@ -60,6 +60,15 @@ def test_results_that_cannot_be_made_take_one_line(reproduce, project, results):
     assert re.fullmatch(r"reproduce: --results: expected a directory that can be made, got .*: .*\n", done.stderr)
 
 
+def test_options_of_the_experiments_are_passed_on(monkeypatch):
+    reproduce = _reproduce_module(monkeypatch)
+    arguments = reproduce.parse(["--deterministic", "--overwrite", "--tier", "smoke"])
+    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], arguments, "results", ROOT)
+    assert job.command[-2:] == ["--overwrite", "--deterministic"]
+    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], reproduce.parse([]), "results", ROOT)
+    assert job.command[-1] == "--workdir=results/a/b"
+
+
 def test_list_may_be_cut_short(project):
     for number in range(3000):  # more than a pipe holds
         write_experiment(project, f"gamma2003/{number}", "")
