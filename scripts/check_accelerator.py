@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
     seconds: float = 1.5
 
 
-TINY = Sizes(64, 16, (1, 1), (4, 4), 8, (4,), 256, 0.05, 0.02)
+TINY = Sizes(64, 32, (1, 1), (4, 4), 8, (4,), 256, 0.05, 0.02)
 Line = dict[str, Any]
 
 
@@ -109,8 +109,6 @@ def drawn(x: jax.Array) -> dict[str, Any]:
     """Descriptors, encodings and transforms of images, exact at every setting."""
     grey, encoding = x.mean(-1, keepdims=True) * 60, cppn.CPPN(x.shape[1:])
     genomes = encoding.sample(jax.random.key(1), 4)
-    for number in range(5):
-        genomes = jax.jit(encoding.vary)(jax.random.key(number), (genomes, genomes), 0)
     found = {"hog": hog_dsift.hog(grey), "cppn": jax.jit(encoding.render)(genomes)}
     found["gradient of hog"] = jax.grad(lambda grey: (hog_dsift.hog(grey) ** 2).sum())(grey)
     return found | {"fourier": parametrisation.from_fourier(parametrisation.to_fourier(x), x.shape[2])}
@@ -118,7 +116,7 @@ def drawn(x: jax.Array) -> dict[str, Any]:
 
 def optimised(net: Partial, x: jax.Array) -> dict[str, Any]:
     """The last loss of an inversion, whose steps may round."""
-    represent, form = inversion.of_layer(net, "relu2_1", Partial(jnp.multiply, 1 / 60)), inversion.IJCV(steps=(10, 5))
+    represent, form = inversion.of_layer(net, "relu2_1", Partial(jnp.multiply, 1 / 60)), inversion.IJCV(steps=(10, 0))
     found = inversion.invert(represent, represent(x * 60), x.shape[1:], jax.random.key(0), form)
     return {"loss of an inversion": found.history["features"][-1]}
 

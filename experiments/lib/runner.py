@@ -10,7 +10,6 @@ written under another name first, then renamed. Stages that were finished before
 
 import contextlib
 import dataclasses
-import fcntl
 import io
 import json
 import math
@@ -33,7 +32,7 @@ from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
 from xai_jax.core.messages import quoted
-from xai_jax.io import checksums
+from xai_jax.io import checksums, locks
 from xai_jax.io.errors import TrainingError, UserError, differences
 from xai_jax.io.files import clear_partial, user_path, write_atomically
 from xai_jax.training import parallel
@@ -252,10 +251,8 @@ def _locked(workdir) -> Iterator[None]:
         yield
         return
     with open(workdir / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.") from None
+        if not locks.acquire(file):
+            raise UserError(f"Another run is working in {workdir}; wait for it or choose another --workdir.")
         if TEMPORARY in manifest.read(workdir):
             shutil.rmtree(workdir / TEMPORARY, ignore_errors=True)  # of a killed run
         clear_partial(workdir, *{str(Path(name).parent) for name in manifest.read(workdir)})

@@ -11,6 +11,7 @@ def run(capsys, *sections):
     return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_numbers_of_this_machine_are_those_of_this_machine(capsys):
     status, lines = run(capsys, "correctness")
     exact = [line for line in lines if "passed" in line]

@@ -10,6 +10,7 @@ import pytest
 from jax.tree_util import Partial
 
 from xai_jax import optimize
+from xai_jax.synthesis import checkpoints
 
 RNG = np.random.default_rng(0)
 MATRICES, GOALS = RNG.normal(size=(3, 4, 5)).astype("f"), RNG.normal(size=(3, 4)).astype("f")
@@ -107,6 +108,25 @@ def test_checkpoints_of_other_problems_are_refused_and_damaged_ones_ignored(tmp_
     again = optimize.minimise(QUADRATIC, START, MOMENTUM, 5, checkpoint=path)
     np.testing.assert_array_equal(again.x, first.x)
     assert "damaged" in caplog.text
+
+
+def test_a_problem_that_another_process_rounded_otherwise_resumes(tmp_path):
+    """As targets of an inversion that an accelerator computes again, with another algorithm."""
+    path = tmp_path / "state.npz"
+    first, again = (Partial(terms, jnp.asarray(MATRICES), jnp.asarray(GOALS) * factor) for factor in (1, 1 + 1e-6))
+    found = optimize.minimise(first, START, MOMENTUM, 5, checkpoint=path)
+    np.testing.assert_array_equal(optimize.minimise(again, START, MOMENTUM, 5, checkpoint=path).x, found.x)
+
+
+def test_one_image_of_many_belongs_to_the_problem():
+    images = jax.random.normal(KEY, (50, 40, 40, 3))
+    mark = checkpoints.identify(images)
+    noise = 1 + 1e-5 * jax.random.normal(jax.random.key(1), images.shape)
+    assert mark.matches(checkpoints.identify(images * noise))
+    assert not mark.matches(checkpoints.identify(images.at[7].set(0)))
+    assert not mark.matches(checkpoints.identify(images[::-1]))
+    assert not mark.matches(checkpoints.identify(images.astype(jnp.bfloat16)))
+    assert not mark.matches(checkpoints.identify(images.at[0, 0, 0, 0].set(jnp.inf)))
 
 
 def test_divergence_names_step_term_and_problem():

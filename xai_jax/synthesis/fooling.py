@@ -163,7 +163,7 @@ def evolve(
     def chunk(state, count):
         return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, run_key), state, count)
 
-    problem = net, encoding, key, population, bounds, first
+    problem = net, encoding, key, population, bounds
     state, history = optimize.advance(chunk, first, ["confidence"], generations, problem, checkpoint)
     optimize.check_result(state.confidence)
     return state, history["confidence"]

@@ -29,7 +29,6 @@ from xai_jax.core import finite
 from xai_jax.core.arguments import is_integer
 from xai_jax.core.messages import quoted
 from xai_jax.core.pytrees import as_partial
-from xai_jax.io.fingerprints import fingerprint
 from xai_jax.synthesis import checkpoints
 
 CHUNK = 25  # steps between two checks for divergence; one compiled program on accelerators
@@ -142,7 +141,7 @@ def advance(
       ValueError: for a checkpoint of another problem or of more steps.
       DivergedError: if a term becomes infinite or NaN.
     """
-    mark = fingerprint((problem, jax.__version__)) if checkpoint is not None else ""
+    mark = None if checkpoint is None else checkpoints.identify(problem)
     state, history = checkpoints.restore(checkpoint, mark, state, names)
     if int(state.step) > steps:
         raise ValueError(f"Expected a checkpoint of at most {steps} steps, got {int(state.step)} in {checkpoint}.")

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from xai_jax.io import locks
 from xai_jax.io.errors import TrainingError, differences, excerpt, first_line
 from xai_jax.io.files import clear_partial, write_atomically
 from xai_jax.io.logs import quiet
@@ -176,10 +176,11 @@ def locked(checkpoint_dir: Path) -> Iterator[None]:
         file = open(checkpoint_dir / ".training.lock", "w")  # noqa: SIM115, closed below
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("Another run is training in %s; waiting until it is done.", checkpoint_dir)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if not locks.acquire(file):
+                logging.warning("Another run is training in %s; waiting until it is done.", checkpoint_dir)
+                locks.acquire(file, wait=True)
+        except OSError as error:
+            raise TrainingError(f"{error.strerror}, not {excerpt(checkpoint_dir)}.") from error
         clear_partial(checkpoint_dir, "epochs")
         yield
 

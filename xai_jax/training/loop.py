@@ -29,7 +29,7 @@ from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.files import cache_dir
 from xai_jax.io.fingerprints import fingerprint, labelled
-from xai_jax.training import checkpoints, parallel
+from xai_jax.training import checkpoints, parallel, preemption
 from xai_jax.weights import safetensors_file
 
 LOG_EVERY = 20  # steps
@@ -171,16 +171,19 @@ def first_lines(task: Task, steps: int) -> list[dict[str, float]]:
 
 def _train(task, start, done):
     store = checkpoints.Checkpoints(task.checkpoint_dir / "checkpoints")
-    with contextlib.closing(store), _bar(task) as bar:
+    with preemption.announced() as must_end, contextlib.closing(store), _bar(task) as bar:
         state = store.restore(start)
         step = int(state.step)
         log = checkpoints.Log(task.checkpoint_dir / "metrics.jsonl", step)
         bar.update(step)
         some = _batches(task, step)
         for stop in sorted(stop for stop in task.stops() if stop > step):
-            state, measured = _stage(task, state, itertools.islice(some, stop - step), log, bar)
-            state, step = task.end_stage(state, measured, log), stop
+            state, measured, ends = _stage(task, state, itertools.islice(some, stop - step), log, bar, must_end)
+            step = int(state.step)
+            state = task.end_stage(state, measured, log) if step == stop else state
             store.save(step, state)
+            if ends:
+                raise TrainingError(f"Ended by SIGTERM after step {step}, which is saved: training resumes from there.")
         write_weights(done, task.variables(state))
         parallel.meet("trained")
     if parallel.is_first():  # a finished run needs its weights alone
@@ -203,8 +206,11 @@ def _batches(task, step) -> Iterator[Shares]:
             step += 1
 
 
-def _stage(task, state, some, log, bar):
-    """The state after a stage and the last measurements; these are read rarely, since reading waits for the device."""
+def _stage(task, state, some, log, bar, must_end):
+    """The state after a stage, or when the run has to end, the last measurements, and whether the run has to end.
+
+    Measurements are read rarely, since reading waits for the device.
+    """
     mark, started, stops = int(state.step), time.monotonic(), task.stops()
     for step, (state, measured) in enumerate(task.advance(state, some), mark + 1):  # noqa: B007, B020
         bar.update()
@@ -216,7 +222,9 @@ def _stage(task, state, some, log, bar):
             task.refuse_failure(state)
             bar.set_description("training, " + ", ".join(f"{name} {v:.3g}" for name, v in values.items()), False)
             mark, started = step, time.monotonic()
-    return state, measured
+        if ends := must_end(step):
+            break
+    return state, measured, ends
 
 
 def _refuse_divergence(step, values):
