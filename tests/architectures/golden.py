@@ -22,6 +22,9 @@ SIZES = {
     "inception_v3": {"published": (2, 299, 299), "odd": (2, 101, 118)},
     "vgg16": {"published": (2, 224, 224)},
     "vgg19": {"published": (2, 224, 224)},
+    "resnet18": {"published": (2, 224, 224), "odd": (2, 45, 70)},
+    "resnet50": {"published": (2, 224, 224), "odd": (2, 45, 70)},
+    "vit_b_16": {"published": (2, 224, 224)},
 }
 MIXED = "Mixed_5b Mixed_5b.branch_pool Mixed_6a Mixed_6b Mixed_7a Mixed_7c".split()
 # Module in torchvision: activation here.
@@ -34,7 +37,18 @@ TAPS = {
     | {"avgpool": "pool3"},
     "vgg16": {"features.4": "pool1", "features.23": "pool4", "features.30": "pool5", "classifier.0": "fc6"},
     "vgg19": {"features.4": "pool1", "features.27": "pool4", "features.36": "pool5", "classifier.0": "fc6"},
+    "resnet18": {"bn1": "conv1", "maxpool": "pool1", "layer1.1": "layer1_1", "layer2.0.bn2": "layer2_0/conv2"}
+    | {"layer2.0.downsample": "layer2_0/downsample", "layer4.1": "layer4_1", "avgpool": "pool2"},
+    "resnet50": {"maxpool": "pool1", "layer1.2": "layer1_2", "layer2.0.bn2": "layer2_0/conv2"}
+    | {"layer3.0.downsample": "layer3_0/downsample", "layer4.2": "layer4_2", "avgpool": "pool2"},
+    "vit_b_16": {"conv_proj": "conv_proj", "encoder.dropout": "tokens", "encoder.ln": "ln"}
+    | {f"encoder.layers.encoder_layer_{n}": f"encoder_layer_{n}" for n in (0, 11)}
+    | {"encoder.layers.encoder_layer_0.mlp": "encoder_layer_0/mlp"},
 }
+
+# Networks with the gradient of the logit TARGET with respect to the image, in float64.
+WITH_GRADIENTS = ("resnet18", "resnet50", "vit_b_16")
+TARGET = 3
 
 
 def fill(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
@@ -101,6 +115,10 @@ def _run(name):
     own = [value.numel() for entry, value in net.named_parameters() if not entry.startswith(("aux", "AuxLogits"))]
     with torch.no_grad():
         cases = {case: _outputs(net, TAPS[name], pixels(*size)) for case, size in SIZES[name].items()}
+    for case, size in SIZES[name].items() if name in WITH_GRADIENTS else ():
+        x = torch.from_numpy(_channels_first(normalised(pixels(*size)))).double().requires_grad_()
+        net.double()(x)[:, TARGET].sum().backward()
+        cases[case]["gradient"] = summary(_channels_last(x.grad.numpy()))
     return {"shapes": shapes, "parameters": sum(own), **cases}
 
 

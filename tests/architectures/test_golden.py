@@ -6,7 +6,8 @@ import pytest
 from jax.tree_util import Partial
 
 from tests.architectures import golden
-from xai_jax.architectures import googlenet, inception, vgg
+from tests.helpers import float64
+from xai_jax.architectures import googlenet, inception, resnet, vgg, vit
 from xai_jax.core.network import capture
 from xai_jax.weights import safetensors_file
 
@@ -15,16 +16,21 @@ NETWORKS = {
     "inception_v3": (inception.InceptionV3(), inception.from_torch),
     "vgg16": (vgg.vgg16(), vgg.from_torch),
     "vgg19": (vgg.vgg19(), vgg.from_torch),
+    "resnet18": (resnet.resnet18(), resnet.from_torch),
+    "resnet50": (resnet.resnet50(), resnet.from_torch),
+    "vit_b_16": (vit.vit_b_16(), vit.from_torch),
 }
 CASES = [(name, case) for name, sizes in golden.SIZES.items() for case in sizes]
 SLOW = {case for case in CASES if case[1] == "published"}
+GRADIENTS = [case for case in CASES if case[0] in golden.WITH_GRADIENTS]
 GOLDEN = golden.load()
 
 
 def images(name, case):
     """What the network reads. GoogLeNet and Inception v3: torchvision's `transform_input` comes to the same."""
     pixels = golden.pixels(*golden.SIZES[name][case])
-    return golden.normalised(pixels) if name.startswith("vgg") else (pixels - np.float32(127.5)) / np.float32(127.5)
+    half_range = name in ("googlenet", "inception_v3")
+    return (pixels - np.float32(127.5)) / np.float32(127.5) if half_range else golden.normalised(pixels)
 
 
 def loaded(name, x):
@@ -50,6 +56,14 @@ def test_outputs_agree_with_torchvision(name, case):
     for key in ("logits", "sum", "size"):
         close(found[key], expected[key], key)
     assert logits.shape == (len(x), 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, case", GRADIENTS)
+def test_gradients_agree_with_torchvision(name, case):
+    x = images(name, case)
+    found = float64.gradient(loaded(name, x), x, golden.TARGET)
+    close(golden.summary(found), GOLDEN[name][case]["gradient"], "gradient")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -51,11 +51,12 @@ class Convolution(nn.Module):
     window: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: str | int = "SAME"
+    epsilon: float = 1e-3  # added to the variance
 
     @nn.compact
     def __call__(self, x, train=False):
         conv = nn.Conv(self.width, self.window, self.stride, self.padding, use_bias=False, kernel_init=_he, name="conv")
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name="norm")(conv(x))
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=self.epsilon, name="norm")(conv(x))
 
 
 class Inception(nn.Module):

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
 
-from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.architectures import caffenet, digits, efficientnet_lite, vgg
 from xai_jax.data import class_names, fashion_mnist
 from xai_jax.data.digits import CLASSES as DIGITS
 from xai_jax.models import cifar, input_scaling
@@ -30,6 +31,13 @@ class Entry(NamedTuple):
     make: Callable[[nn.Module], Mapping[str, Any]] | None = None  # reads, or trains, variables on first use
     caffe: str | None = None  # the order of poolings and normalisations, where another network has the same entries
     whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
+
+
+def _architecture(path, spec):
+    """A network of `xai_jax.architectures`, as "file.Module"; its file may have a function `from_torch`."""
+    file, _, build = path.partition(".")
+    module = importlib.import_module(f"xai_jax.architectures.{file}")
+    return Entry(getattr(module, build), spec, getattr(module, "from_torch", None))
 
 
 def _lite(number, width, depth, size):
@@ -73,15 +81,18 @@ ENTRIES = {
     "efficientnet_lite0": _lite(0, 1.0, 1.0, 224),
     "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
-    "vgg16": Entry(vgg.vgg16, _IMAGENET, vgg.from_torch),
+    "vgg16": _architecture("vgg.vgg16", _IMAGENET),
     "vgg16_hed": Entry(functools.partial(vgg.VGG, classes=0), _HED, classes=(), make=vgg16_hed.read),
-    "vgg19": Entry(vgg.vgg19, _IMAGENET, vgg.from_torch),
-    "googlenet": Entry(googlenet.GoogLeNet, _half_range(224, 224 / 256), googlenet.from_torch),
-    "inception_v3": Entry(inception.InceptionV3, _half_range(299, 299 / 342), inception.from_torch),
+    "vgg19": _architecture("vgg.vgg19", _IMAGENET),
+    "googlenet": _architecture("googlenet.GoogLeNet", _half_range(224, 224 / 256)),
+    "inception_v3": _architecture("inception.InceptionV3", _half_range(299, 299 / 342)),
+    "resnet18": _architecture("resnet.resnet18", _IMAGENET),
+    "resnet50": _architecture("resnet.resnet50", _IMAGENET),
+    "vit_b_16": _architecture("vit.vit_b_16", _IMAGENET),
     "caffenet": _caffe(caffenet.CaffeNet),
     "alexnet_caffe": _caffe(caffenet.AlexNet),
-    "zfnet": Entry(zfnet.ZFNet, _ZFNET),
-    "allcnn_imagenet": Entry(allcnn.AllCNNImageNet, _IMAGENET),
+    "zfnet": _architecture("zfnet.ZFNet", _ZFNET),
+    "allcnn_imagenet": _architecture("allcnn.AllCNNImageNet", _IMAGENET),
     "digits": Entry(digits.DigitsNet, _grey(8), classes=DIGITS, make=digits_training.train),
     **{
         name: Entry(

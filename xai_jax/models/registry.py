@@ -26,7 +26,7 @@ from xai_jax.core.network import Network
 from xai_jax.data import class_names
 from xai_jax.data.preprocessing import ZCA
 from xai_jax.io.errors import excerpt, reading
-from xai_jax.models import cifar, fitting, input_scaling
+from xai_jax.models import cifar, fitting, input_scaling, published
 from xai_jax.models.entries import ENTRIES as _ENTRIES
 from xai_jax.weights import safetensors_file, wrappers
 
@@ -77,8 +77,9 @@ def load(
 
     Args:
       name: one of `names()`.
-      weights: "pretrained", or the path of a safetensors, .pth or .caffemodel file, with this project's entry names, or
-        those of torchvision or Caffe where they have the network; prefixes that all names share are removed.
+      weights: "pretrained"; or the source of published weights, "torchvision" or "caffe" (see `models.published`),
+        which are downloaded once; or the path of a safetensors, .pth or .caffemodel file, with this project's entry
+        names, or those of torchvision or Caffe where they have the network; prefixes that all names share are removed.
       classes: names of the classes, or how many there must be. The network has as many as its weights; without names
         they are those of its data set where the number agrees, else "class 0", "class 1", ...
 
@@ -90,6 +91,7 @@ def load(
         of classes.
       ModuleNotFoundError: where the package with the weights is not installed.
       FileNotFoundError: where there are no images to train on.
+      ConnectionError, OSError: where published weights cannot be downloaded.
 
     >>> model = load("digits")
     >>> model.input.shape, model.classes[3], model.to_pixels(np.ones((8, 8, 1))).shape
@@ -145,7 +147,7 @@ def _with_classes(name, classes):
 
 
 def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
-    """Variables of the network `name` from a weights file; raises ValueError if they do not fit.
+    """Variables of the network `name` from weights as `load` takes them; raises ValueError if they do not fit.
 
     A file's own preprocessing comes with them, as the collection "preprocess".
     """
@@ -154,7 +156,7 @@ def read_variables(name: str, path: str | os.PathLike) -> dict[str, Any]:
 
 def _read(name, path):
     """Variables of a file, and their number of classes."""
-    entry = _entry(name)
+    entry, path = _entry(name), published.path(name, path)
     try:
         arrays = safetensors_file.read(path)
     except FileNotFoundError as error:
@@ -246,8 +248,10 @@ def _forms(name):
 def _published(name: str) -> Path:
     package = _entry(name).package
     if package is None:
+        sources = (f"{quoted(row.source)} (a download of {row.megabytes} MB)" for row in published.of(name).values())
         raise ValueError(
-            f"Expected weights as a path: {name} has no published weights here. The file must hold {_forms(name)}."
+            f"Expected weights of {name} as a path, or the source that publishes them: {listed(sources)}. A file must "
+            f"hold {_forms(name)}."
         )
     if importlib.util.find_spec(package) is None:
         distribution = package.replace("_", "-")
