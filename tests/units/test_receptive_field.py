@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from tests.helpers import adapted_models
 from xai_jax import models, network, pooling
-from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, vgg, zfnet
+from xai_jax.architectures import allcnn, caffenet, digits, efficientnet_lite, googlenet, inception, resnet, vgg, zfnet
 from xai_jax.core import convolution
 from xai_jax.models import cifar
 from xai_jax.models.pretrained import fashion, photographs
@@ -35,10 +35,14 @@ NARROW = {
     "efficientnet_lite2": efficientnet_lite.EfficientNetLite(0.2, 1.2, 8),
     "googlenet": googlenet.GoogLeNet(8),
     "inception_v3": inception.InceptionV3(8),
+    "resnet18": resnet.resnet18(width=4, classes=8),
+    "resnet50": resnet.resnet50(width=2, classes=8),
     "large_allcnn": allcnn.LargeAllCNN(0.02),
     **{name: functools.partial(build, width=0.1)() for name, build in cifar.NETWORKS.items()},
 }
 """The networks of `models`, most of them with fewer channels."""
+
+NAMES = tuple(name for name in models.names() if name != "vit_b_16")  # whose tokens are no maps
 
 
 def network_of(module, shape):
@@ -251,7 +255,7 @@ def test_unknown_layers_and_invalid_images_raise():
 
 
 LARGE = {
-    **{name: models.abstract(name)[2] for name in models.names() if name != "digits"},
+    **{name: models.abstract(name)[2] for name in NAMES if name != "digits"},
     "googlenet": (101, 118, 3),
     "inception_v3": (101, 118, 3),
     "large_allcnn": (130, 126, 3),
@@ -264,7 +268,7 @@ def test_equal_the_support_of_the_gradient_at_full_size(name):
     check(*network_of(NARROW[name], LARGE[name]), draws=2, chunk=16)
 
 
-@pytest.mark.parametrize("name", slow_but(models.names(), ("vgg16", "zfnet", "caffenet", "all_cnn_c")))
+@pytest.mark.parametrize("name", slow_but(NAMES, ("vgg16", "zfnet", "caffenet", "all_cnn_c")))
 def test_full_networks_equal_the_narrow_networks(name):
     module, variables, shape = models.abstract(name)
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)

@@ -120,6 +120,21 @@ def test_no_network_is_named_with_what_to_do(server, tmp_path):
         download.fetch("unknown://host/net.pth", DIGEST)
 
 
+def test_messages_are_short_whatever_the_names(tmp_path, monkeypatch):
+    long = tmp_path / "/".join(["folder" * 30] * 5)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(long))
+    closed = file_server.FileServer(b"")
+    closed.server_close()
+    address = closed.address("model" * 40 + ".pth")
+    with pytest.raises(ConnectionError) as connection:
+        download.fetch(address, DIGEST)
+    long.joinpath("xai_jax/weights").rename(tmp_path / "away")
+    long.joinpath("xai_jax/weights").write_text("")
+    with pytest.raises(OSError, match="File exists|Not a directory") as cache:
+        download.fetch(address, DIGEST)
+    assert max(len(str(each.value)) for each in (connection, cache)) <= 600
+
+
 def test_a_server_that_stalls_is_left(server, monkeypatch):
     monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     server.release.clear()

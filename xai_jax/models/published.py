@@ -59,9 +59,10 @@ def path(network: str, weights: Any) -> str | os.PathLike:
     'mine.pth'
     """
     sources = of(network)
-    if not isinstance(weights, str) or weights not in {row.source for row in table()} - {*sources}:
-        found = sources.get(weights) if isinstance(weights, str) else None
-        return download.fetch(found.address, found.sha256) if found else weights
+    if not isinstance(weights, str) or weights not in {row.source for row in table()}:
+        return weights
+    if weights in sources:
+        return download.fetch(sources[weights].address, sources[weights].sha256)
     known = f"it has {listed(map(quoted, sources))}" if sources else "it has none"
     raise ValueError(
         f"Expected the source of weights that are published for {network}; {known}; got {quoted(weights)}. A file of "

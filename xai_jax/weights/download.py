@@ -19,7 +19,7 @@ from absl import logging
 from tqdm import tqdm
 
 from xai_jax.io.checksums import sha256_of_file
-from xai_jax.io.errors import excerpt
+from xai_jax.io.errors import excerpt, first_line
 from xai_jax.io.files import cache_dir
 
 _TIMEOUT = 30.0  # seconds without a byte
@@ -113,6 +113,7 @@ def _receive(address, path):
             for piece in _pieces(response):
                 file.write(piece)
                 bar.update(len(piece))
+            file.flush()
             os.fsync(file.fileno())
     if missing is not None and part.stat().st_size < offset + missing:
         raise ConnectionError("a connection that ended too early")
@@ -142,7 +143,7 @@ def _pieces(response) -> Iterator[bytes]:
         try:
             piece = response.read(_PIECE)
         except (OSError, http.client.HTTPException) as error:
-            raise ConnectionError(f"a connection that broke ({error or type(error).__name__})") from error
+            raise ConnectionError(f"a connection that broke ({first_line(error)})") from error
         if not piece:
             return
         yield piece
@@ -152,8 +153,8 @@ def _failure(address, path, error):
     arrived = _size(path)
     kept = f" The {arrived / 1e6:.1f} MB that arrived are kept: load it again to resume." if arrived else ""
     return (
-        f"Expected the file {excerpt(address)}, got {excerpt(error, 100)}.{kept} Or download it on another machine, "
-        f"and give its path or put it at {excerpt(path, 150)}."
+        f"Expected the file {excerpt(address, 150)}, got {excerpt(error, 100)}.{kept} Or download it on another "
+        f"machine, and give its path or put it at {excerpt(path, 150)}."
     )
 
 
@@ -179,7 +180,7 @@ def _explained(address, folder):
         raise
     except OSError as error:
         raise OSError(
-            f"Expected a cache at {excerpt(folder)} that can be written, got: {error.strerror or excerpt(error)}. Let "
-            "XDG_CACHE_HOME name another folder, or make room: what has arrived is kept and the download resumes. Or "
-            f"download {excerpt(address, 120)} yourself and give its path."
+            f"Expected a cache at {excerpt(folder)} that can be written, got: {excerpt(error.strerror or error, 60)}. "
+            "Let XDG_CACHE_HOME name another folder, or make room: what has arrived is kept and the download resumes. "
+            f"Or download {excerpt(address, 120)} yourself and give its path."
         ) from error
