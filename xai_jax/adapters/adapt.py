@@ -1,10 +1,19 @@
 """Adapts unmodified models of any JAX library to the Network protocol.
 
 The model is traced to a jaxpr. Its equations are then evaluated in order, with the backward rule substituted for each
-ReLU (`jax.nn.relu`, `jax.nn.relu6`) and the fast switch-keeping pool for each max-pooling. Convolutions, ReLUs, pools
-and dense layers are named by kind and order (`conv1`, `relu1`, ...), prefixed by the module path where JAX records it;
-`jax.ad_checkpoint.checkpoint_name` adds names. `jit` and `remat` are inlined; inside `scan`, `while` and `cond` rules
-apply but nothing is tapped, since those values exist only inside the loop.
+ReLU (`jax.nn.relu`, `jax.nn.relu6`) and the fast switch-keeping pool for each max-pooling. `jit` and `remat` are
+inlined; inside `scan`, `while` and `cond` rules apply but nothing is tapped, since those values exist only inside the
+loop.
+
+Layers that can be tapped:
+
+- Outputs of modules, such as a residual block with its sum, by path: `ViT/encoderblock_6` (Linen), `ViT/blocks/6`
+  (NNX, Equinox), `vi_t/block_6` (Haiku), `encoderblock_6` (Keras), and of `jax.named_scope`. A second call is
+  `ViT/Block_0#2`; of several outputs `ViT/Block_0[1]` is the one computed second. A module that returns its input has
+  no output of its own.
+- Convolutions, ReLUs, pools and dense layers by kind and order, prefixed by the module path where the library records
+  it: `Model/Block_0/conv1`, `relu1`.
+- `jax.ad_checkpoint.checkpoint_name`s.
 
 JAX caches traces: adapt a model again after changing it.
 
@@ -15,23 +24,23 @@ JAX caches traces: adapt a model again after changing it.
 """
 
 import inspect
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from xai_jax.adapters import keras_model
+from xai_jax.adapters import keras_model, model_checks
 from xai_jax.adapters.adapted_network import Adapted
-from xai_jax.adapters.sites import Sites
+from xai_jax.adapters.adapted_network import sites as sites
+from xai_jax.adapters.module_scopes import scoped_equinox, scoped_nnx
+from xai_jax.adapters.outputs import Output, chooser
 from xai_jax.core.closures import as_leaves
-from xai_jax.core.messages import excerpt, quoted
-from xai_jax.core.network import Network, keep
+from xai_jax.core.messages import quoted
+from xai_jax.core.network import Network
 from xai_jax.core.per_image import PerImage
 
 _PATTERNS = ("max",)
-_PARAMETERS = {"kernel", "bias", "scale", "embedding"}  # of Flax's own layers
 
 
 def from_function(
@@ -41,6 +50,7 @@ def from_function(
     relu_patterns: tuple[str, ...] = (),
     per_image: bool = False,
     channel_axis: int = -1,
+    output: Output = None,
 ) -> Network:
     """Network of a pure function.
 
@@ -51,7 +61,7 @@ def from_function(
     (2, 10)
 
     Args:
-      f: `f(*bound, x, *inputs) -> logits`, images (N, H, W, C) to (N, K).
+      f: `f(*bound, x, *inputs) -> logits`, images (N, H, W, C) to (N, K), perhaps among other outputs.
       *bound: pytrees of weights.
       inputs: pytrees of arrays (N, ...) with a row for each image, such as a second input or a mask. Each row goes
         along with its image, wherever a method cuts or repeats images.
@@ -60,13 +70,15 @@ def from_function(
       per_image: whether f maps one image (H, W, C), and one row of each input, to (K,). Prefer it to your own `vmap`,
         which may move the batch axis, so that activations would not be tapped.
       channel_axis: axis of the channels in batched maps of the model; taps always receive (N, H, W, C).
+      output: which of several outputs of f the logits are: a key such as "logits", an index, or a function such as
+        `lambda outputs: outputs["heads"][0]`.
 
     Returns:
       The network, a pytree whose leaves are `bound` and the arrays that f closes over.
 
     Raises:
       ValueError: a pattern is unknown.
-      TypeError: f is not callable, or `inputs` is no tuple.
+      TypeError: f is not callable, `inputs` is no tuple, or `output` no key, index or function.
     """
     is_tuple = isinstance(relu_patterns, tuple | list)
     if not is_tuple or not all(isinstance(p, str) and p in _PATTERNS for p in relu_patterns):
@@ -79,11 +91,16 @@ def from_function(
     if not isinstance(inputs, tuple | list):
         raise TypeError(f"Expected a tuple of inputs, such as (mask,), got {type(inputs).__name__}.")
     rows = PerImage(jax.tree.map(jnp.asarray, tuple(inputs)))
-    return Adapted(bound, as_leaves(f), rows, tuple(relu_patterns), per_image, channel_axis)
+    return Adapted(bound, as_leaves(f), chooser(output), rows, tuple(relu_patterns), per_image, channel_axis)
 
 
 def from_linen(
-    module: Any, variables: Mapping, relu_patterns: tuple[str, ...] = (), inputs: tuple = (), **kwargs: Any
+    module: Any,
+    variables: Mapping,
+    relu_patterns: tuple[str, ...] = (),
+    inputs: tuple = (),
+    output: Output = None,
+    **kwargs: Any,
 ) -> Network:
     """Network of a Flax Linen module.
 
@@ -92,13 +109,14 @@ def from_linen(
     >>> net = from_linen(module, module.init(jax.random.key(0), x))
     >>> from xai_jax.core import network
     >>> list(network.layer_names(net, x))
-    ['Sequential/layers_0/conv1', 'Sequential/relu1']
+    ['Sequential/layers_0/conv1', 'Sequential/layers_0', 'Sequential/relu1', 'Sequential']
 
     Args:
       module: the module.
       variables: its variables.
       relu_patterns: as in `from_function`.
       inputs: as in `from_function`; arguments of the module's `__call__` after the images.
+      output: as in `from_function`.
       **kwargs: further arguments of the module's `__call__`, such as `train=False`.
 
     Returns:
@@ -108,55 +126,60 @@ def from_linen(
       ValueError: a pattern is unknown, or `variables` are the parameters alone.
       TypeError: `module` is no Linen module, or `variables` no mapping.
     """
-    _check_model(module, "a Flax Linen module", "apply")
-    if not isinstance(variables, Mapping):
-        raise TypeError(
-            f"Expected the variables of a module, {{'params': ...}}, got {type(variables).__name__}. Usual cause: the "
-            "state of training, or the result of `init_with_output`, which hold them."
-        )
-    names = {str(getattr(path[-1], "key", "")) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
-    if "params" not in variables and names & _PARAMETERS:
-        raise ValueError(
-            "Expected the variables of a module, {'params': ...} and perhaps further collections, got "
-            f"{sorted(variables)[:3]}. Usual cause: variables['params'] instead of variables."
-        )
+    model_checks.check_model(module, "a Flax Linen module", "apply")
+    model_checks.check_variables(variables)
     options = tuple(sorted(kwargs.items()))  # comparable, so that new variables do not retrace
 
     def f(variables, x, *inputs):
         return module.apply(variables, x, *inputs, **dict(options))
 
-    return from_function(f, variables, inputs=inputs, relu_patterns=relu_patterns)
+    return from_function(f, variables, inputs=inputs, relu_patterns=relu_patterns, output=output)
 
 
-def from_nnx(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
+def from_nnx(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = (), output: Output = None) -> Network:
     """Network of a Flax NNX model with its current weights, in evaluation mode; the model itself keeps its mode.
 
     >>> from flax import nnx
     >>> model = nnx.Sequential(nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)), nnx.relu, lambda x: x.mean((1, 2)))
     >>> from_nnx(model)(x).shape
     (2, 4)
+
+    Args:
+      model: the model.
+      relu_patterns, inputs, output: as in `from_function`; inputs are arguments of the model after the images.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: a pattern is unknown.
+      TypeError: `model` is no NNX model.
     """
     from flax import linen, nnx
 
-    _check_model(model, "an NNX model", refused=linen.Module)
+    model_checks.check_model(model, "an NNX model", refused=linen.Module)
     own = nnx.merge(*nnx.split(model))  # its modes are its own, its arrays those of the model
     if isinstance(own, nnx.Module):
         own.eval()
     graph, state = nnx.split(own)
-    return from_function(
-        lambda s, x, *inputs: nnx.merge(graph, s)(x, *inputs), state, inputs=inputs, relu_patterns=relu_patterns
-    )
+
+    def f(state, x, *inputs):
+        return scoped_nnx(nnx.merge(graph, state))(x, *inputs)
+
+    return from_function(f, state, inputs=inputs, relu_patterns=relu_patterns, output=output)
 
 
-def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
+def from_equinox(
+    model: Any, state: Any = None, relu_patterns: tuple[str, ...] = (), inputs: tuple = (), output: Output = None
+) -> Network:
     """Network of an Equinox model of one image (C, H, W), in inference mode; `state` if it has batch norm.
 
     Example: `adapt.from_equinox(*eqx.nn.make_with_state(Model)(key))`.
 
     Args:
       model: the model.
-      state: its state, its last argument.
-      relu_patterns: as in `from_function`.
+      state: its state, its last argument; a model with a state returns a pair, outputs and state.
+      relu_patterns, output: as in `from_function`.
       inputs: as in `from_function`; arguments of the model after the image, without their first axis.
 
     Returns:
@@ -168,15 +191,15 @@ def from_equinox(model: Any, state: Any = None, relu_patterns: tuple[str, ...] =
     """
     import equinox
 
-    _check_model(model, "an Equinox model")
+    model_checks.check_model(model, "an Equinox model")
     arrays, rest = equinox.partition(equinox.nn.inference_mode(model), equinox.is_array)
 
     def f(arrays, state, image, *inputs):
-        model, image = equinox.combine(arrays, rest), jnp.moveaxis(image, -1, 0)
+        model, image = scoped_equinox(equinox.combine(arrays, rest)), jnp.moveaxis(image, -1, 0)
         return model(image, *inputs) if state is None else model(image, *inputs, state)[0]
 
-    options = {"inputs": inputs, "relu_patterns": relu_patterns, "per_image": True, "channel_axis": 1}
-    return from_function(f, arrays, state, **options)
+    options = {"inputs": inputs, "relu_patterns": relu_patterns, "output": output}
+    return from_function(f, arrays, state, per_image=True, channel_axis=1, **options)
 
 
 def from_haiku(
@@ -185,6 +208,7 @@ def from_haiku(
     state: Any = None,
     relu_patterns: tuple[str, ...] = (),
     inputs: tuple = (),
+    output: Output = None,
     **kwargs: Any,
 ) -> Network:
     """Network of a Haiku transform.
@@ -195,7 +219,7 @@ def from_haiku(
       transformed: result of `hk.transform` or `hk.transform_with_state`.
       params: its parameters.
       state: its state, for `hk.transform_with_state`.
-      relu_patterns: as in `from_function`.
+      relu_patterns, output: as in `from_function`.
       inputs: as in `from_function`; arguments of its `apply` after the images.
       **kwargs: further arguments of its `apply`.
 
@@ -208,7 +232,7 @@ def from_haiku(
     """
     import haiku
 
-    _check_model(transformed, "the result of hk.transform", "apply")
+    model_checks.check_model(transformed, "the result of hk.transform", "apply")
     if isinstance(transformed, haiku.TransformedWithState) != (state is not None):
         raise ValueError(
             f"Expected {'a state' if state is None else 'no state'}, got {'none' if state is None else 'one'}: "
@@ -222,13 +246,24 @@ def from_haiku(
             return transformed.apply(params, *rng, x, *inputs, **dict(options))
         return transformed.apply(params, state, *rng, x, *inputs, **dict(options))[0]
 
-    return from_function(f, params, state, inputs=inputs, relu_patterns=relu_patterns)
+    return from_function(f, params, state, inputs=inputs, relu_patterns=relu_patterns, output=output)
 
 
-def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = ()) -> Network:
+def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = (), output: Output = None) -> Network:
     """Network of a built Keras 3 model on the JAX backend, whose outputs must be logits.
 
     Example: `adapt.from_keras(keras.applications.VGG16(classifier_activation=None))`.
+
+    Args:
+      model: the model.
+      relu_patterns, inputs, output: as in `from_function`; inputs are those of the model after the images.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: a pattern is unknown, the model is not built, or Keras runs on another backend.
+      TypeError: `model` is no Keras model.
     """
     import keras
 
@@ -237,53 +272,8 @@ def from_keras(model: Any, relu_patterns: tuple[str, ...] = (), inputs: tuple = 
             f"Expected Keras on the JAX backend, it runs on {keras.backend.backend()!r}. "
             "Set the environment variable KERAS_BACKEND=jax before importing keras."
         )
-    _check_model(model, "a Keras model", "stateless_call")
+    model_checks.check_model(model, "a Keras model", "stateless_call")
     if not model.built:
         raise ValueError("Expected a built model, got one without weights. Call model.build((None, H, W, C)) first.")
     f, weights = keras_model.bind(model)
-    return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns)
-
-
-def _check_model(model, what, method="__call__", refused=()):
-    """Raises TypeError for a class, and for a model of another library."""
-    if isinstance(model, type):
-        raise TypeError(f"Expected {what}, got the class {excerpt(model.__name__)}. Make an instance of it first.")
-    if not callable(getattr(model, method, None)) or isinstance(model, refused):
-        raise TypeError(
-            f"Expected {what}, got {excerpt(type(model).__name__)}. Usual causes: arguments in another order, or a "
-            "model of another library, which has its own adapter: from_linen, from_nnx, from_equinox, from_haiku, "
-            "from_keras."
-        )
-
-
-def sites(net: Network, x: Any) -> Sites:
-    """Counts what is rewritten in an adapted network, and its rectifiers without a rule, by abstract evaluation.
-
-    >>> sites(from_function(f, jnp.ones((3, 10))), x)
-    {'relu': 1, 'pool': 0}
-    >>> found = sites(from_function(lambda x: f(jnp.ones((3, 10)), jax.nn.leaky_relu(x + 1))), x)
-    >>> found, [(site.kind, site.shape, site.rule) for site in found.rectifiers]
-    ({'relu': 1, 'pool': 0, 'leaky ReLU': 1}, [('leaky ReLU', (2, 8, 8, 3), False), ('relu', (2, 8, 8, 3), True)])
-
-    Args:
-      net: a network made by this module.
-      x: images, or their shape and type.
-
-    Returns:
-      The numbers of ReLUs and max-pools that are rewritten and of further rectifiers by kind; `rectifiers` lists each
-      with its shape, module and line of source. The backward rules refuse a network with a rectifier without a rule.
-    """
-    if not isinstance(net, Adapted):
-        raise TypeError(f"Expected a network made by xai_jax.adapters.adapt, got {type(net).__name__}.")
-    traced = []
-
-    def trace(x):
-        logits, *rest = net.run(x, jax.nn.relu, keep)
-        traced.extend(rest)
-        return logits
-
-    jax.eval_shape(trace, x)
-    run, closed = traced
-    found = net.rectifiers(closed)
-    counts = Counter(site.kind for site in found if not site.rule)
-    return Sites({"relu": run.sites["relu"], "pool": run.sites["pool"]} | counts, found)
+    return from_function(f, weights, inputs=inputs, relu_patterns=relu_patterns, output=output)

@@ -108,10 +108,10 @@ def is_gate(eqn: JaxprEqn) -> bool:
 
 
 def module_path(eqn: JaxprEqn) -> str:
-    """Module path from the name stack, without the transformations JAX records there.
+    """Module path from the name stack, without the transformations JAX records there and the scopes of adapters.
 
     >>> module_path(jax.make_jaxpr(jax.vmap(jax.named_call(jnp.sin, name="Block")))(jnp.ones(3)).eqns[0])
     'Block'
     """
     stack = str(eqn.source_info.name_stack)
-    return "/".join(part for part in re.sub(r"\w+\(|\)", "", stack).split("/") if part)
+    return "/".join(part for part in re.sub(r"\w+\(|\)|\{[^}]*\}", "", stack).split("/") if part)

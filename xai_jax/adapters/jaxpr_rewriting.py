@@ -5,25 +5,24 @@ of its own, which every version of JAX can run. Inside loops and branches an equ
 of a `jit` call of its substitute.
 
 >>> from xai_jax.adapters.origins import IMAGES
->>> closed = jax.make_jaxpr(lambda x: jax.nn.relu(x))(np.ones((2, 3)))
+>>> closed = jax.make_jaxpr(lambda x: jax.nn.relu(x))(jnp.ones((2, 3)))
 >>> run = Pass(rules.guided_relu, lambda name, value: value, 2, {}, False, -1)
->>> _ = run.evaluate(closed, [np.ones((2, 3))], [IMAGES])
+>>> _ = run.evaluate(closed, [jnp.ones((2, 3))], [IMAGES])
 >>> run.sites["relu"]
 1
 """
 
 import contextlib
 import functools
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, Literal, jaxpr_as_fun
 
+from xai_jax.adapters import module_outputs
 from xai_jax.adapters.jaxpr_parts import (
     INLINED,
     OPAQUE,
@@ -35,8 +34,9 @@ from xai_jax.adapters.jaxpr_parts import (
     nn_relu,
     open_jaxpr,
 )
+from xai_jax.adapters.layer_taps import KINDS, LayerTaps
 from xai_jax.adapters.origins import Origin, follow
-from xai_jax.adapters.pool_equations import divides, fast_pool
+from xai_jax.adapters.pool_equations import fast_pool
 from xai_jax.adapters.rectifiers import Rectifier
 from xai_jax.core import rules
 from xai_jax.core.messages import quoted
@@ -60,14 +60,14 @@ class Pass:
         per_image: bool,
         channel_axis: int,
     ):
-        self.relu, self.tap, self.n = relu, tap, n
-        self.covered, self.per_image, self.channel_axis = covered, per_image, channel_axis
+        self.relu, self.n, self.covered, self.per_image = relu, n, covered, per_image
+        self.taps = LayerTaps(tap, n, per_image, channel_axis)
         self.has_rule = relu is not jax.nn.relu
-        self.sites, self.names = Counter(), Counter()
+        self.sites = Counter()
         self.calls = ()  # identities of the enclosing equations
 
     def evaluate(
-        self, closed: Any, values: list, origins: list[Origin | None], path: str = ""
+        self, closed: Any, values: list, origins: list[Origin | None], path: str = "", module: str = ""
     ) -> tuple[list, list[Origin | None]]:
         """Evaluates a jaxpr.
 
@@ -75,7 +75,8 @@ class Pass:
           closed: the jaxpr.
           values: its inputs.
           origins: how each input depends on the images.
-          path: path of the module that contains it.
+          path: path of the module that contains it, as layers are named.
+          module: the same path with the scopes that adapters open.
 
         Returns:
           The outputs, and how each depends on the images.
@@ -91,25 +92,21 @@ class Pass:
         def read(atom):
             return (atom.val, None) if isinstance(atom, Literal) else env[atom]
 
-        completed, waiting = _completed(jaxpr, env), {}
+        layers = self.taps.layers(jaxpr, {v for v, (_, origin) in env.items() if origin})
         for eqn in jaxpr.eqns:
             inputs, known = zip(*map(read, eqn.invars), strict=True) if eqn.invars else ((), ())
             here = "/".join(filter(None, [path, module_path(eqn)]))
             if eqn.primitive.name in INLINED and not is_gate(eqn):
                 with self.within(eqn):
-                    outputs, reach = self.evaluate(body(eqn), list(inputs), list(known), here)
+                    inner = module_outputs.join(module, [scope.name for scope in module_outputs.scopes(eqn)])
+                    outputs, reach = self.evaluate(body(eqn), list(inputs), list(known), here, inner)
             else:
                 origin = follow(eqn, known, None if self.per_image else self.n)
                 outputs, reach = self.apply(eqn, inputs, known), [origin] * len(eqn.outvars)
-            alone = sum(o is not None for o in known) == 1
-            kind = self.kind(eqn) if alone or (*self.calls, id(eqn)) in self.covered else None
-            whole = completed.get(eqn.outvars[0]) if kind in ("conv", "dense", "pool") else None
-            if whole is not None:
-                waiting[whole] = self.name(kind, here)
-            elif kind is not None:
-                outputs = [self.tapped(self.name(kind, here), outputs[0], reach[0])]
-            elif eqn.outvars and eqn.outvars[0] in waiting:
-                outputs = [self.tapped(waiting.pop(eqn.outvars[0]), outputs[0], reach[0])]
+            if layers is not None:
+                alone = sum(o is not None for o in known) == 1
+                kind = self.kind(eqn) if alone or (*self.calls, id(eqn)) in self.covered else None
+                outputs = self.taps.tapped(layers, eqn, kind, outputs, reach, (here, module))
             env.update(zip(eqn.outvars, zip(outputs, reach, strict=True), strict=True))
         outs = [read(v) for v in jaxpr.outvars]
         return [value for value, _ in outs], [reach for _, reach in outs]
@@ -206,54 +203,4 @@ class Pass:
             return "relu"
         if eqn.primitive.name == "name":
             return eqn.params["name"]
-        kinds = {"conv_general_dilated": "conv", "dot_general": "dense"}
-        kinds |= {"reduce_window_max": "pool", "reduce_window_sum": "pool"}
-        return kinds.get(eqn.primitive.name)
-
-    def name(self, kind, path):
-        self.names[kind] += 1
-        if kind not in ("conv", "relu", "pool", "dense"):
-            return kind if self.names[kind] == 1 else f"{kind}_{self.names[kind]}"
-        return "/".join(filter(None, [path, f"{kind}{self.names[kind]}"]))
-
-    def tapped(self, name, value, origin):
-        """Passes a value to the tap as (N, H, W, C); a value without leading N is not an activation."""
-        if not np.ndim(value) or value.shape[0] != self.n:
-            return value
-        shape = value.shape
-        if value.ndim == 5 and shape[1] == 1:  # one image as a batch of one
-            value = value[:, 0]
-        if value.ndim == 4:
-            if origin.channels is not None:  # the layout of later maps whose equations do not show it
-                self.channel_axis = origin.channels
-            axis = self.channel_axis
-            value = jnp.moveaxis(self.tap(name, jnp.moveaxis(value, axis, -1)), -1, axis)
-        else:
-            value = self.tap(name, value)
-        return value.reshape(shape)
-
-
-def _completed(jaxpr, env):
-    """Maps a layer's output to the value that completes it, where that is its only use.
-
-    A convolution or dense layer includes its bias, an average pool its division. The output may be reshaped before.
-    """
-    uses = Counter(v for eqn in jaxpr.eqns for v in eqn.invars if not isinstance(v, Literal))
-    uses.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
-    depends = {v for v, (_, origin) in env.items() if origin}
-    source, sizes, found = {}, {}, {}
-    for eqn in jaxpr.eqns:
-        dependent = [v for v in eqn.invars if not isinstance(v, Literal) and v in depends]
-        if not dependent:
-            continue
-        depends.update(eqn.outvars)
-        name, first = eqn.primitive.name, source.get(dependent[0], dependent[0])
-        if name == "reduce_window_sum":
-            sizes[eqn.outvars[0]] = math.prod(eqn.params["window_dimensions"])
-        if len(dependent) > 1 or uses[dependent[0]] > 1:
-            continue
-        if name in ("squeeze", "reshape") or first in sizes and name in ("transpose", "convert_element_type"):
-            source[eqn.outvars[0]] = first
-        elif divides(eqn, sizes[first]) if first in sizes else name == "add":
-            found[first] = eqn.outvars[0]
-    return found
+        return KINDS.get(eqn.primitive.name)

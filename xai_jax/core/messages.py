@@ -8,6 +8,14 @@ LONGEST_NAME = 80
 LONGEST_LIST = 200
 
 
+class Explained(ValueError):
+    """An error that needs no explanation by the functions that it passes.
+
+    >>> isinstance(Explained("Expected one array."), ValueError)
+    True
+    """
+
+
 def excerpt(text: object, longest: int = LONGEST) -> str:
     """Text as one short printable line: control characters and lone surrogates are escaped, the end is cut off.
 

@@ -24,7 +24,8 @@ from xai_jax.core import dependence, edits, per_image
 from xai_jax.core.arguments import as_names, check_array
 from xai_jax.core.arguments import check_images as check_images
 from xai_jax.core.closures import as_leaves
-from xai_jax.core.messages import excerpt, listed, nearest, quoted
+from xai_jax.core.layer_table import Layers
+from xai_jax.core.messages import Explained, excerpt, listed, nearest, quoted
 from xai_jax.core.per_image import PerImage as PerImage
 from xai_jax.core.precision import highest
 from xai_jax.core.pytrees import node, require_arrays, shape_and_dtype, static
@@ -108,15 +109,15 @@ def capture(
     return logits, kept
 
 
-def layer_names(net: Network, x: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Names, shapes and dtypes of the activations in forward order, by abstract evaluation.
+def layer_names(net: Network, x: Any) -> Layers:
+    """Names, shapes and dtypes of the activations in forward order, by abstract evaluation; printed, a table.
 
     `x` is an array or a `jax.ShapeDtypeStruct`.
 
     >>> list(layer_names(net, x))
     ['conv1', 'relu1', 'logits']
     """
-    return abstract(net, x)[1]
+    return Layers(abstract(net, x)[1])
 
 
 def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
@@ -130,7 +131,7 @@ def abstract(net: Network, x: Any) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.
     check_array(x, "images (N, H, W, C)")
     try:
         found = _abstract(*_structure(net, x))
-    except NotImplementedError:
+    except (NotImplementedError, Explained):
         raise
     except Exception as error:  # whatever the network's own library raises
         raise ValueError(
