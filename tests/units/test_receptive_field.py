@@ -35,8 +35,8 @@ NARROW = {
     "efficientnet_lite2": efficientnet_lite.EfficientNetLite(0.2, 1.2, 8),
     "googlenet": googlenet.GoogLeNet(8),
     "inception_v3": inception.InceptionV3(8),
-    "resnet18": resnet.resnet18(width=4, classes=8),
-    "resnet50": resnet.resnet50(width=2, classes=8),
+    "resnet18": resnet.resnet18(width=16, classes=8),
+    "resnet50": resnet.resnet50(width=16, classes=8),
     "large_allcnn": allcnn.LargeAllCNN(0.02),
     **{name: functools.partial(build, width=0.1)() for name, build in cifar.NETWORKS.items()},
 }
