@@ -3,9 +3,8 @@
     python -m experiments.mahendran2015.learned \\
         --config=configs/mahendran2015/learned.py:default --workdir=results/mahendran2015/learned
 
-smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network that is inverted.
-paper: hours on one A100, with weights of CaffeNet given as --config.weights=PATH and ImageNet prepared by TFDS; its
-training images must fit into memory.
+smoke: seconds. default: about four minutes on 2 cores. paper: hours on one A100, with weights of CaffeNet given as
+--config.weights=PATH and ImageNet prepared by TFDS; its training images must fit into memory.
 """
 
 import dataclasses
@@ -14,32 +13,31 @@ from configs import base
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(base.SmallNetwork, base.Pixels, base.Seeded):
-    count: int = 20  # images inverted, the first of the split
+class Config(base.Descent):
+    count: int = 20  # images inverted
     first: int = 0  # the first image
     shown: int = 3  # of them, in the figure
-    layers: tuple[str, ...] = ("pool2", "pool3", "fc6", "fc8")
-    # lambda_V of the code for each layer, as in layers.py, times (28 / 227)^2: smaller images vary faster
-    total_variations: tuple[float, ...] = (0.15, 1.5, 1.5, 1.5)
+    layers: tuple[str, ...] = ("pool2", "pool5", "fc6", "fc8")
+    total_variations: tuple[float, ...] = (10.0, 10.0, 30.0, 30.0)  # lambda_V for each layer, as in layers.py
     steps: float = 1.0  # multiplies the schedule's 100, 200 and 100 steps
-    learning_rate: float = 0.004  # of the first phase
     batch_size: int = 20  # images optimised at once
-    train: str = "train"  # split that the inverse is trained on
-    examples: int = 10000  # training images, the first of the split
-    train_steps: int = 600
-    learning_rate: float = 2e-3  # of Adam, decays to zero
+    train_data: str = "composites_64"  # data set that the inverse is trained on, which has none of the images
+    train: str = "train"  # split of it
+    examples: int = 3900  # training images, the first of the split
+    train_steps: int = 300
+    train_learning_rate: float = 2e-3  # of Adam, decays to zero
     width: int = 16  # channels of the inverse at full resolution
 
 
 get_config = base.tiers(
     smoke=Config(
-        **base.DIGITS | base.DIGITS_PIXELS, count=6, layers=("relu2", "logits"), total_variations=(0.01, 0.1),
-        steps=0.1, batch_size=6, examples=500, train_steps=40, width=4
+        **base.DIGITS_DESCENT, count=6, layers=("relu2", "logits"), total_variations=(0.01, 0.1), steps=0.1,
+        batch_size=6, train_data="digits", examples=500, train_steps=40, width=4
     ),
-    default=Config(),
+    default=Config(first=18, seed=5),  # settings were chosen on the first 18, seed 0
     paper=Config(
-        **base.CAFFENET_PIXELS, count=100, layers=("conv2", "pool5", "fc6", "fc8"),
-        total_variations=(1.0, 100.0, 100.0, 100.0), batch_size=10, examples=20000, train_steps=200000,
-        learning_rate=1e-4, width=32
+        **base.CAFFENET_DESCENT, count=100, layers=("conv2", "pool5", "fc6", "fc8"),
+        total_variations=(1.0, 100.0, 100.0, 100.0), batch_size=10, train_data="imagenet2012", examples=20000,
+        train_steps=200000, train_learning_rate=1e-4, width=32
     ),
 )  # fmt: skip

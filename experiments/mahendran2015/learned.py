@@ -42,9 +42,9 @@ def optimised(subject, layer, strength, config):
 def learned(subject, layer, file, config):
     """Measures of the outputs of a network that is trained to invert the layer."""
     represent, module = subject.represent(layer), UpConv(subject.images.shape[1:], config.width)
-    data, key = datasets.load(config.data, config.train), jax.random.key(config.seed)
+    data, key = datasets.load(config.train_data, config.train), jax.random.key(config.seed)
     images = preimages.from_images(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
-    options = {"steps": config.train_steps, "learning_rate": config.learning_rate, "checkpoint": file}
+    options = {"steps": config.train_steps, "learning_rate": config.train_learning_rate, "checkpoint": file}
     inverse = learned_inversion.fit(represent, images, module, key=key, **options)
     return measured(subject, layer, network.call(inverse, network.call(represent, subject.images)))
 
@@ -141,7 +141,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2.5,
+    minutes=3.5,
 )
 
 if __name__ == "__main__":
