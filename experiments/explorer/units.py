@@ -118,7 +118,7 @@ def measures_panel(found, classes):
     """By layer: how well units detect their best class and texture, and errors of pre-images."""
     networks = list(dict.fromkeys(name for name, _ in found))
     figure = Figure(figsize=(11, 3.1 * len(networks)), layout="constrained")
-    labels = ("best class: area", "best texture: area", "pre-image: error")
+    labels = ("best class: area", "best texture or colour: area", "pre-image: error")
     for axes, name in zip(figure.subplots(len(networks), 3, squeeze=False), networks, strict=True):
         layers = {layer: each for (network, layer), each in found.items() if network == name}
         for axis, label in zip(axes, labels, strict=True):
@@ -131,7 +131,8 @@ def measures_panel(found, classes):
         axes[1].set_title(name, fontsize=10)
     caption = (
         "By layer, over all units that some image activates. Left and middle: area under the ROC curve of the class, "
-        "or texture, that the unit detects best; the line is one half, the chance level of a single concept. Right: "
+        "or of the texture or colour, that the unit detects best; the line is one half, the chance level of a single "
+        "concept. Right: "
         f"normalised squared error of the pre-image's activations; the line is at {HIGH_ERROR:g}."
     )
     return Panel("measures", figure, caption, "Boxes by layer in three panels for each network.")
@@ -141,7 +142,7 @@ def by_unit(each, classes):
     """The measures of each unit that the figure shows, (n,)."""
     return {
         "best class: area": each["areas"][:, :classes].max(1),
-        "best texture: area": each["areas"][:, classes:].max(1),
+        "best texture or colour: area": each["areas"][:, classes:].max(1),
         "pre-image: error": each["error"],
     }
 
@@ -207,7 +208,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=23,
+    minutes=6,
 )
 
 if __name__ == "__main__":

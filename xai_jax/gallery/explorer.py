@@ -101,7 +101,7 @@ def _unit_count(index: dict[str, Any]) -> str:
 def _concept_note(index: dict[str, Any]) -> str:
     """The meaning of a concept's number."""
     classes, bounds = index["classes"], index["bounds"]
-    kinds = [("a class", bounds[:classes]), ("a texture", bounds[classes:])]
+    kinds = [("a class", bounds[:classes]), ("a texture or colour", bounds[classes:])]
     limits = " or ".join(f"{max(each):.2f} for {kind}" for kind, each in kinds if each)
     return (
         "Area under the ROC curve: probability that an image of the concept activates the unit more than another image "
