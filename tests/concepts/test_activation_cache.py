@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 from tests.helpers import oracle
 from xai_jax import activation_cache, adapt, network, targets
 from xai_jax.concepts.activation_cache import ActivationCache
+from xai_jax.core.precision import highest
 
 LAYERS = oracle.random_layers(3)
 NET = oracle.jax_network(LAYERS)
@@ -54,7 +55,8 @@ def computed(monkeypatch):
 
 
 def test_activations_are_those_of_the_network_at_any_batch_size(tmp_path):
-    _, kept = jax.jit(lambda x: network.capture(NET, x, NAMES))(X)
+    with highest():
+        _, kept = jax.jit(lambda x: network.capture(NET, x, NAMES))(X)
     found = ActivationCache(NET, NAMES, tmp_path, batch_size=3).activations(X)
     for name in NAMES:
         assert found[name].shape == (7, kept[name][0].size) and not found[name].flags.writeable
@@ -66,7 +68,8 @@ def test_gradients_are_those_of_the_head(target, tmp_path):
     found = ActivationCache(NET, ("relu1", "conv5"), tmp_path, batch_size=3).gradients(X, target)
     for name, gradients in found.items():
         value, head = network.call(network.features(NET, name), X), network.head(NET, name, X)
-        expected = jax.jit(jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum()))(value)
+        with highest():
+            expected = jax.jit(jax.grad(lambda value, head=head: targets.evaluate(head, value, target)[0].sum()))(value)
         np.testing.assert_allclose(gradients, expected.reshape(7, -1), atol=1e-6)
 
 

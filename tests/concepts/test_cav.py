@@ -172,7 +172,7 @@ def test_a_cav_is_trained_saved_and_sorts_images(tmp_path):
     assert found.vector.dtype == np.float32 and abs(np.linalg.norm(found.vector) - 1) < 1e-6
     others = np.concatenate([marked[8:], IMAGES[24:]])
     cosines = cav.similarity(NET, found, others)
-    activations = np.asarray(network.features(NET, "relu4")(others)).reshape(len(others), -1)
+    activations = np.asarray(network.call(network.features(NET, "relu4"), others)).reshape(len(others), -1)
     np.testing.assert_allclose(cosines, activations @ found.vector / np.linalg.norm(activations, axis=1), atol=1e-5)
     assert set(np.argsort(-cosines)[:4]) == {0, 1, 2, 3}
 

@@ -15,6 +15,7 @@ from xai_jax import activation_cache, cav, network, sampling, significance, targ
 from xai_jax.concepts import layer_scores
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.classifiers import MeanDifference
+from xai_jax.core.precision import highest
 
 LAYERS = oracle.random_layers(4)
 NET = oracle.jax_network(LAYERS)
@@ -41,6 +42,7 @@ def found(tmp_path_factory):
     return tcav.measure(NET, ("relu4", "dense9"), CONCEPTS, RANDOM, CLASSES, **PLAN, cache_dir=cache_dir)
 
 
+@highest()
 def gradients_and_activations(layer, label, x):
     """Gradients of the head (n, d) for a class's images, and activations (N, d), in float64."""
     target, shown = CLASSES[label]

@@ -6,6 +6,7 @@ images for all of its functions.
 
 import doctest
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,18 @@ MODULES = [
 ]
 
 
+class Finder(doctest.DocTestFinder):
+    """Finds decorated functions, too, whose wrappers come from other modules."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object) if callable(object) else object)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
     names, runner, failures = {}, doctest.DocTestRunner(optionflags=FLAGS), []
-    tests = doctest.DocTestFinder().find(module, name)
+    tests = Finder().find(module, name)
     for test in sorted(tests, key=lambda test: test.lineno or 0):
         test.globs = names if names else names.update(test.globs) or names
         runner.run(test, out=failures.append, clear_globs=False)

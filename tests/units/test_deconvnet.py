@@ -13,6 +13,7 @@ from tests.helpers import oracle
 from tests.helpers.slow_deconvnet import SlowDeconvnet, find_switches
 from xai_jax import adapt, deconvnet, network, saliency, targets
 from xai_jax.architectures.zfnet import contrast_normalise
+from xai_jax.core.precision import highest
 
 LAYERS = oracle.random_layers(5)
 NET = oracle.jax_network(LAYERS)
@@ -78,7 +79,8 @@ def test_projections_do_not_depend_on_chunks(switches):
 
 def test_a_projection_is_the_activation_times_the_deconvnet_map():
     at = targets.neuron("pool2", np.arange(5), "max")
-    value = np.asarray(targets.evaluate(NET, jnp.asarray(X), at)[0])
+    with highest():
+        value = np.asarray(targets.evaluate(NET, jnp.asarray(X), at)[0])
     close(deconvnet.project(NET, X, at), value[:, None, None, None] * saliency.deconvnet(NET, X, at))
 
 

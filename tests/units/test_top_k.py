@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from tests.helpers import oracle
 from xai_jax import deconvnet, network, targets
+from xai_jax.core.precision import highest
 from xai_jax.data.datasets import InMemory, load
 from xai_jax.models.pretrained import fashion
 
@@ -34,6 +35,7 @@ IMAGES = np.random.default_rng(2).integers(0, 3, (43, 17, 17, 3)).astype(np.uint
 FLOATS = IMAGES.astype(np.float32)
 
 
+@highest()
 def brute_force(net, x, layer, k):
     """All activations, the first strongest position of each image, and a stable sort over images."""
     maps = np.asarray(network.capture(net, jnp.asarray(x), [layer])[1][layer], np.float64)
