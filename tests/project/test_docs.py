@@ -25,7 +25,7 @@ SHAPE = re.compile(
     r"\bshap(e|ed|es)\b|\bbroadcasts?\b"
     r"|\((\*\w+|\.\.\.|count|side|rows|steps|[A-Za-z0-9])(,[^()]*(\([^()]*\)[^()]*)*)?\)"
 )
-PAGE_NAMES = "deconvnet inversion guided_backprop generator_networks tcav extending training data".split()
+PAGE_NAMES = "deconvnet inversion guided_backprop generator_networks tcav extending training data accelerators".split()
 
 
 @pytest.mark.parametrize("name", PAGE_NAMES)
