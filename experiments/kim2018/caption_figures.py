@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 
 from configs.kim2018.captions import Config
 from experiments.kim2018 import agreement, caption_networks
-from experiments.kim2018.over_seeds import MEAN
+from experiments.kim2018.over_seeds import MEAN, SCORE
 from experiments.lib import figures, statistics
 from experiments.lib.report import Panel
 from xai_jax import plots
@@ -24,23 +24,24 @@ MARKERS = "os^"  # classes
 def doses_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
     """Truths and readings over the noise of the captions, means over classes."""
     at = config.layers.index(config.shown)
-    scores, derivatives = (agreement.means(found, s)[..., at].mean(2) for s in (agreement.SCORE, MEAN))
+    scores, derivatives = (agreement.means(found, statistic)[..., at].mean(2) for statistic in (SCORE, MEAN))
     followed, accuracy = found["followed"].mean(2), agreement.accuracies(found)[:, :, 0].mean(-1)
-    figure, ((truth, paper), (mean, relative)) = figures.axes(2, 2, (4.6, 2.9))
+    figure, ((truth, paper), (mean, relative)) = figures.axes(2, 2, (4.6, 3.0))
     _lines(truth, config, {"without captions: accuracy": accuracy}, ["k"])
-    shares = {f"cue conflict: by the {name}": followed[..., which] for which, name in enumerate(NAMES)}
+    shares = {"cue conflict: by the picture": followed[..., 0], "cue conflict: by the caption": followed[..., 1]}
     _lines(truth, config, shares, COLOURS)
     for axis, values in ((paper, scores), (mean, derivatives)):
         _lines(axis, config, {f"{name} concept": values[..., which] for which, name in enumerate(NAMES)}, COLOURS)
     _lines(relative, config, {"image against caption": scores[..., 2]}, ["tab:purple"])
     ahead = (followed[..., 0] - followed[..., 1] + 1) / 2
-    _lines(relative, config, {"truth, scaled: cue conflicts\nby image minus caption": ahead}, ["0.55"])
+    _lines(relative, config, {"truth, scaled: cue conflicts\nby picture minus caption": ahead}, ["0.55"])
     titles = "truth: share of predictions", "TCAV score", "mean derivative", "relative TCAV score"
     for axis, title in zip((truth, paper, mean, relative), titles, strict=True):
         figures.label(axis, title, "noise of the training captions")
-        axis.legend(fontsize=7, frameon=axis is truth, loc="best")
-    for axis in (truth, paper, relative):
-        axis.set_ylim(-0.04, 1.06)
+        axis.legend(fontsize=7, frameon=False, loc="upper left" if axis is truth else "best")
+    for axis, top in ((truth, 1.48), (paper, 1.06), (relative, 1.06)):
+        axis.set_ylim(-0.04, top)
+        axis.set_yticks(np.arange(0, 1.01, 0.2))
     mean.axhline(0, color="0.8", lw=0.8, zorder=0)
     caption = (
         "What networks rely on, by the share of wrong captions in training, and what TCAV reads from "
@@ -49,22 +50,19 @@ def doses_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
         "are near 1 for nearly all networks: they count the signs of derivatives, however small. Mean derivatives, and "
         "CAVs of the image against the caption, show which of the two matters more."
     )
-    return Panel(
-        "doses", figure, caption, "Curves over the noise: two truths, TCAV scores, mean derivatives, relative TCAV."
-    )
+    alt = "Curves over the noise: two truths, TCAV scores, mean derivatives, relative TCAV."
+    return Panel("doses", figure, caption, alt)
 
 
 def _lines(axis, config, series, colours):
     """Means over seeds of values (S, N) at each noise and, apart, without captions; thin lines are seeds."""
     x = np.r_[config.noises, config.noises[-1] + 0.15]
-    for (name, values), colour in zip(series.items(), colours, strict=False):
+    for number, (name, values) in enumerate(series.items()):
         for part in (slice(None, -1), slice(-1, None)):
-            axis.plot(
-                x[part], values[:, part].T, color=colour, lw=0.6, alpha=0.4, marker="." if part.start else "", ms=3
-            )
-            axis.plot(
-                x[part], values[:, part].mean(0), "-o", color=colour, lw=1.8, ms=4, label=None if part.start else name
-            )
+            alone, colour = part.start is not None, colours[number]
+            axis.plot(x[part], values[:, part].T, color=colour, lw=0.6, alpha=0.4, marker="." if alone else "", ms=3)
+            style = {"lw": 1.8, "ls": "--" if number else "-", "marker": "o", "ms": 4}
+            axis.plot(x[part], values[:, part].mean(0), color=colour, label=None if alone else name, **style)
     ticks = [noise for noise in config.noises if noise in (0.0, 0.3, 0.5, 0.7, 1.0)]
     axis.set_xticks([*ticks, x[-1]], [*(f"{100 * noise:g} %" for noise in ticks), "none"])
 
@@ -99,7 +97,8 @@ def scores_panel(found: dict[str, np.ndarray], p: dict[str, np.ndarray], config:
         "The paper's layout. Above: TCAV scores of each concept, for networks trained on captions of increasing noise. "
         "Bars are means, dots seeds; a star and a filled bar mean significant in every seed. Below, the paper's ground "
         "truth: accuracy without captions; dashes mark chance level. Scores saturate because they count signs: the "
-        "logit rises along both of its class's concepts for nearly every image, along one of them hardly at all."
+        "logit rises along both of its class's concepts for nearly every image, however little. So neither the paper's "
+        "cab pattern (image ahead whatever the noise) nor its cucumber pattern (image rising) can show."
     )
     alt = "Bars of two concepts' scores for three classes and nine networks, above bars of accuracy."
     return Panel("captions", figure, caption, alt)

@@ -134,7 +134,10 @@ def _measure(net, concepts, images, label, config, seed):
     cache = ActivationCache(net, config.layers)
     activations = [cache.activations(small_networks.inputs(part)) for part in concepts]
     gradients, found = cache.gradients(small_networks.inputs(images), targets.logit(label)), []
-    rows, classifier = sets(concepts, config, seed), LogisticRegression(C=config.inverse_penalty, max_iter=1000)
+    rows, classifier = (
+        sets(concepts, config, seed),
+        LogisticRegression(C=config.inverse_penalty, solver="newton-cholesky"),
+    )
     for layer in config.layers:
         scores = score_layer([each[layer] for each in activations], [gradients[layer]], rows, classifier, seed)
         found.append([scores[name] for name in READINGS])

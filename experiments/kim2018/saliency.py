@@ -123,13 +123,13 @@ def maps_panel(images: np.ndarray, labels: np.ndarray, found: np.ndarray, config
     firsts, shown = [int(np.flatnonzero(labels == k)[0]) for k in range(len(config.classes))], normalised(found)
     panels = [[p for n in firsts for p in (images[n] / 255, *own[:, n])] for own in shown]
     titles = ["image", *(name.replace(" ", "\n") for name in methods(config))] * len(firsts)
-    figure, _ = plots.grid(panels, titles, list(caption_networks.noises(config)), 0.85)
+    figure, _ = plots.grid(panels, titles, list(caption_networks.noises(config)), 1.0)
     caption = (
         "The same images explained for four networks, which were trained on captions of increasing noise. Those of "
         "noise 0 % rely on the caption, those of 100 % and without captions on the image. White is where the logit of "
         "the image's class depends on pixels most, by each map's own scale."
     )
-    return Panel("saliency", figure, caption, "Rows of shoes with captions and maps of them by four methods.")
+    return Panel("saliency", figure, caption, "Rows of pictures with captions and maps of them by four methods.")
 
 
 def shares_panel(share: np.ndarray, config: Config) -> Panel:

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import io
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +13,8 @@ from scipy import stats
 from configs.kim2018.captions import get_config
 from experiments.kim2018 import agreement, caption_networks, caption_results, captions, small_networks
 from experiments.lib import statistics
+from xai_jax import network
+from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import InMemory
 
 RNG = np.random.default_rng(0)
@@ -162,6 +166,26 @@ def test_what_is_followed_in_a_cue_conflict_is_counted_by_class():
         return np.array([[1.0, 0.0, 0.0]], "f").repeat(len(x), 0)
 
     np.testing.assert_allclose(caption_networks.followed(net, pairs), [[1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("tier", ["smoke", "default", "clothes", "paper"])
+def test_words_fit_the_canvas_of_every_tier(tier):
+    config = get_config(tier)
+    picture = InMemory(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int32), config.classes)
+    images = caption_networks.captioned(picture, 0.0, config, 0).images
+    assert images.shape == (1, *Canvas(*config.canvas).shape) and images[0, config.canvas[1] :].std() > 10
+    layers = network.layer_names(_bound(config), np.zeros((1, *images.shape[1:]), "f"))
+    assert {*config.layers} <= {*layers} and config.shown in config.layers
+
+
+def _bound(config):
+    module = caption_networks.module(config)
+
+    def net(x, relu=jax.nn.relu, tap=network.keep):
+        variables = jax.eval_shape(module.init, jax.random.key(0), x)
+        return module.apply(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables), x, relu=relu, tap=tap)
+
+    return net
 
 
 def test_a_step_that_falls_is_found():

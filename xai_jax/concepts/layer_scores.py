@@ -3,6 +3,7 @@
 Kim et al. 2018, arXiv 1711.11279, equations 1 and 2; `xai_jax.concepts.tcav` measures all layers of a network.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,13 +66,14 @@ def score_layer(
     total = sum(len(each.negatives) * (len(each.positives) + len(each.controls)) for each in sets)
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
-        def fit_all(rows, negatives):
-            def fit_run(run):
-                return cav.fit(examples, rows, negatives[run], classifier, [seed, run])
+        def fit_all(pairs):
+            def fit_one(rows, negative, run):
+                return cav.fit(examples, rows, negative, classifier, [seed, run])
 
-            for fitted in gram.in_threads(fit_run, range(len(negatives))):
-                yield fitted
+            jobs = [(rows, negative, run) for rows, negatives in pairs for run, negative in enumerate(negatives)]
+            for fitted in gram.in_threads(fit_one, *zip(*jobs, strict=True)):
                 bar.update()
+                yield fitted
 
         return {name: found for each in sets for name, found in _score_sets(each, products, fit_all)}
 
@@ -102,10 +104,12 @@ def statistics(sensitivity: np.ndarray) -> np.ndarray:
 
 def _score_sets(sets, products, fit_all):
     """(name, `ConceptScores`) of each concept; the controls are fitted once for all concepts of the sets."""
-    controls = [_values(products, list(fit_all(*both))) for both in _with_negatives(sets)]
-    controls = np.reshape(controls, (len(controls), len(STATISTICS), len(products), len(sets.negatives)))
-    for name, rows in sets.positives.items():
-        fits = list(fit_all(rows, sets.negatives))
+    runs, pairs = len(sets.negatives), [(rows, sets.negatives) for rows in sets.positives.values()]
+    fitted = fit_all([*_with_negatives(sets), *pairs])
+    controls = [_values(products, list(itertools.islice(fitted, runs))) for _ in sets.controls]
+    controls = np.reshape(controls, (len(controls), len(STATISTICS), len(products), runs))
+    for name in sets.positives:
+        fits = list(itertools.islice(fitted, runs))
         accuracy = np.array([each.accuracy for each in fits])
         values = _values(products, fits), np.moveaxis(controls, 0, 2)
         yield name, ConceptScores(*values, accuracy, fits[0].held_out, fits[0].chance)

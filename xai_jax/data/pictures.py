@@ -21,6 +21,8 @@ def fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3) or 0 in picture.shape:
         raise ValueError(f"Expected a picture (H, W, 1 or 3) uint8, got {picture.shape} {picture.dtype}.")
     tall, wide = picture.shape[:2]
+    if (tall, wide) == (height, width):
+        return picture
     scale = min(tall / height, wide / width)
     resized = crops.resize_centre(crops.to_pil(picture), (width, height), (width * scale, height * scale))
     return resized.reshape(height, width, picture.shape[2])
