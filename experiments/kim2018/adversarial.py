@@ -21,11 +21,12 @@ from experiments.lib import dry_run, evaluation_networks, generator_codes, paper
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import cav, gram, models, network, targets
+from xai_jax.concepts import classifiers
 from xai_jax.concepts.activation_cache import BATCH_SIZE, ActivationCache
 from xai_jax.concepts.cav import CAV
 from xai_jax.core.network import Network
 from xai_jax.core.precision import highest
-from xai_jax.data import datasets
+from xai_jax.data import datasets, textures
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
@@ -86,12 +87,12 @@ def natural_images(model: LoadedModel, config: Config, seed: int) -> np.ndarray:
 def directions(model: LoadedModel, config: Config, seed: int, cache_dir: str) -> list[CAV]:
     """CAVs of textures against a mixture of them, then of as many sets of the mixture itself; in each layer."""
     size = models.abstract(config.network)[2][0]
-    (kind,) = concept_images.drawn(config.concepts, config.examples, config.random, size, seed)
-    others = concept_images.drawn(config.concepts, 2, config.examples * len(config.concepts), size, seed + 2**20)
+    (kind,) = textures.kinds(config.concepts, config.examples, config.random, size, seed)
+    others = textures.kinds(config.concepts, 2, config.examples * len(config.concepts), size, seed + 2**20)
     rest = np.random.default_rng(seed).permutation(others[0].random)
     sets = [kind.concepts[name] for name in config.concepts] + np.split(rest, len(config.concepts))
     half, random = len(config.concepts), model.preprocess(list(kind.random))
-    with concept_images.stopping_early():
+    with classifiers.stopping_early():
         return [
             cav.learn(
                 model.net, layer, "a texture", model.preprocess(list(images)), random, seed=seed, cache_dir=cache_dir

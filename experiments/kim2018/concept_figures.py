@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from configs.kim2018.concepts import Config
-from experiments.kim2018.concept_images import PHOTOGRAPHS, Kind
+from experiments.kim2018.concept_images import PHOTOGRAPHS
 from experiments.lib import figures
 from experiments.lib.report import Panel
 from xai_jax import plots
 from xai_jax.concepts.significance import Row
+from xai_jax.data.textures import Kind
 from xai_jax.plots.figure import Figure
 
 COLUMNS = 4  # classes in a row of the figure

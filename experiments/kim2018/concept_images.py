@@ -4,14 +4,10 @@ Drawn concepts come in two kinds, colours and textures. Random images are of the
 concept separates both sets: a drawn texture differs from any photograph in more than its pattern.
 """
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from experiments.kim2018 import scenes
 from experiments.lib import generator_codes
@@ -19,7 +15,7 @@ from xai_jax.core.messages import listed
 from xai_jax.data import datasets, textures
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.pictures import fit, some
-from xai_jax.data.textures import HUES, TEXTURES
+from xai_jax.data.textures import Kind
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
@@ -27,48 +23,16 @@ PHOTOGRAPHS = "photographs"  # and cut-outs, see `scenes`, in place of a data se
 SORTED, FITTED = slice(0, None, 2), slice(1, None, 2)  # halves of the table: to sort, and to fit CAVs
 
 
-class Kind(NamedTuple):
-    """Concepts of one kind by their names, and random images of that kind: uint8 (n, S, S, 3).
-
-    The last concept, `null`, is a set of random images.
-    """
-
-    concepts: dict[str, np.ndarray]
-    random: np.ndarray
-    null: str
-
-
 def kinds(config: Any, size: int, seed: int) -> list[Kind]:
     """The concepts that `config` names, `examples` images of each, with (controls + 2) `examples` random ones a kind.
 
-    Drawn, see `drawn`; or those of `config.folder`, all of one kind, with images of `config.images` as random ones.
+    Drawn, see `textures.kinds`; or those of `config.folder`, all of one kind, with `config.images` as random ones.
     Raises UserError where a folder has too few images of a concept.
     """
     pool = (config.controls + 2) * config.examples
     if config.folder:
         return [_from_folder(config, size, pool, seed)]
-    return drawn(config.concepts, config.examples, pool, size, seed)
-
-
-def drawn(names: Sequence[str], examples: int, pool: int, size: int, seed: int) -> list[Kind]:
-    """Colours and textures of `textures.NAMES`, each kind that there is, with `pool` random images; from `seed` alone.
-
-    Random images are a mixture of all concepts of their kind in `names`.
-    """
-    groups = ("any colour", HUES), ("any texture", TEXTURES)
-    chosen = {null: [name for name in names if name in group] for null, group in groups}
-    return [_drawn(own, null, examples, pool, size, seed) for null, own in chosen.items() if own]
-
-
-def _drawn(names, null, examples, pool, size, seed):
-    shown = {name: textures.images(name, examples, size, 3 * seed) for name in names}
-    shown[null] = _random(names, examples, size, 3 * seed + 1)
-    return Kind(shown, _random(names, pool, size, 3 * seed + 2), null)
-
-
-def _random(names, count, size, seed):
-    parts = np.array_split(np.arange(count), len(names))
-    return np.concatenate([textures.images(n, len(p), size, seed) for n, p in zip(names, parts, strict=True) if len(p)])
+    return textures.kinds(config.concepts, config.examples, pool, size, seed)
 
 
 def _from_folder(config, size, pool, seed):
@@ -121,11 +85,3 @@ def square(picture: np.ndarray, size: int) -> np.ndarray:
 def held_out(source: str) -> Dataset:
     """The last split of a data set."""
     return datasets.load(source, datasets.splits(source)[-1])
-
-
-@contextlib.contextmanager
-def stopping_early() -> Iterator[None]:
-    """Lets the authors' classifier stop at its 1000 iterations, as it often does, without a warning each time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield

@@ -14,13 +14,15 @@ from scipy import stats
 
 from configs.kim2018.concepts import Config
 from experiments.kim2018 import concept_figures, concept_images, scenes
-from experiments.kim2018.concept_images import PHOTOGRAPHS, Kind
+from experiments.kim2018.concept_images import PHOTOGRAPHS
 from experiments.lib import dry_run, papers, statistics
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from xai_jax import activation_cache, models, network, significance, targets, tcav
+from xai_jax.concepts import classifiers
 from xai_jax.concepts.significance import Row
 from xai_jax.concepts.tcav import Scores
+from xai_jax.data.textures import Kind
 from xai_jax.models import LoadedModel
 
 
@@ -63,7 +65,7 @@ def measure(
     concepts = {name: model.preprocess(list(images)) for name, images in kind.concepts.items()}
     random = model.preprocess(list(kind.random))
     setting = {"runs": config.runs, "controls": config.controls, "seed": seed, "cache_dir": cache_dir}
-    with concept_images.stopping_early():
+    with classifiers.stopping_early():
         return tcav.measure(model.net, config.layers, concepts, random, classes, **setting)
 
 

