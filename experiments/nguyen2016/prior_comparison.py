@@ -12,6 +12,7 @@ from xai_jax import network, plots, realism
 from xai_jax.plots.figure import Figure
 
 COLUMNS = 13  # classes in a figure, the first
+WIDE = 20  # ratio of the highest to the lowest value above which a scale is logarithmic
 
 
 class Measure(NamedTuple):
@@ -125,6 +126,7 @@ def dots(measures: Mapping[str, Measured], reference: Measured, labels: Mapping[
             axis.plot([each[name].mean()] * 2, [y - 0.3, y + 0.3], c="tab:red", lw=1.5)
         if name in reference:
             axis.axvline(reference[name].mean(), c="0.4", ls="--", lw=1)
+        _scale(axis, name, np.concatenate([each[name] for each in measures.values()]))
         axis.set_xlabel(_in_two_lines(labels[name]), fontsize=8)
         axis.grid(axis="y", color="0.92")
         figures.hide_spines(axis)
@@ -132,6 +134,15 @@ def dots(measures: Mapping[str, Measured], reference: Measured, labels: Mapping[
         axis.set_yticks(range(len(measures)), list(measures))
     figure.axes[0].set_ylim(len(measures) - 0.5, -0.5)
     return figure
+
+
+def _scale(axis, name, values):
+    """Shares from 0 to 1, and a logarithmic scale where distances of conditions differ by orders of magnitude."""
+    if name in ("confidence", "agreement"):
+        axis.set_xlim(-0.03, 1.03)
+    elif name in ("distance", "frechet") and values.max() > WIDE * values.min() > 0:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter("")
 
 
 def measures_panel(measures: Mapping[str, Measured], reference: Measured, condition: str, evaluator: str) -> Panel:

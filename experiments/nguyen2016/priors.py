@@ -60,7 +60,7 @@ def priors_panel(names, found, classes):
         "the explained network's confidence in the class. The first row has no prior, the last one a learned prior; "
         "all between are hand-designed."
     )
-    alt = "A grid of small images: noise above, then blots and edges; garments in the last row and one other."
+    alt = "A grid of small images: noise above, then blots and edges; objects on grey in the last row."
     return Panel("priors", prior_comparison.images(names, found, classes), caption, alt)
 
 
@@ -93,7 +93,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=5,
+    minutes=3,
 )
 
 if __name__ == "__main__":

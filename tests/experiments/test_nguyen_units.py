@@ -242,10 +242,10 @@ def test_means_are_of_other_images_for_each_start(monkeypatch):
 
 
 def test_forms_are_compared_each_at_its_best_penalty():
-    config, rows = montavon_config.get_config("default"), np.tile(np.arange(10), 5)
+    config, rows = montavon_config.get_config("default"), np.tile(np.arange(13), 3)
 
     def evaluated(agrees, distance, frechet):
-        return {"agrees": np.full(50, agrees), "distance": distance + rows / 100, "frechet": frechet}
+        return {"agrees": np.full(39, agrees), "distance": distance + rows / 100, "frechet": frechet}
 
     table = {("pixels", 0.0): evaluated(0.5, 2.0, 9.0), ("pixels", 1.0): evaluated(0.8, 3.0, 5.0)}
     table |= {("codes", 0.1): evaluated(0.9, 2.5, 4.0), ("codes", 1.0): evaluated(0.2, 1.9, 8.0)}
@@ -258,14 +258,14 @@ def test_forms_are_compared_each_at_its_best_penalty():
     assert better.verdict.decision == YES and "0.90 and 0.80" in better.measured and "4.00 and 5.00" in better.measured
     assert "nearest natural image" in better.measured
     assert claim("pixels", "codes").verdict.decision == NO
-    dependent = dataclasses.replace(config, evaluation_network="fashion_maxpool")  # the explained network itself
+    dependent = dataclasses.replace(config, evaluation_network="photo_maxpool")  # the explained network itself
     assert claim("codes", "pixels", dependent).verdict.decision == OPEN
 
 
 def test_prototypes_are_compared_with_class_means():
-    config, rows = montavon_config.get_config("default"), np.tile(np.arange(10), 5)
-    table = {"agrees": np.ones(50), "distance": np.ones(50), "natural distance": np.ones(9)}
-    table |= {"correlation": np.zeros(50), "frechet": 1.0, "natural frechet": 1.0}
+    config, rows = montavon_config.get_config("default"), np.tile(np.arange(13), 3)
+    table = {"agrees": np.ones(39), "distance": np.ones(39), "natural distance": np.ones(9)}
+    table |= {"correlation": np.zeros(39), "frechet": 1.0, "natural frechet": 1.0}
     evaluated = dict.fromkeys(montavon.jobs(config), table)
     found = {job: {"confidence": 0.5 + rows / 100} for job in evaluated}
     assert decisions(*montavon.findings(found, evaluated, config)) == [OPEN, OPEN, OPEN]
