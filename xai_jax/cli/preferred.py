@@ -14,7 +14,7 @@ from xai_jax.synthesis.dgn_am import DGN
 
 STARTS = 3
 CODES = DGN(learning_rate=0.6, steps=100, decay_factor=0.95)  # as in nguyen2016/classes
-PIXELS = Fourier(learning_rate=0.05, steps=150)
+PIXELS = Fourier(learning_rate=0.02, steps=120)  # as in nguyen2016/priors_imagenet
 
 
 def parts(subject: Subject) -> list[Part]:

@@ -12,7 +12,7 @@ from xai_jax.cli.parts import Part, Picture, Section
 from xai_jax.cli.subject import Subject
 from xai_jax.synthesis.inversion import IJCV
 
-LAYERS, STEPS = 6, 150
+LAYERS, STEPS = 7, 150
 FORM = IJCV(weight=100.0, total_variation=2.0, steps=(STEPS, 0))
 
 
