@@ -155,8 +155,8 @@ class PhotoEvaluation(EvaluationNetwork, Network):
 class Generator:
     """A generator network, which names the network whose codes it inverts."""
 
-    generator: str = "fashion_fc6"  # a name of xai_jax.models.generators
-    generator_weights: str = ""  # path of a file; empty: trained on first use
+    generator: str = "photo_fc6"  # a name of xai_jax.models.generators
+    generator_weights: str = ""  # path of a file; empty: the one of this package, or trained on first use
     weights: str = "pretrained"  # of the network, or the path of a checkpoint
 
 
@@ -182,7 +182,6 @@ DIGITS_PIXELS = {"mean": (77.8,), "standard_deviation": 95.0}
 DIGITS_DESCENT = DIGITS | DIGITS_PIXELS | {"split": "test", "learning_rate": 0.004}
 DIGITS_EVALUATION = {"evaluation_network": "digits", "evaluation_layer": "relu2"}
 PHOTO_GENERATOR = {
-    "generator": "photo_fc6",
     "evaluation_network": "photo_evaluation",
     "evaluation_layer": "relu5",
     "data": "portraits_64",

@@ -98,7 +98,7 @@ def generator_training(given, _: dict, case: Case = TRAINED, batch: int = 32) ->
 
 
 def adversarial_setting(case: Case) -> tuple[Setting, tuple]:
-    """Generator and discriminator of "fashion_fc6", and the functions for codes, features and pixels."""
+    """Generator and discriminator of 28x28 pixels, and the functions for codes, features and pixels."""
     setting = Setting(
         Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1),
         Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64),

@@ -19,7 +19,7 @@ from xai_jax.weights import safetensors_file
 TOLERANCE = 1e-4
 FACTOR = 0.1  # of the paper's first learning rate, at which networks of random weights diverge
 INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # with the number of steps
-GENERATOR = deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1)  # that of "fashion_fc6"
+GENERATOR = deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1)  # 28x28 pixels from fc6
 PIXELS = (255.0,), (128.0,)  # standard deviation and shift of the generator's images
 LEARNING_RATES = 0.54, 1e-10  # first and last
 UNITS = "relu7"  # the last hidden layer

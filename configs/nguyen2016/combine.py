@@ -30,7 +30,7 @@ get_config = base.tiers(
         generator="digits_conv2", evaluation_network="digits", classes=(0, 1, 2, 3), starts=2, learning_rate=2.0,
         steps=30, keep=0.99
     ),
-    default=Config(generator="photo_fc6", seed=7),  # settings were chosen on seed 0
+    default=Config(seed=7),  # settings were chosen on seed 0
     paper=Config(
         **base.CAFFENET_GENERATOR, evaluation_network="googlenet", evaluation_weights="googlenet.pth",
         classes=(643, 624, 304, 629, 437, 945), starts=2, learning_rate=8.0, steps=200, keep=0.99, batch_size=42

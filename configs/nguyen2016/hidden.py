@@ -35,7 +35,7 @@ get_config = base.tiers(
         layers=("conv1", "conv2", "logits"), shown=4, learning_rate=2.0, steps=30, batch_size=32
     ),
     # Settings were chosen on seed 0.
-    default=Config(generator="photo_fc6", data="composites_64", split="all", units=40, seed=8),
+    default=Config(data="composites_64", split="all", units=40, seed=8),
     paper=Config(
         **base.IMAGENET | base.GOOGLENET_EVALUATION | base.CAFFENET_GENERATOR, images=50_000, learning_rate=8.0,
         steps=200, batch_size=128

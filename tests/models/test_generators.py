@@ -93,5 +93,5 @@ def test_the_first_step_of_the_shipped_generator_is_repeated():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="fashion_fc6, .*caffenet_fc7, got 'nothing'"):
+    with pytest.raises(ValueError, match="photo_fc6, .*caffenet_fc7, got 'nothing'"):
         generators.load("nothing")

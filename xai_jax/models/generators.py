@@ -1,14 +1,14 @@
 """Generators of images from the codes of a network, by name; trained on first use, and cached.
 
-    generator = generators.load("fashion_fc6")
+    generator = generators.load("photo_fc6")
     codes = network.call(generator.encode, model.preprocess(photographs))
     images = network.call(generator.generate, codes)
 
 Codes are activations of a network of `models.load`, images its input. The published generators of 256x256 pixels, for
 CaffeNet, are read by `architectures.deepsim.read_generator`.
 
->>> network_of("fashion_fc6"), abstract("fashion_fc6")[2]
-('fashion_maxpool', (256,))
+>>> network_of("photo_fc6"), abstract("photo_fc6")[2]
+('photo_maxpool', (384,))
 """
 
 import dataclasses
@@ -66,11 +66,11 @@ class _Entry(NamedTuple):
     shipped: bool = False
 
 
-def _fashion(layer: str, recipe: Recipe, **module) -> _Entry:
-    """A generator of 28x28 pixels for codes of "fashion_maxpool"."""
+def _fashion(layer: str, **module) -> _Entry:
+    """A generator of 28x28 pixels for codes of "fashion_maxpool", for comparisons of layers."""
     generator = Generator((7, 7, 64), stages=((64, 64),), channels=1, **module)
     discriminator = Discriminator(((5, 32, 2), (3, 64, 1), (3, 64, 2)), 64)
-    return _Entry("fashion_maxpool", layer, "pool2", "fashion_mnist", (72.9,), generator, discriminator, recipe)
+    return _Entry("fashion_maxpool", layer, "pool2", "fashion_mnist", (72.9,), generator, discriminator, _BRIEF)
 
 
 def _photo(layer: str) -> _Entry:
@@ -99,20 +99,17 @@ def _caffenet(layer: str, **module) -> _Entry:
     return _Entry("caffenet", layer, "pool5", "imagenet2012", mean, *networks, Recipe(), crop)
 
 
-# Initial losses have about the published ratios. The brief recipe is for comparisons of layers, whose generators should
-# all have the same training.
-_LONG = Recipe(steps=5000, batch_size=32, features=10.0, image=3e-4, halvings=(2500, 3750))
-_BRIEF = dataclasses.replace(_LONG, steps=700, halvings=(350, 525))
+# Initial losses have about the published ratios.
+_BRIEF = Recipe(steps=700, batch_size=32, features=10.0, image=3e-4, halvings=(350, 525))
 _WIDE = (256, 256)
 
 _ENTRIES = {
     "photo_fc6": _photo("relu6"),
-    "fashion_fc6": _fashion("relu6", _LONG, hidden=_WIDE),
-    "fashion_pool2_brief": _fashion("pool2", _BRIEF, convs=((64, 1), (64, 1))),
-    "fashion_pool3_brief": _fashion("pool3", _BRIEF, convs=((128, 2), (64, 2))),
-    "fashion_fc6_brief": _fashion("relu6", _BRIEF, hidden=_WIDE),
-    "fashion_fc7_brief": _fashion("relu7", _BRIEF, hidden=_WIDE),
-    "fashion_fc8_brief": _fashion("fc8", _BRIEF, hidden=_WIDE),
+    "fashion_pool2_brief": _fashion("pool2", convs=((64, 1), (64, 1))),
+    "fashion_pool3_brief": _fashion("pool3", convs=((128, 2), (64, 2))),
+    "fashion_fc6_brief": _fashion("relu6", hidden=_WIDE),
+    "fashion_fc7_brief": _fashion("relu7", hidden=_WIDE),
+    "fashion_fc8_brief": _fashion("fc8", hidden=_WIDE),
     "digits_conv2": _digits("relu2", hidden=(), convs=((32, 1), (32, 1))),
     "digits_logits": _digits("logits", hidden=(64,)),
     "caffenet_pool5": _caffenet("pool5", convs=((512, 1), (512, 1), (512, 0))),
@@ -140,10 +137,9 @@ def load(
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
 
-    "photo_fc6" comes with this package. Training takes seconds for digits, seven minutes on two cores for
-    "fashion_fc6", one or two for each of the brief ones, and weeks on one GPU for CaffeNet's, whose published weights
-    `deepsim.read_generator` reads. Raises ValueError for an unknown name and a file that does not fit,
-    FileNotFoundError where there are no images to train on.
+    "photo_fc6" comes with this package. Training takes seconds for digits, one or two minutes on two cores for each of
+    the brief ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises
+    ValueError for an unknown name and a file that does not fit, FileNotFoundError where images to train on are missing.
     """
     return _load(name, file, weights, _digest(file), "" if weights == "pretrained" else _digest(weights))
 
