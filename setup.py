@@ -67,7 +67,7 @@ setup(
     extras_require=EXTRAS,
     packages=find_packages(include=["xai_jax", "xai_jax.*"]),
     package_data={
-        "xai_jax.data": ["imagenet_classes.txt", "*.tsv"],
+        "xai_jax.data": ["imagenet_*.txt", "*.tsv"],
         "xai_jax.models": ["*.tsv"],
         "xai_jax.models.pretrained": ["*.safetensors"],
         "xai_jax.gallery": ["*.css", "*.js", "*.html", "*.toml"],

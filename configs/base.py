@@ -187,20 +187,20 @@ PHOTO_GENERATOR = {
     "data": "portraits_64",
     "split": "train",
 }
-CAFFENET = {"network": "caffenet", "weights": "bvlc_reference_caffenet.caffemodel"}
+CAFFENET = {"network": "caffenet", "weights": "caffe"}
 IMAGENET = {"data": "imagenet2012", "split": "validation"}
 IMAGENET_PIXELS = {"mean": (122.679, 116.669, 104.007), "standard_deviation": 68.9}
 CAFFENET_PIXELS = CAFFENET | IMAGENET | IMAGENET_PIXELS
 CAFFENET_DESCENT = CAFFENET_PIXELS | {"learning_rate": 0.004}
-ZFNET = {"network": "zfnet", "weights": "zfnet.safetensors"}
+ZFNET = {"network": "zfnet", "weights": "results/zeiler2014/imagenet/training/zfnet-0/weights.safetensors"}
 ZFNET_EXAMPLES = ZFNET | {"images": "imagenet", "count": 50}
 GOOGLENET_EVALUATION = {
     "evaluation_network": "googlenet",
-    "evaluation_weights": "googlenet.pth",
+    "evaluation_weights": "torchvision",
     "evaluation_layer": "inception5b",
 }
 CAFFENET_GENERATOR = {
     "generator": "caffenet_fc6",
     "generator_weights": "generator.caffemodel",
-    "weights": "bvlc_reference_caffenet.caffemodel",
+    "weights": "caffe",
 }

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import webbrowser
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -25,7 +24,8 @@ ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's pack
 class Job(NamedTuple):
     """A command with its name, the label of its status line, its log file, and the expected minutes (None: unknown).
 
-    `look` is printed when it is done: what to look at in its figure.
+    `look` is printed when it is done: what to look at in its figure. Jobs that are named in `after` run before it. A
+    job that `lacks` something is skipped.
     """
 
     name: str
@@ -34,6 +34,15 @@ class Job(NamedTuple):
     log: Path
     minutes: float | None = None
     look: str = ""
+    after: tuple[str, ...] = ()
+    lacks: str = ""
+
+
+class Skipped(NamedTuple):
+    """A job that could not run."""
+
+    job: Job
+    reason: str
 
 
 class Child(NamedTuple):
@@ -44,6 +53,9 @@ class Child(NamedTuple):
     started: float
     cores: frozenset[int]
     watcher: subprocess.Popen | None
+
+
+Failure = Child | Skipped
 
 
 def usual() -> int:
@@ -61,18 +73,24 @@ def run_all(
     stop: threading.Event,
     lock: IO[str],
     succeeded: Callable[[], None] = lambda: None,
-) -> list[Child]:
-    """Runs all jobs in `root` and returns those that failed; raises KeyboardInterrupt once `stop` is set.
+) -> list[Failure]:
+    """Runs all jobs in `root` and returns those that failed or were skipped.
 
-    `succeeded` is called whenever some have succeeded, while others run.
+    A job starts when those that it needs have ended, and is skipped where one of them failed. `succeeded` is called
+    whenever some have succeeded, while others run. Raises KeyboardInterrupt once `stop` is set.
     No child outlives the call, or this process, however it ends. Children have `lock` open, which so outlasts them all.
     """
     at_once = max(1, min(at_once, len(jobs)))  # a single job has all cores
-    waiting, running, failed, drawn, free = deque(jobs), [], [], 0, shares(at_once)
+    waiting, running, failed, drawn, free = list(jobs), [], [], 0, shares(at_once)
     try:
         while (waiting or running) and not stop.is_set():
-            while waiting and len(running) < at_once:
-                running.append(start(waiting.popleft(), root, free.pop(), lock))
+            while skipped := without_needs(waiting, failed):
+                waiting = [job for job in waiting if job not in [each.job for each in skipped]]
+                failed += skipped
+                drawn = draw(skipped, running, drawn)
+            while len(running) < at_once and (job := ready(waiting, running)):
+                waiting.remove(job)
+                running.append(start(job, root, free.pop(), lock))
             stop.wait(POLL_SECONDS)
             ended = [child for child in running if child.process.poll() is not None]
             running = [child for child in running if child not in ended]
@@ -88,6 +106,23 @@ def run_all(
     if stop.is_set():
         raise KeyboardInterrupt
     return failed
+
+
+def without_needs(waiting: list[Job], failed: list[Failure]) -> list[Skipped]:
+    """The jobs that lack something, or need a job that failed."""
+    lost = {each.job.name for each in failed}
+    reasons = [(job, job.lacks, ", ".join(sorted(lost.intersection(job.after)))) for job in waiting]
+    return [
+        Skipped(job, f"missing {lacks}" if lacks else f"it needs {names}, which did not succeed")
+        for job, lacks, names in reasons
+        if lacks or names
+    ]
+
+
+def ready(waiting: list[Job], running: list[Child]) -> Job | None:
+    """The first job whose needs have ended."""
+    unfinished = {job.name for job in waiting} | {child.job.name for child in running}
+    return next((job for job in waiting if not unfinished.intersection(job.after)), None)
 
 
 def stop_on_signals() -> threading.Event:
@@ -138,7 +173,7 @@ def end(children: list[Child]) -> None:
         lifetime.unwatch(child.watcher)
 
 
-def draw(ended: list[Child], running: list[Child], drawn: int) -> int:
+def draw(ended: list[Failure], running: list[Child], drawn: int) -> int:
     """Prints a line for each child that ended and, on a terminal only, for each that is running.
 
     Overwrites the `drawn` lines of running children from before; returns their new number.
@@ -153,16 +188,20 @@ def draw(ended: list[Child], running: list[Child], drawn: int) -> int:
     return len(running) if terminal else 0
 
 
-def line(child: Child) -> str:
+def line(child: Failure) -> str:
     """`[ 3/45] kim2018/captions  running  1:05, expected 5:00`."""
+    if isinstance(child, Skipped):
+        return f"{child.job.label}  skipped: {child.reason}"
     state = {None: "running", 0: "done"}.get(child.process.returncode, "FAILED")
     minutes = child.job.minutes
     expected = f", expected {clock(60 * minutes)}" if minutes is not None else ""
     return f"{child.job.label}  {state:<8} {clock(time.monotonic() - child.started):>6}{expected}"
 
 
-def looks(child: Child) -> list[str]:
+def looks(child: Failure) -> list[str]:
     """What to look at, once it is there."""
+    if isinstance(child, Skipped):
+        return []
     return [f"      look: {child.job.look}"] if child.job.look and child.process.returncode == 0 else []
 
 
@@ -172,8 +211,10 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}"
 
 
-def report(child: Child, lines: int = 12) -> str:
+def report(child: Failure, lines: int = 12) -> str:
     """Exit status of a failed child with the end of its log, and only the last state of progress bars."""
+    if isinstance(child, Skipped):
+        return f"{child.job.name}: skipped: {child.reason}"
     text = child.job.log.read_bytes().decode(errors="replace")
     printed = [part.rstrip().rsplit("\r", 1)[-1] for part in text.split("\n")]
     last = [part for part in printed if part][-lines:]

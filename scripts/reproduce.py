@@ -16,11 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import inputs
 import jobs
 import lifetime
+from arguments import parse
 
 ROOT = Path(__file__).resolve().parent.parent
-TIERS = ("smoke", "default", "paper")
 GALLERY = "the gallery"
 LOCK, OVERWRITING = "logs/.lock", "logs/overwriting"  # in the directory of results
 
@@ -28,13 +29,14 @@ LOCK, OVERWRITING = "logs/.lock", "logs/overwriting"  # in the directory of resu
 class Experiment(NamedTuple):
     """`minutes` of the default tier on 2 cores shared with another experiment, None if not measured.
 
-    Those of the tour say what to `look` at.
+    Those of the tour say what to `look` at; those of the paper tier have what they `need`.
     """
 
     paper: str
     figure: str
     minutes: float | None = None
     look: str = ""
+    need: inputs.Needed = inputs.Needed()
 
     @property
     def name(self) -> str:
@@ -75,6 +77,23 @@ def select(experiments: list[Experiment], only: list[str]) -> list[Experiment]:
     return [e for e in experiments if not names or e.paper in names or e.name in names]
 
 
+def with_needs(experiments: list[Experiment], arguments: argparse.Namespace, root: Path) -> list[Experiment]:
+    """The experiments of the paper tier with what they need, each behind those that make it; others as they are.
+
+    Raises ValueError for a wrong inputs file.
+    """
+    if arguments.tier != "paper":
+        if arguments.inputs:
+            raise ValueError(f"--inputs: expected --tier paper with it, got --tier {arguments.tier}")
+        return experiments
+    known, results = inputs.load(root), results_path(arguments.results, root)
+    given = inputs.read(arguments.inputs, known)
+    os.environ["TFDS_DATA_DIR"] = str(given.tfds)  # for the experiments
+    needs = {e.name: inputs.needed(e.name, known, given, results, root) for e in experiments}
+    found = [experiment._replace(need=needs[experiment.name]) for experiment in experiments]
+    return sorted(found, key=lambda e: inputs.depth(e.name, needs))
+
+
 def command(experiment: Experiment, tier: str, results: str, options: Iterable[str] = ()) -> list[str]:
     """The command of one experiment, relative to the repository's root."""
     paper, figure = experiment.paper, experiment.figure
@@ -82,6 +101,7 @@ def command(experiment: Experiment, tier: str, results: str, options: Iterable[s
         *(sys.executable, "-m", f"experiments.{paper}.{figure}"),
         f"--config=configs/{paper}/{figure}.py:{tier}",
         f"--workdir={results}/{paper}/{figure}",
+        *experiment.need.flags,
         *options,
     ]
 
@@ -91,8 +111,8 @@ def finished(experiments: list[Experiment], tier: str, results: str, root: Path)
 
     None where that process fails: each experiment then checks by itself.
     """
-    names = [experiment.name for experiment in experiments]
-    check = [sys.executable, "-m", "experiments.lib.completion", results, tier, *names]
+    named = [word for experiment in experiments for word in (experiment.name, *experiment.need.flags)]
+    check = [sys.executable, "-m", "experiments.lib.completion", results, tier, *named]
     done = subprocess.run(check, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return set(done.stdout.split()) if done.returncode == 0 else set()
 
@@ -147,13 +167,16 @@ def selection(experiments: list[Experiment], tier: str) -> str:
 
 
 def print_plan(experiments: list[Experiment], done: set[str], tier: str, results: str) -> None:
-    """Prints what will run, and the expected time."""
+    """Prints what will run with its expected time, and at the paper tier what is ready and how to get the rest."""
     left = [experiment for experiment in experiments if experiment.name not in done]
     time = f", {expected(left)}" if tier == "default" else ""
     print(f"{len(experiments)} experiment(s), tier {tier}, results in {results}; {len(left)} to run{time}:")
+    names, width = {e.name for e in left}, max((len(e.name) for e in left), default=0)
     for experiment in left:
-        print(f"  {experiment.name}")
+        print(f"  {experiment.name:{width}}  {experiment.need.state(names) if tier == 'paper' else ''}".rstrip())
     print("then the gallery.", flush=True)
+    for line in inputs.remedies([experiment.need for experiment in left], names):
+        print(line, flush=True)
 
 
 def results_path(given: str | None, root: Path) -> str:
@@ -174,10 +197,12 @@ def claim(results: str, root: Path) -> IO[str] | None:
     return lock
 
 
-def planned(experiments: list[Experiment], arguments: argparse.Namespace, results: str, root: Path) -> list[jobs.Job]:
+def planned(
+    experiments: list[Experiment], done: set[str], arguments: argparse.Namespace, results: str, root: Path
+) -> list[jobs.Job]:
     """A job for each experiment, numbered in its status line."""
-    width = max(len(experiment.name) for experiment in experiments)
-    count, logs = len(experiments), root / results / "logs"
+    names = {experiment.name for experiment in experiments}
+    width, count, logs = max(map(len, names)), len(experiments), root / results / "logs"
     options = [f"--{name}" for name in ("overwrite", "deterministic") if getattr(arguments, name)]
     return [
         jobs.Job(
@@ -187,6 +212,8 @@ def planned(experiments: list[Experiment], arguments: argparse.Namespace, result
             logs / f"{e.paper}_{e.figure}.log",
             e.minutes if arguments.tier == "default" else None,
             e.look,
+            e.need.makers,
+            ", ".join(item.key for item in e.need.missing(names - done)),
         )
         for number, e in enumerate(experiments, start=1)
     ]
@@ -204,8 +231,8 @@ def marked(marker: Path, selected: str, overwrite: bool) -> Iterator[None]:
 
 def run(
     plan: list[jobs.Job], done: set[str], at_once: int | None, results: str, root: Path, lock: IO[str]
-) -> list[jobs.Child]:
-    """Runs the unfinished jobs, then the gallery, regardless of failures; returns the failed ones.
+) -> list[jobs.Failure]:
+    """Runs the unfinished jobs, then the gallery, regardless of failures; returns the failed and the skipped ones.
 
     The tour first, from its shortest on, so that there is something to look at; then the longest first, which balances
     the load at the end. The gallery grows meanwhile. Raises KeyboardInterrupt when interrupted.
@@ -222,7 +249,7 @@ def run(
     return failed + jobs.run_all([gallery], 1, root, stop, lock)
 
 
-def conclude(failed: list[jobs.Child], page: Path) -> int:
+def conclude(failed: list[jobs.Failure], page: Path) -> int:
     """Reports failures with their logs and the location of the gallery; returns the exit status."""
     names = [child.job.name for child in failed]
     if GALLERY not in names:
@@ -230,44 +257,16 @@ def conclude(failed: list[jobs.Child], page: Path) -> int:
     for child in failed:
         print(f"\n{jobs.report(child)}", file=sys.stderr)
     if failed:
-        print(f"reproduce: {len(failed)} failed: {', '.join(names)}", file=sys.stderr)
+        what = "failed or skipped" if any(isinstance(each, jobs.Skipped) for each in failed) else "failed"
+        print(f"reproduce: {len(failed)} {what}: {', '.join(names)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def positive(text: str) -> int:
-    """A number of processes."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of processes, 1 or more, got {text!r}")
-    return int(text)
-
-
-def directory(text: str) -> str:
-    """A directory, which may not exist yet."""
-    text = os.path.expanduser(text)  # in --results=~/x, no shell does
-    if Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"expected a directory, got the file {text!r}")
-    return text
-
-
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="reproduce", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--tier", choices=TIERS, default="default")
-    parser.add_argument("--all", action="store_true", help="run all experiments, not only the tour")
-    parser.add_argument("--only", metavar="PAPER[/FIGURE]", action="append", default=[])
-    parser.add_argument("--results", metavar="DIR", type=directory)
-    parser.add_argument("--jobs", metavar="N", type=positive, help="experiments at once")
-    parser.add_argument("--overwrite", action="store_true", help="run finished experiments again")
-    parser.add_argument("--deterministic", action="store_true", help="the same bits in every run on a GPU")
-    parser.add_argument("--list", action="store_true", help="list the experiments with expected minutes, and exit")
-    parser.add_argument("--plan", action="store_true", help="print what would run, and exit")
-    return parser.parse_args(argv)
 
 
 def main(argv: list[str], root: Path = ROOT) -> int:
     """Exit status: 0 success, 1 something failed, 2 wrong arguments, 130 interrupted."""
     arguments = parse(argv)
     try:
-        known = select(discover(root), arguments.only)
+        known = with_needs(select(discover(root), arguments.only), arguments, root)
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
@@ -286,7 +285,8 @@ def main(argv: list[str], root: Path = ROOT) -> int:
         if arguments.plan:
             return 0
         with marked(root / results / OVERWRITING, selection(experiments, arguments.tier), arguments.overwrite):
-            failed = run(planned(experiments, arguments, results, root), done, arguments.jobs, results, root, lock)
+            plan = planned(experiments, done, arguments, results, root)
+            failed = run(plan, done, arguments.jobs, results, root, lock)
     except KeyboardInterrupt:
         print("reproduce: interrupted; run the same command to continue", file=sys.stderr)
         return 130

@@ -18,12 +18,13 @@ An interrupted run resumes. A failing experiment does not stop the others; failu
   --tier NAME             smoke (seconds), default (minutes on a CPU) or paper (full schedules; needs an accelerator)
   --all                   run every experiment, not only the tour
   --only PAPER[/FIGURE]   run only these; may be repeated
+  --inputs FILE           TOML file: where data and weights of the tier paper are; --plan says what is missing
   --results DIR           directory of results (default: results); output of experiments goes to DIR/logs
   --jobs N                run N experiments at once, each with up to 2 GB (default: 2, and 1 on an accelerator)
   --overwrite             run finished experiments again; once interrupted, the same command continues
   --deterministic         the same bits in every run on a GPU, at some cost in speed
   --list                  list all experiments with expected minutes, and exit
-  --plan                  print what would run, and exit
+  --plan                  print what would run, at the tier paper with what is missing and how to get it, and exit
   -h, --help              this text
 
 XAI_JAX_PYTHON=/path/to/python overrides the choice of Python.
@@ -57,6 +58,12 @@ done
 
 if [[ -n "$accelerator" ]]; then arguments+=(--all); fi
 
+# TFDS prepares the data sets of the tier paper with TensorFlow.
+extras=(imagenet)
+case " ${arguments[*]-} " in
+  *" --tier paper "* | *" --tier=paper "*) extras+=(prepare) ;;
+esac
+
 # reproduce.py uses the standard library only, so that wrong arguments are reported before anything is installed.
 chosen="$(choose_python)"
 read -r _ _ _ python <<<"$chosen"
@@ -66,6 +73,6 @@ case " ${arguments[*]-} " in
   *) "${plan[@]}" >/dev/null ;;
 esac
 
-XAI_JAX_PYTHON="$python" bash "$here/setup.sh" imagenet ${accelerator:+"$accelerator"}
+XAI_JAX_PYTHON="$python" bash "$here/setup.sh" "${extras[@]}" ${accelerator:+"$accelerator"}
 bash "$here/data.sh"
 exec "$ROOT/.venv/bin/python" "$here/reproduce.py" ${arguments[@]+"${arguments[@]}"}

@@ -2,8 +2,7 @@
 
     python -m experiments.explorer.units --config=configs/explorer/units.py:default --workdir=results/explorer/units
 
-smoke: seconds. default: six minutes on 2 cores. paper: hours on one A100, with weights of CaffeNet and of its fc6
-generator given as --config.weights=PATH and --config.generator_weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: six minutes on 2 cores. paper: hours on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,8 +3,7 @@
     python -m experiments.kim2018.adversarial \\
         --config=configs/kim2018/adversarial.py:default --workdir=results/kim2018/adversarial
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
---config.weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -41,7 +40,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="googlenet", weights="googlenet.pth", data="imagenet2012",
+        network="googlenet", weights="torchvision", data="imagenet2012",
         targets=("zebra", "fire engine", "dalmatian", "dumbbell", "apron", "dogsled", "school bus", "ping-pong ball"),
         layers=("inception4a", "inception4d", "inception5a"), shown="inception4d", examples=50, random=100, images=25,
         candidates=2, most_noise=255.0, steps=1, seeds=tuple(range(10))

@@ -2,8 +2,8 @@
 
     python -m experiments.kim2018.bias --config=configs/kim2018/bias.py:default --workdir=results/kim2018/bias
 
-smoke: seconds. default: three minutes on 2 cores. paper: hours on one A100, with ImageNet prepared by TFDS; the paper
-has no such experiment, its question concerns a large network.
+smoke: seconds. default: three minutes on 2 cores. paper: hours on one A100; the paper has no such experiment, its
+question concerns a large network. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

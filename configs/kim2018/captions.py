@@ -4,7 +4,7 @@
         --config=configs/kim2018/captions.py:default --workdir=results/kim2018/captions
 
 smoke: seconds. default: two minutes a seed on 2 cores. clothes: the same with pictures of clothes, Fashion-MNIST's.
-paper: hours on one A100, with ImageNet prepared by TFDS; the paper is silent about its networks.
+paper: hours on one A100; the paper is silent about its networks. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

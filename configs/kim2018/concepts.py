@@ -3,9 +3,7 @@
     python -m experiments.kim2018.concepts \\
         --config=configs/kim2018/concepts.py:default --workdir=results/kim2018/concepts
 
-smoke: seconds. default: five minutes on 2 cores. paper: an hour on one A100, with weights of GoogLeNet given as
---config.weights=PATH, a folder of concept images (Broden's, say, one folder for each) as --config.folder=PATH, and
-ImageNet prepared by TFDS.
+smoke: seconds. default: five minutes on 2 cores. paper: an hour on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -51,7 +49,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="googlenet", weights="googlenet.pth",
+        network="googlenet", weights="torchvision",
         concepts=("red", "yellow", "blue", "green", "striped", "dotted", "zigzagged", "siberian husky", "arms"),
         folder="concepts", images="imagenet2012",
         pairs=(("red", "fire engine"), ("striped", "zebra"), ("dotted", "dalmatian"),

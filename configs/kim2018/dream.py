@@ -3,8 +3,7 @@
     python -m experiments.kim2018.dream \\
         --config=configs/kim2018/dream.py:default --workdir=results/kim2018/dream
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
---config.weights=PATH.
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -35,7 +34,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="googlenet", weights="googlenet.pth", layer="inception4d",
+        network="googlenet", weights="torchvision", layer="inception4d",
         concepts=("red", "yellow", "green", "blue", "stripes", "dots", "zigzags", "meshes"), form=Fourier(),
         examples=50, random=100, held_out=50, seeds=tuple(range(10))
     ),

@@ -3,10 +3,10 @@
     python -m experiments.kim2018.human_study \\
         --config=configs/kim2018/human_study.py:default --workdir=results/kim2018/human_study
 
-The page is workdir/study/human_study.html. Put the files that people save into workdir/study/answers, and see what they
-come to by `python -m xai_jax.gallery.human_study_report workdir/study`, or run this again with --overwrite, which
-leaves the study as it is. smoke: seconds. default: half a minute on 2 cores, and once three more to train networks
-that kim2018/captions uses, too. paper: an hour on one A100, with ImageNet prepared by TFDS.
+The page is workdir/study/human_study.html. Put the files that people save into workdir/study/answers, and see what
+they come to by `python -m xai_jax.gallery.human_study_report workdir/study`, or run this again with --overwrite,
+which leaves the study as it is. smoke: seconds. default: half a minute on 2 cores, and once three more to train
+networks that kim2018/captions uses, too. paper: an hour on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,9 +3,8 @@
     python -m experiments.kim2018.retinopathy \\
         --config=configs/kim2018/retinopathy.py:default --workdir=results/kim2018/retinopathy
 
-smoke: seconds. default: five minutes on 2 cores. paper: hours on one A100, with the Kaggle images prepared by TFDS, and
-a folder with images of each lesion, in subfolders with their names, as --config.folder=PATH. The paper's grader
-(Krause et al. 2017) and its images are not public.
+smoke: seconds. default: five minutes on 2 cores. paper: hours on one A100. The paper's grader (Krause et al. 2017)
+and its images are not public. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@
         --config=configs/kim2018/saliency.py:default --workdir=results/kim2018/saliency
 
 smoke: seconds. default: a minute on 2 cores, and once one more to train networks that kim2018/captions uses, too.
-paper: an hour on one A100, with ImageNet prepared by TFDS.
+paper: an hour on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

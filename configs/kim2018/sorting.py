@@ -3,8 +3,7 @@
     python -m experiments.kim2018.sorting \\
         --config=configs/kim2018/sorting.py:default --workdir=results/kim2018/sorting
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, with weights of GoogLeNet given as
---config.weights=PATH, and ImageNet prepared by TFDS.
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        network="googlenet", weights="googlenet.pth", layer="inception4d", images="imagenet2012", examples=50,
+        network="googlenet", weights="torchvision", layer="inception4d", images="imagenet2012", examples=50,
         random=100, marked=50, plain=1000, seeds=tuple(range(10))
     ),
 )  # fmt: skip

@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.consistency \\
         --config=configs/mahendran2015/consistency.py:default --workdir=results/mahendran2015/consistency
 
-smoke: seconds. default: about two minutes on 2 cores. paper: less than an hour on one A100, with weights of VGG16 given
-as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: less than an hour on one A100. Its inputs:
+docs/paper_tier.md.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ get_config = base.tiers(
     ),
     default=Config(first=18, steps=(100, 30)),
     paper=Config(
-        **base.IMAGENET, network="vgg16", weights="vgg16.pth", count=100, mean=(123.675, 116.28, 103.53),
+        **base.IMAGENET, network="vgg16", weights="torchvision", count=100, mean=(123.675, 116.28, 103.53),
         layers=LAYERS, strides=(1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 32, 32), total_variation=1.0
     ),
 )  # fmt: skip

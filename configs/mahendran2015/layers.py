@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.layers \\
         --config=configs/mahendran2015/layers.py:default --workdir=results/mahendran2015/layers
 
-smoke: seconds. default: about eight minutes on 2 cores. paper: less than an hour on one A100, with weights of CaffeNet
-given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about eight minutes on 2 cores. paper: less than an hour on one A100. Its inputs:
+docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.learned \\
         --config=configs/mahendran2015/learned.py:default --workdir=results/mahendran2015/learned
 
-smoke: seconds. default: about four minutes on 2 cores. paper: hours on one A100, with weights of CaffeNet given as
---config.weights=PATH and ImageNet prepared by TFDS; its training images must fit into memory.
+smoke: seconds. default: about four minutes on 2 cores. paper: hours on one A100; its training images must fit into
+memory. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

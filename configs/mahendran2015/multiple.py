@@ -3,8 +3,7 @@
     python -m experiments.mahendran2015.multiple \\
         --config=configs/mahendran2015/multiple.py:default --workdir=results/mahendran2015/multiple
 
-smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet given as
---config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

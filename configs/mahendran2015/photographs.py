@@ -3,8 +3,8 @@
     python -m experiments.mahendran2015.photographs \\
         --config=configs/mahendran2015/photographs.py:default --workdir=results/mahendran2015/photographs
 
-smoke: seconds. default: about six minutes on 2 cores. paper: less than an hour on one A100, with weights of VGG16
-given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about six minutes on 2 cores. paper: less than an hour on one A100. Its inputs:
+docs/paper_tier.md.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ get_config = base.tiers(
     ),
     default=Config(**base.VGG_AND_CLASSIFIER),
     paper=Config(
-        network="vgg16", weights="vgg16.pth", images="imagenet", count=100, inner=100, shown=5,
+        network="vgg16", weights="torchvision", images="imagenet", count=100, inner=100, shown=5,
         layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu6", "fc8"),
         strides=(1, 2, 4, 8, 16, 32, 32), weights_of_loss=(100.0, 300.0), steps=(300, 50)
     ),

@@ -3,9 +3,7 @@
     python -m experiments.nguyen2015.direct \\
         --config=configs/nguyen2015/direct.py:default --workdir=results/nguyen2015/direct
 
-smoke: seconds. default: four minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet and of a
-GoogLeNet for evaluation given as --config.weights=PATH and --config.evaluation_weights=PATH, and ImageNet prepared by
-TFDS.
+smoke: seconds. default: four minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

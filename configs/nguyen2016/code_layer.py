@@ -3,8 +3,8 @@
     python -m experiments.nguyen2016.code_layer \\
         --config=configs/nguyen2016/code_layer.py:default --workdir=results/nguyen2016/code_layer
 
-smoke: seconds. default: three minutes on 2 cores, and once seven minutes to train five generators, besides the network
-and the evaluation network. paper: minutes on one A100, with the published generators and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores, and once seven minutes to train five generators, besides the
+network and the evaluation network. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

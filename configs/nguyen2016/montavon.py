@@ -3,8 +3,7 @@
     python -m experiments.nguyen2016.montavon \\
         --config=configs/nguyen2016/montavon.py:default --workdir=results/nguyen2016/montavon
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet, of its fc6
-generator and of a GoogLeNet for evaluation given as --config.weights=PATH and so on, and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,8 +3,7 @@
     python -m experiments.nguyen2016.priors \\
         --config=configs/nguyen2016/priors.py:default --workdir=results/nguyen2016/priors
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet, of its fc6
-generator and of a GoogLeNet for evaluation, and ImageNet prepared by TFDS.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

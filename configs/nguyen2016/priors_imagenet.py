@@ -3,8 +3,7 @@
     python -m experiments.nguyen2016.priors_imagenet \\
         --config=configs/nguyen2016/priors_imagenet.py:default --workdir=results/nguyen2016/priors_imagenet
 
-smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet and of a
-GoogLeNet for evaluation, and ImageNet prepared by TFDS.
+smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -58,7 +57,7 @@ get_config = base.tiers(
     ),
     default=Config(),
     paper=Config(
-        **base.CAFFENET, evaluation_network="googlenet", evaluation_weights="googlenet.pth", images="imagenet",
+        **base.CAFFENET, evaluation_network="googlenet", evaluation_weights="torchvision", images="imagenet",
         count=100, baselines=dataclasses.replace(PAPERS, mean_image=None)
     ),
 )  # fmt: skip

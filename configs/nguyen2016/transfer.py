@@ -3,8 +3,7 @@
     python -m experiments.nguyen2016.transfer \\
         --config=configs/nguyen2016/transfer.py:default --workdir=results/nguyen2016/transfer
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100, with weights of CaffeNet, of its fc6
-generator, of GoogLeNet and of a VGG16 for evaluation, and ImageNet prepared by TFDS.
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -33,8 +32,8 @@ get_config = base.tiers(
     ),
     default=Config(**base.PHOTO_GENERATOR, seed=6),  # settings were chosen on seed 0
     paper=Config(
-        **base.IMAGENET | base.CAFFENET_GENERATOR, explained="googlenet", explained_weights="googlenet.pth",
-        evaluation_network="vgg16", evaluation_weights="vgg16.pth", evaluation_layer="relu7",
+        **base.IMAGENET | base.CAFFENET_GENERATOR, explained="googlenet", explained_weights="torchvision",
+        evaluation_network="vgg16", evaluation_weights="torchvision", evaluation_layer="relu7",
         classes=(643, 624, 304, 629, 437), starts=10, learning_rate=8.0,
         steps=200, keep=0.99, batch_size=10
     ),

@@ -4,7 +4,7 @@
         --config=configs/springenberg2015/cifar_sota.py:default --workdir=results/springenberg2015/cifar_sota
 
 smoke: seconds. default: about five minutes on 2 cores; narrow networks, on few images of Fashion-MNIST at half its
-size. paper: a day or two on one A100, with CIFAR-10 and CIFAR-100 prepared by TFDS.
+size. paper: a day or two on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

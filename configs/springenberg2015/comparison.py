@@ -3,8 +3,7 @@
     python -m experiments.springenberg2015.comparison \\
         --config=configs/springenberg2015/comparison.py:default --workdir=results/springenberg2015/comparison
 
-smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one GPU, with weights of an ImageNet All-CNN-B
-(section 4.2 of the paper) given as --config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -31,7 +30,8 @@ get_config = base.tiers(
     ),
     default=Config(count=48, pooled="vgg16_hed"),
     paper=Config(
-        network="allcnn_imagenet", weights="allcnn_imagenet.safetensors", images="imagenet", count=50,
+        network="allcnn_imagenet", images="imagenet", count=50,
+        weights="results/springenberg2015/imagenet/training/allcnn-0/weights.safetensors",
         layers=("conv3", "conv6", "conv9"), neurons=10, curve_steps=28
     ),
 )  # fmt: skip

@@ -3,8 +3,7 @@
     python -m experiments.springenberg2015.outlines \\
         --config=configs/springenberg2015/outlines.py:default --workdir=results/springenberg2015/outlines
 
-smoke: seconds. default: about three minutes on 2 cores. paper: a minute on one GPU, with weights of
-ImageNet's VGG16 given as --config.weights=PATH.
+smoke: seconds. default: about three minutes on 2 cores. paper: a minute on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses
@@ -24,5 +23,5 @@ class Config(base.Network, base.Seeded):
 get_config = base.tiers(
     smoke=Config(network="digits", images="digits", count=12, layer="relu2", shown=4),
     default=Config(),
-    paper=Config(network="vgg16", weights="vgg16.pth", count=240),
+    paper=Config(network="vgg16", weights="torchvision", count=240),
 )

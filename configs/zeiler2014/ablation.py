@@ -3,8 +3,8 @@
     python -m experiments.zeiler2014.ablation \\
         --config=configs/zeiler2014/ablation.py:default --workdir=results/zeiler2014/ablation
 
-smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one A100, with CIFAR-10 prepared by TFDS; the
-table itself, on ImageNet, is that of zeiler2014/imagenet.
+smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one A100; the table itself, on ImageNet, is
+that of zeiler2014/imagenet. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

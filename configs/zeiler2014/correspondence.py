@@ -3,9 +3,8 @@
     python -m experiments.zeiler2014.correspondence \\
         --config=configs/zeiler2014/correspondence.py:default --workdir=results/zeiler2014/correspondence
 
-smoke: seconds. default: a minute on 2 cores. paper: minutes on one GPU, with weights of a ZFNet as
---config.weights=PATH, and as --config.positions=PATH a CSV file with the columns image, part, row, column: an image
-file, a part's name, and the part's centre in pixels. The paper's dogs are not published.
+smoke: seconds. default: a minute on 2 cores. paper: minutes on one GPU. The paper's dogs are not published. Its
+inputs: docs/paper_tier.md.
 """
 
 import dataclasses

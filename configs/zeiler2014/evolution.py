@@ -4,7 +4,7 @@
         --config=configs/zeiler2014/evolution.py:default --workdir=results/zeiler2014/evolution
 
 smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network. paper: hours on one
-GPU, with --config.weights=DIR where zeiler2014/imagenet trained a ZFNet and kept its epochs.
+GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

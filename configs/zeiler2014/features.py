@@ -3,8 +3,7 @@
     python -m experiments.zeiler2014.features \\
         --config=configs/zeiler2014/features.py:default --workdir=results/zeiler2014/features
 
-smoke: seconds. default: a quarter of an hour on 2 cores. paper: minutes on one GPU, with weights of a ZFNet given as
---config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: a quarter of an hour on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,8 +3,7 @@
     python -m experiments.zeiler2014.occlusion \\
         --config=configs/zeiler2014/occlusion.py:default --workdir=results/zeiler2014/occlusion
 
-smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one GPU, with weights of a ZFNet given as
---config.weights=PATH and ImageNet prepared by TFDS.
+smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -4,9 +4,8 @@
         --config=configs/zeiler2014/transfer.py:default --workdir=results/zeiler2014/transfer
 
 smoke: seconds. default: about four minutes on 2 cores. paper: an hour on one A100 for the networks and, not measured,
-longer for the linear classifiers on its CPU, with some 30 GB of memory; with weights of a ZFNet given as
---config.weights=PATH, Caltech-101 and PASCAL VOC 2012 prepared by TFDS, and the folder of Caltech-256, which TFDS does
-not have.
+longer for the linear
+classifiers on its CPU, with some 30 GB of memory. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -8,13 +8,12 @@ import numpy as np
 from configs.explorer.units import Config
 from experiments.explorer import sprites, unit_panels
 from experiments.explorer.plans import plan
-from experiments.lib import figures, statistics
+from experiments.lib import figures, generator_codes, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, Workspace, main
 from experiments.lib.top_activations import search, unit
 from xai_jax import models, plots
 from xai_jax.data import datasets
-from xai_jax.models import generators
 from xai_jax.plots.figure import Figure
 
 HIGH_ERROR = 0.2  # relative error that pre-images rarely exceed (Mahendran & Vedaldi 2015)
@@ -60,7 +59,7 @@ def layer_parts(model, data, top, network, layer, config, work):
 
 def unit_images(model, data, some, top, config):
     """Images of each kind, (n, k, h, w, C) or (n, H, W, C), errors and relative activations (n,) of some units."""
-    generator = generators.load(config.generator, config.generator_weights or None, config.weights)
+    generator = generator_codes.load_generator(config)
     preferred = unit_panels.preferred(generator, model, some, config)
     found = unit_panels.projections(model, data, some, config.batch_size)
     found |= unit_panels.inverted(model, data, some, config)

@@ -23,13 +23,19 @@ DEPENDENT = "the evaluation network took part in the synthesis"  # why a claim a
 
 
 def load(config: Any) -> tuple[LoadedGenerator, LoadedModel]:
-    """The generator, with images clipped to the range of pixels, and the explained network.
-
-    `config` has `generator`, `generator_weights` and `weights`.
-    """
-    generator = generators.load(config.generator, config.generator_weights or None, config.weights)
+    """The generator, with images clipped to the range of pixels, and the explained network."""
+    generator = load_generator(config)
     model = models.load(generator.network, config.weights)
     return generator._replace(generate=dgn_am.clip_images(generator.generate, *input_range(model))), model
+
+
+def load_generator(config: Any) -> LoadedGenerator:
+    """The generator of a configuration that has `generator`, `generator_weights`, `weights` and `data`.
+
+    Training images of `data` bound the codes of a generator that is read from a file.
+    """
+    file = config.generator_weights or None
+    return generators.load(config.generator, file, config.weights, config.data if file else None)
 
 
 def input_range(model: LoadedModel) -> tuple[Array, Array]:

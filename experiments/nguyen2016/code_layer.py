@@ -50,6 +50,7 @@ def generator_config(config: Config, layer: str) -> SimpleNamespace:
         generator=config.generators[index],
         generator_weights=config.files[index] if config.files else "",
         weights=config.weights,
+        data=config.data,
         batch_size=config.batch_size,
     )
 

@@ -221,6 +221,11 @@ def publish(folder: Path, zca: ZCA, path: Path) -> None:
         safetensors_file.write(path, safetensors_file.read(trained) | entries)
 
 
+def shape(data: str) -> tuple[int, int, int]:
+    """(H, W, C) of the images of a data set; folders are taken for those of CIFAR."""
+    return SHAPES.get(data, SHAPES["cifar10"])
+
+
 def abstract(module: nn.Module, shape: tuple[int, int, int]) -> dict:
     """Variables of a network for images of `shape` (H, W, C), as `jax.ShapeDtypeStruct`s."""
     return jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
@@ -235,7 +240,7 @@ def plan(
     name: str, module: nn.Module, data: str, config: Training, augment: Augment | None = None, canvas: int | None = None
 ) -> list[dry_run.Step]:
     """Steps of training for all learning rates and seeds, and of measuring errors; arguments as of `errors`."""
-    candidates, (height, width, channels) = config.learning_rates, SHAPES[data]
+    candidates, (height, width, channels) = config.learning_rates, shape(data)
     settings = recipe(config, candidates[0])
     setting = sgd.Setting(module, settings, config.images // settings.batch_size)
     see, size = inputs(config.side, canvas), config.side**2 * channels

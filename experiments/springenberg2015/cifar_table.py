@@ -102,7 +102,7 @@ def build(name: str, config: Config) -> nn.Module:
 
 def parameters(name: str, config: Config) -> tuple[int, int]:
     """Numbers of parameters of a network as trained here, and of the paper's."""
-    here, channels = build(name, config), cifar.SHAPES[config.data][-1]
+    here, channels = build(name, config), cifar.shape(config.data)[-1]
     return cifar.parameters(here, (config.side, config.side, channels)), cifar.parameters(NETWORKS[name](), (32, 32, 3))
 
 

@@ -179,6 +179,18 @@ def test_data_sets_that_are_not_prepared_are_not_downloaded_unasked(name, monkey
         datasets.load(name, "train")
 
 
+def test_copies_without_random_access_are_refused_with_the_command_that_converts_them(monkeypatch, tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    folder = tmp_path / "cifar10/3.0.2"
+    folder.mkdir(parents=True)
+    (folder / "cifar10-train.tfrecord-00000-of-00001").touch()
+    usual = tfds.builder
+    monkeypatch.setattr(tfds, "builder", lambda name: usual(name, data_dir=tmp_path))
+    convert = rf"tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record"
+    with pytest.raises(FileNotFoundError, match=rf"got TFRecord files in {folder}.*{convert}"):
+        datasets.load("cifar10", "train")
+
+
 def test_labels_out_of_range_are_refused():
     data = datasets.OnDisk("broken", 3, lambda index: (np.zeros((2, 2, 1), np.uint8), index), ("a", "b"))
     assert data[1][1] == 1
@@ -247,7 +259,7 @@ def test_mistakes(name, split, words):
         datasets.load(name, split)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnits", "folder:photos", ""])
+@pytest.mark.parametrize("name", ["fashion_mnits", "folder:", ""])
 def test_data_sets_without_known_splits_are_refused(name):
     with pytest.raises(ValueError, match=f"Expected a data set out of digits, .*, got '{name}'"):
         datasets.splits(name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_jax.data import datasets, folder
+from xai_jax.data import class_names, datasets, examples, folder
 
 
 @pytest.fixture
@@ -139,3 +139,20 @@ def test_what_is_passed_over_is_counted(tmp_path, caplog):
     (tmp_path / "b/1.png").unlink()
     with pytest.raises(ValueError, match=r"Expected images .*, got .*2 in folders within class folders, 1 .heic"):
         datasets.load(f"folder:{tmp_path}", "all")
+
+
+def test_splits_of_a_folder_have_their_usual_names(tmp_path):
+    for name in ("train/n02124075", "val/n02123045", "val/n02124075"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (5, 6)).save(tmp_path / name / "1.png")
+    name = f"folder:{tmp_path}"
+    assert datasets.splits(name) == ("train", "val")
+    held_out = datasets.load(name, "validation")
+    assert held_out.classes == ("Egyptian cat", "tabby")  # numbered as in training
+    assert [held_out[i][1] for i in range(2)] == [1, 0]
+    found = examples.load(name, 1)
+    assert class_names.imagenet()[found.labels[0]] == "tabby" and found.names == ("val 0",)
+    with pytest.raises(ValueError, match="such as train and val, in .*, got n02124075"):
+        datasets.splits(f"folder:{tmp_path / 'train'}")
+    with pytest.raises(FileNotFoundError, match="which is not a folder"):
+        datasets.splits(f"folder:{tmp_path / 'nowhere'}")

@@ -12,7 +12,16 @@ def tree(tmp_path):
     """A copy of the scripts with two tested Pythons, 3.12 and 3.13, and without experiments."""
     root = tmp_path / "tree"
     (root / "scripts").mkdir(parents=True)
-    for name in ("setup.sh", "reproduce.sh", "reproduce.py", "jobs.py", "lifetime.py"):
+    for name in (
+        "setup.sh",
+        "reproduce.sh",
+        "reproduce.py",
+        "jobs.py",
+        "lifetime.py",
+        "inputs.py",
+        "sources.py",
+        "arguments.py",
+    ):
         shutil.copy(ROOT / "scripts" / name, root / "scripts" / name)
     for minor in (12, 13):
         (root / f"scripts/constraints-3.{minor}.txt").touch()

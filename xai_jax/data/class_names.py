@@ -18,5 +18,20 @@ def imagenet() -> tuple[str, ...]:
     >>> imagenet()[285]
     'Egyptian cat'
     """
-    text = importlib.resources.files("xai_jax.data").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return _lines("imagenet_classes.txt")
+
+
+def of_folders(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Class names of folders: those of ImageNet for folders that are called by WordNet numbers, else as they are.
+
+    >>> of_folders(("n02123045", "n02124075")), of_folders(("cat", "n02124075"))
+    (('tabby', 'Egyptian cat'), ('cat', 'n02124075'))
+    """
+    names = dict(zip(_lines("imagenet_wordnet.txt"), imagenet(), strict=True))
+    return tuple(names[folder] for folder in folders) if set(folders) <= set(names) else folders
+
+
+@functools.cache
+def _lines(file):
+    text = importlib.resources.files("xai_jax.data").joinpath(file).read_text(encoding="utf-8")
     return tuple(text.splitlines())

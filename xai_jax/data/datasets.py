@@ -41,29 +41,42 @@ SMALL_COMPOSITES, SMALL_SIDE, SMALL_SEED = 20, 64, 99  # the seed is not one of 
 
 
 def splits(name: str) -> tuple[str, str]:
-    """The splits of a key of `SPLITS` to train and to test on, the first and the last; ValueError for other data sets.
+    """The splits to train and to test on: of a key of `SPLITS` the first and the last, of "folder:PATH" what is there.
+
+    Raises ValueError for other data sets, and as `folder.splits` does.
 
     >>> splits("imagenet2012")
     ('train', 'validation')
     """
-    if name not in SPLITS:
-        raise ValueError(f"Expected a data set out of {listed(SPLITS)}, got {excerpt(repr(name), 100)}.")
+    if path := _path(name):
+        return folder.splits(path)
+    _check_name(name)
     return SPLITS[name][0], SPLITS[name][-1]
+
+
+def _path(name):
+    """PATH of "folder:PATH"; None for other names."""
+    kind, _, path = name.partition(":")
+    return user_path(path) if kind == "folder" and path else None
+
+
+def _check_name(name):
+    if name not in SPLITS:
+        raise ValueError(f"Expected a data set out of {listed(SPLITS)} or folder:PATH, got {quoted(name)}.")
 
 
 def load(name: str, split: str) -> Dataset:
     """One split of a data set; large images are decoded on access.
 
     `name`: a key of `SPLITS`, where its splits are, or "folder:PATH" with images at PATH/split/class/, for the split
-    "all" at PATH/class/; classes are numbered as those of PATH/train/ where that exists (see `folder.scan`).
+    "all" at PATH/class/; classes are numbered as those of PATH/train/ where that exists (see `folder.scan`), and
+    have ImageNet's names where the folders are called by WordNet numbers. "validation" may be called "val" there.
     Raises ValueError for an unknown name or split and for damaged files, FileNotFoundError where the data are neither
     on this machine nor can be downloaded.
     """
-    kind, _, path = name.partition(":")
-    if kind == "folder" and path:
-        return _folder(name, user_path(path), split)
-    if name not in SPLITS:
-        raise ValueError(f"Expected a data set out of {listed(SPLITS)} or folder:PATH, got {quoted(name)}.")
+    if path := _path(name):
+        return _folder(name, path, split)
+    _check_name(name)
     if split not in SPLITS[name]:
         raise ValueError(f"Expected a split of {name} out of {listed(SPLITS[name])}, got {quoted(split)}.")
     sources = {"digits": _digits, "fashion_mnist": _fashion_mnist, "photographs": _photographs, "cutouts": _cutouts}
@@ -219,5 +232,6 @@ def _class_names(name, source):
 
 
 def _folder(name, root, split):
-    files, labels, classes = folder.scan(root if split == "all" else root / split)
+    files, labels, folders = folder.scan(folder.of_split(root, split))
+    classes = class_names.of_folders(folders)
     return OnDisk(name, len(files), lambda index: (decode(files[index]), labels[index]), classes, labels.__getitem__)

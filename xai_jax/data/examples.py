@@ -1,4 +1,4 @@
-"""A few images with their true classes: photographs, composites, digits, or ImageNet's validation set through TFDS.
+"""A few images with their true classes: photographs, composites, digits, or ImageNet's validation set.
 
 >>> load("photographs", 2).names
 ('chelsea', 'coffee')
@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xai_jax.core.messages import listed, quoted
-from xai_jax.data import class_names, composites, cutouts, digits, photographs
-from xai_jax.data.prepared import open_prepared
+from xai_jax.data import class_names, composites, cutouts, datasets, digits, photographs
 
 COMPOSITES_SEED = 98  # not one of those that networks are trained on
 Box = tuple[float, float, float, float]
@@ -29,19 +28,22 @@ class Examples(NamedTuple):
 
 
 def load(source: str, count: int, first: int = 0) -> Examples:
-    """Images of "photographs", "composites_64", "digits" (held-out ones) or "imagenet", from `first` on.
+    """Images of "photographs", "composites_64", "digits" (held-out ones), "imagenet" or "folder:PATH", from `first` on.
 
     Digits are one of each class in turn, composites one of each object that small networks are trained on, shuffled.
-    The five photographs of scikit-image come first, then those with a box around the object, then the others. Raises
-    ValueError for an unknown source or more images than there are, FileNotFoundError where ImageNet has not been
-    prepared with TFDS, or for more than five photographs where Debian's package is missing.
+    The five photographs of scikit-image come first, then those with a box around the object, then the others. Of
+    ImageNet, prepared by TFDS or in a folder, they are those of the validation set. Raises ValueError for an unknown
+    source or more images than there are, FileNotFoundError where ImageNet is missing, or for more than five photographs
+    where Debian's package is.
     """
     sources = {"photographs": _photographs, "composites_64": _composites, "digits": _digits, "imagenet": _imagenet}
-    if source not in sources:
-        raise ValueError(f"Expected a source out of {listed(sources)}, got {quoted(source)}.")
+    is_folder = source.startswith("folder:")
+    if source not in sources and not is_folder:
+        raise ValueError(f"Expected a source out of {listed(sources)} or folder:PATH, got {quoted(source)}.")
     if count < 1 or first < 0:
         raise ValueError(f"Expected at least one image, and the first from 0 on, got {count} from {first}.")
-    found = list(sources[source](slice(first, first + count)))
+    part = slice(first, first + count)
+    found = list(_held_out(source, part) if is_folder else sources[source](part))
     if len(found) < count:
         raise ValueError(f"Expected at most {len(found)} images from {first} on, as {source} has, got {count}.")
     images, labels, names, boxes = zip(*found, strict=True)
@@ -71,6 +73,11 @@ def _digits(part):
 
 
 def _imagenet(part):
-    data = open_prepared("imagenet2012", "validation")
+    return _held_out("imagenet2012", part)
+
+
+def _held_out(source, part):
+    split = datasets.splits(source)[1]
+    data = datasets.numbered(datasets.load(source, split), class_names.imagenet())
     for i in range(len(data))[part]:
-        yield data[i]["image"], data[i]["label"], f"validation {i}", None
+        yield *data[i], f"{split} {i}", None

@@ -17,6 +17,7 @@ SUFFIXES = (
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 TRAINING = ("train", "training", "Train", "Training")  # folders whose classes number those of the folders beside them
+VALIDATION = ("validation", "val", "valid", "Validation", "Val")
 
 
 def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
@@ -78,6 +79,31 @@ def images(root: Path) -> list[Path]:
             f"{listed(inner)}."
         )
     return found
+
+
+def splits(root: Path) -> tuple[str, str]:
+    """Names of the folders in `root` to train and to test on, such as ("train", "val").
+
+    Raises FileNotFoundError where `root` is no folder, ValueError where one of them is missing.
+    """
+    _require_folder(root, "a folder with images to train and to test on")
+    known = TRAINING, (*VALIDATION, "test", "Test")
+    found = [next((name for name in names if (root / name).is_dir()), None) for names in known]
+    if None in found:
+        inner = sorted(path.name for path in root.iterdir() if path.is_dir())
+        raise ValueError(
+            f"Expected folders to train and to test on, such as train and val, in {excerpt(root, 120)}, got "
+            f"{listed(inner)}."
+        )
+    return found[0], found[1]
+
+
+def of_split(root: Path, split: str) -> Path:
+    """The folder of a split: `root` itself for "all", or a folder with that name or another name of the same split."""
+    if split == "all":
+        return root
+    names = next((names for names in (TRAINING, VALIDATION) if split in names), ())
+    return next((root / name for name in (split, *names) if (root / name).is_dir()), root / split)
 
 
 def _class_folders(root):

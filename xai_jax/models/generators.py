@@ -28,6 +28,7 @@ from xai_jax.core import network
 from xai_jax.core.messages import listed, quoted
 from xai_jax.data import crops, datasets
 from xai_jax.data.batches import Transform
+from xai_jax.models import published
 from xai_jax.models.pretrained import shipped as shipped_files
 from xai_jax.synthesis import dgn_am, inversion
 from xai_jax.training import deepsim as deepsim_training
@@ -133,19 +134,26 @@ def shipped(network: str) -> str | None:
 
 
 def load(
-    name: str, file: str | os.PathLike | None = None, weights: str | os.PathLike = "pretrained"
+    name: str,
+    file: str | os.PathLike | None = None,
+    weights: str | os.PathLike = "pretrained",
+    data: str | None = None,
 ) -> LoadedGenerator:
     """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
+
+    `data` names the data set whose first training images bound the codes, by default that of the training.
 
     "photo_fc6" comes with this package. Training takes seconds for digits, one or two minutes on two cores for each of
     the brief ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises
     ValueError for an unknown name and a file that does not fit, FileNotFoundError where images to train on are missing.
     """
-    return _load(name, file, weights, _digest(file), "" if weights == "pretrained" else _digest(weights))
+    weights = published.path(_entry(name).network, weights)
+    digests = _digest(file), "" if weights == "pretrained" else _digest(weights)
+    return _load(name, file, weights, data or _entry(name).data, *digests)
 
 
 @functools.cache
-def _load(name, file, weights, file_digest, weights_digest):
+def _load(name, file, weights, bounding, file_digest, weights_digest):
     """The same, once for each content of the files, which may be replaced."""
     entry = _entry(name)
     model = models.load(entry.network, weights)
@@ -153,12 +161,11 @@ def _load(name, file, weights, file_digest, weights_digest):
     if file is None and entry.shipped and weights == "pretrained":
         variables, upper = _read(name)
     else:
-        data = datasets.load(entry.data, "train")
         if file is None:
-            variables = _trained(name, entry, model, data)
+            variables = _trained(name, entry, model, datasets.load(entry.data, "train"))
         else:
             variables = deepsim.read_generator(file, entry.module, abstract(name)[2])
-        upper = _upper_bounds(encode, model, data)
+        upper = _upper_bounds(encode, model, datasets.load(bounding, "train"))
     generator = Partial(entry.module.apply, variables)
     generate = dgn_am.of_generator(generator, models.abstract(entry.network)[2][:2], to_network)
     return LoadedGenerator(generate, encode, upper, entry.network, entry.layer)
