@@ -23,7 +23,7 @@ def explained(root):
     return root / "page.html", ["explain", str(root / NAME), "--out", str(root / "page.html")]
 
 
-def tested(root):
+def concept_tested(root):
     """The page of a concept, whose images have hostile names."""
     images = digits.arrays()[0]
     for folder, part in (("bright", images[:5]), ("random", images[5:45]), ("eights", images[50:58])):
@@ -33,7 +33,7 @@ def tested(root):
     return root / "out/index.html", ["concepts", *folders, "--out", str(root / "out")]
 
 
-@pytest.fixture(scope="module", params=[explained, tested], ids=["explain", "concepts"])
+@pytest.fixture(scope="module", params=[explained, concept_tested], ids=["explain", "concepts"])
 def file(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:

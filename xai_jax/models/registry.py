@@ -248,11 +248,10 @@ def _forms(name):
 def _published(name: str) -> Path:
     package = _entry(name).package
     if package is None:
-        sources = (f"{quoted(row.source)} (a download of {row.megabytes} MB)" for row in published.of(name).values())
-        raise ValueError(
-            f"Expected weights of {name} as a path, or the source that publishes them: {listed(sources)}. A file must "
-            f"hold {_forms(name)}."
-        )
+        known = published.of(name).values()
+        sources = listed(f"{quoted(row.source)} (a download of {row.megabytes} MB)" for row in known)
+        source = f", or the source that publishes them: {sources}" if known else "; there are no published weights"
+        raise ValueError(f"Expected weights of {name} as a path{source}. A file must hold {_forms(name)}.")
     if importlib.util.find_spec(package) is None:
         distribution = package.replace("_", "-")
         raise ModuleNotFoundError(
