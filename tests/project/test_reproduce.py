@@ -63,9 +63,9 @@ def test_results_that_cannot_be_made_take_one_line(reproduce, project, results):
 def test_options_of_the_experiments_are_passed_on(monkeypatch):
     reproduce = _reproduce_module(monkeypatch)
     arguments = reproduce.parse(["--deterministic", "--overwrite", "--tier", "smoke"])
-    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], arguments, "results", ROOT)
+    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], set(), arguments, "results", ROOT)
     assert job.command[-2:] == ["--overwrite", "--deterministic"]
-    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], reproduce.parse([]), "results", ROOT)
+    (job,) = reproduce.planned([reproduce.Experiment("a", "b")], set(), reproduce.parse([]), "results", ROOT)
     assert job.command[-1] == "--workdir=results/a/b"
 
 
