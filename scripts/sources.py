@@ -1,6 +1,5 @@
 """Where the inputs of the paper tier come from, by their keys in inputs.toml; docs/paper_tier.md has the checksums."""
 
-import csv
 import os
 from pathlib import Path
 
@@ -37,9 +36,9 @@ AS_FOLDERS = ("data.imagenet2012", "data.cifar10", "data.cifar100", "data.diabet
 
 def published(root: Path, network: str, source: str) -> dict[str, str] | None:
     """The file of weights that a source publishes for a network, as `xai_jax.models.published` has it."""
-    with open(root / "xai_jax/models/published.tsv", encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return next((row for row in rows if (row["network"], row["source"]) == (network, source)), None)
+    lines = (root / "xai_jax/models/published.tsv").read_text(encoding="utf-8").splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    return next((dict(zip(header, row, strict=True)) for row in rows if row[:2] == [network, source]), None)
 
 
 def downloaded(address: str) -> bool:

@@ -1,12 +1,13 @@
 """Arguments of wrong kinds, for every public function that takes images: a short message, or the right result."""
 
 import functools
+import importlib
+import importlib.util
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from xai_jax import (
@@ -26,6 +27,7 @@ from xai_jax import (
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.core import arguments
 
+torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 8, 10, 3)).astype(np.float32)
 RANDOM = RNG.normal(size=(40, 8, 10, 3)).astype(np.float32)
@@ -94,7 +96,7 @@ NO_ARRAYS = {
     "text": np.array(["a", "b"]),
 }
 LISTS = {"a list": list(X), "pictures": [Image.new("RGB", (10, 8))], "a picture": Image.new("RGB", (10, 8))}
-OTHER_ARRAYS = {"a tensor": torch.zeros(3, 8, 10, 3), "a masked array": np.ma.array(X)}
+OTHER_ARRAYS = {"a masked array": np.ma.array(X)} | ({"a tensor": torch.zeros(3, 8, 10, 3)} if torch else {})
 NO_IMAGES = {
     "one image": X[0],
     "no image": X[:0],
@@ -137,13 +139,17 @@ def test_float64_images_are_float32_ones(name):
 
 
 def test_lists_and_tensors_are_starts():
-    for x in (X.tolist(), list(X), torch.from_numpy(X), X.astype(np.float64)):
+    for x in (X.tolist(), list(X), X.astype(np.float64), *([torch.from_numpy(X)] if torch else [])):
         np.testing.assert_array_equal(arguments.as_floats(x, "images"), X)
 
 
 def test_the_remedy_follows_from_the_kind():
     for value, words in (
-        (torch.zeros(2), r"got torch\.Tensor\. Usual remedy: np\.asarray, with the channels last"),
+        *(
+            [(torch.zeros(2), r"got torch\.Tensor\. Usual remedy: np\.asarray, with the channels last")]
+            if torch
+            else []
+        ),
         (list(X), r"got list\. Usual remedy: np\.stack"),
         (np.ma.array(X), r"got numpy\.MaskedArray"),
         ("a.png", "got str.$"),

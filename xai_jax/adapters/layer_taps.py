@@ -82,6 +82,9 @@ class LayerTaps:
 
         Returns:
           The results.
+
+        Raises:
+          ValueError: what `tap` raises, and where it returns an array of another shape.
         """
         name = layers.waiting.pop(eqn.outvars[0], None) if eqn.outvars else None
         if kind is not None:

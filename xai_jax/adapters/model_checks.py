@@ -11,9 +11,21 @@ _PARAMETERS = {"kernel", "bias", "scale", "embedding"}  # of Flax's own layers
 
 
 def check_model(model: Any, what: str, method: str = "__call__", refused: type | tuple = ()) -> None:
-    """Raises TypeError for a class, and for a model of another library.
+    """Refuses a class, and a model of another library.
 
     >>> check_model(abs, "a function")
+
+    Args:
+      model: what the user passed as a model.
+      what: a name of what is expected, for the message.
+      method: that a model has to have.
+      refused: types of models that have an adapter of their own.
+
+    Returns:
+      Nothing.
+
+    Raises:
+      TypeError: it is a class, or a model of another library.
     """
     if isinstance(model, type):
         raise TypeError(f"Expected {what}, got the class {excerpt(model.__name__)}. Make an instance of it first.")

@@ -82,7 +82,7 @@ def images(root: Path) -> list[Path]:
 
 
 def splits(root: Path) -> tuple[str, str]:
-    """Names of the folders in `root` to train and to test on, such as ("train", "val").
+    """Names of the folders in `root` to train and to test on. Example: `splits(root) == ("train", "val")`.
 
     Raises FileNotFoundError where `root` is no folder, ValueError where one of them is missing.
     """
@@ -99,7 +99,11 @@ def splits(root: Path) -> tuple[str, str]:
 
 
 def of_split(root: Path, split: str) -> Path:
-    """The folder of a split: `root` itself for "all", or a folder with that name or another name of the same split."""
+    """The folder of a split: `root` itself for "all", or a folder with that name or another name of the same split.
+
+    >>> of_split(Path("photos"), "all").name
+    'photos'
+    """
     if split == "all":
         return root
     names = next((names for names in (TRAINING, VALIDATION) if split in names), ())

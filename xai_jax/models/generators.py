@@ -139,13 +139,23 @@ def load(
     weights: str | os.PathLike = "pretrained",
     data: str | None = None,
 ) -> LoadedGenerator:
-    """The generator `name`, from a `file` or trained on first use, for its network with these `weights`.
-
-    `data` names the data set whose first training images bound the codes, by default that of the training.
+    """A generator by name, from a file or trained on first use.
 
     "photo_fc6" comes with this package. Training takes seconds for digits, one or two minutes on two cores for each of
-    the brief ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads. Raises
-    ValueError for an unknown name and a file that does not fit, FileNotFoundError where images to train on are missing.
+    the brief ones, and weeks on one GPU for CaffeNet's, whose published weights `deepsim.read_generator` reads.
+
+    Args:
+      name: one of `names()`.
+      file: path of the generator's weights; None for those of this package, or a training.
+      weights: of its network, as in `models.load`.
+      data: name of the data set whose first training images bound the codes; None for that of the training.
+
+    Returns:
+      The generator.
+
+    Raises:
+      ValueError: for an unknown name, and a file that does not fit.
+      FileNotFoundError: where images to train on are missing.
     """
     weights = published.path(_entry(name).network, weights)
     digests = _digest(file), "" if weights == "pretrained" else _digest(weights)
