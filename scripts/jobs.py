@@ -58,12 +58,17 @@ class Child(NamedTuple):
 Failure = Child | Skipped
 
 
+def accelerated() -> bool:
+    """Whether JAX is installed for an accelerator."""
+    return any(importlib.util.find_spec(name) for name in ACCELERATED)
+
+
 def usual() -> int:
     """Default number of parallel experiments: two, since one rarely keeps two cores busy.
 
-    One where JAX is installed for an accelerator, whose memory the first experiment allocates.
+    One on an accelerator, whose memory the first experiment allocates.
     """
-    return 1 if any(importlib.util.find_spec(name) for name in ACCELERATED) else 2
+    return 1 if accelerated() else 2
 
 
 def run_all(

@@ -55,7 +55,7 @@ def discover(root: Path) -> list[Experiment]:
 
 def tour(experiments: list[Experiment], arguments: argparse.Namespace) -> list[Experiment]:
     """The experiments that run if none are named: one figure of each method on a CPU, else all."""
-    everything = arguments.only or arguments.all or arguments.tier != "default" or jobs.usual() == 1
+    everything = arguments.only or arguments.all or arguments.tier != "default" or jobs.accelerated()
     return [e for e in experiments if everything or e.look] or experiments
 
 

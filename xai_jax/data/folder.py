@@ -53,9 +53,13 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
 
 def _require_folder(root, what):
     if not root.is_dir():
-        beside = sorted(path.name for path in root.parent.iterdir() if path.is_dir()) if root.parent.is_dir() else []
+        beside = _folders_in(root.parent) if root.parent.is_dir() else []
         has = f" {excerpt(root.parent)} has the folders {listed(beside)}." if beside else ""
         raise FileNotFoundError(f"Expected {what}, got {excerpt(root)}, which is not a folder.{has}")
+
+
+def _folders_in(root):
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
 
 
 def images(root: Path) -> list[Path]:
@@ -73,10 +77,9 @@ def images(root: Path) -> list[Path]:
     _require_folder(root, "a folder of images")
     found = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     if not found:
-        inner = sorted(path.name for path in root.iterdir() if path.is_dir())
         raise ValueError(
             f"Expected images ({listed(SUFFIXES)}) directly in {excerpt(root, 120)}, got none. It has the folders: "
-            f"{listed(inner)}."
+            f"{listed(_folders_in(root))}."
         )
     return found
 
@@ -90,10 +93,9 @@ def splits(root: Path) -> tuple[str, str]:
     known = TRAINING, (*VALIDATION, "test", "Test")
     found = [next((name for name in names if (root / name).is_dir()), None) for names in known]
     if None in found:
-        inner = sorted(path.name for path in root.iterdir() if path.is_dir())
         raise ValueError(
             f"Expected folders to train and to test on, such as train and val, in {excerpt(root, 120)}, got "
-            f"{listed(inner)}."
+            f"{listed(_folders_in(root))}."
         )
     return found[0], found[1]
 

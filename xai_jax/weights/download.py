@@ -6,7 +6,6 @@ the server sends a file that has changed since from its beginning (RFC 9110, If-
 """
 
 import contextlib
-import fcntl
 import http.client
 import os
 import urllib.error
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from absl import logging
 from tqdm import tqdm
 
+from xai_jax.io import locks
 from xai_jax.io.checksums import sha256_of_file
 from xai_jax.io.errors import excerpt, first_line
 from xai_jax.io.files import cache_dir
@@ -163,11 +163,9 @@ def _locked(path):
     """Waits until no other process downloads the file; the lock is released with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.acquire(file):
             logging.warning("Another process is downloading %s; waiting until it is done.", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.acquire(file, wait=True)
         yield
 
 
