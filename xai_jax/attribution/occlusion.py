@@ -140,7 +140,7 @@ def _values(net, x, target):
     return (values, logits), logits
 
 
-@functools.partial(jax.jit, static_argnames=("patch", "layers"))
+@functools.partial(jax.jit, static_argnames="layers")
 def _occluded(net, x, read, fill, top, left, patch, layers):
     row, column = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
     rows = (row >= top[:, None]) & (row < top[:, None] + patch[0])
