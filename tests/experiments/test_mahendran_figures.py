@@ -25,6 +25,21 @@ def subject():
     return preimages.from_images(models.load("digits"), RNG.integers(0, 256, (4, 8, 8, 1), np.uint8), (77.8,))
 
 
+def test_each_layer_is_one_program_for_all_settings_and_phases(subject):
+    """One for each layer: six of the default configuration, where the issue allows eight."""
+    config = dataclasses.replace(consistency_config.get_config("smoke"), strides=(8, 16), steps=(2, 3))
+    strengths, before = (0.001, 0.01), optimize._step._cache_size()
+    for layer, forms in consistency.forms_of(config).items():
+        for form in forms:
+            consistency.approximated(subject, layer, form, 0)
+    assert optimize._step._cache_size() == before + len(config.layers)
+    for strength in strengths:
+        form = layers.recipe(get_config("smoke"), strength)
+        preimages.invert(subject.represent("relu1"), subject.images, form, 4, 0)
+    assert optimize._step._cache_size() == before + len(config.layers) + 1
+    assert len(consistency_config.get_config("default").layers) <= 8
+
+
 @pytest.mark.parametrize("name, mean", [("digits", (77.8,)), ("efficientnet_lite0", (123.0, 117.0, 104.0))])
 def test_pixels_less_the_mean_become_the_networks_input(name, mean):
     model = models.load(name)

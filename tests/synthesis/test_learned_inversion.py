@@ -11,6 +11,7 @@ from xai_jax.architectures.upconv import UpConv
 
 RNG = np.random.default_rng(0)
 PATTERN = RNG.normal(size=(4, 4, 1)).astype(np.float32)
+MODULE = UpConv((4, 4, 1), 4)
 IMAGES = jnp.asarray(PATTERN * RNG.choice([-20.0, 20.0], (64, 1, 1, 1)).astype(np.float32))
 
 
@@ -20,7 +21,7 @@ def both_signs(x):
 
 def fit(represent=lambda x: x, steps=60, checkpoint=None, seed=0):
     options = {"steps": steps, "key": jax.random.key(seed), "learning_rate": 1e-2, "checkpoint": checkpoint}
-    return learned_inversion.fit(represent, IMAGES, UpConv((4, 4, 1), 4), **options)
+    return learned_inversion.fit(represent, IMAGES, MODULE, **options)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (33, 20, 3), (6, 6, 2)])
@@ -55,7 +56,7 @@ def test_ambiguous_features_give_the_mean_image():
 def test_the_loss_is_the_mean_squared_error_of_scaled_images():
     module, key, scale = UpConv((4, 4, 1), 4), jax.random.key(3), jnp.float32(5.0)
     one = jax.tree.map(lambda leaf: leaf[None], module.init(jax.random.key(0), IMAGES[:1]))
-    arguments = module, Represent(), IMAGES, jnp.float32(2.0), scale
+    arguments = module.apply, Represent(), IMAGES, jnp.float32(2.0), scale
     loss = learned_inversion._loss(*arguments, key, one)["distance"]
     x = IMAGES[jax.random.randint(key, (learned_inversion.BATCH_SIZE,), 0, 64)]
     variables = jax.tree.map(lambda leaf: leaf[0], one)

@@ -32,6 +32,7 @@ from xai_jax.core import network, targets
 from xai_jax.core.arguments import as_floats
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import node, static
 from xai_jax.core.targets import Target
 from xai_jax.synthesis import optimize, parametrisation, priors, transforms, updates
 from xai_jax.synthesis.optimize import Result
@@ -42,8 +43,7 @@ __all__ = ["Form", "Fourier", "Problem", "Simonyan", "Yosinski", "maximise", "of
 MARGIN = 0.01  # fraction of the range kept from black and white where the sigmoid is inverted
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Simonyan(Form):
     """L2 regularisation: the activation minus `penalty` times the squared norm of the image (equation 1).
 
@@ -80,8 +80,7 @@ class Simonyan(Form):
         return problem.terms(x) | {"penalty": self.penalty * (x**2).sum((1, 2, 3))}
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Yosinski(Form):
     """Gradient ascent, x <- (1 - decay) (x + learning rate * g), with periodic blur and clipping of small pixels.
 
@@ -102,7 +101,7 @@ class Yosinski(Form):
     max_learning_rate: float = 100.0
     increase: float | None = None
     decay: float = 1e-4
-    blur_std: float = 1.0
+    blur_std: float = static(default=1.0)
     blur_every: int = 4
     norm_percentile: float = 0.0
     contribution_percentile: float = 0.0
@@ -123,36 +122,40 @@ class Yosinski(Form):
           DivergedError: if the learning rate is too large.
         """
         del key
-        x, rule = problem.clip(x), _regularised_ascent(self)
+        optional = ("blur_every", "norm_percentile", "contribution_percentile")  # 0 becomes None: another program
+        form = dataclasses.replace(self, **{name: getattr(self, name) or None for name in optional})
+        x, rule = problem.clip(x), optax.GradientTransformation(_no_steps, Partial(Yosinski._ascend, form))
         return optimize.minimise(problem.objective, x, rule, self.steps, project=problem.project, checkpoint=checkpoint)
 
     def regularise(self, x: Array, gradient: Array, step: Array) -> Array:
         """The operator r_theta of the paper: decay, blur, and the two kinds of clipping."""
         x = priors.decay(x, self.decay)
-        if self.blur_std and self.blur_every:
+        if self.blur_std and _is_used(self.blur_every):
             blur = functools.partial(priors.blur, std=self.blur_std)
             x = jax.lax.cond(step % self.blur_every == 0, blur, lambda x: x, x)
-        x = priors.clip_small_norm(x, self.norm_percentile) if self.norm_percentile else x
-        if self.contribution_percentile:
+        x = priors.clip_small_norm(x, self.norm_percentile) if _is_used(self.norm_percentile) else x
+        if _is_used(self.contribution_percentile):
             x = priors.clip_small_contribution(x, gradient, self.contribution_percentile)
         return x
 
-
-@functools.cache
-def _regularised_ascent(form):
-    """An optax transformation, since r_theta needs the gradient, which projections do not have."""
-
-    def update(gradient, step, x=None):
+    def _ascend(self, gradient, step, x=None):
+        """The update of an optax transformation, since r_theta needs the gradient, which projections do not have."""
         square = (gradient**2).sum((1, 2, 3), keepdims=True)
-        limit = form.max_learning_rate
-        learning_rate = limit if form.increase is None else jnp.minimum(form.increase / square, limit)
-        return form.regularise(x - learning_rate * gradient, gradient, step) - x, step + 1
-
-    return optax.GradientTransformation(lambda x: jnp.zeros((), jnp.int32), update)
+        limit = self.max_learning_rate
+        learning_rate = limit if self.increase is None else jnp.minimum(self.increase / square, limit)
+        return self.regularise(x - learning_rate * gradient, gradient, step) - x, step + 1
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+def _is_used(amount):
+    """Whether it is a number but 0; a traced one is an argument of the program that uses it."""
+    return isinstance(amount, jax.core.Tracer) or bool(amount)
+
+
+def _no_steps(x):
+    return jnp.zeros((), jnp.int32)
+
+
+@node
 class Fourier(Form):
     """Adam on Fourier coefficients of decorrelated colours, with a sigmoid to the range of pixels, and jitter.
 
@@ -161,7 +164,7 @@ class Fourier(Form):
 
     learning_rate: float = 0.05
     steps: int = 512
-    jitter: int = 9
+    jitter: int = static(default=9)
 
     def maximise(self, problem: Problem, x: Array, key: Array, checkpoint: Path | None = None) -> Result:
         """Maximises the target of a problem over the coefficients of images.
@@ -181,7 +184,7 @@ class Fourier(Form):
         if not np.isfinite([problem.lower, problem.upper]).all():
             raise ValueError(f"Expected finite limits for Fourier, got {problem.lower} and {problem.upper}.")
         x = transforms.pad_for_jitter(x, self.jitter)
-        objective = Partial(_render_and_score(self, x.shape[2]), problem)
+        objective = Partial(_render_and_score(self.jitter, x.shape[2]), problem)
         rule, start = updates.adam(self.learning_rate), _coefficients(problem, x)
         found = optimize.minimise(objective, start, rule, self.steps, key, checkpoint=checkpoint)
         images = _render(problem.lower, problem.upper, found.x, x.shape[2])
@@ -193,10 +196,10 @@ class Fourier(Form):
 
 
 @functools.cache
-def _render_and_score(form, width):
+def _render_and_score(jitter, width):
     def loss(problem, key, coefficients):
         images = _render(problem.lower, problem.upper, coefficients, width)
-        return problem.terms(transforms.jitter(key, images, form.jitter))
+        return problem.terms(transforms.jitter(key, images, jitter))
 
     return loss
 

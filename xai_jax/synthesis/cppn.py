@@ -10,20 +10,19 @@ images have symmetries and repeated patterns. `CPPN` is an encoding for `fooling
 (5, 8, 8, 3)
 """
 
-import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from xai_jax.core.pytrees import node, static
 from xai_jax.synthesis import cppn_mutations as mutations
 from xai_jax.synthesis import cppn_network
 from xai_jax.synthesis.cppn_network import FUNCTIONS, INPUTS, Genome, rgb
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class CPPN:
     """Images of compositional pattern-producing networks, which initially link every input to every output.
 
@@ -46,8 +45,8 @@ class CPPN:
       ValueError: for other channels, or without hidden nodes.
     """
 
-    shape: tuple[int, int, int]
-    hidden: int = 16
+    shape: tuple[int, int, int] = static()
+    hidden: int = static(default=16)
     add_link: float = 0.5
     remove_link: float = 0.3
     move_link: float = 0.5

@@ -17,7 +17,6 @@ prior: the code is optimised instead of pixels.
 ((2, 48), (2, 3))
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +35,7 @@ from xai_jax.core.arguments import as_floats, is_integer
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
-from xai_jax.core.pytrees import as_partial
+from xai_jax.core.pytrees import as_partial, node
 from xai_jax.core.targets import Target
 from xai_jax.io.errors import first_line
 from xai_jax.synthesis import optimize, transforms, updates
@@ -58,8 +57,7 @@ class Problem(NamedTuple):
         return {"activation": -targets.evaluate(self.net, self.generate(codes), self.target)[0]}
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class DGN:
     """Normalised-gradient ascent with linearly decaying step size, box constraints and multiplicative code decay.
 
@@ -97,8 +95,7 @@ class DGN:
         return self.decay_factor * jnp.clip(codes, lower, upper)
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Montavon:
     """max_z log p(w_c | g(z)) - penalty ||z||^2 by Adam; the target should be a `targets.log_probability`."""
 
@@ -131,7 +128,7 @@ def maximise(
     net: Network,
     target: Target,
     codes: Array,
-    form: DGN | Montavon = DGN(),
+    form: DGN | Montavon = DGN(),  # noqa: B008, which knows frozen dataclasses by their decorator
     upper: Array | None = None,
     checkpoint: Path | None = None,
 ) -> Result:
@@ -172,14 +169,20 @@ def of_generator(
     Images are cropped to their centre of `size` (height, width), and `to_network` maps them to the network's input.
     Raises ValueError on the first call for generated images smaller than `size`.
     """
-    return Partial(functools.partial(_cropped, size), as_partial(generator), as_partial(to_network))
+    return Partial(_cropped(tuple(size)), as_partial(generator), as_partial(to_network))
 
 
-def _cropped(size, generator, to_network, codes):
-    images = generator(codes)
-    if (np.subtract(images.shape[1:3], size) < 0).any():
-        raise ValueError(f"Expected a generator of images of at least {size}, got {images.shape[1:3]}.")
-    return to_network(transforms.centre_crop(images, size))
+@functools.cache
+def _cropped(size):
+    """One function for each size, so that equal generators share compiled programs."""
+
+    def generate(generator, to_network, codes):
+        images = generator(codes)
+        if (np.subtract(images.shape[1:3], size) < 0).any():
+            raise ValueError(f"Expected a generator of images of at least {size}, got {images.shape[1:3]}.")
+        return to_network(transforms.centre_crop(images, size))
+
+    return generate
 
 
 def clip_images(generate: Generate, lower: Array, upper: Array) -> Partial:

@@ -9,16 +9,17 @@ of Deb's real-coded genetic algorithms.
 [0.25]
 """
 
-import dataclasses
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from xai_jax.core.pytrees import node, static
+
 
 class Encoding(Protocol):
-    """Genomes of images, with mutation and crossover; hashable, since compiled programs take it as static."""
+    """Genomes of images, with mutation and crossover; a pytree, whose leaves, its numbers, compiled programs take."""
 
     def sample(self, key: Array, count: int) -> Any:
         """Random genomes: an array (count, ...), or a tree of them."""
@@ -30,8 +31,7 @@ class Encoding(Protocol):
         """Images (N, H, W, C) in [0, 1]."""
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Direct:
     """Direct encoding: one gene for each value of an image, initially uniform in [0, 1].
 
@@ -44,7 +44,7 @@ class Direct:
       crossover_index: distribution index of the crossover.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] = static()
     mutation_probability: float = 0.1
     halving: int = 1000
     mutation_index: float = 15.0
@@ -62,7 +62,7 @@ class Direct:
         mix = jax.random.bernoulli(mixing, self.crossover_probability, (len(first), 1, 1, 1))
         u = jax.random.uniform(spreading, first.shape)
         child = jnp.where(mix, binary_crossover(u, self.crossover_index, first, second), first)
-        halvings = (generation // self.halving).astype(child.dtype) if self.halving else 0.0
+        halvings = jnp.where(self.halving > 0, generation // jnp.maximum(self.halving, 1), 0).astype(child.dtype)
         mutation_probability = self.mutation_probability * 0.5**halvings
         moved = child + polynomial_mutation(jax.random.uniform(moving, first.shape), self.mutation_index)
         return jnp.clip(jnp.where(jax.random.uniform(picking, first.shape) < mutation_probability, moved, child), 0, 1)

@@ -12,7 +12,6 @@ True
 ((4, 2, 2, 1), (4,), (5, 4))
 """
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from xai_jax.core.batching import check_repeatable
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide
+from xai_jax.core.pytrees import node
 from xai_jax.synthesis import optimize
 from xai_jax.synthesis.encodings import Direct, Encoding
 from xai_jax.synthesis.optimize import Result
@@ -37,8 +37,7 @@ from xai_jax.synthesis.optimize import Result
 __all__ = ["Ascent", "Direct", "Elites", "Encoding", "ascend", "evolve"]
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Ascent:
     """Gradient ascent, x <- (x + learning rate * g)(1 - decay), with steps that shrink as the confidence p grows.
 
@@ -57,7 +56,7 @@ def ascend(
     net: Network,
     classes: Any,
     start: Array,
-    form: Ascent = Ascent(),
+    form: Ascent = Ascent(),  # noqa: B008, which knows frozen dataclasses by their decorator
     lower: Any = 0.0,
     upper: Any = 1.0,
     checkpoint: Path | None = None,
@@ -87,7 +86,8 @@ def ascend(
     targets.check(net, start, target)
     targets.check_dependence(net, start, target)
     project = Partial(_decay_and_clip, form, *(jnp.asarray(each, jnp.float32) for each in (lower, upper)))
-    objective, rule = Partial(_probability, net, target), _adaptive_ascent(form)
+    objective = Partial(_probability, net, target)
+    rule = optax.GradientTransformationExtraArgs(lambda x: optax.EmptyState(), Partial(_adaptive_ascent, form))
     return optimize.minimise(objective, start, rule, form.steps, project=project, checkpoint=checkpoint)
 
 
@@ -99,18 +99,13 @@ def _decay_and_clip(form, lower, upper, x, step):
     return jnp.clip((1 - form.decay) * x, lower, upper)
 
 
-@functools.cache
-def _adaptive_ascent(form):
+def _adaptive_ascent(form, gradient, state, x=None, *, value=None):
     """Steps of the required increase of p to first order; the loss `value` is -p."""
-
-    def update(gradient, state, x=None, *, value=None):
-        square = (gradient**2).sum(tuple(range(1, gradient.ndim)), keepdims=True)
-        probability = -value.reshape(square.shape)
-        increase = jnp.minimum(form.max_increase, form.relative_increase * (1 - probability))
-        learning_rate = jnp.minimum(increase / jnp.where(square > 0, square, 1.0), form.max_learning_rate)
-        return -jnp.where(square > 0, learning_rate, 0.0) * gradient, state
-
-    return optax.GradientTransformationExtraArgs(lambda x: optax.EmptyState(), update)
+    square = (gradient**2).sum(tuple(range(1, gradient.ndim)), keepdims=True)
+    probability = -value.reshape(square.shape)
+    increase = jnp.minimum(form.max_increase, form.relative_increase * (1 - probability))
+    learning_rate = jnp.minimum(increase / jnp.where(square > 0, square, 1.0), form.max_learning_rate)
+    return -jnp.where(square > 0, learning_rate, 0.0) * gradient, state
 
 
 class Elites(NamedTuple):
@@ -169,7 +164,7 @@ def evolve(
     return state, history["confidence"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@functools.partial(jax.jit, static_argnums=4)
 def _initial_elites(encoding, net, bounds, key, population):
     genomes = encoding.sample(key, population)
     confidence = _confidence(encoding, net, bounds, genomes)
@@ -178,7 +173,7 @@ def _initial_elites(encoding, net, bounds, key, population):
     return Elites(elites, confidence.max(0), jnp.zeros((), jnp.int32))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def _generation(encoding, population, net, bounds, state, key):
     parents_key, vary_key = jax.random.split(jax.random.fold_in(key, state.step))
     rows = jax.random.randint(parents_key, (2, population), 0, len(state.confidence))

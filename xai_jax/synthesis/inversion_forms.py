@@ -11,7 +11,7 @@ True
 (5, 1)
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from xai_jax.core.pytrees import node, static
 from xai_jax.synthesis import checkpoints, optimize, priors, transforms, updates
 from xai_jax.synthesis.optimize import Result
 from xai_jax.synthesis.pixel_forms import Form, Problem
@@ -34,8 +35,7 @@ def sum_each(x: Array) -> Array:
     return x.reshape(len(x), -1).sum(1)
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class CVPR:
     """The form of 2015: normalised loss, alpha-norm and total variation; gradient descent with momentum.
 
@@ -50,9 +50,9 @@ class CVPR:
     """
 
     total_variation: float = 10.0
-    beta: float = 2.0
+    beta: float = static(default=2.0)
     norm: float = 8e-10
-    alpha: float = 6.0
+    alpha: float = static(default=6.0)
     std: float = 68.9
     learning_rate: float = 0.004
     phases: tuple[tuple[float, int], ...] = ((1.0, 100), (0.1, 200), (0.01, 100))
@@ -85,15 +85,14 @@ class CVPR:
 
     def _loss(self, terms, x):
         """All terms are sigma squared times the paper's, as in the code, so that its learning rates hold."""
-        sigma = self.std**2 * np.prod(x.shape[1:])
+        sigma = self.std**2 * x[0].size
         return {name: sigma * value for name, value in terms(x).items()} | {
             "norm": self.norm / 2 * priors.alpha_norm(x, self.alpha),
             "total_variation": self.total_variation / 2 * priors.total_variation(x, self.beta),
         }
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class IJCV(Form):
     """The form of 2016: jittered images with bounded colours; momentum with AdaGrad-like scaling.
 
@@ -112,12 +111,12 @@ class IJCV(Form):
 
     weight: float = 100.0
     norm: float = 1.0
-    alpha: float = 6.0
+    alpha: float = static(default=6.0)
     total_variation: float = 1.0
-    beta: float = 2.0
+    beta: float = static(default=2.0)
     std: float = 80.0
     max_norm: float = 160.0
-    jitter: int = 1
+    jitter: int = static(default=1)
     steps: tuple[int, int] = (300, 50)
     relative_activation: ClassVar[bool] = True
 
@@ -168,14 +167,14 @@ class IJCV(Form):
         Raises:
           DivergedError: if the learning rate is too large.
         """
-        learning_rate, still = self.initial_learning_rate(x), dataclasses.replace(self, jitter=1)
-        phases, found = [checkpoints.phase_path(checkpoint, number) for number in range(2)], []
+        learning_rate, found = self.initial_learning_rate(x), []
+        phases = [checkpoints.phase_path(checkpoint, number) for number in range(2)]
         if self.steps[0]:
             found.append(self._phase(terms, x, learning_rate, self.steps[0], key, phases[0]))
         if self.steps[1] or not found:
-            x = found[0].x if found else transforms.undo_padding(x, self.jitter)
-            found.append(still._phase(terms, x, learning_rate / 10, self.steps[1], key, phases[1]))
-        return optimize.concatenate(found)
+            x = found[0].x if found else x
+            found.append(self._phase(terms, x, learning_rate / 10, self.steps[1], key, phases[1], still=True))
+        return self._without_padding(optimize.concatenate(found))
 
     def minimise_jittered(
         self,
@@ -201,23 +200,33 @@ class IJCV(Form):
           DivergedError: if the learning rate is too large.
         """
         x = transforms.pad_for_jitter(x, self.jitter)
-        return self._phase(terms, x, self.initial_learning_rate(x), self.steps[0], key, checkpoint, limits)
+        learning_rate = self.initial_learning_rate(x)
+        return self._without_padding(self._phase(terms, x, learning_rate, self.steps[0], key, checkpoint, limits))
 
     def initial_learning_rate(self, x: Array) -> float:
         """The initial learning rate for padded images (N, H, W, C)."""
         return 0.05 * self.std**2 / self.alpha * x.shape[1] * x.shape[2]
 
-    def _phase(self, terms, x, learning_rate, steps, key, checkpoint, limits=(-np.inf, np.inf)):
-        """Steps at one learning rate; the centre of the images, without the padding."""
+    def _phase(self, terms, x, learning_rate, steps, key, checkpoint, limits=(-np.inf, np.inf), still=False):
+        """Steps at one learning rate, of jittered images or, if `still`, of their centre; images keep their padding."""
         limits = (np.asarray(limit, np.float32) for limit in limits)
-        objective, project = Partial(IJCV._loss, self, terms), Partial(IJCV._project, self, *limits)
-        rule = updates.adagrad_momentum(learning_rate)
-        x, history = optimize.minimise(objective, x, rule, steps, key, project, checkpoint)
-        return Result(transforms.undo_padding(x, self.jitter), history)
+        objective, project = Partial(IJCV._loss, self, terms, still), Partial(IJCV._project, self, *limits)
+        return optimize.minimise(objective, x, updates.adagrad_momentum(learning_rate), steps, key, project, checkpoint)
 
-    def _loss(self, terms, key, x):
-        shown = transforms.jitter(key, x, self.jitter)
-        return {name: self.weight * value for name, value in terms(shown).items()} | {
+    def _without_padding(self, result):
+        return result._replace(x=transforms.undo_padding(result.x, self.jitter))
+
+    def _loss(self, terms, still, key, x):
+        """One program for both phases, as that of a network takes long to compile."""
+        shown, penalties = x, self._penalties(x)
+        if self.padding:
+            centre, choose = transforms.undo_padding(x, self.jitter), functools.partial(jnp.where, still)
+            shown = choose(centre, transforms.jitter(key, x, self.jitter))
+            penalties = jax.tree.map(choose, self._penalties(centre), penalties)
+        return {name: self.weight * value for name, value in terms(shown).items()} | penalties
+
+    def _penalties(self, x):
+        return {
             "norm": self.norm * priors.colour_norm(x / self.std, self.alpha),
             "total_variation": self.total_variation * priors.mean_total_variation(x * (6.5 / self.std), self.beta),
         }

@@ -13,7 +13,6 @@ where `inversion.invert` finds one of them.
 (8, 4, 4, 1)
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,26 +68,31 @@ def fit(
     some = images[:256]
     features, scale = wide(network.call(represent, some)), some.std()
     strength = jnp.maximum(jnp.sqrt((features**2).mean()), jnp.finfo(jnp.float32).tiny)
-    variables = jax.jit(module.init)(setting_key, features[:1])
+    variables = _call(Partial(module.init), setting_key, features[:1])
     made = jax.eval_shape(module.apply, variables, features[:1]).shape
     if made != (1, *images.shape[1:]):
         raise ValueError(f"Expected a module that makes images {images.shape[1:]} of these features, got {made[1:]}.")
-    objective = Partial(functools.partial(_loss, module), represent, images, strength, scale)
+    objective = Partial(_loss, Partial(module.apply), represent, images, strength, scale)
     one = jax.tree.map(lambda leaf: leaf[None], variables)
     rule = updates.adam(learning_rate, steps)
     found = optimize.minimise(objective, one, rule, steps, running, checkpoint=checkpoint).x
-    return Partial(functools.partial(_invert, module), _only(found), strength, scale)
+    return Partial(_invert, Partial(module.apply), _only(found), strength, scale)
+
+
+@jax.jit
+def _call(function, *args):
+    return function(*args)
 
 
 def _only(trees):
     return jax.tree.map(lambda leaf: leaf[0], trees)
 
 
-def _invert(module, variables, strength, scale, features):
-    return scale * module.apply(variables, wide(features) / strength)
+def _invert(apply, variables, strength, scale, features):
+    return scale * apply(variables, wide(features) / strength)
 
 
-def _loss(module, represent, images, strength, scale, key, variables):
+def _loss(apply, represent, images, strength, scale, key, variables):
     x = images[jax.random.randint(key, (BATCH_SIZE,), 0, len(images))]
-    found = _invert(module, _only(variables), strength, scale, wide(represent(x)))
+    found = _invert(apply, _only(variables), strength, scale, wide(represent(x)))
     return {"distance": (((found - x) / scale) ** 2).mean()[None]}

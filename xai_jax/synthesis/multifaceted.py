@@ -4,7 +4,6 @@ Nguyen, Yosinski & Clune 2016, Multifaceted feature visualization, arXiv 1602.03
 starts from the mean of similar images, `CENTRE_BIAS` from noise. A form of `activation_maximisation.maximise`.
 """
 
-import dataclasses
 import functools
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.tree_util import Partial
 
+from xai_jax.core.pytrees import node, static
 from xai_jax.synthesis import checkpoints, optimize, priors, transforms, updates
 from xai_jax.synthesis.optimize import Result
 from xai_jax.synthesis.pixel_forms import Form, Problem
@@ -21,8 +21,7 @@ from xai_jax.synthesis.pixel_forms import Form, Problem
 GREY, GREY_STD = 175.0, 8.0  # mean and standard deviation of the noise that centre bias starts from, in pixels
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class Stage:
     """Steps at one image size.
 
@@ -38,19 +37,17 @@ class Stage:
     steps: int
     learning_rates: tuple[float, float]
     denoising: tuple[float, float]
-    scale: float = 1.0
-    margin: int = 0
+    scale: float = static(default=1.0)
+    margin: int = static(default=0)
     spread: float = 0.3
 
-    def _loss(self, size, problem, key, x):
-        """The negative activation of a random central crop of `size`."""
-        inner = np.pad(np.ones([side - 2 * self.margin for side in size], bool), self.margin)[..., None]
-        shown = transforms.random_central_crop(key, x, size, self.spread)
-        return problem.terms(jnp.where(inner, shown, lax.stop_gradient(shown)))
+    def _project(self, iterations, lower, upper, x, step):
+        first, last = self.denoising
+        weight = first + (last - first) * step.astype(x.dtype) / self.steps
+        return priors.denoise(jnp.clip(x, lower, upper), weight, iterations)
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
+@node
 class MFV(Form):
     """Normalised-gradient ascent in stages of increasing size, denoised by total variation after each step.
 
@@ -89,14 +86,9 @@ class MFV(Form):
         share = np.prod(size) / np.prod(x.shape[1:3])  # of the image that the crop covers
         first, last = stage.learning_rates
         rule = updates.normalised_gradient(share * first, share * last, stage.steps)
-        objective = Partial(_crop_loss(stage, size), problem)
-        project = Partial(MFV._project, self, stage, problem.lower, problem.upper)
+        objective = Partial(_crop_loss(size), stage, problem)
+        project = Partial(Stage._project, stage, self.iterations, problem.lower, problem.upper)
         return optimize.minimise(objective, x, rule, stage.steps, key, project, checkpoint)
-
-    def _project(self, stage, lower, upper, x, step):
-        first, last = stage.denoising
-        weight = first + (last - first) * step.astype(x.dtype) / stage.steps
-        return priors.denoise(jnp.clip(x, lower, upper), weight, self.iterations)
 
     def noise(self, key: Array, shape: tuple[int, ...], black: Array) -> Array:
         """Normal noise around light grey."""
@@ -109,8 +101,15 @@ class MFV(Form):
 
 
 @functools.cache
-def _crop_loss(stage, size):
-    return functools.partial(stage._loss, size)
+def _crop_loss(size):
+    """The negative activation of a random central crop of `size`."""
+
+    def loss(stage, problem, key, x):
+        inner = np.pad(np.ones([side - 2 * stage.margin for side in size], bool), stage.margin)[..., None]
+        shown = transforms.random_central_crop(key, x, size, stage.spread)
+        return problem.terms(jnp.where(inner, shown, lax.stop_gradient(shown)))
+
+    return loss
 
 
 def _enlarge(x, scale):

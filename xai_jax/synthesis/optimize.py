@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.tree_util import Partial
 from tqdm import tqdm
 
 from xai_jax.core import finite
@@ -78,8 +79,8 @@ def minimise(
 ) -> Result:
     """Minimises the sum of an objective's terms by projected gradient descent.
 
-    Objective and projection are `jax.tree_util.Partial`s where they hold arrays; what else they close over is compiled
-    into the program. One optimiser object compiles once.
+    Objective and projection are `jax.tree_util.Partial`s where they hold arrays or numbers; what else they close over
+    is compiled into the program. One optimiser object of optax compiles once, those of `updates` once for all numbers.
 
     >>> objective = lambda x: {"distance": ((x - 3.0) ** 2).sum(1)}
     >>> minimise(objective, jnp.zeros((2, 1)), optax.sgd(0.5), steps=1).x.tolist()
@@ -104,12 +105,12 @@ def minimise(
     if not is_integer(steps) or steps < 1:
         raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
     x = jax.tree.map(jnp.array, x)  # a copy, since the steps donate its buffers
-    objective, project = as_partial(objective), as_partial(project)
+    objective, project, update = as_partial(objective), as_partial(project), _update_of(optimiser)
     names = _check(objective, x, key)
     state = _State(x, optimiser.init(x), jnp.zeros((), jnp.int32))
 
     def chunk(state, count):
-        return _chunk(objective, project, optimiser, state, key, count)
+        return _chunk(objective, project, update, state, key, count)
 
     state, history = advance(chunk, state, names, steps, (objective, x, optimiser, key, project), checkpoint)
     check_result(state.x)
@@ -178,15 +179,28 @@ def _terms(objective, key, x):
 _cached_terms = jax.jit(_terms)  # traced once, which takes as long as some steps of small networks
 
 
-def _chunk(objective, project, optimiser, state, key, count):
+def _update_of(optimiser):
+    """The update of an optax transformation as an argument of compiled programs, called with the losses as `value`."""
+    update = as_partial(optimiser.update)
+    takes_value = isinstance(optimiser, optax.GradientTransformationExtraArgs)
+    return update if takes_value else Partial(_without_value, update)
+
+
+def _without_value(update, gradient, opt_state, x, value):
+    del value
+    return update(gradient, opt_state, x)
+
+
+def _chunk(objective, project, update, state, key, count):
     """The state after `count` steps, and the terms (count, N) before each of them.
 
-    One program on accelerators; on CPUs, where XLA's convolutions are slow inside loops, one for each step.
+    One program on accelerators; on CPUs, where XLA's convolutions are slow inside loops, and for the last steps, whose
+    number varies, one for each step.
     """
-    if jax.default_backend() != "cpu":
-        state, terms = _scan(objective, project, optimiser, state, key, count)
+    if jax.default_backend() != "cpu" and count == CHUNK:
+        state, terms = _scan(objective, project, update, state, key, count)
         return state, {name: np.asarray(values) for name, values in terms.items()}
-    return repeat(lambda state: _step(objective, project, optimiser, state, key), state, count)
+    return repeat(lambda state: _step(objective, project, update, state, key), state, count)
 
 
 def repeat(step: Callable[[Any], tuple[Any, dict[str, Array]]], state: Any, count: int) -> tuple[Any, dict]:
@@ -198,26 +212,25 @@ def repeat(step: Callable[[Any], tuple[Any, dict[str, Array]]], state: Any, coun
     return state, {name: np.stack([np.asarray(terms[name]) for terms in collected]) for name in collected[0]}
 
 
-def _advance(objective, project, optimiser, state, key):
+def _advance(objective, project, update, state, key):
     def loss(x):
         terms = _terms(objective, None if key is None else jax.random.fold_in(key, state.step), x)
         return sum(terms.values()).sum(), terms
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.x)
-    rule = optax.with_extra_args_support(optimiser)
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies integer steps by float learning rates
-        updates, opt_state = rule.update(gradient, state.opt_state, state.x, value=sum(terms.values()))
+        updates, opt_state = update(gradient, state.opt_state, state.x, value=sum(terms.values()))
     x = project(optax.apply_updates(state.x, updates), state.step)
     return _State(x, opt_state, state.step + 1), terms
 
 
-_step = functools.partial(jax.jit, static_argnums=2, donate_argnums=3)(_advance)
+_step = functools.partial(jax.jit, donate_argnums=3)(_advance)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 5), donate_argnums=3)
-def _scan(objective, project, optimiser, state, key, count):
+@functools.partial(jax.jit, static_argnums=5, donate_argnums=3)
+def _scan(objective, project, update, state, key, count):
     def one(state, _):
-        return _advance(objective, project, optimiser, state, key)
+        return _advance(objective, project, update, state, key)
 
     return lax.scan(one, state, length=count)
 
