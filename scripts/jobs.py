@@ -18,6 +18,7 @@ import lifetime
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10  # between SIGTERM and SIGKILL
+DEVICE_FILES = Path("/dev")
 ACCELERATED = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu")  # JAX's packages for accelerators
 
 
@@ -45,13 +46,20 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Share(NamedTuple):
+    """What one of several children uses: cores, and GPUs as in CUDA_VISIBLE_DEVICES; both empty for no restriction."""
+
+    cores: frozenset[int] = frozenset()
+    gpus: str = ""
+
+
 class Child(NamedTuple):
-    """A running or finished job, its cores and its watcher; `started` is in seconds of the monotonic clock."""
+    """A running or finished job, its share and its watcher; `started` is in seconds of the monotonic clock."""
 
     job: Job
     process: subprocess.Popen
     started: float
-    cores: frozenset[int]
+    share: Share
     watcher: subprocess.Popen | None
 
 
@@ -102,7 +110,7 @@ def run_all(
             for child in ended:
                 lifetime.unwatch(child.watcher)
             failed += [child for child in ended if child.process.returncode != 0]
-            free += [child.cores for child in ended]
+            free += [child.share for child in ended]
             drawn = draw(ended, running, drawn)
             if any(child.process.returncode == 0 for child in ended):
                 succeeded()
@@ -139,28 +147,42 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def shares(at_once: int) -> list[frozenset[int]]:
-    """Disjoint cores for each of `at_once` children, which raises the throughput by a fifth.
+def gpus() -> list[str]:
+    """NVIDIA's GPUs that this process may use, by number or name; none without JAX's package for them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not any(importlib.util.find_spec(name) for name in ACCELERATED if "cuda" in name):
+        return []
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(number) for number in range(len(list(DEVICE_FILES.glob("nvidia[0-9]*"))))]
 
-    Empty, for no restriction, with fewer cores than children, and where the system does not report its cores.
+
+def shares(at_once: int) -> list[Share]:
+    """Disjoint cores, which raises the throughput by a fifth, and disjoint GPUs for each of `at_once` children.
+
+    Cores without restriction with fewer of them than children, and where the system does not report them. Children
+    share GPUs if they are more.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return [frozenset(cores[n::at_once] if len(cores) >= at_once else ()) for n in range(at_once)]
+    cores, found = cores if len(cores) >= at_once else [], gpus() if at_once > 1 else []
+    own = [found[n::at_once] or [found[n % len(found)]] if found else [] for n in range(at_once)]
+    return [Share(frozenset(cores[n::at_once]), ",".join(own[n])) for n in range(at_once)]
 
 
-def start(job: Job, root: Path, cores: frozenset[int], lock: IO[str]) -> Child:
-    """Starts a child, restricted to the given cores if any; its log begins with the command."""
+def start(job: Job, root: Path, share: Share, lock: IO[str]) -> Child:
+    """Starts a child, restricted to its share; its log begins with the command."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "wb") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
         log.flush()
         output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
         life = {"preexec_fn": lifetime.killed_with_parent(), "pass_fds": (lock.fileno(),)}
-        process = subprocess.Popen(job.command, cwd=root, **output, **life)
-    child = Child(job, process, time.monotonic(), cores, lifetime.watch(process.pid))
-    if cores:  # before JAX is imported, which counts the cores
+        environment = os.environ | ({"CUDA_VISIBLE_DEVICES": share.gpus} if share.gpus else {})
+        process = subprocess.Popen(job.command, cwd=root, env=environment, **output, **life)
+    child = Child(job, process, time.monotonic(), share, lifetime.watch(process.pid))
+    if share.cores:  # before JAX is imported, which counts the cores
         with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(child.process.pid, cores)
+            os.sched_setaffinity(child.process.pid, share.cores)
     return child
 
 

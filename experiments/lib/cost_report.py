@@ -153,7 +153,8 @@ accounts for most of the time.
   {in_memory:,.0f} for small images in memory. "GB read" counts every pass over the files, at their mean size.
 - **host loop**: {call:.1g} s per call dispatched by the host.
 
-Training steps are shared by all devices. Everything else runs on one; different figures can run side by side.
+Training steps are shared by all devices. Everything else is counted as on one, although attributions, searches and
+activations are divided among all devices, too; different figures can run side by side.
 Early-stopped searches, host-side evaluation and compilation are not included. Data sheets: NVIDIA A100 and H100 (SXM,
 80 GB), Google Cloud TPU v5e.
 """

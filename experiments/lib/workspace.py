@@ -47,7 +47,8 @@ class Workspace:
         """Path of a file of the experiment's own, which --overwrite removes; its directory is made."""
         manifest.add(self.directory, name)
         path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if parallel.is_first():
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def training(self, name: str) -> Path:

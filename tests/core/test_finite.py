@@ -41,7 +41,7 @@ def project(net, x, target, batch_size=None):
 
 
 def deletion(net, x, target, batch_size=None):
-    return metrics.deletion(net, x, np.ones_like(x), target, steps=1, batch_size=batch_size)
+    return metrics.deletion(net, x, np.ones_like(x), target, steps=1, fill=0.5, batch_size=batch_size)
 
 
 def infidelity(net, x, target, batch_size=None):

@@ -201,7 +201,7 @@ def test_a_message_names_the_images_of_a_measurement(part):
 def test_counts_are_positive_integers(count):
     call = functools.partial(fooling.evolve, net, fooling.Direct((8, 10, 3)), key=KEY)
     for make in (
-        lambda: ActivationCache(net, "relu1", batch_size=count),
+        lambda: ActivationCache(net, "relu1", batch_size=0 if count is None else count),  # None: by memory
         lambda: call(generations=count),
         lambda: call(generations=1, population=count),
     ):

@@ -2,18 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.tree_util import Partial
 
 from tests.helpers import oracle
-from xai_jax import adapt, metrics, models, occlusion, pooling, rules, saliency, targets
+from xai_jax import adapt, metrics, models, pooling, rules, saliency, targets
 
 NET = Partial(oracle.jax_network(oracle.random_layers()))
 X = jax.ShapeDtypeStruct((2, 17, 17, 3), jnp.float32)
 TARGET = targets.logit(1) + targets.neuron("relu1", 0)
-
-
-INDEX, RANK = jnp.arange(2), jnp.zeros(X.shape[:3])
+RANK = jnp.zeros(X.shape[:3])
 KEYS = jax.random.split(jax.random.key(0), (2, 3))
 ADAPTED = adapt.from_function(lambda x: jax.nn.relu(x).mean((1, 2)))
 
@@ -33,8 +32,8 @@ METHODS = {
     "integrated_gradients": lambda x: saliency.integrated_gradients(NET, x, TARGET, steps=4),
     "smoothgrad": lambda x: saliency.smoothgrad(NET, x, TARGET, samples=2),
     "vargrad": lambda x: saliency.vargrad(NET, x, TARGET, samples=2),
-    "occlusion": lambda x: occlusion._occluded(NET, x, TARGET, jnp.zeros(3), INDEX, INDEX, (3, 3), TARGET.layers),
-    "deletion": lambda x: metrics._masked(NET, x, TARGET, RANK, x, 5, removing=True),
+    "occlusion": lambda x: saliency.occlusion(NET, x, TARGET, patch=3),
+    "deletion": lambda x: metrics._follow(NET, x, TARGET, RANK, x, np.arange(3.0, dtype=np.float32), np.True_),
     "infidelity": lambda x: metrics._infidelity(NET, x, TARGET, x, 0.1, KEYS[0]),
     "small pool": jax.grad(lambda x: pooling.max_pool(x, 3, 2).sum()),
     "large pool": jax.grad(lambda x: pooling.max_pool(x, 9, 2).sum()),

@@ -229,10 +229,10 @@ while not other.exists():
 def test_cores_are_shared_out_where_there_are_enough(monkeypatch):
     jobs = _reproduce_module(monkeypatch).jobs
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 4, 6, 7})
-    assert jobs.shares(1) == [{1, 3, 4, 6, 7}] and jobs.shares(2) == [{1, 4, 7}, {3, 6}]
-    assert jobs.shares(6) == [set()] * 6
+    assert [s.cores for n in (1, 2) for s in jobs.shares(n)] == [{1, 3, 4, 6, 7}, {1, 4, 7}, {3, 6}]
+    assert [share.cores for share in jobs.shares(6)] == [set()] * 6
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert jobs.shares(2) == [set(), set()]
+    assert jobs.shares(2) == [jobs.Share()] * 2
 
 
 def test_a_terminal_shows_running_experiments_and_when_they_are_done(project):

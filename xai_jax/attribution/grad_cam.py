@@ -29,7 +29,7 @@ def grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int
       x: images (N, H, W, C) in the network's input range, or signals (N, 1, T, C) or (N, T, 1, C).
       target: the target to explain.
       layer: name of an activation (N, h, w, C), or (N, t, C) of signals, on which the target depends.
-      batch_size: number of images processed at once; None for 32.
+      batch_size: number of images processed at once; None: by the device's memory.
 
     Returns:
       Non-negative attributions (N, H, W, C), interpolated bilinearly, equal in all channels.

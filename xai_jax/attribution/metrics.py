@@ -20,6 +20,7 @@ from xai_jax.attribution.sanity_checks import similarity as similarity
 from xai_jax.core import finite, network, targets
 from xai_jax.core.arguments import check_amount, check_array, check_count, is_integer
 from xai_jax.core.batching import chunked, like_images
+from xai_jax.core.loops import fold
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide, wide_dtype
@@ -57,7 +58,7 @@ def deletion(
       target: the target, usually `targets.probability` or, for one logit or several labels, `targets.sigmoid`.
       steps: number of steps from the whole image to none.
       fill: what replaces removed pixels; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
-      batch_size: number of images processed at once; None for 32.
+      batch_size: number of images processed at once; None: by the device's memory.
 
     Returns:
       The curve of each image.
@@ -142,18 +143,26 @@ def _curve(net, x, attributions, target, steps, fill, batch_size, removing):
     rank = np.argsort(order, axis=1).reshape(x.shape[:3]).astype(np.float32)
     fill = like_images(fill, x, "fill")
     fractions = np.linspace(0, 1, steps + 1)
-    columns = []
-    for fraction in fractions:
-        step = functools.partial(_masked, count=round(fraction * x.shape[1] * x.shape[2]), removing=removing)
-        columns.append(chunked(step, net, x, target, batch_size, rank, fill))
-    values = np.stack(columns, axis=1)
+    counts = np.array([round(fraction * x.shape[1] * x.shape[2]) for fraction in fractions], np.float32)
+    step = functools.partial(_follow, counts=counts, removing=np.bool_(removing))
+    values = np.asarray(chunked(step, net, x, target, batch_size, rank, fill))
     return Curve(fractions, values, np.trapezoid(values, fractions, axis=1))
 
 
-@functools.partial(jax.jit, static_argnames="removing")
-def _masked(net, x, target, rank, fill, count, removing):
-    first = (rank < count)[..., None]
-    return targets.evaluate(net, jnp.where(first, *((fill, x) if removing else (x, fill))), target)
+def _follow(net, x, target, rank, fill, counts, removing):
+    """The target for each number of pixels, (n, counts), and the first logits, or the first that are not finite."""
+    _, (values, logits) = fold(_evaluate_masked, None, counts, net, x, target, rank, fill, removing)
+    return values.T, _first_bad(logits)
+
+
+@jax.jit
+def _first_bad(logits):
+    return logits[finite.not_finite(logits).any((1, 2)).argmax()]
+
+
+def _evaluate_masked(carry, count, net, x, target, rank, fill, removing):
+    hidden = (rank < count)[..., None] == removing
+    return carry, wide(targets.evaluate(net, jnp.where(hidden, fill, x), target))
 
 
 @jax.jit

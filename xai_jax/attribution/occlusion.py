@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import finite, network, per_image, targets
+from xai_jax.core import devices, finite, network, per_image, targets
 from xai_jax.core.arguments import is_integer
-from xai_jax.core.batching import check_repeatable, chunk_size, chunked, like_images
+from xai_jax.core.batching import check_repeatable, chunked, division, like_images
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import HIGHEST, highest
@@ -48,7 +48,7 @@ def occlusion(
       stride: vertical and horizontal distance between patches in pixels; None for half a patch, at most 16. The last
         patch ends at the border.
       fill: what the patch shows; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
-      batch_size: number of occluded images evaluated at once; None for 32.
+      batch_size: number of occluded images evaluated at once; None: by the device's memory.
 
     Returns:
       Attributions (N, H, W, C), equal in all channels.
@@ -94,7 +94,7 @@ def occlude(
       stride: vertical and horizontal distance between patches in pixels; None for half a patch, at most 16. The last
         patch ends at the border.
       fill: what the patch shows; broadcasts to `x`: a number, a pixel (C,), or images such as blurred copies.
-      batch_size: number of occluded images evaluated at once; None for 32.
+      batch_size: number of occluded images evaluated at once; None: by the device's memory.
 
     Returns:
       The outputs, (N, rows, columns, ...) each.
@@ -108,21 +108,32 @@ def occlude(
     net, read = network.as_network(net), network.as_network(read)
     per_image.check_rows((net, read), x.shape[0])
     image, top, left = (i.reshape(-1) for i in np.meshgrid(np.arange(x.shape[0]), tops, lefts, indexing="ij"))
-    size, parts = chunk_size(batch_size, image.size), []
+    size, number = division(net, x, image.size, batch_size, (x, read, fill))
+    net, read = devices.copy((net, read), number)
+    near = np.arange(min(len(x), (size - 2) // (len(tops) * len(lefts)) + 2))  # a chunk shows no more images
+    parts, rows, faults = [], [], []
     for start in range(0, image.size, size):
         at = np.minimum(np.arange(start, start + size), image.size - 1)
-        shown, (chosen, reader) = x[image[at]], per_image.rows((net, read), image[at])
+        rows.append(image[at])
+        chosen, reader = devices.share_rows(per_image.rows((net, read), rows[-1]), number)
         if not start:
-            check_repeatable(chosen, shown, lambda: x[np.arange(size) % len(x)])
-        reader = reader.rows(image[at]) if isinstance(read, Target) else reader
-        hidden = fill if len(fill) == 1 else fill[image[at]]
-        part, *bad = _occluded(chosen, shown, reader, hidden, top[at], left[at], patch, tuple(layers))
-        parts.append(jax.tree.map(np.asarray, part))
-        _refuse_bad(image[at], *map(np.asarray, bad))
-    shape = (x.shape[0], len(tops), len(lefts))
-    return jax.tree.map(
-        lambda *p: jnp.asarray(np.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:])), *parts
-    )
+            check_repeatable(chosen, _like(x, size), lambda: x[np.arange(size) % len(x)])
+        reader = reader.rows(rows[-1]) if isinstance(read, Target) else reader
+        own = np.minimum(image[at[0]] + near, len(x) - 1)
+        shown = devices.copy((x[own], fill if len(fill) == 1 else fill[own]), number)
+        positions = devices.share((rows[-1] - image[at[0]], top[at], left[at]), number)
+        part, bad = _occluded(chosen, reader, *shown, *positions, patch, tuple(layers))
+        parts.append(part)
+        faults.append(bad)
+        if start:
+            _refuse_bad(rows[-2], faults[-2])
+    _refuse_bad(rows[-1], faults[-1])
+    shape = (len(x), len(tops), len(lefts))
+    return jax.tree.map(lambda *p: jnp.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:]), *parts)
+
+
+def _like(x, n):
+    return jax.ShapeDtypeStruct((n, *x.shape[1:]), jnp.result_type(x))
 
 
 def patch_starts(size: int, patch: int, stride: int) -> np.ndarray:
@@ -141,23 +152,28 @@ def _values(net, x, target):
 
 
 @functools.partial(jax.jit, static_argnames="layers")
-def _occluded(net, x, read, fill, top, left, patch, layers):
+def _occluded(net, read, x, fill, image, top, left, patch, layers):
+    """Outputs (n, ...) for images and patches by number, and what is wrong: 1 for logits, 2 for outputs, (n,)."""
     row, column = jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
     rows = (row >= top[:, None]) & (row < top[:, None] + patch[0])
     columns = (column >= left[:, None]) & (column < left[:, None] + patch[1])
     hidden = rows[:, :, None, None] & columns[:, None, :, None]
-    shown = jnp.where(hidden, fill, x)
+    shown = jnp.where(hidden, fill if len(fill) == 1 else fill[image], x[image])
     if isinstance(read, Target):
         outputs, logits = targets.evaluate(net, shown, read)
-        return outputs, finite.bad_rows(logits), finite.bad_rows(outputs)
-    logits, activations = network.capture(net, shown, layers)
-    outputs = read(logits, activations)
-    return outputs, *(finite.bad_rows(tree, jnp.isnan) for tree in (logits, outputs))  # infinity may be meant
+        is_bad = finite.not_finite
+    else:
+        logits, activations = network.capture(net, shown, layers)
+        outputs, is_bad = read(logits, activations), jnp.isnan  # infinity may be meant
+    bad = [finite.bad_rows(tree, is_bad).astype(jnp.uint8) for tree in (logits, outputs)]
+    return outputs, bad[0] + 2 * bad[1]
 
 
-def _refuse_bad(image, logits, outputs):
-    for name, bad in (("logits", logits), ("outputs", outputs)):
-        if bad.any():
+def _refuse_bad(image, found):
+    if isinstance(found, jax.core.Tracer):
+        return
+    for name, bit in (("logits", 1), ("outputs", 2)):
+        if (bad := np.asarray(found) & bit).any():
             raise ValueError(
                 f"Expected finite {name}, got NaN or infinity for image {image[bad.argmax()]} behind the patch. Usual "
                 "causes: wrong weights, or images or a fill in another range than in training."

@@ -8,6 +8,7 @@ once.
 >>> x, target = jnp.ones((1, 4, 4, 3)), targets.logit(2)
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -19,12 +20,14 @@ from jax import Array
 from xai_jax.attribution.grad_cam import grad_cam as grad_cam
 from xai_jax.attribution.occlusion import occlude as occlude
 from xai_jax.attribution.occlusion import occlusion as occlusion
-from xai_jax.core import finite, network, rules, targets
+from xai_jax.core import devices, network, rules, targets
 from xai_jax.core.arguments import check_amount, check_count, check_method, is_integer
 from xai_jax.core.batching import chunked, like_images
+from xai_jax.core.loops import fold, one_program
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import wide, wide_dtype
+from xai_jax.core.pytrees import hashable, is_module_level
 from xai_jax.core.rules import Relu
 from xai_jax.core.targets import Target
 
@@ -40,7 +43,7 @@ def backprop(net: Network, x: Array, target: Target, relu: Relu, batch_size: int
       x: images (N, H, W, C) in the network's input range.
       target: the target to explain.
       relu: a ReLU with its backward rule, such as those of `xai_jax.core.rules`.
-      batch_size: number of images processed at once; None for 32.
+      batch_size: number of images processed at once; None: by the device's memory.
 
     Returns:
       Attributions (N, H, W, C).
@@ -92,8 +95,7 @@ def input_x_gradient(net: Network, x: Array, target: Target, batch_size: int | N
 
     Args, Returns, Raises: as in `backprop`.
     """
-    maps = gradient(net, x, target, batch_size)
-    return wide(jnp.asarray(x)) * maps
+    return chunked(_times_image, net, x, target, batch_size)
 
 
 def guided_grad_cam(net: Network, x: Array, target: Target, layer: str, batch_size: int | None = None) -> Array:
@@ -140,7 +142,7 @@ def integrated_gradients(
         raise ValueError(f"Expected at least one step, got {quoted(steps)}.")
     baseline = like_images(baseline, x, "baseline")
     points, weights = np.polynomial.legendre.leggauss(int(steps))
-    path = tuple(jnp.asarray(each, wide_dtype(jnp.result_type(x))) for each in ((points + 1) / 2, weights / 2))
+    path = tuple(np.asarray(each, wide_dtype(jnp.result_type(x))) for each in ((points + 1) / 2, weights / 2))
     step = functools.partial(_integrate, path=path)
     attributions, delta = chunked(step, net, x, target, batch_size, baseline)
     return (attributions, delta) if return_delta else attributions
@@ -207,28 +209,22 @@ def _backprop(net, x, target, relu):
     return jax.grad(total, has_aux=True)(x)
 
 
+def _times_image(net, x, target):
+    maps, logits = _backprop(net, x, target, jax.nn.relu)
+    return wide(jnp.asarray(x)) * wide(maps), logits
+
+
 def _integrate(net, x, target, baseline, path):
-    """One program for the whole path; on CPU, where XLA's convolutions are slow in loops, one for each point."""
-    mean = jnp.zeros(x.shape, wide_dtype(jnp.result_type(x)))
-    if jax.default_backend() == "cpu" and not isinstance(x, jax.core.Tracer):
-        for point in zip(*path, strict=True):
-            mean, _ = _add_gradient(net, x, target, baseline, mean, point)
-    else:
-        mean, _ = _scan_path(net, x, target, baseline, mean, path)
+    mean = jnp.zeros_like(x, wide_dtype(jnp.result_type(x)))
+    mean, _ = fold(_add_gradient, mean, path, net, x, target, baseline)
     return _attribute(net, x, target, baseline, mean)
 
 
-@jax.jit
-def _add_gradient(net, x, target, baseline, total, point):
+def _add_gradient(total, point, net, x, target, baseline):
     position, weight = point
     image = wide(baseline) + position * (wide(x) - wide(baseline))
     gradients, _ = _backprop(net, image.astype(x.dtype), target, jax.nn.relu)
     return total + weight * wide(gradients), None
-
-
-@jax.jit
-def _scan_path(net, x, target, baseline, mean, path):
-    return jax.lax.scan(functools.partial(_add_gradient, net, x, target, baseline), mean, path)
 
 
 @jax.jit
@@ -241,18 +237,38 @@ def _attribute(net, x, target, baseline, mean):
 
 
 def _moments(net, x, target, method, samples, noise, key, batch_size):
-    """Mean and variance of the attributions of noisy images, by Welford's recurrence: memory for two maps only."""
+    """Mean and variance of the attributions of noisy images, by Welford's recurrence: memory for two maps only.
+
+    One program where loops are fast, for a method that is a function of a module and can be traced.
+    """
     check_method(method)
     check_count(samples, "samples")
     check_amount(noise, "noise")
     network.check_images(x)
-    x, key = jnp.asarray(x), jax.random.key(0) if key is None else key
+    key, samples, method = jax.random.key(0) if key is None else key, int(samples), hashable(method)
+    if one_program(x) and is_module_level(method):
+        step = functools.partial(_sample_all, noise=noise, key=key, method=method, samples=samples)
+        with contextlib.suppress(jax.errors.JAXTypeError):  # of a method that computes with NumPy
+            return chunked(step, net, x, target, batch_size)
+    net, x = network.as_network(net), jnp.asarray(x)
+    net = devices.copy(net, devices.count((net, x, target), len(x)))
     mean = squares = jnp.zeros(x.shape, wide_dtype(jnp.result_type(x)))
-    for i in range(samples):
-        sample = method(net, _add_noise(x, noise, key, i), target, batch_size=batch_size)
-        mean, squares = _update_moments(mean, squares, wide(sample), i)
-    finite.check((mean, squares))
-    return mean, squares / int(samples)
+    for number in range(samples):
+        sample = method(net, _add_noise(x, noise, key, number), target, batch_size=batch_size)
+        mean, squares = _update_moments(mean, squares, wide(sample), number)
+    targets.refuse_faults(targets.faults(None, (mean, squares)), 0)
+    return mean, squares / samples
+
+
+@functools.partial(jax.jit, static_argnames=("method", "samples"))
+def _sample_all(net, x, target, noise, key, method, samples):
+    def add(moments, number):
+        sample = method(net, _add_noise(x, noise, key, number), target, batch_size=len(x))
+        return _update_moments(*moments, wide(sample), number), None
+
+    zeros = jnp.zeros(x.shape, wide_dtype(x.dtype))
+    (mean, squares), _ = jax.lax.scan(add, (zeros, zeros), jnp.arange(samples))
+    return (mean, squares / samples), targets.evaluate(net, x, target)[1]
 
 
 @jax.jit
@@ -268,5 +284,5 @@ def _add_noise(x, noise, key, number):
 def _update_moments(mean, squares, sample, number):
     """Mean, and sum of squared differences from it, after `number` samples and one more."""
     step = sample - mean
-    mean = mean + step / (number + 1)
+    mean = mean + step / jnp.asarray(number + 1, mean.dtype)
     return mean, squares + step * (sample - mean)

@@ -23,9 +23,9 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.core import devices, memory, network, per_image, targets
 from xai_jax.core.arguments import as_names, check_count, check_image_shapes
-from xai_jax.core.batching import check_counts, chunk_size
+from xai_jax.core.batching import check_counts, division
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import highest, wide, wide_dtype
@@ -33,7 +33,7 @@ from xai_jax.core.pytrees import shape_and_dtype, to_numpy
 from xai_jax.core.targets import Target
 from xai_jax.io.files import partial_path, user_path
 
-BATCH_SIZE = 32
+BATCH_SIZE = memory.ON_CPU  # of dry runs
 _CHECKSUM_BYTES = 32
 
 
@@ -45,7 +45,7 @@ class ActivationCache:
       layers: names of one or more layers.
       cache_dir: directory of the files, which later processes can reuse; None: a temporary one, deleted with the
         object.
-      batch_size: number of images per forward or backward pass.
+      batch_size: number of images per forward or backward pass; None: by the device's memory.
 
     The arrays returned are read-only, memory-mapped and float32 or wider.
 
@@ -61,10 +61,10 @@ class ActivationCache:
         net: Network,
         layers: str | Iterable[str],
         cache_dir: str | os.PathLike | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ):
         self.net, self.batch_size = network.as_network(net), batch_size
-        check_count(batch_size, "images in a batch")
+        check_count(1 if batch_size is None else batch_size, "images in a batch")
         self.layers = as_names(layers)
         if cache_dir is None:
             cache_dir = tempfile.mkdtemp()
@@ -164,16 +164,19 @@ def _check(net, layers, x, target):
 @highest()
 def _compute(function, net, x, target, files, batch_size):
     """Fills one file per layer; the last batch is padded with the last image, so that one shape compiles."""
-    n, size = len(x), chunk_size(batch_size, len(x))
-    if size < n:
+    n = len(x)
+    size, number = division(net, x, n, batch_size, (x, target))
+    if size != n:
         check_counts(net, x, size)
+    net = devices.copy(net, number)
     with contextlib.ExitStack() as stack:
         arrays = {layer: stack.enter_context(_new(*each)) for layer, each in files.items()}
         for start in tqdm(range(0, n, size), "activations", delay=2, leave=False):
             rows = np.minimum(np.arange(start, start + size), n - 1)
-            images = jnp.asarray(x[rows])
+            images = x[rows]
             network.check_images(images, first=start)
-            computed, logits = function(per_image.rows(net, rows), images, target and target.rows(rows), tuple(files))
+            images, own = devices.share(images, number), devices.share_rows(per_image.rows(net, rows), number)
+            computed, logits = function(own, images, target and target.rows(rows), tuple(files))
             targets.check_logits(logits[: n - start], first=start)
             for layer, array in arrays.items():
                 values = np.asarray(computed[layer])[: n - start]

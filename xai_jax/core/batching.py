@@ -12,14 +12,12 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.core import finite, network, per_image, targets
+from xai_jax.core import devices, memory, network, per_image, targets
 from xai_jax.core.arguments import broadcasts, is_integer
 from xai_jax.core.messages import excerpt, quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import highest, wide
 from xai_jax.core.targets import Target
-
-_CHUNK = 32
 
 
 def pixels(images: Array) -> Array:
@@ -40,9 +38,9 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
     Traceback (most recent call last):
     ValueError: Expected a fill that broadcasts to the images, (5, 2, 2, 3), such as a number, a pixel (3,), ...
     """
-    shape = tuple(x.shape)
+    shape, on_host = tuple(x.shape), isinstance(value, np.ndarray)  # large ones stay there until their chunk
     try:
-        value = jnp.asarray(value, jnp.result_type(x))
+        value = np.asarray(value, jnp.result_type(x)) if on_host else jnp.asarray(value, jnp.result_type(x))
     except (TypeError, ValueError):
         raise TypeError(f"Expected a number or an array as {name}, got {quoted(value)}.") from None
     if not broadcasts(value.shape, shape):
@@ -55,10 +53,10 @@ def like_images(value: float | Array, x: Array, name: str) -> Array:
 
 @highest()
 def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: int | None, *rest: Array) -> Any:
-    """Evaluates a function over chunks of images and concatenates its results.
+    """Evaluates a function over chunks of images, each divided among the devices, and concatenates its results.
 
-    The last chunk is padded with copies of the last image, so that only one shape is compiled. Of NumPy arrays one
-    chunk at a time is on the device.
+    The last chunk is padded with copies of the last image, so that only one shape is compiled. Of NumPy arrays two
+    chunks at a time are on the devices: each is checked while the next one is computed.
 
     >>> chunked(targets.evaluate, net, x, targets.logit(0), 2).tolist()
     [4.0, 4.0, 4.0, 4.0, 4.0]
@@ -68,7 +66,7 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
       net: the network.
       x: images (N, H, W, C) in the network's input range.
       target: the target, of which `step` receives the rows of the chunk.
-      batch_size: number of images in a chunk; None for 32.
+      batch_size: number of images in a chunk; None: by the memory of each device, see `memory`.
       *rest: further arrays (N, ...), or (1, ...) for all images.
 
     Returns:
@@ -81,27 +79,27 @@ def chunked(step: Callable, net: Network, x: Array, target: Target, batch_size: 
     targets.check(net, x, target)
     targets.check_dependence(net, x, target)
     net, n = network.as_network(net), x.shape[0]
-    size, parts = chunk_size(batch_size, n), []
-    if size < n:
+    size, number = division(net, x, n, batch_size, (x, target, rest))
+    if size != n:
         check_counts(net, x, size)
+    net, parts, faults = devices.copy(net, number), [], []
     for start in range(0, n, size):
-        whole = start + size <= n
-        rows = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), n - 1)
+        rows = slice(start, start + size) if start + size <= n else np.minimum(np.arange(start, start + size), n - 1)
         own = [array if len(array) == 1 else array[rows] for array in rest]
-        parts.append(step(per_image.rows(net, rows), x[rows], target.rows(rows), *own))
-        if start == 0:
-            targets.check_logits(parts[0][1])  # soon, as later chunks may take long
-    if len(parts) == 1:
-        results, _ = parts[0]
-    else:
-        results, logits = jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
-        targets.check_logits(logits)
-    finite.check(results)
-    return wide(results)
+        images, *own = devices.share([x[rows], *own], number)
+        chosen = devices.share_rows(per_image.rows(net, rows), number)
+        result, logits = step(chosen, images, target.rows(rows), *own)
+        parts.append(result)
+        faults.append(targets.faults(logits, result))
+        if start:
+            targets.refuse_faults(faults[-2], start - size)
+    targets.refuse_faults(faults[-1], n - 1 - (n - 1) % size)
+    results = parts[0] if size == n else jax.tree.map(lambda *p: jnp.concatenate(p)[:n], *parts)
+    return wide(results if n % number else devices.share(results, number))
 
 
 def call_in_chunks(function: Callable[[Any], Any], x: Any, batch_size: int | None = None) -> Any:
-    """`network.call` over chunks of images, of which one at a time is on the device.
+    """`network.call` over chunks of images, each divided among the devices.
 
     >>> call_in_chunks(network.features(lambda x, relu, tap: tap("mean", x.mean((1, 2))), "mean"), x, 2).shape
     (5, 3)
@@ -109,7 +107,7 @@ def call_in_chunks(function: Callable[[Any], Any], x: Any, batch_size: int | Non
     Args:
       function: a network, its features or any other function of images.
       x: images (N, H, W, C).
-      batch_size: number of images in a chunk; None for 32.
+      batch_size: number of images in a chunk; None: by the memory of each device, see `memory`.
 
     Returns:
       Its results, NumPy arrays (N, ...).
@@ -118,22 +116,75 @@ def call_in_chunks(function: Callable[[Any], Any], x: Any, batch_size: int | Non
       ValueError: for a batch size below 1.
     """
     function, n, parts = network.as_network(function), len(x), []
-    size = chunk_size(batch_size, n)
+    size, number = division(function, x, n, batch_size)
+    function = devices.copy(function, number)
     for start in range(0, n, size):
         rows = np.minimum(np.arange(start, start + size), n - 1)
-        parts.append(jax.device_get(network.call(per_image.rows(function, rows), x[rows])))
+        chosen = devices.share_rows(per_image.rows(function, rows), number)
+        parts.append(jax.device_get(network.call(chosen, devices.share(x[rows], number))))
     return jax.tree.map(lambda *p: np.concatenate(p)[:n], *parts)
 
 
-def chunk_size(batch_size: int | None, n: int) -> int:
-    """Number of images in a chunk: `batch_size`, or 32 for None, and at most n.
+def division(net: Network, x: Any, n: int, batch_size: int | None, arrays: Any = ()) -> tuple[int, int]:
+    """How images are divided: the number of them in a chunk (see `chunk_size`), and of devices that share it.
 
-    >>> chunk_size(None, 100), chunk_size(8, 5)
-    (32, 5)
+    >>> division(net, x, 5, 2) if jax.local_device_count() == 1 else (2, 1)
+    (2, 1)
+
+    Args:
+      net: the network.
+      x: images (N, H, W, C), of which shape and placement are used.
+      n: number of images in all; of occluded ones, more than N.
+      batch_size: number of images in a chunk, or None.
+      arrays: a pytree of what goes along with the images.
+
+    Returns:
+      Number of images in a chunk, and of devices: 1 for a network that takes no rounded number of images, such as an
+      exported one.
+
+    Raises:
+      ValueError: for a batch size below 1.
+    """
+    number = devices.count((net, x, arrays), n)
+    size = chunk_size(batch_size, n, net, x, number)
+    if number > 1 and not _takes(net, x, size):
+        return chunk_size(batch_size, n, net, x), 1
+    return size, number
+
+
+def _takes(function, x, size):
+    """Whether a function gives a row for each of so many images."""
+    try:
+        images = jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+        found = jax.eval_shape(network.call, per_image.like(function, size), images)
+    except Exception:  # whatever the function's own library raises
+        return False
+    return all(leaf.shape[:1] == (size,) for leaf in jax.tree.leaves(found))
+
+
+def chunk_size(batch_size: int | None, n: int, net: Any, x: Any, number: int = 1) -> int:
+    """Number of images in a chunk: `batch_size`, and at most n, rounded up to a multiple of the number of devices.
+
+    >>> chunk_size(None, 100, net, x), chunk_size(8, 5, net, x), chunk_size(9, 100, net, x, number=4)
+    (32, 5, 12)
+
+    Args:
+      batch_size: number of images; None: as many on each device as `memory.images_at_once` says.
+      n: number of images in all.
+      net: the network, or another function of images.
+      x: images (N, H, W, C).
+      number: number of devices.
+
+    Returns:
+      The number of images.
+
+    Raises:
+      ValueError: for a batch size below 1.
     """
     if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):
         raise ValueError(f"Expected a batch size of at least 1, an integer, got {quoted(batch_size)}.")
-    return min(int(batch_size or _CHUNK), n)
+    size = number * memory.images_at_once(net, x) if batch_size is None else int(batch_size)
+    return -(-min(size, n) // number) * number
 
 
 def check_counts(net: Network, x: Any, *counts: int) -> None:

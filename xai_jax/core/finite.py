@@ -50,18 +50,3 @@ _bad_rows = jax.jit(bad_rows)
 
 def _inexact(tree):
     return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-
-def check(tree: Any) -> None:
-    """Raises ValueError for results, arrays (N, ...), with NaN or infinity for an image whose logits are finite.
-
-    >>> check(jnp.array([1.0, jnp.nan]))
-    Traceback (most recent call last):
-    ValueError: Expected a finite result, got NaN or infinity for image 1, whose logits are finite. Usual cause: a ...
-    """
-    if (bad := first_bad(tree)) is not None:
-        raise ValueError(
-            f"Expected a finite result, got NaN or infinity for image {bad}, whose logits are finite. Usual cause: a "
-            "derivative that does not exist, such as that of a square root, a norm or a standard deviation at 0, as "
-            "for an image of one colour; in float16 also a large one."
-        )

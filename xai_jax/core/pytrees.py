@@ -1,6 +1,7 @@
 """Pytrees as arguments of jitted functions: dataclasses with static fields, and functions with bound arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,45 @@ def as_partial(function: Callable) -> Partial:
     1.0
     """
     return function if isinstance(function, Partial) else Partial(function)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+    function: Callable
+    arguments: tuple
+    keywords: tuple
+
+    def __call__(self, *arguments, **keywords):
+        return self.function(*self.arguments, *arguments, **dict(self.keywords) | keywords)
+
+
+def hashable(function: Callable) -> Callable:
+    """A `functools.partial` as a function that equals another one of equal arguments, for static arguments of a jit.
+
+    Others, and those that bind arrays, are returned unchanged.
+
+    >>> first, second = (hashable(functools.partial(int, base=2)) for _ in range(2))
+    >>> first == second, first("101")
+    (True, 5)
+    """
+    if type(function) is not functools.partial:
+        return function
+    bound = _Bound(function.func, function.args, tuple(sorted(function.keywords.items())))
+    try:
+        hash(bound)
+    except TypeError:
+        return function
+    return bound
+
+
+def is_module_level(function: Callable) -> bool:
+    """Whether a function, or what `hashable` binds, is defined in a module: it is the same object in each call.
+
+    >>> is_module_level(jnp.exp), is_module_level(lambda x: x)
+    (True, False)
+    """
+    function = function.function if isinstance(function, _Bound) else function
+    return "<" not in getattr(function, "__qualname__", "<")
 
 
 def require_arrays(tree: Any) -> None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core import indices, network, per_image, target_sources
+from xai_jax.core import finite, indices, network, per_image, target_sources
 from xai_jax.core.arguments import check_array
 from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import Network
@@ -221,18 +221,53 @@ def check_logits(logits: Array, first: int = 0) -> None:
     Traceback (most recent call last):
     ValueError: Expected logits, got probabilities (every row is non-negative and adds up to 1). ...
     """
-    if isinstance(logits, jax.core.Tracer):
+    refuse_faults(faults(logits, ()), first)
+
+
+@jax.jit
+def faults(logits: Array | None, results: Any) -> Array:
+    """What is wrong with each image, for `refuse_faults`, as the bits of uint8 (N,); computed on the device.
+
+    1: logits (N, K) that are not finite; 2: logits that are no probabilities, which is wrong in no image; 4: results, a
+    pytree of arrays (N, ...), that are not finite.
+
+    >>> faults(jnp.array([[0.25, 0.75], [1.0, 2.0]]), jnp.array([jnp.nan, 0.0])).tolist()
+    [4, 2]
+    """
+    found = 4 * finite.bad_rows(results).astype(jnp.uint8)
+    if logits is None:
+        return found + jnp.uint8(2)
+    rounding = max(1e-4, 2 * float(jnp.finfo(logits.dtype).eps)) + 1e-5
+    rows = wide(logits)
+    others = (rows < 0).any(1) | ~(abs(rows.sum(1) - 1) <= rounding) | (rows.shape[1] == 1)
+    return found + finite.bad_rows(logits).astype(jnp.uint8) + 2 * others.astype(jnp.uint8)
+
+
+def refuse_faults(found: Array, first: int) -> None:
+    """Raises ValueError for what `faults` found in images from index `first` on; what is being traced passes.
+
+    Probabilities are recognised from index 0 on: a few rows of logits may look like some.
+
+    >>> refuse_faults(jnp.array([2, 6], jnp.uint8), 0)
+    Traceback (most recent call last):
+    ValueError: Expected a finite result, got NaN or infinity for image 1, whose logits are finite. Usual cause: a ...
+    """
+    if isinstance(found, jax.core.Tracer):
         return
-    rounding = max(1e-4, 2 * float(jnp.finfo(logits.dtype).eps))
-    logits = np.asarray(wide(logits))
-    finite = np.isfinite(logits).all(1)
-    if not finite.all():
+    found = np.asarray(found)
+    if (bad := found & 1).any():
         raise ValueError(
-            f"Expected finite logits, got NaN or infinity for image {first + finite.argmin()}. "
+            f"Expected finite logits, got NaN or infinity for image {first + bad.argmax()}. "
             "Usual causes: wrong weights, or images in another range than in training."
         )
-    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(1), 1, atol=rounding):
+    if first == 0 and not (found & 2).any():
         raise ValueError(
             "Expected logits, got probabilities (every row is non-negative and adds up to 1). Usual cause: the network "
             "ends in a softmax. Remove it; targets.probability applies one."
+        )
+    if (bad := found & 4).any():
+        raise ValueError(
+            f"Expected a finite result, got NaN or infinity for image {first + bad.argmax()}, whose logits are finite. "
+            "Usual cause: a derivative that does not exist, such as that of a square root, a norm or a "
+            "standard deviation at 0, as for an image of one colour; in float16 also a large one."
         )

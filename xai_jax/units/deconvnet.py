@@ -23,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from xai_jax.core import network, per_image, rules, targets
+from xai_jax.core import devices, network, per_image, rules, targets
 from xai_jax.core.arguments import as_names, check_array, is_integer
 from xai_jax.core.batching import check_repeatable, chunked, pixels
 from xai_jax.core.messages import quoted
 from xai_jax.core.network import Network
 from xai_jax.core.precision import highest
 from xai_jax.core.pytrees import as_partial, node, static
-from xai_jax.core.streaming import Labelled, Unlabelled, in_order
+from xai_jax.core.streaming import Labelled, Unlabelled, at_least, in_order
 from xai_jax.core.targets import Target
 from xai_jax.units.receptive_field import ReceptiveField, receptive_field
 
@@ -66,7 +66,7 @@ def top_k(
     k: int = 9,
     prepare: Callable[[Array], Array] = as_input,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
 ) -> dict[str, Top]:
     """The k images that activate each channel most, in one pass over the images (section 4).
 
@@ -83,7 +83,7 @@ def top_k(
       k: number of images for each channel.
       prepare: maps a batch of images to the network's input.
       transform: applied to each image (H, W, C) as it is read, for example to crop it to a common size.
-      batch_size: number of images processed at once.
+      batch_size: number of images processed at once; None for 128 on each device.
 
     Returns:
       The strongest activations and their positions, by layer.
@@ -96,8 +96,11 @@ def top_k(
         raise ValueError(f"Expected k from 1 to the number of images, {len(source)}, got {quoted(k)}.")
     net = network.as_network(net)
     per_image.check_rows(net, len(source))
-    batches = (images for images, _ in in_order(source, batch_size, transform))
-    best, channels = _search(net, layers, as_partial(prepare), batches, len(source), k)
+    prepare = as_partial(prepare)
+    number = devices.count((net, prepare, getattr(source, "images", None)), len(source))
+    size = 128 * number if batch_size is None else at_least(1, batch_size, "images in a batch")
+    batches = (images for images, _ in in_order(source, -(-size // number) * number, transform))
+    best, channels = _search(net, layers, prepare, batches, len(source), k, number)
     parts = zip(*(np.split(np.asarray(array), np.cumsum(channels)[:-1]) for array in best), strict=True)
     return {layer: Top(*arrays) for layer, arrays in zip(layers, parts, strict=True)}
 
@@ -119,7 +122,7 @@ def project(
       neurons: units of one layer, such as `targets.neuron(layer, channels, (rows, columns))`.
       switches: "own" for those of the images; images (N, H, W, C) whose switches are used; or "none" for unpooling to
         the first position of each window (in networks that tap the input of each pool).
-      batch_size: number of images processed at once; None for 32.
+      batch_size: number of images processed at once; None: by the device's memory.
 
     Returns:
       Projections (N, H, W, C).
@@ -152,16 +155,18 @@ def _source(images):
 
 
 @highest()
-def _search(net, layers, prepare, batches, n, k):
+def _search(net, layers, prepare, batches, n, k, number):
     """The best activations of all channels of all layers, and the number of channels of each layer."""
     best, channels, seen, size = None, (), 0, None
+    net, prepare = devices.copy((net, prepare), number)
     for part in batches:
-        size = size or len(part)
+        size = size or -(-len(part) // number) * number
         rows = np.minimum(np.arange(size), len(part) - 1)
         padded, own = part if len(part) == size else part[rows], per_image.rows(net, seen + rows)
+        padded, own = devices.share(padded, number), devices.share_rows(own, number)
         if best is None:
-            channels = _channels(own, layers, prepare, part, n)
-            best = _empty(sum(channels), k)
+            channels = _channels(own, layers, prepare, padded, n)
+            best = devices.copy(_empty(sum(channels), k), number)
         best, finite = _merge(best, *_maps(own, prepare, padded, layers), seen, len(part))
         if not (finite := np.asarray(finite)).all():
             raise ValueError(
