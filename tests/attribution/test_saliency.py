@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from tests.helpers import oracle
 from xai_jax import network, saliency, targets
-from xai_jax.attribution import occlusion
 from xai_jax.core.precision import highest
 
 LAYERS = oracle.random_layers(5)
@@ -217,20 +216,6 @@ def test_occlude_returns_any_outputs():
 
     out = saliency.occlude(NET, X[:2], read, ("relu1",), patch=9, stride=4)
     assert out["label"].shape == (2, 3, 3) and out["total"].shape == (2, 3, 3, 6)
-
-
-def test_one_program_serves_all_patches_and_fills():
-    before = occlusion._occluded._cache_size()
-    for patch, stride, fill in ((9, 4, 0.0), (7, 5, 0.5), ((5, 9), 5, 1.0)):
-        saliency.occlusion(NET, X[:1], targets.logit(0), patch, stride, fill, batch_size=4)
-    assert occlusion._occluded._cache_size() == before + 1
-
-
-def test_one_program_serves_all_classes_and_any_number_of_images():
-    before = saliency._backprop._cache_size()
-    for k, n in ((0, 4), (1, 8), (2, 11)):
-        saliency.gradient(NET, np.tile(X[:1], (n, 1, 1, 1)), targets.logit(np.full(n, k)), batch_size=4)
-    assert saliency._backprop._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("name", EVERY)
