@@ -91,6 +91,7 @@ class ZFNetTraining(TrainingImages):
     """Training of ZFNet and its variants (Zeiler & Fergus 2014, section 3)."""
 
     short: int = 72  # side that images are resized to, before ten crops (section 3: 256)
+    squares: bool = False  # whether centre squares are resized once, into the cache (ImageNet with 256 pixels: 262 GB)
     side: int = 63  # of the crops (section 3: 224)
     initial_std: float = 0.05  # of the initial weights; narrow networks learn only with more than the paper's 0.01
     dropout: bool = False  # of half of fc6 and fc7 (section 3); narrow networks do better without

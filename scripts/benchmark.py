@@ -24,6 +24,8 @@ tcav        500 CAVs of 100,352 dimensions with their scores, from given activat
 bare        further methods (integrated gradients, SmoothGrad, maximisation in pixel space, evolution of fooling images,
             activations and gradients for TCAV, training steps of networks and generators): time as a multiple of that
             of the bare passes that each requires
+loader      photographs decoded and cropped in one process: images per core-second as a multiple of those when each is
+            decoded and resized as a whole; and throughput of several worker processes as a multiple of one's
 growth      growth of time and memory with images, units, concepts, runs, and devices: the exponent from sizes 1 to 8,
             each in a process of its own; several devices are simulated and share the cores of this machine
 compile     seconds of compiling in the first call of each method, as a multiple: with a warm compilation cache, of
@@ -55,6 +57,7 @@ from benchmark_bare import bare_passes
 from benchmark_cases import CASES, CLASS, TRAINED, Case, build, class_cotangent, forward, training, vjp
 from benchmark_compile import compile_times
 from benchmark_growth import growth
+from benchmark_loader import loading
 from benchmark_optimising import TOLERANCE, dgn_steps, inversions
 from benchmark_tcav import concept_scores
 from timing import AS_FAST, Goal, Missing, Result, cores, layouts, line, loop, report, side_by_side, timed_by
@@ -224,6 +227,7 @@ MEASUREMENTS = {
     "dgn": dgn_steps,
     "tcav": concept_scores,
     "bare": bare_passes,
+    "loader": loading,
     "growth": growth,
     "compile": compile_times,
 }

@@ -15,7 +15,7 @@ from scipy import stats
 from configs.explorer.units import Config
 from experiments.lib import generator_codes, preimages
 from experiments.lib.statistics import LEVEL
-from experiments.lib.top_activations import as_input, tile
+from experiments.lib.top_activations import reading, tile
 from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
 from xai_jax.core.precision import highest
 from xai_jax.data import textures
@@ -147,10 +147,9 @@ def concepts(model: LoadedModel, data: Dataset, config: Config) -> dict[str, np.
     Each class of the data is compared with all others, then each texture with the other textures. "sizes" (concepts,
     2): the number of images of the concept, and of other images.
     """
-    strongest, read = Partial(partial(_peaks, config.layers), model.net), partial(as_input, model)
-    natural, labels = zip(
-        *((network.call(strongest, jnp.asarray(x)), y) for x, y in in_order(data, config.batch_size, read)), strict=True
-    )
+    strongest, (prepare, transform) = Partial(partial(_peaks, config.layers), model.net), reading(model)
+    batches = in_order(data, config.batch_size, transform)
+    natural, labels = zip(*((network.call(strongest, prepare(jnp.asarray(x))), y) for x, y in batches), strict=True)
     drawn = [network.call(strongest, model.preprocess(images)) for images in drawings(model, config)]
     kinds = [np.full(config.drawn, number) for number in range(len(drawn))]
     sets = [(natural, np.concatenate(labels), len(data.classes)), (drawn, np.concatenate(kinds), len(drawn))]

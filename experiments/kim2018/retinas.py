@@ -57,7 +57,7 @@ def relabelled(data: Dataset, wrong: Mislabelled, seed: int) -> Dataset:
             f"{len(candidates)}. A smaller share in --config.wrong needs fewer."
         )
     labels[np.random.default_rng(seed).permutation(candidates)[:needed]] = label
-    return OnDisk("wrong labels", len(data), lambda i: (data[i][0], labels[i]), data.classes, labels.__getitem__)
+    return datasets.select(data, range(len(data)), labels)
 
 
 def lesions(config: Any, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

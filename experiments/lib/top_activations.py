@@ -6,21 +6,42 @@ import numpy as np
 from jax.tree_util import Partial
 
 from xai_jax import deconvnet, models, network
+from xai_jax.data.dataset_types import OnDisk, labeller
 
 
 def search(model, data, config, work):
     """Images, positions, values and labels of the k strongest activations of all channels, layer by layer."""
     with work.bar(len(data), "searching for the strongest activations") as bar:
-
-        def read(image):
-            bar.update()
-            return as_input(model, image)
-
-        top = deconvnet.top_k(model.net, config.layers, data, config.k, jnp.asarray, read, config.batch_size)
+        watched = with_progress(data, bar)
+        top = deconvnet.top_k(model.net, config.layers, watched, config.k, *reading(model), config.batch_size)
     arrays = {f"{layer} {name}": value for layer, found in top.items() for name, value in found._asdict().items()}
     images = np.unique(np.concatenate([found.images.ravel() for found in top.values()]))
     labels = np.array([data[int(i)][1] for i in images])
     return arrays | {f"{layer} labels": labels[np.searchsorted(images, top[layer].images)] for layer in config.layers}
+
+
+def reading(model):
+    """Functions (prepare, transform) to read a data set for a network: pixels are scaled on the device, in batches."""
+    return Partial(_scaled, model.input), model.input.square
+
+
+@jax.jit
+def _scaled(spec, images):
+    return spec.to_network(images.astype(jnp.float32))
+
+
+def with_progress(data, bar):
+    """The same images; reading one advances the bar."""
+
+    def advancing(read):
+        def advance(index):
+            bar.update()
+            return read(index)
+
+        return advance
+
+    open = getattr(data, "open", None) and advancing(data.encoded)
+    return OnDisk("images", len(data), advancing(data.__getitem__), data.classes, labeller(data), open)
 
 
 def as_input(model, image):

@@ -16,6 +16,7 @@ from experiments.lib import dry_run, report, statistics
 from xai_jax.core.network import Network
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
+from xai_jax.data.squares import centre_squares
 from xai_jax.plots.figure import Figure
 from xai_jax.training import evaluation, sgd, supervised
 
@@ -41,32 +42,30 @@ def load(config: Any, crop: Callable, mean: tuple[float, ...], std: tuple[float,
     """The images of a configuration.
 
     Args:
-      config: has `data`, `images` to train on, `checked` images of each split for errors, `short` and `side`.
+      config: has `data`, `images` to train on, `checked` images of each split for errors, `short` and `side`; with
+        `squares`, images are resized once.
       crop: function (image, rng, side, short) of xai_jax.data.crops for training.
       mean: pixel, subtracted.
       std: standard deviation of the pixels, which are divided by it.
     """
     training, held_out = (datasets.load(config.data, split) for split in datasets.splits(config.data))
     training = first(training, config.images)
+    if getattr(config, "squares", False):
+        training, held_out = (centre_squares(each, config.short) for each in (training, held_out))
     sides = {"side": config.side, "short": config.short}
     inputs = partial(prepare, mean=mean, std=std)
     known, validation = first(training, config.checked), first(held_out, config.checked)
-    return Task(training, known, validation, inputs, partial(crop, **sides), partial(centre, **sides))
+    return Task(training, known, validation, inputs, partial(crop, **sides), partial(crops.centre_crop, **sides))
 
 
 def first(data: Dataset, count: int) -> Dataset:
     """The first `count` images, or all where there are no more."""
-    return datasets.OnDisk("the first images", min(count, len(data)), data.__getitem__, data.classes)
+    return datasets.select(data, range(min(count, len(data))))
 
 
 def prepare(images: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
     """uint8 (N, H, W, C) -> (pixel - mean) / std, both of one value for each channel or for all."""
     return (images.astype(jnp.float32) - jnp.array(mean)) / jnp.array(std)
-
-
-def centre(image: np.ndarray, side: int, short: int) -> np.ndarray:
-    """The middle of an image whose shorter side is made `short`: (H, W, C) uint8 -> (side, side, C)."""
-    return crops.centre_crop(image, side, short)
 
 
 def fit(

@@ -10,7 +10,8 @@ from configs.zeiler2014.evolution import Config
 from experiments.lib import dry_run, figures, papers, statistics
 from experiments.lib.report import Claim, Number, Panel, Report
 from experiments.lib.runner import Experiment, UserError, Workspace, main
-from experiments.zeiler2014.features import BATCH, as_input, mosaic, passes
+from experiments.lib.top_activations import as_input, reading
+from experiments.zeiler2014.features import BATCH, mosaic, passes
 from xai_jax import deconvnet, models, network, plots, targets
 from xai_jax.core.precision import highest
 from xai_jax.data import datasets
@@ -54,7 +55,7 @@ def kept(config, data, workdir):
 
 def one_epoch(model, data, x, final, config):
     """Projections of the strongest activation of each followed map; correlations of all maps with the last epoch's."""
-    top = deconvnet.top_k(model.net, config.layers, data, 1, jnp.asarray, partial(as_input, model), config.batch_size)
+    top = deconvnet.top_k(model.net, config.layers, data, 1, *reading(model), config.batch_size)
     arrays = {}
     for layer, now in maps(model.net, x, config.layers).items():
         chosen = followed(layer, top[layer].values.shape[0], config)

@@ -18,7 +18,7 @@ from xai_jax.core.network import Network
 from xai_jax.core.precision import highest
 from xai_jax.data import crops
 from xai_jax.data.batches import in_order
-from xai_jax.data.datasets import Dataset, OnDisk
+from xai_jax.data.datasets import Dataset, select
 from xai_jax.training import sgd
 
 
@@ -30,7 +30,7 @@ def accuracy(
     `labels` are those of all images; `known` and `new` are numbers of images. Trains in `workdir`.
     """
     sides = {"side": config.side, "short": config.short}
-    cropped, centred = partial(crops.one_of_ten, **sides), partial(training_task.centre, **sides)
+    cropped, centred = partial(crops.one_of_ten, **sides), partial(crops.centre_crop, **sides)
     training, tested = _subset(data, known, config.steps * config.batch_size), _subset(data, new, len(new))
     task = Task(training, training, tested, inputs(config), cropped, centred)
     net = training_task.fit(build(config, len(data.classes)), task, recipe(config), workdir, seed)
@@ -39,7 +39,7 @@ def accuracy(
 
 def _subset(data, numbers, count):
     """`count` images, which are those of `numbers` again and again."""
-    return OnDisk("a fold", count, lambda index: data[numbers[index % len(numbers)]], data.classes)
+    return select(data, np.resize(numbers, count))
 
 
 def inputs(config: Any) -> partial:

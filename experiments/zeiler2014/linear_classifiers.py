@@ -29,11 +29,17 @@ svm = partial(LinearSVC, dual=False, max_iter=PATIENT)
 softmax = partial(LogisticRegression, solver="newton-cg", max_iter=PATIENT)
 
 
-def extract(net: Network, data: Dataset, prepare: Callable, layers: tuple[str, ...], bar: Any) -> dict[str, np.ndarray]:
-    """Features (N, D) float32 of all images in each layer. `prepare(image)` gives an input (H, W, C) of the network."""
-    parts = []
-    for x, _ in in_order(data, BATCH, prepare):
-        kept = features(net, np.resize(x, (BATCH, *x.shape[1:])), layers)  # repeats images where there are too few
+def extract(
+    net: Network, data: Dataset, read: tuple[Callable, Callable], layers: tuple[str, ...], bar: Any
+) -> dict[str, np.ndarray]:
+    """Features (N, D) float32 of all images in each layer.
+
+    `read`: functions (prepare, transform) of batches on the device, which gives the network's input, and of each image.
+    """
+    parts, (prepare, transform) = [], read
+    for x, _ in in_order(data, BATCH, transform):
+        whole = prepare(jnp.asarray(np.resize(x, (BATCH, *x.shape[1:]))))  # repeats images where there are too few
+        kept = features(net, whole, layers)
         parts.append({name: np.asarray(value)[: len(x)] for name, value in kept.items()})
         bar.update(len(x))
     return {name: np.concatenate([part[name] for part in parts]) for name in layers}

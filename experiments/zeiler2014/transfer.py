@@ -14,7 +14,7 @@ from configs.zeiler2014.transfer import Config
 from experiments.lib import dry_run, measures, papers, statistics, training_task
 from experiments.lib.report import Claim, Number, Report
 from experiments.lib.runner import Experiment, Workspace, main
-from experiments.lib.top_activations import as_input
+from experiments.lib.top_activations import reading
 from experiments.zeiler2014 import from_scratch, linear_classifiers, transfer_data, transfer_tables
 from experiments.zeiler2014.transfer_data import Fold
 from xai_jax import models
@@ -91,7 +91,7 @@ def from_scratch_accuracy(
 def extract(name, model, data, layers, work):
     """Features of all images by layer, from a stage. They are large and no result, so arrays.npz leaves them out."""
     with work.bar(len(data), "features") as bar:
-        arguments = model.net, data, partial(as_input, model), tuple(layers), bar
+        arguments = model.net, data, reading(model), tuple(layers), bar
         features = work.stage(name, lambda: linear_classifiers.extract(*arguments))
     for layer in layers:
         del work.arrays[f"{name}/{layer}"]

@@ -4,12 +4,14 @@ import io
 import os
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xai_jax.data import datasets, decoding
+from xai_jax.data import crops, datasets, decoding
 from xai_jax.models import Input
 
 RNG = np.random.default_rng(0)
@@ -56,6 +58,57 @@ def test_documented_formats_of_8_bits_are_read(name, mode, tmp_path):
     assert found.shape == (5, 4, 3) and found.dtype == np.uint8
     if name != "a.jpg":
         np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
+
+
+CROPS = [
+    partial(crops.centre_crop, side=15, short=20),
+    partial(crops.ten_crop, side=15, short=20),
+    partial(crops.resize_short, short=20),
+    partial(crops.centre_square, side=15, share=0.875),
+    partial(crops.centre_square, side=15, channels=1),
+]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("crop", CROPS)
+def test_crops_of_files_are_those_of_upright_pixels(crop, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[decoding.ORIENTATION] = orientation
+    small = Image.fromarray(RNG.integers(0, 256, (5, 7, 3), np.uint8)).resize((70, 51), Image.Resampling.BICUBIC)
+    for suffix in (".jpg", ".png", ".webp"):
+        small.save(path := tmp_path / f"a{suffix}", exif=exif)
+        found = decoding.Encoded(path).read(crop)
+        np.testing.assert_array_equal(found, crop(decoding.decode(path)))
+        np.testing.assert_array_equal(found, decoding.Encoded(path.read_bytes()).read(crop))
+
+
+@pytest.mark.parametrize(
+    "size, short, scale", [((159, 80), 20, 2), ((159, 79), 20, 1), ((170, 160), 20, 4), ((323, 500), 20, 8)]
+)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_large_jpeg_are_decoded_at_a_smaller_scale_with_nearly_the_same_crops(
+    size, short, scale, orientation, tmp_path, monkeypatch
+):
+    scales, decode = set(), decoding.ImageFile._decode
+
+    def record(self, short):
+        found, scale = decode(self, short)
+        scales.add(scale)
+        return found, scale
+
+    exif = Image.Exif()
+    exif[decoding.ORIENTATION] = orientation
+    photo = Image.fromarray(skimage.data.chelsea()[:, 60:360]).resize(size, Image.Resampling.LANCZOS)
+    photo.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    whole = decoding.decode(tmp_path / "a.jpg")
+    monkeypatch.setattr(decoding.ImageFile, "_decode", record)
+    exact = orientation == 1 or all(side % scale == 0 for side in size)
+    for seed in range(4):
+        rngs = [np.random.default_rng(seed) for _ in range(2)]
+        found = decoding.Encoded(tmp_path / "a.jpg").read(crops.random_crop, rngs[0], 15, short)
+        difference = abs(found.astype(int) - crops.random_crop(whole, rngs[1], 15, short))
+        assert difference.mean() < (2.5 if scale > 1 and exact else 1e-9) and difference.max() < 25
+    assert scales == {scale if exact else 1}
 
 
 def test_no_other_program_reads_a_file(tmp_path, monkeypatch):

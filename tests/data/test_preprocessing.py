@@ -107,7 +107,7 @@ def test_shifts():
 
 
 def test_ten_crops():
-    square = np.asarray(Image.fromarray(PHOTO).resize((31, 20), Image.Resampling.BILINEAR))[:, 5:25]
+    square = boxed(PHOTO, (31, 20), 5, 0, 20)
     expected = [square[t : t + 16, x : x + 16] for t, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
     expected += [crop[:, ::-1] for crop in expected]
     given = crops.ten_crop(PHOTO, 16, 20)
@@ -117,12 +117,20 @@ def test_ten_crops():
     assert matches == set(range(10))
 
 
+def boxed(photo, size, left, top, side):
+    """A square of what Pillow makes of an image at `size` (width, height), by its own `resize(box=)`."""
+    x, y = photo.shape[1] / size[0], photo.shape[0] / size[1]
+    box = left * x, top * y, (left + side) * x, (top + side) * y
+    return np.asarray(Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR, box))
+
+
 def test_random_crops_come_from_everywhere():
-    resized = np.asarray(Image.fromarray(PHOTO).resize((31, 20), Image.Resampling.BILINEAR))
+    whole = np.asarray(Image.fromarray(PHOTO).resize((31, 20), Image.Resampling.BILINEAR)).astype(int)
     positions = {}
     for top in range(5):
         for left in range(16):
-            crop = resized[top : top + 16, left : left + 16]
+            crop = boxed(PHOTO, (31, 20), left, top, 16)
+            assert abs(crop - whole[top : top + 16, left : left + 16]).max() <= 1
             positions[crop.tobytes()] = top, left, False
             positions[crop[:, ::-1].tobytes()] = top, left, True
     drawn = [positions[crops.random_crop(PHOTO, np.random.default_rng(seed), 16, 20).tobytes()] for seed in range(400)]
@@ -138,11 +146,17 @@ def test_the_shorter_side_becomes_256(shape):
     assert crops.ten_crop(image).shape == (10, 224, 224, shape[2])
 
 
+def test_an_image_of_the_resized_size_is_cut_and_not_resized(monkeypatch):
+    monkeypatch.setattr(Image.Image, "resize", None)
+    np.testing.assert_array_equal(crops.centre_crop(PHOTO, 20, 30), PHOTO[5:25, 13:33])
+    np.testing.assert_array_equal(crops.centre_crop(PHOTO, 20), PHOTO[5:25, 13:33])
+    assert crops.random_crop(PHOTO, np.random.default_rng(0), 20, 30).shape == (20, 20, 3)
+
+
 @pytest.mark.parametrize("shape", [(6, 200, 3), (200, 6, 1), (7, 131, 3)])
 def test_crops_of_long_thin_images_are_those_of_the_whole_resized_image(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     whole = crops.resize_short(image, 20)
-    assert max(whole.shape) > crops.LONG * 20
     corners = [(length - 20) // 2 for length in whole.shape[:2]]
     square = whole[corners[0] : corners[0] + 20, corners[1] : corners[1] + 20]
     np.testing.assert_allclose(crops.ten_crop(image, 16, 20)[4].astype(int), square[2:18, 2:18], atol=1)

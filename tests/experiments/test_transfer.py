@@ -83,8 +83,8 @@ def test_features_are_those_of_each_image_by_itself(monkeypatch):
     model, images = models.load("digits"), datasets.load("digits", "test")
     data, counted = training_task.first(images, 6), []
     bar = type("Bar", (), {"update": counted.append})
-    prepare = lambda image: transfer.as_input(model, image)  # noqa: E731
-    found = linear_classifiers.extract(model.net, data, prepare, ("conv1", "logits"), bar)
+    read = transfer.reading(model)
+    found = linear_classifiers.extract(model.net, data, read, ("conv1", "logits"), bar)
     assert counted == [4, 2] and found["conv1"].shape == (6, 6 * 6 * 16)
     for number in range(6):
         x = jnp.asarray(data[number][0][None] / 255, jnp.float32)

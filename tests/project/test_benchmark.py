@@ -13,6 +13,7 @@ import benchmark_bare
 import benchmark_cases
 import benchmark_compile
 import benchmark_growth
+import benchmark_loader
 import benchmark_optimising
 import benchmark_tcav
 import numpy as np
@@ -284,6 +285,11 @@ def test_growth_is_measured_in_processes_of_their_own():
     assert " (exponent)" in timing.line(result) and "2: " in timing.line(result)
     with pytest.raises(RuntimeError, match="none 1 failed"):
         benchmark_growth.growth_with("none", (1,))
+
+
+@pytest.mark.benchmark
+def test_tiny_loader(given):
+    assert {"loader random crop", "loader one of ten"} <= set(_names(benchmark_loader.loading(given, {}, 2, 64)))
 
 
 @pytest.mark.benchmark

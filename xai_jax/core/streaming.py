@@ -1,9 +1,10 @@
-"""Batches of indexed images in a fixed order, decoded ahead by threads within bounded memory.
+"""Batches of indexed images in a fixed order, decoded ahead by processes or threads within bounded memory.
 
 >>> source = Unlabelled(np.zeros((5, 2, 2, 3), np.uint8))
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from xai_jax.core import worker_processes
 from xai_jax.core.arguments import is_integer
 from xai_jax.core.messages import quoted
 
@@ -73,7 +75,7 @@ def in_order(
     at_least(1, batch_size, "images in a batch")
     indices = share(len(source), part)
     groups = (indices[begin : begin + batch_size] for begin in range(0, len(indices), batch_size))
-    return stream(source, groups, transform and (lambda image, index: transform(image)))
+    return stream(source, groups, transform)
 
 
 def share(n: int, part: tuple[int, int]) -> np.ndarray:
@@ -110,44 +112,112 @@ def at_least(least: int, value: int, what: str) -> int:
 
 
 def stream(
-    source: Labelled, groups: Iterable[np.ndarray], transform: Callable[[np.ndarray, int], np.ndarray] | None
+    source: Labelled,
+    groups: Iterable[np.ndarray],
+    transform: Callable[..., np.ndarray] | None,
+    seeds: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
-    """One batch for each array of indices in `groups`; threads decode within bounded memory and keep the order.
+    """One batch for each array of indices, read ahead within bounded memory and in order.
 
-    `transform(image, index)` is applied by the threads. Sources with arrays `images` and `labels` are indexed directly.
+    Image files, of sources with `open`, are decoded by worker processes where these can have the transform; all else is
+    read by threads. The batches are the same. Sources with arrays `images` and `labels` are indexed directly where
+    there is no transform.
 
     >>> [len(images) for images, _ in stream(source, [np.array([3, 1])], None)]
     [2]
+
+    Args:
+      source: labelled images with random access.
+      groups: arrays of indices.
+      transform: image -> array, or with `seeds` (image, rng) -> array, where `rng` depends on the seeds and the index.
+      seeds: of `rng`.
+
+    Returns:
+      Batches: images (n, ...) and labels (n,) int32.
+
+    Raises:
+      ValueError: an image is damaged, or images of a batch differ in size.
+      ChildProcessError: a worker process has ended.
     """
     if hasattr(source, "images") and hasattr(source, "labels") and transform is None:
         return ((source.images[group], source.labels[group]) for group in groups)
-    return _decoded(groups, partial(_read, source, transform))
+    if getattr(source, "open", None) is None:
+        return _by_threads(groups, partial(_read, source.__getitem__, transform, seeds))
+    job = worker_processes.pickled((transform, seeds)) if worker_processes.count() else None
+    if job is None:
+        return _by_threads(groups, partial(_read, source.encoded, transform, seeds))
+    return _by_processes(groups, source.encoded, job)
 
 
-def _read(source, transform, index):
-    image, label = source[index]
-    return (image if transform is None else transform(image, index)), label
-
-
-def _decoded(groups, read):
-    pool, waiting = ThreadPoolExecutor(THREADS), deque()
+def _ahead(groups, submit):
+    """The batches that `submit(group) -> (futures, finish)` begins, `finish` of the futures' results, a few ahead."""
+    waiting = deque()
     try:
         for group in groups:
-            waiting.append([pool.submit(read, int(index)) for index in group])
+            waiting.append(submit(group))
             if len(waiting) > AHEAD:
-                yield _stack(waiting.popleft())
+                yield _finished(*waiting.popleft())
         while waiting:
-            yield _stack(waiting.popleft())
+            yield _finished(*waiting.popleft())
     finally:  # also where the caller stops early or an image is damaged
-        pool.shutdown(cancel_futures=True)
+        for futures, _ in waiting:
+            for future in futures:
+                future.cancel()
 
 
-def _stack(futures):
-    images, labels = zip(*(future.result() for future in futures), strict=True)
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise ValueError(
-            f"Expected images of one size in a batch, got {shapes[0]} and {shapes[-1]}. Crop them with `transform`, "
-            "for example xai_jax.data.crops.random_crop."
-        )
-    return np.stack(images), np.array(labels, np.int32)
+def _finished(futures, finish):
+    return finish([future.result() for future in futures])
+
+
+def _by_threads(groups, read):
+    threads = ThreadPoolExecutor(THREADS)
+    try:
+        yield from _ahead(groups, lambda group: ([threads.submit(read, int(index)) for index in group], _stacked))
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _read(open, transform, seeds, index):
+    image, label = open(index)
+    return worker_processes.processed(image, transform, seeds, index), label
+
+
+def _stacked(pairs):
+    images, labels = zip(*pairs, strict=True)
+    return worker_processes.stack(images), np.array(labels, np.int32)
+
+
+def _by_processes(groups, open, job):
+    workers = worker_processes.pool(worker_processes.count(), os.getpid())
+
+    def submit(group):
+        batch = _Batch(group)
+        shares = [part for part in np.array_split(np.arange(len(group)), len(workers)) if len(part)]
+        pairs = zip(workers, shares, strict=False)
+        return [worker.thread.submit(batch.fill, rows, open, worker, job) for worker, rows in pairs], batch.arrays
+
+    return _ahead(groups, submit)
+
+
+class _Batch:
+    """The arrays of a batch, whose rows the threads of several workers fill."""
+
+    def __init__(self, group):
+        self.group, self.labels, self.images = group, np.empty(len(group), np.int32), None
+        self.sizes, self.lock = set(), threading.Lock()
+
+    def fill(self, rows, open, worker, job):
+        files, self.labels[rows] = zip(*(open(int(index)) for index in self.group[rows]), strict=True)
+        images = list(zip(files, self.group[rows].tolist(), strict=True))
+        worker.run(job, images, lambda number, *of_image: self._row(rows[number], *of_image))
+
+    def _row(self, row, shape, dtype):
+        with self.lock:
+            self.sizes.add(shape)
+            if self.images is None:
+                self.images = np.empty((len(self.group), *shape), dtype)
+        return self.images[row] if len(self.sizes) == 1 else np.empty(shape, dtype)
+
+    def arrays(self, _):
+        worker_processes.check_sizes(self.sizes)
+        return self.images, self.labels

@@ -1,4 +1,4 @@
-"""Batches in an order that depends on seed and epoch alone, prefetched by threads within bounded memory.
+"""Batches in an order that depends on seed and epoch alone, read ahead within bounded memory.
 
 >>> from xai_jax.data.datasets import load
 >>> images, labels = next(batches(load("digits", "train"), 32, seed=0, epoch=0))
@@ -61,6 +61,4 @@ def batches(
     share = batch_size // shares
     begins = (number * batch_size + index * share for number in range(start, count))
     groups = (order[begin : begin + share] for begin in begins)
-    if transform is None:
-        return stream(dataset, groups, None)
-    return stream(dataset, groups, lambda image, index: transform(image, np.random.default_rng([seed, epoch, index])))
+    return stream(dataset, groups, transform, (seed, epoch))

@@ -7,13 +7,14 @@
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from xai_jax.core.messages import quoted
+from xai_jax.data.decoding import Encoded
 
 MEMORY = 4 << 30  # bytes of pixels; CIFAR has 0.15 GB, ImageNet's validation set 30 GB
 
@@ -68,7 +69,8 @@ class InMemory:
 class OnDisk:
     """A `Dataset` that decodes images on access: `read(i) -> (image, label)` for 0 <= i < size.
 
-    `label(i)` reads the label alone, where that is cheaper.
+    `label(i)` reads the label alone, where that is cheaper. `open(i) -> (decoding.Encoded, label)`, where images are
+    files, leaves decoding to worker processes.
     """
 
     name: str
@@ -76,13 +78,21 @@ class OnDisk:
     read: Callable[[int], tuple[np.ndarray, Any]] = field(repr=False)
     classes: tuple[str, ...]
     label: Callable[[int], Any] | None = field(default=None, repr=False)
+    open: Callable[[int], tuple[Encoded, Any]] | None = field(default=None, repr=False, compare=False)  # as `read`
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self._checked(index, self.read)
+
+    def encoded(self, index: int) -> tuple[Encoded, int]:
+        """The file of an image, not decoded yet, and its label; for data sets with `open`."""
+        return self._checked(index, self.open)
+
+    def _checked(self, index, read):
         index = range(self.size)[operator.index(index)]
-        image, label = self.read(index)
+        image, label = read(index)
         if not 0 <= label < len(self.classes):
             raise ValueError(f"Expected labels 0 to {len(self.classes) - 1} in {self.name}, got {label} at {index}.")
         return image, int(label)
@@ -108,6 +118,60 @@ class OnDisk:
                 )
             images[index], labels[index] = image, label
         return images, labels
+
+
+def of_files(
+    name: str,
+    size: int,
+    open: Callable[[int], tuple[Encoded, Any]],
+    classes: tuple[str, ...],
+    label: Callable[[int], Any] | None = None,
+) -> OnDisk:
+    """A data set of image files.
+
+    Args:
+      name: of the data set, for messages.
+      size: number of images.
+      open: i -> (file, label).
+      classes: names of the classes.
+      label: i -> label, where that is cheaper.
+
+    Returns:
+      The data set.
+
+    Raises:
+      ValueError: on access, for a damaged file or a label out of range.
+
+    >>> of_files("photos", 2, lambda i: (Encoded(b"a file"), 0), ("cat",)).encoded(1)
+    (Encoded(content=b'a file'), 0)
+    """
+
+    def read(index):
+        file, label = open(index)
+        return file.read(), label
+
+    return OnDisk(name, size, read, classes, label, open)
+
+
+def select(dataset: Dataset, indices: Sequence[int], labels: Sequence[int] | None = None) -> Dataset:
+    """The images at `indices`, with `labels` (one for each of them) in place of their own; classes stay.
+
+    >>> select(InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog")), [1, 1])[0][1]
+    1
+    """
+    name, own, open = getattr(dataset, "name", "a data set"), labeller(dataset), getattr(dataset, "open", None)
+
+    def relabelled(index, pair):
+        return pair if labels is None else (pair[0], labels[index])
+
+    return OnDisk(
+        name,
+        len(indices),
+        lambda i: relabelled(i, dataset[int(indices[i])]),
+        tuple(dataset.classes),
+        labels.__getitem__ if labels is not None else lambda i: own(int(indices[i])),
+        open and (lambda i: relabelled(i, dataset.encoded(int(indices[i])))),
+    )
 
 
 def labeller(dataset: Dataset) -> Callable[[int], Any]:

@@ -5,6 +5,7 @@
 (('3', '8'), (8, 8, 1), True)
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +15,10 @@ from xai_jax.data import class_names, composites, cutouts, digits, drawn, fashio
 from xai_jax.data.dataset_types import Dataset as Dataset
 from xai_jax.data.dataset_types import InMemory as InMemory
 from xai_jax.data.dataset_types import OnDisk as OnDisk
-from xai_jax.data.dataset_types import check_dataset
+from xai_jax.data.dataset_types import check_dataset, of_files
 from xai_jax.data.dataset_types import labeller as labeller
-from xai_jax.data.decoding import decode
+from xai_jax.data.dataset_types import select as select
+from xai_jax.data.decoding import Encoded
 from xai_jax.data.prepared import download, open_prepared
 from xai_jax.io.errors import excerpt
 from xai_jax.io.files import user_path
@@ -102,10 +104,8 @@ def only(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         raise ValueError(f"Expected images of each class, got none of {listed(missing)}.")
     if isinstance(dataset, InMemory):
         return InMemory(dataset.images[positions], chosen, tuple(classes))
-    name, read = f"{', '.join(classes)} of {getattr(dataset, 'name', 'a data set')}", dataset.__getitem__
-    return OnDisk(
-        name, len(positions), lambda i: (read(int(positions[i]))[0], chosen[i]), tuple(classes), chosen.__getitem__
-    )
+    name = f"{', '.join(classes)} of {getattr(dataset, 'name', 'a data set')}"
+    return dataclasses.replace(select(dataset, positions, chosen), name=name, classes=tuple(classes))
 
 
 def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
@@ -133,11 +133,12 @@ def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         return InMemory(dataset.images, numbers[dataset.labels], classes)
     name, label = getattr(dataset, "name", "a data set"), labeller(dataset)
 
-    def read(index):
-        image, own_label = dataset[index]
-        return image, numbers[own_label]
+    def renumbered(pair):
+        return pair[0], numbers[pair[1]]
 
-    return OnDisk(name, len(dataset), read, classes, lambda index: numbers[label(index)])
+    open = getattr(dataset, "open", None) and (lambda index: renumbered(dataset.encoded(index)))
+    read, number = (lambda index: renumbered(dataset[index])), (lambda index: numbers[label(index)])
+    return OnDisk(name, len(dataset), read, classes, number, open)
 
 
 def _labels(dataset):
@@ -216,13 +217,34 @@ def _portraits(split):
 
 
 def _prepared(name, split):
-    source, labels = open_prepared(name, split), open_prepared(name, split, images=False)
+    source, examples = open_prepared(name, split), open_prepared(name, split, images=False)
+
+    classes = _class_names(name, source)
+
+    def label(index):
+        return examples[index]["label"]
+
+    if source.features["image"].shape[-1] == 3 and _are_files(examples):
+
+        def open(index):
+            example = examples[index]
+            return Encoded(example["image"]), example["label"]
+
+        return of_files(name, len(source), open, classes, label)
 
     def read(index):
         example = source[index]
         return example["image"], example["label"]
 
-    return OnDisk(name, len(source), read, _class_names(name, source), lambda index: labels[index]["label"])
+    return OnDisk(name, len(source), read, classes, label)
+
+
+def _are_files(examples):
+    """Whether undecoded images are the bytes of files. TFDS's mock data are not, and need TensorFlow to say so."""
+    try:
+        return isinstance(examples[0]["image"], bytes)
+    except ImportError:
+        return False
 
 
 def _class_names(name, source):
@@ -234,4 +256,4 @@ def _class_names(name, source):
 def _folder(name, root, split):
     files, labels, folders = folder.scan(folder.of_split(root, split))
     classes = class_names.of_folders(folders)
-    return OnDisk(name, len(files), lambda index: (decode(files[index]), labels[index]), classes, labels.__getitem__)
+    return of_files(name, len(files), lambda i: (Encoded(files[i]), labels[i]), classes, labels.__getitem__)

@@ -6,7 +6,7 @@ of weights carries its own whitening in the entries "preprocess/zca_mean" (3072,
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +55,11 @@ class WhitenedInput(NamedTuple):
     def limits(self) -> tuple[Array, Array]:
         """Minus and plus infinity, (C,): whitening mixes all pixels, so that none is bounded by itself."""
         return jnp.full(3, -jnp.inf), jnp.full(3, jnp.inf)
+
+    @property
+    def square(self) -> Callable[..., np.ndarray]:
+        """As of `Input`."""
+        return INPUT.square
 
     def to_network(self, pixels: Array) -> Array:
         """Pixels (N, 32, 32, 3), 0 to 255 -> the network's input of the same shape; traceable."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,11 @@ class Input:
     def limits(self) -> tuple[Array, Array]:
         """The network's input for black and for white pixels, (C,) each."""
         return self.to_network(jnp.zeros(len(self.mean))), self.to_network(jnp.full(len(self.mean), 255.0))
+
+    @property
+    def square(self) -> Callable[..., np.ndarray]:
+        """Image (H, W, C) uint8 -> its centre square as `preprocess` resizes it, uint8, for `to_network`."""
+        return functools.partial(crops.centre_square, side=self.size, share=self.crop, channels=len(self.mean))
 
     def to_network(self, pixels: Array) -> Array:
         """Pixels (..., C), 0 to 255 -> the network's input of the same shape; traceable."""

@@ -157,7 +157,7 @@ def _source(images):
 @highest()
 def _search(net, layers, prepare, batches, n, k, number):
     """The best activations of all channels of all layers, and the number of channels of each layer."""
-    best, channels, seen, size = None, (), 0, None
+    best, channels, seen, size, before = None, (), 0, None, None
     net, prepare = devices.copy((net, prepare), number)
     for part in batches:
         size = size or -(-len(part) // number) * number
@@ -168,13 +168,19 @@ def _search(net, layers, prepare, batches, n, k, number):
             channels = _channels(own, layers, prepare, padded, n)
             best = devices.copy(_empty(sum(channels), k), number)
         best, finite = _merge(best, *_maps(own, prepare, padded, layers), seen, len(part))
-        if not (finite := np.asarray(finite)).all():
-            raise ValueError(
-                f"Expected finite activations, got NaN or infinity for image {seen + finite.argmin()}. Usual causes: "
-                "wrong weights, or an input range."
-            )
-        seen += len(part)
+        if before is not None:  # one batch late, so that the device has the next while the host waits
+            _refuse_not_finite(*before)
+        before, seen = (finite, seen), seen + len(part)
+    _refuse_not_finite(*before)
     return best, channels
+
+
+def _refuse_not_finite(finite, first):
+    if not (finite := np.asarray(finite)).all():
+        raise ValueError(
+            f"Expected finite activations, got NaN or infinity for image {first + finite.argmin()}. Usual causes: "
+            "wrong weights, or an input range."
+        )
 
 
 def _channels(net, layers, prepare, images, n):
