@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from xai_jax import activation_maximisation, dgn_am, fooling, inversion, learned_inversion, targets
 from xai_jax.core.network import keep
 from xai_jax.io.fingerprints import fingerprint
-from xai_jax.synthesis import optimize, updates
+from xai_jax.synthesis import checkpoints, optimize, updates
 from xai_jax.synthesis.activation_maximisation import Fourier, Simonyan, Yosinski
 from xai_jax.synthesis.cppn import CPPN
 from xai_jax.synthesis.dgn_am import DGN, Montavon
@@ -159,3 +159,13 @@ def test_an_optimiser_gives_the_updates_of_optax():
                     rule.update(gradients, state) for rule, state in zip((ours, theirs), states, strict=True)
                 )
             np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda c: IJCV(weight=c), updates.adam, lambda c: updates.momentum(c, ((1.0, 5),)), updates.adagrad_momentum],
+)
+def test_checkpoints_distinguish_numbers_that_almost_agree(make):
+    """Other than arrays on a device, which the next process may round otherwise."""
+    first, same, other = (checkpoints.identify(make(c)) for c in (1.0, 1.0, 1.0 + 1e-6))
+    assert first.matches(same) and not first.matches(other)

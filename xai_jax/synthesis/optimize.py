@@ -108,9 +108,10 @@ def minimise(
     objective, project, update = as_partial(objective), as_partial(project), _update_of(optimiser)
     names = _check(objective, x, key)
     state = _State(x, optimiser.init(x), jnp.zeros((), jnp.int32))
+    functions = jax.device_put((objective, project, update))  # their numbers once, and not at each step
 
     def chunk(state, count):
-        return _chunk(objective, project, update, state, key, count)
+        return _chunk(*functions, state, key, count)
 
     state, history = advance(chunk, state, names, steps, (objective, x, optimiser, key, project), checkpoint)
     check_result(state.x)
