@@ -23,7 +23,7 @@ from sklearn.svm import SVC, LinearSVC
 
 from tests.helpers import oracle
 from xai_jax import activation_cache, cav, dgn_am, gram, network, parametrisation, targets
-from xai_jax.concepts.classifiers import MeanDifference
+from xai_jax.concepts.classifiers import Hinge, MeanDifference
 from xai_jax.synthesis.dgn_am import Montavon
 
 RNG = np.random.default_rng(0)
@@ -53,6 +53,7 @@ CLASSIFIERS = [
     LinearRegression(),
     Perceptron(),
     MeanDifference(),
+    Hinge(),
 ]
 
 
@@ -86,13 +87,12 @@ def test_solutions_are_those_of_the_full_dimension(classifier, case):
     assert found.accuracy == accuracy and found.held_out == 8 + 7 and found.chance == 8 / 15
 
 
-def test_solvers_that_stop_by_gradient_components_come_nearer_the_optimum():
-    """At scikit-learn's default tolerance, L-BFGS in the full dimension is the one farther off."""
+def test_logistic_regression_is_solved_to_its_optimum_whatever_its_tolerance():
+    """At scikit-learn's default tolerance, L-BFGS in the full dimension stops at a cosine of 0.997 with it."""
     best, _ = in_full_dimension(X, SHOWN, OTHERS, LogisticRegression(tol=1e-12, max_iter=10_000), 0)
     full, _ = in_full_dimension(X, SHOWN, OTHERS, LogisticRegression(), 0)
     ours = cav.vector(KNOWN, cav.fit(KNOWN, SHOWN, OTHERS, LogisticRegression(), 0))
-    assert 1 - ours @ best <= 1 - full @ best
-    assert ours @ full > 0.999
+    assert ours @ best > 0.99999 > full @ best > 0.99
 
 
 def test_cavs_point_towards_the_concept():
@@ -154,9 +154,10 @@ def test_classifiers_outside_the_span_are_refused(classifier, words):
         (gram.matrix((np.tile(X, (3, 1)),), [SHOWN]), SHOWN, OTHERS + 2 * N, "one of the groups"),
     ],
 )
-def test_examples_that_cannot_be_classified_are_refused(known, positive, negative, words):
+@pytest.mark.parametrize("classifier", [cav.CLASSIFIER, Ridge(), Hinge()])
+def test_examples_that_cannot_be_classified_are_refused(known, positive, negative, words, classifier):
     with pytest.raises(ValueError, match=words):
-        cav.fit(known, positive, negative)
+        cav.fit(known, positive, negative, classifier)
 
 
 def test_a_cav_is_trained_saved_and_sorts_images(tmp_path):

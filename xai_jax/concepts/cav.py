@@ -14,13 +14,16 @@ into images by `parametrisation.from_fourier`:
     found = dgn_am.maximise(draw, model.net, targets.direction(stripes.layer, stripes.vector), noise, Montavon())
 """
 
+import functools
+import itertools
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array
 
-from xai_jax.concepts import activation_cache, classifiers, gram
+from xai_jax.concepts import activation_cache, classifiers, gram, solvers
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.classifiers import CLASSIFIER
 from xai_jax.concepts.gram import Gram
@@ -32,6 +35,9 @@ from xai_jax.io import checksums
 from xai_jax.io.files import write_atomically
 
 HELD_OUT = 1 / 3
+
+Job = tuple[np.ndarray, np.ndarray, Any]
+"""Rows of a concept's examples, of negatives, and a seed, see `fit`."""
 
 
 class Fit(NamedTuple):
@@ -64,8 +70,9 @@ class CAV(NamedTuple):
 def fit(examples: Gram, positive: np.ndarray, negative: np.ndarray, classifier: Any = CLASSIFIER, seed: Any = 0) -> Fit:
     """Fits a classifier of concept examples against negatives in the span of the examples.
 
-    A third of either class is held out. Solvers that stop by the largest component of the gradient (lbfgs, newton-cg)
-    stop later than in d dimensions, nearer to the optimum; with a small `tol` both reach it.
+    A third of either class is held out. LogisticRegression, Ridge, RidgeClassifier, `classifiers.MeanDifference` and
+    `classifiers.Hinge` are solved to their optimum, whatever their `tol`, by `xai_jax.concepts.solvers`; others by
+    scikit-learn.
 
     Args:
       examples: activations and their Gram matrix.
@@ -87,17 +94,26 @@ def fit(examples: Gram, positive: np.ndarray, negative: np.ndarray, classifier: 
     >>> bool(vector(examples, fitted)[0] > 0.9), fitted.accuracy
     (True, 1.0)
     """
+    return next(fit_all(examples, [(positive, negative, seed)], classifier))
+
+
+def fit_all(examples: Gram, jobs: Sequence[Job], classifier: Any = CLASSIFIER) -> Iterator[Fit]:
+    """`fit` for many sets of examples, (positive, negative, seed) each, in their order.
+
+    >>> [fitted.accuracy for fitted in fit_all(examples, [(np.arange(3), np.arange(3, 6), seed) for seed in range(3)])]
+    [1.0, 1.0, 1.0]
+    """
     classifiers.check(classifier)
-    _check_rows(examples, positive, negative)
-    rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
-    z, back = gram.coordinates(examples.products[np.ix_(rows, rows)], examples.parts[0].shape[1])
-    rng = np.random.default_rng(seed)
-    training, held_out = split(labels, rng)
-    coefficients, intercept = classifiers.solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
-    correct = (z[held_out] @ coefficients + intercept > 0) == (labels[held_out] > 0)
-    weights = back @ coefficients[: back.shape[1]] / np.linalg.norm(coefficients)
-    positives = (labels[held_out] > 0).mean()
-    return Fit(rows, weights, float(correct.mean()), len(held_out), float(max(positives, 1 - positives)))
+    if classifiers.objective(classifier, np.array([1, -1])) is None:
+        yield from gram.in_threads(functools.partial(_fit_one, examples, classifier), jobs)
+        return
+    products, batches = solvers.on_device(examples.products), []
+    for sizes, group in itertools.groupby(jobs, lambda job: (len(job[0]), len(job[1]))):
+        equal, size = list(group), solvers.batch_size(sum(sizes), products)
+        batches += [equal[start : start + size] for start in range(0, len(equal), size)]
+    over = gram.in_threads if solvers.is_on_host(products) else map
+    for found in over(functools.partial(_fit_batch, products, classifier), batches):
+        yield from found
 
 
 def vector(examples: Gram, fitted: Fit) -> np.ndarray:
@@ -217,13 +233,54 @@ def load(path: str | os.PathLike, network: str | None = None, layer: str | None 
     return cav
 
 
-def _check_rows(examples, positive, negative):
+def _fit_one(examples, classifier, job):
+    rows, labels, training, held_out, rng = _divided(*job)
+    products = examples.products[np.ix_(rows, rows)]
+    _refuse_missing(products)
+    z, back = gram.coordinates(products, examples.parts[0].shape[1])
+    coefficients, intercept = classifiers.solve(classifier, z[training], labels[training], int(rng.integers(2**31)))
+    weights = back @ coefficients[: back.shape[1]] / np.linalg.norm(coefficients)
+    return _fit(rows, weights, z[held_out] @ coefficients + intercept, labels[held_out])
+
+
+def _fit_batch(products, classifier, jobs):
+    """Fits of a batch of jobs with equal numbers of examples."""
+    divided = [_divided(*job) for job in jobs]
+    training, others = (np.stack([each[0][each[part]] for each in divided]) for part in (2, 3))
+    _, labels, fitted, held_out, _ = divided[0]  # the same in all, as training examples are sorted
+    loss, costs = classifiers.objective(classifier, labels[fitted])
+    found = solvers.solve(loss, products, training, others, labels[fitted], costs)
+    gram.refuse_same(found.spread.min(), training.shape[1])
+    _refuse_missing(found.outputs + found.spread[:, None])
+    if not np.isfinite(found.weights).all():
+        raise ValueError(f"Expected classes that differ in their activations, {classifier} gave a normal of length 0.")
+    return [_fit(*each, labels[held_out]) for each in zip(training, found.weights, found.outputs, strict=True)]
+
+
+def _divided(positive, negative, seed):
+    """Rows and labels of a job, indices for training and to hold out, and the generator of the rest."""
+    _check_rows(positive, negative)
+    rows, labels = np.r_[positive, negative], np.repeat([1, -1], [len(positive), len(negative)])
+    rng = np.random.default_rng(seed)
+    return rows, labels, *split(labels, rng), rng
+
+
+def _fit(rows, weights, outputs, labels):
+    """`Fit` with the accuracy of outputs (k,) for held-out examples with labels (k,)."""
+    accuracy, positives = ((outputs > 0) == (labels > 0)).mean(), (labels > 0).mean()
+    return Fit(rows, weights, float(accuracy), len(labels), float(max(positives, 1 - positives)))
+
+
+def _check_rows(positive, negative):
     if min(len(positive), len(negative)) < 2:
         raise ValueError(f"Expected two examples or more of either class, got {len(positive)} and {len(negative)}.")
     shared = np.intersect1d(positive, negative)
     if shared.size:
         raise ValueError(f"Expected no example in both classes, got {shared.size}, the first in row {shared[0]}.")
-    if np.isnan(examples.products[np.ix_(positive, negative)]).any():
+
+
+def _refuse_missing(values):
+    if np.isnan(values).any():
         raise ValueError("Expected a Gram matrix with all pairs of these rows. Add them as one of the groups.")
 
 

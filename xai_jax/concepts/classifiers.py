@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
+from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_sample_weight
 
 from xai_jax.concepts import gram
 from xai_jax.core.messages import quoted
 
 CLASSIFIER = SGDClassifier(alpha=0.01, max_iter=1000, tol=1e-3)  # of the authors' code: hinge loss, L2 penalty
+EXACT = ("auto", "svd", "cholesky", "lbfgs", "newton-cg", "newton-cholesky")  # solvers that stop near the optimum
 _CHECKED: set[str] = set()  # classifiers that passed `check`, by their settings
 
 
@@ -30,6 +33,53 @@ class MeanDifference(BaseEstimator):
         self.coef_ = (second - first)[None]
         self.intercept_ = -self.coef_ @ (first + second) / 2
         return self
+
+
+class Hinge(BaseEstimator):
+    """Hinge loss and L2 penalty, the objective of SGDClassifier, at its optimum.
+
+    Args:
+      alpha: multiplies the penalty |w|^2 / 2, which is added to the mean loss.
+
+    >>> Hinge(alpha=0.1).fit(np.array([[0.0], [1.0], [2.0]]), np.array([-1, 1, 1])).coef_
+    array([[2.]])
+    """
+
+    def __init__(self, alpha: float = CLASSIFIER.alpha):
+        self.alpha = alpha
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "Hinge":
+        """Sets `coef_` (1, d) and `intercept_` (1,) from examples (n, d) of two classes with labels (n,)."""
+        if not self.alpha > 0:
+            raise ValueError(f"Expected a positive alpha, got {quoted(self.alpha)}.")
+        found = SVC(kernel="linear", C=1 / (self.alpha * len(x)), tol=1e-8).fit(x, y)
+        self.coef_, self.intercept_ = found.coef_, found.intercept_
+        return self
+
+
+def objective(classifier: Any, labels: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """Loss and costs (n,) for `solvers.solve` of a classifier that has an equivalent there, else None.
+
+    These are optima: early stopping, by `tol` or `max_iter`, is not imitated, so that classifiers whose solution
+    depends on it, such as SGDClassifier, have none.
+
+    >>> objective(LogisticRegression(C=0.1), np.array([1, -1]))
+    ('logistic', array([0.1, 0.1]))
+    """
+    kind, given = type(classifier), classifier.get_params()
+    if kind is MeanDifference:
+        return "difference", 2 / len(labels) * compute_sample_weight("balanced", labels)
+    if kind is Hinge:
+        return "hinge", np.full(len(labels), 1 / (given["alpha"] * len(labels)))
+    solved = kind in (LogisticRegression, Ridge, RidgeClassifier) and given["solver"] in EXACT
+    if not solved or not given["fit_intercept"] or given.get("positive"):
+        return None
+    weights = compute_sample_weight(given.get("class_weight"), labels)
+    if kind is LogisticRegression:
+        has_penalty = given.get("penalty", "deprecated") in ("l2", "deprecated") and not given.get("l1_ratio")
+        return ("logistic", given["C"] * weights) if has_penalty and np.isfinite(given["C"]) else None
+    has_penalty = np.ndim(given["alpha"]) == 0 and given["alpha"] > 0
+    return ("squared", weights / given["alpha"]) if has_penalty else None
 
 
 def check(classifier: Any) -> None:

@@ -98,11 +98,7 @@ def coordinates(products: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
            [3., 9.]])
     """
     n, total = len(products), np.trace(products)
-    if total - products.sum() / n <= n * ROUNDING * total:
-        raise ValueError(
-            "Expected activations that differ, got the same for all examples. Usual causes: a dead layer, or identical "
-            "images."
-        )
+    refuse_same(total and (total - products.sum() / n) / total, n)
     with single_threaded_blas():
         values, vectors = np.linalg.eigh(products)
     kept = values > values[-1] * n * ROUNDING
@@ -110,6 +106,18 @@ def coordinates(products: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
     z = np.zeros((n, max(len(lengths), min(d, n + 1))))
     z[:, : len(lengths)] = vectors * lengths
     return z, vectors / lengths
+
+
+def refuse_same(spread: float, n: int) -> None:
+    """Raises ValueError if n examples are all the same: their variance, relative to their mean square, is rounding.
+
+    >>> refuse_same(0.5, 10)
+    """
+    if spread <= n * ROUNDING:
+        raise ValueError(
+            "Expected activations that differ, got the same for all examples. Usual causes: a dead layer, or identical "
+            "images."
+        )
 
 
 def in_threads(function: Callable, *items: Iterable) -> Iterator:

@@ -67,11 +67,8 @@ def score_layer(
     with tqdm(total=total, desc="CAVs", delay=2, leave=False) as bar:
 
         def fit_all(pairs):
-            def fit_one(rows, negative, run):
-                return cav.fit(examples, rows, negative, classifier, [seed, run])
-
-            jobs = [(rows, negative, run) for rows, negatives in pairs for run, negative in enumerate(negatives)]
-            for fitted in gram.in_threads(fit_one, *zip(*jobs, strict=True)):
+            jobs = [(rows, negative, [seed, run]) for rows, all_ in pairs for run, negative in enumerate(all_)]
+            for fitted in cav.fit_all(examples, jobs, classifier):
                 bar.update()
                 yield fitted
 
