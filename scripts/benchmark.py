@@ -21,6 +21,7 @@ dgn         preferred inputs of all classes through a generator: time of a step 
 tcav        500 CAVs of 100,352 dimensions with their scores, from given activations: throughput as a multiple of that
             of the same scikit-learn classifiers in all dimensions, and of captum's TCAV with its own classifier (both
             fit two CAVs, scaled up to 500); seconds of 500 runs of one concept; peak memory of a process
+cavs        100,000 CAVs of 100,352 dimensions with their scores, from given activations: seconds of each batched solver
 bare        further methods (integrated gradients, SmoothGrad, maximisation in pixel space, evolution of fooling images,
             activations and gradients for TCAV, training steps of networks and generators): time as a multiple of that
             of the bare passes that each requires
@@ -59,7 +60,7 @@ from benchmark_compile import compile_times
 from benchmark_growth import growth
 from benchmark_loader import loading
 from benchmark_optimising import TOLERANCE, dgn_steps, inversions
-from benchmark_tcav import concept_scores
+from benchmark_tcav import concept_scores, many_sets
 from timing import AS_FAST, Goal, Missing, Result, cores, layouts, line, loop, report, side_by_side, timed_by
 
 from xai_jax import deconvnet, models, network, saliency, targets
@@ -226,6 +227,7 @@ MEASUREMENTS = {
     "inversion": inversions,
     "dgn": dgn_steps,
     "tcav": concept_scores,
+    "cavs": many_sets,
     "bare": bare_passes,
     "loader": loading,
     "growth": growth,

@@ -119,6 +119,13 @@ def take_turns(sides: Sequence[Timed], repeats: int) -> tuple[list[list[float]],
     return seconds, max(0.0, foreign / (elapsed * cores()))
 
 
+def once(function: Callable[[], Any]) -> tuple[float, float, float]:
+    """Seconds of a single call, with compiling, of its work on all cores, and the share that other processes took."""
+    before, work = work_of_others(), time.process_time()
+    seconds = loop(function)(1)
+    return seconds, time.process_time() - work, max(0.0, (work_of_others() - before) / (seconds * cores()))
+
+
 def side_by_side(
     repeats: int,
     name: str,

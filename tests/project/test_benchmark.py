@@ -24,7 +24,7 @@ from xai_jax.core.network import layer_names
 
 TINY = benchmark_cases.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
 FASHION = benchmark_cases.TRAINED._replace(widths=(2, 3, 4))
-LAYER = benchmark_tcav.Layer(2, 2, images=10, dimensions=500, timed=2, runs=3)
+LAYER = benchmark_tcav.Layer(2, 2, images=10, dimensions=500, timed=2, runs=3, drawn=2)
 AT_LEAST = timing.Goal(">=", 1.2, "x")
 BESIDE_PYTORCH = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("torch", "captum")), reason="needs the extra bench"
@@ -234,6 +234,8 @@ def test_tiny_tcav(given):
     assert _names([many, whole]) == ["tcav 3 runs of one concept", "tcav 4 CAVs"] and many.goal.unit == " s"
     assert "2 fits in all dimensions count for 4" in whole.notes["scaled"]
     assert whole.notes["difference of mean derivatives"] < 1e-10
+    solved = list(benchmark_tcav.many_sets(given, {}, LAYER))
+    assert len(solved) == 4 and all("seconds of all cores" in timing.line(result) for result in solved)
 
 
 @pytest.mark.benchmark
