@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,12 +184,12 @@ def _reads_files(transform):
     return getattr(transform, "reads_files", False)
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: str | os.PathLike) -> np.ndarray:
     """Upright RGB pixels (H, W, 3) uint8 of a file in one of `FORMATS`.
 
     Raises ValueError for a damaged, 16-bit or enormous image, and for other formats.
     """
-    return Encoded(path).read()
+    return Encoded(Path(path)).read()
 
 
 def _open(file):

@@ -30,7 +30,8 @@ def user_path(path: str | os.PathLike) -> Path:
     True
     """
     path = Path(os.path.expanduser(path))
-    if max(map(len, map(os.fsencode, path.parts)), default=0) > _LONGEST_NAME:  # the system would quote all of it
+    is_long = len(os.fsencode(path)) > _LONGEST_NAME  # else no name is, and there may be many thousand paths
+    if is_long and max(map(len, map(os.fsencode, path.parts))) > _LONGEST_NAME:  # the system would quote all of it
         raise ValueError(f"Expected a path with names of at most {_LONGEST_NAME} bytes, got {quoted(str(path))}.")
     return path
 
