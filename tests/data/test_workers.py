@@ -65,6 +65,12 @@ def test_batches_are_the_same_for_any_number_of_workers(photos, workers, count):
     assert worker_processes.pool.cache_info().misses == 1  # all of them by the same processes
 
 
+def test_small_batches_start_few_processes(photos, workers):
+    workers(3)
+    list(batches.in_order(photos, 2, partial(crops.centre_crop, side=8, short=10)))
+    assert ["process" in vars(worker) for worker in worker_processes.pool(3, os.getpid())] == [True, True, False]
+
+
 def test_crops_of_files_are_those_of_their_pixels(photos, workers):
     workers(2)
     order = np.random.default_rng([3, 0]).permutation(len(photos))[:5]

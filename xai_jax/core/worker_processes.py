@@ -120,13 +120,17 @@ class Worker:
     """A worker process, and the thread that talks to it: `thread.submit(worker.run, ...)` keeps the order."""
 
     def __init__(self):
+        self.thread = ThreadPoolExecutor(1)
+
+    @functools.cached_property
+    def process(self) -> subprocess.Popen:
+        """Started by its first images: a batch may have fewer than there are workers."""
         path = [entry for entry in sys.path if isinstance(entry, str)]
         code = f"import sys; sys.path[:] = {path!r}; from {__name__} import serve; serve()"
-        command, environment = [sys.executable, "-c", code], os.environ | ENVIRONMENT
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pipesize": PIPE}
-        self.process = subprocess.Popen(command, env=environment, **pipes)
-        self.thread = ThreadPoolExecutor(1)
-        weakref.finalize(self, _end, self.process)
+        process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | ENVIRONMENT, **pipes)
+        weakref.finalize(self, _end, process)
+        return process
 
     def run(self, job: bytes, images: list[tuple[Any, int]], allocate: Allocate) -> None:
         """Sends files with their indices, and reads the pixels of each into `allocate(number, shape, dtype)`.
