@@ -19,7 +19,6 @@ REQUIRES = [
     "absl-py>=2.3.0,<3",
     "tensorflow-datasets>=4.9.9,<5",
     "ml_collections>=1.1.0,<2",
-    "orbax-checkpoint>=0.12.0,<0.13",
     "matplotlib>=3.10.8,<4",
     "pillow>=11.0.0,<14",
     "tqdm>=4.67.0,<5",

@@ -89,14 +89,11 @@ def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Call
     parts = [(parallel.split(images), parallel.split(part)) for images, part in parts]
     begin = jax.jit(sgd.begin, static_argnums=0, out_shardings=parallel.everywhere())
     state = begin(setting, jax.tree.map(jax.numpy.copy, net.args[0]))
-    gradient, identity = sgd.zeros(state.params), Partial(lambda x: x)
+    constants = np.uint32(0), Partial(lambda x: x), None
 
     def step():
-        nonlocal state, gradient
-        for number, part in enumerate(parts):
-            seeds = np.uint32(0), np.int32(number)
-            gradient = sgd.add_gradient(setting, gradient, state.params, part, seeds, identity, None)
-        state, gradient, measured = sgd.update(setting, state, gradient)
+        nonlocal state
+        state, measured = sgd.step(setting, state, parts, constants)
         return measured
 
     return step

@@ -33,7 +33,6 @@ from experiments.lib.numerics import DETERMINISTIC  # noqa: E402
 from xai_jax import activation_cache, cppn, deconvnet, hog_dsift, inversion, parametrisation, saliency, targets  # noqa: E402
 from xai_jax.architectures.allcnn import AllCNN  # noqa: E402
 from xai_jax.architectures.vgg import VGG  # noqa: E402
-from xai_jax.core.batching import pixels  # noqa: E402
 from xai_jax.data import batches, crops, datasets  # noqa: E402
 from xai_jax.training import evaluation, sgd, supervised  # noqa: E402
 
@@ -179,7 +178,7 @@ def trained(data: datasets.InMemory, sizes: Sizes, half: bool, folder: str) -> P
 
 
 def training(sizes: Sizes) -> Iterator[Line]:
-    """`supervised.fit` in float32 and bfloat16, and the same steps as one program on images that stay on the device."""
+    """`supervised.fit` in float32 and bfloat16."""
     data = toy(sizes.training)
     for half in (False, True):
         with tempfile.TemporaryDirectory() as folder:
@@ -189,23 +188,6 @@ def training(sizes: Sizes) -> Iterator[Line]:
             speeds = [line["images_per_second"] for line in supervised.metrics(folder)]
         error = evaluation.errors(net, data).top1
         yield {"fit, half": half, "seconds": seconds, "per_s": float(np.median(speeds)), "error": error}
-    module, count = AllCNN("C", "allcnn", sizes.width), len(data) // 128
-    setting = sgd.Setting(module, sgd.Recipe(batch_size=128), count)
-    images, labels = jax.device_put((data.images, data.labels))
-
-    @jax.jit
-    def epoch(state, order):
-        def one(state, rows):
-            share, seeds = (images[rows], labels[rows]), (jnp.uint32(0), state.step)
-            args = sgd.zeros(state.params), state.params, share, seeds, Partial(pixels), None
-            return sgd.update(setting, state, sgd.add_gradient(setting, *args))[0], None
-
-        return jax.lax.scan(one, state, order)[0]
-
-    order = jnp.asarray(np.random.default_rng(0).permutation(len(data))[: count * 128].reshape(count, 128))
-    start = sgd.begin(setting, module.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
-    per_second, first = throughput(bind(epoch, start, order), order.size, sizes.seconds)
-    yield {"an epoch as one program": True, "per_s": per_second, "compile_s": first}
 
 
 def loader(sizes: Sizes) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 
 from experiments.lib import dry_run, report, statistics
 from xai_jax.core.network import Network
+from xai_jax.core.pytrees import as_partial
 from xai_jax.data import crops, datasets
 from xai_jax.data.datasets import Dataset
 from xai_jax.data.squares import centre_squares
@@ -106,9 +107,15 @@ def plan(
 
     steps, batches = round(recipe.epochs * per_epoch), 2 * -(-config.checked // BATCH)  # of both splits
     return [
-        dry_run.Step(f"step, {name}", sgd.step(setting, inputs), (state, images, labels), steps),
+        dry_run.Step(f"step, {name}", step(setting, inputs), (state, images, labels), steps),
         dry_run.Step(f"errors, {name}", classify, (variables, seen), batches),
     ]
+
+
+def step(setting: sgd.Setting, prepare: Callable, augment: Callable | None = None) -> Callable:
+    """A step of training as one function of a state, uint8 images (N, H, W, C) and labels (N,), for dry runs."""
+    constants = np.uint32(0), as_partial(prepare), augment and as_partial(augment)
+    return lambda state, images, labels: sgd.step(setting, state, [(images, labels)], constants)[0]
 
 
 def error_claim(text: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> report.Claim:

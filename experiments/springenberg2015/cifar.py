@@ -17,7 +17,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from configs.training import Training
-from experiments.lib import dry_run
+from experiments.lib import dry_run, training_task
 from experiments.lib.report import Number
 from experiments.lib.runner import Workspace
 from xai_jax.data import datasets, preprocessing
@@ -249,7 +249,7 @@ def plan(
     state = jax.eval_shape(functools.partial(sgd.begin, setting), abstract(module, inner))
 
     def step(state, zca, images, labels):
-        return sgd.step(setting, Partial(see, zca), augment)(state, images, labels)
+        return training_task.step(setting, Partial(see, zca), augment)(state, images, labels)
 
     def forward(params, zca, images):
         return module.apply({"params": params}, see(zca, images))

@@ -85,8 +85,8 @@ def plan(name: str, classes: int, new: int, networks: int, config: Any) -> list[
     def test(variables, images):
         return _classify(Partial(module.apply, variables), Partial(prepare), images)
 
-    batches = -(-new // linear_classifiers.BATCH)
+    step, batches = training_task.step(setting, prepare), -(-new // linear_classifiers.BATCH)
     return [
-        dry_run.Step(f"step, {name}", sgd.step(setting, prepare), (state, images, labels), config.steps * networks),
+        dry_run.Step(f"step, {name}", step, (state, images, labels), config.steps * networks),
         dry_run.Step(f"test, {name}", test, (variables, seen), batches * networks),
     ]

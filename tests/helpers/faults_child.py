@@ -14,9 +14,9 @@ def training(folder):
 
 def generator(folder):
     from tests.training import test_deepsim as small
-    from xai_jax.training import deepsim
+    from xai_jax.training import deepsim, loop
 
-    deepsim.SAVE_EVERY = 1
+    deepsim.SAMPLE_EVERY, loop.LOG_EVERY, loop.SAVE_EVERY = 1, 1, 0.0
     parts = small.GENERATOR, small.DISCRIMINATOR, small.encode, small.compare, small.DATA, small.RECIPE
     deepsim.fit(*parts, folder, seed=3, prepare=small.prepare)
 

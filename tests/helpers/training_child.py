@@ -1,6 +1,6 @@
 """Trains a small network in a process of its own, for tests that kill it or give it several devices.
 
-python -m tests.helpers.training_child CHECKPOINT_DIR [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N]
+python -m tests.helpers.training_child FOLDER [--devices=N] [--process=HOST:PORT,COUNT,INDEX] [--epochs=N] [--at_once=N]
 """
 
 import argparse
@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--process")
     parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--at_once", type=int, default=1)
     arguments = parser.parse_args()
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={arguments.devices}"
 
@@ -61,20 +62,20 @@ def main():
         if arguments.process:
             address, count, index = arguments.process.split(",")
             parallel.join(address, int(count), int(index))
-        run(arguments.checkpoint_dir, arguments.epochs)
+        run(arguments.checkpoint_dir, arguments.epochs, arguments.at_once)
     except supervised.TrainingError as error:
         print(f"TrainingError: {error}", file=sys.stderr, flush=True)
         os._exit(3)  # a normal exit waits for lost processes
     print("ends with", jax.device_count(), "devices")
 
 
-def run(checkpoint_dir, epochs):
+def run(checkpoint_dir, epochs, at_once=1):
     from tests.helpers.small_network import Small, small_data
     from xai_jax.data.augmentation import random_shift
-    from xai_jax.training import loop, supervised
+    from xai_jax.training import loop, steps, supervised
 
-    supervised.SAVE_EVERY = 7
-    loop.LOG_EVERY = 1
+    loop.SAVE_EVERY, loop.LOG_EVERY = 0.0, 1
+    steps.at_once = lambda: at_once
     supervised.fit(
         Small(dropout=0.5),
         small_data(256),

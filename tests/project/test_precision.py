@@ -114,7 +114,7 @@ def train(net, x):
     variables = module.init(KEY, x)
     setting, (loss, zeros) = sgd.Setting(module, sgd.Recipe(), 1), sgd.zeros(variables["params"])
     share = (x * 0).astype(jnp.uint8), jnp.zeros(len(x), jnp.int32)
-    seeds, prepare = (np.uint32(0), jnp.int32(0)), jax.tree_util.Partial(pixels)
+    seeds, prepare = (np.uint32(0), np.int32(0), np.int32(0)), jax.tree_util.Partial(pixels)
     return sgd.add_gradient(setting, (loss, zeros), variables["params"], share, seeds, prepare, None)
 
 

@@ -17,7 +17,7 @@ from tests.helpers.small_network import small_data
 from xai_jax.architectures.deepsim import Discriminator, Generator
 from xai_jax.io.errors import TrainingError
 from xai_jax.training import adversarial, checkpoints, deepsim, loop
-from xai_jax.training.adversarial import Recipe, Setting
+from xai_jax.training.adversarial import Recipe
 from xai_jax.weights import safetensors_file
 
 ROOT = Path(__file__).parents[2]
@@ -58,12 +58,12 @@ def fit(workdir, generator=GENERATOR, discriminator=DISCRIMINATOR, recipe=RECIPE
 
 def begun(recipe=RECIPE):
     functions = tuple(map(deepsim.as_partial, (encode, compare, prepare)))
-    run = deepsim._Task(DATA, recipe, Path(), 0, None, Setting(GENERATOR, DISCRIMINATOR, recipe), functions)
+    run = deepsim._Task(DATA, recipe, Path(), 0, None, GENERATOR, DISCRIMINATOR, functions)
     return run, run.initial()
 
 
 def step(run, state):
-    return adversarial.step(run.setting, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0))
+    return adversarial.step(run.setting, state, [(jnp.asarray(DATA.images[:16]), DATA.labels[:16])], run.constants)
 
 
 def test_losses_are_caffes():
@@ -123,10 +123,8 @@ def test_only_those_who_train_change(trains):
     run, state = begun()
     state = state._replace(trains=tuple(map(jnp.array, trains)), frozen=jnp.int32(5))
     before = jax.tree.map(np.array, (state.params, state.opt_state))
-    after, terms, made = adversarial.step(
-        run.setting, run.functions, state, jnp.asarray(DATA.images[:16]), np.uint32(0)
-    )
-    assert set(terms) == set(adversarial.TERMS) and made.shape == (8, SIDE, SIDE, 1)
+    after, terms = step(run, state)
+    assert set(terms) == {*adversarial.TERMS, *adversarial.TRAINS}
     for n, moves in enumerate(trains):
         for old, new in ((before[0][n], after.params[n]), (before[1][n], after.opt_state[n])):
             same = jax.tree.leaves(jax.tree.map(np.array_equal, old, new))
@@ -138,7 +136,7 @@ def test_the_first_step_is_adams_and_the_learning_rate_halves():
     """Adam's first step is the learning rate times the sign of the gradient."""
     run, state = begun()
     before = jax.tree.map(np.array, state.params)
-    after, _, _ = step(run, state)
+    after, _ = step(run, state)
     moved = abs(np.asarray(after.params[0]["params"]["deconv0"]["kernel"]) - before[0]["params"]["deconv0"]["kernel"])
     np.testing.assert_allclose(moved, 1e-3, rtol=1e-2)
     update = adversarial.optimisers(RECIPE)[0]
@@ -172,7 +170,9 @@ def test_training_learns_and_leaves_what_it_says(tmp_path):
 
 
 def test_a_killed_run_ends_with_the_same_generator(tmp_path, monkeypatch):
-    monkeypatch.setattr(deepsim, "SAVE_EVERY", 2)
+    monkeypatch.setattr(deepsim, "SAMPLE_EVERY", 2)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     whole, original, seen = fit(tmp_path / "whole"), deepsim._write_samples, []
 
     def killed(run, number, *sample):

@@ -36,7 +36,7 @@ def test_training_saves_before_it_ends(tmp_path, received, monkeypatch):
         patched.setattr(checkpoints.Log, "write", terminate)
         with pytest.raises(TrainingError, match="SIGTERM after step 5, which is saved"):
             supervised.fit(Small(), DATA, RECIPE, tmp_path / "ended", seed=0)
-    assert received == [signal.SIGTERM] and (tmp_path / "ended/checkpoints/5").is_dir()
+    assert received == [signal.SIGTERM] and (tmp_path / "ended/checkpoints/000000005.safetensors").exists()
     ended, whole = (supervised.fit(Small(), DATA, RECIPE, tmp_path / name, seed=0) for name in ("ended", "whole"))
     jax.tree.map(np.testing.assert_array_equal, ended, whole)
     logs = [[line["step"] for line in supervised.metrics(tmp_path / name)] for name in ("ended", "whole")]

@@ -1,7 +1,5 @@
 """Training on classes and objects: standardised kernels, losses as in the formula, shares, and resuming."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from jax.tree_util import Partial
 from xai_jax.architectures.allcnn import Layer
 from xai_jax.architectures.photo_networks import PhotoNet
 from xai_jax.data.datasets import InMemory
-from xai_jax.training import loop, two_labels
+from xai_jax.training import loop, steps, two_labels
 from xai_jax.training.two_labels import Recipe
 
 RNG = np.random.default_rng(0)
@@ -55,7 +53,7 @@ def test_kernels_have_the_mean_and_the_variance_of_the_formula():
 def test_the_loss_is_that_of_both_labels_on_changed_images():
     task = two_labels._task(MODULE, DATA, CLASSES, RECIPE, "", 3, PREPARE)
     state = task.initial()
-    shares = next(loop._batches(task, 0))
+    shares = next(steps._batches(task, 0))
     images, objects = map(np.concatenate, zip(*shares, strict=True))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(3), 0), 64)
     x = np.stack([two_labels.changed(RECIPE, image, key) for image, key in zip(images, keys, strict=True)])
@@ -77,17 +75,20 @@ def test_the_number_of_shares_does_not_matter(monkeypatch, tmp_path):
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(monkeypatch, tmp_path):
     whole = fit(tmp_path / "whole")
-    monkeypatch.setattr(two_labels._Task, "save_every", 4)
-    advance = two_labels._Task.advance
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
 
-    def killed(self, state, some):
-        yield from itertools.islice(advance(self, state, some), 4)
-        raise KeyboardInterrupt
+    def killed(self, step, measured):
+        if step == 5:
+            raise KeyboardInterrupt
+        return line(self, step, measured)
 
-    monkeypatch.setattr(two_labels._Task, "advance", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "killed")
-    monkeypatch.setattr(two_labels._Task, "advance", advance)
+    with monkeypatch.context() as patched:
+        line = two_labels._Task.line
+        patched.setattr(two_labels._Task, "line", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "killed")
+    assert (tmp_path / "killed/checkpoints/000000004.safetensors").exists()
     jax.tree.map(np.testing.assert_array_equal, fit(tmp_path / "killed"), whole)
 
 

@@ -6,6 +6,7 @@
 ((32, 8, 8, 1), (32,))
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,9 +14,19 @@ import numpy as np
 from xai_jax.core.streaming import Batch, at_least, checked_part, in_order, stream
 from xai_jax.data.datasets import Dataset
 
-__all__ = ["Batch", "Transform", "batches", "in_order"]
+__all__ = ["Batch", "Transform", "batches", "in_order", "order"]
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@functools.lru_cache(8)  # trainings at once
+def order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of images in an epoch, (count,).
+
+    >>> order(3, seed=0, epoch=1).tolist()
+    [2, 1, 0]
+    """
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def batches(
@@ -57,8 +68,8 @@ def batches(
     index, shares = checked_part(part)
     if batch_size % shares:
         raise ValueError(f"Expected batches that {shares} processes can share evenly, got {batch_size} images.")
-    order = np.random.default_rng([seed, epoch]).permutation(len(dataset))
+    indices = order(len(dataset), seed, epoch)
     share = batch_size // shares
     begins = (number * batch_size + index * share for number in range(start, count))
-    groups = (order[begin : begin + share] for begin in begins)
+    groups = (indices[begin : begin + share] for begin in begins)
     return stream(dataset, groups, transform, (seed, epoch))

@@ -6,16 +6,17 @@ eqs. 1 to 5. Weights of the losses and the rule that balances generator and disc
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.tree_util import Partial
 
 REAL, FAKE = 0, 1
 TERMS = ("features", "adversarial", "image", "real", "fake")
+TRAINS = ("generator_trains", "discriminator_trains")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,28 +97,27 @@ def optimisers(recipe: Recipe) -> tuple[optax.GradientTransformation, optax.Grad
     return optax.adam(learning_rate), decayed
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def step(
-    setting: Setting, functions: tuple[Partial, ...], state: State, images: Array, seed: Array
-) -> tuple[State, dict[str, Array], Array]:
+    setting: Setting, state: State, shares: Sequence[tuple[Array, Array]], constants: tuple
+) -> tuple[State, dict[str, Array]]:
     """One update of both networks, or of the one that trains.
 
     Both gradients are taken at the same parameters, where the released code updates the discriminator first.
 
     Args:
       setting: networks and recipe.
-      functions: encode, compare and prepare of `deepsim.fit`.
       state: before the step; its buffers are donated.
-      images: (N, H, W, C) uint8.
-      seed: of dropout.
+      shares: one, of images (N, H, W, C) uint8 and labels that do not matter.
+      constants: the seed of dropout, and encode, compare and prepare of `deepsim.fit`.
 
     Returns:
-      The next state, the losses () by name, and the first eight generated images (8, H, W, C).
+      The next state; the losses () by name, and which networks train next.
 
     Raises:
       TypeError: for images that the networks do not take.
     """
-    encode, compare, prepare = functions
+    ((images, _),), (seed, encode, compare, prepare) = shares, constants
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     x = prepare(images)
     code, expected = encode(x), compare(x)
@@ -125,15 +125,15 @@ def step(
     def total(params):
         generated = centre(setting.generator.apply(params[0], code), x.shape)
         terms = losses(setting, params, key, (x, generated), (expected, compare(generated)))
-        return sum(terms.values()), (terms, generated)
+        return sum(terms.values()), terms
 
-    gradients, (terms, generated) = jax.grad(total, has_aux=True)(state.params)
+    gradients, terms = jax.grad(total, has_aux=True)(state.params)
     pairs = zip(optimisers(setting.recipe), gradients, state.opt_state, state.params, state.trains, strict=True)
     opt_state, params = zip(*(_updated(*pair) for pair in pairs), strict=True)
     trains = balance(setting.recipe, state.trains, terms)
     alive = jax.tree.leaves(gradients[1])[0].any()  # the first layer has no gradient where all units above are dead
     frozen = jnp.where(trains[0] & trains[1] & alive, 0, state.frozen + 1)
-    return State(params, opt_state, state.step + 1, trains, frozen), terms, generated[:8]
+    return State(params, opt_state, state.step + 1, trains, frozen), terms | dict(zip(TRAINS, trains, strict=True))
 
 
 def _updated(rule, gradient, opt_state, params, trains):

@@ -1,23 +1,20 @@
-"""Files of a checkpoint directory: the description of the run, checkpoints by orbax, and the metrics log."""
+"""Files of a checkpoint directory: the description of the run, checkpoints, and the metrics log."""
 
+import concurrent.futures
 import contextlib
-import errno
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 
-from xai_jax.io import locks
+from xai_jax.io import checksums, locks
 from xai_jax.io.errors import TrainingError, differences, excerpt, first_line
 from xai_jax.io.files import clear_partial, write_atomically
-from xai_jax.io.logs import quiet
 from xai_jax.training import parallel
 
 BEFORE_WORK = ("training.json", ".training.lock", "metrics.jsonl")  # files of a run without its first checkpoint
@@ -25,62 +22,85 @@ KEPT = 2  # checkpoints: if the newest is damaged, training resumes from the pre
 
 
 class Checkpoints:
-    """The newest states in one directory, each complete or absent; all processes make the same calls.
+    """The newest states in one directory, each a file that is whole or absent; process 0 writes for all.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     store = Checkpoints(Path(directory))
     ...     store.save(3, {"x": jax.numpy.ones(2)})
-    ...     state = store.restore({"x": jax.numpy.zeros(2)})
     ...     store.close()
-    >>> state["x"].tolist()
+    ...     Checkpoints(Path(directory)).restore({"x": jax.numpy.zeros(2)})["x"].tolist()
     [1.0, 1.0]
     """
 
     def __init__(self, directory: Path):
-        self.directory = directory.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-        with explained(self.directory):
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self.directory = directory
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._written = concurrent.futures.Future()
+        self._written.set_result(None)
 
     def save(self, step: int, state: Any) -> None:
-        """Writes one checkpoint, then removes the oldest. Raises TrainingError where it cannot be written."""
-        with explained(self.directory), quiet():  # orbax logs an error in each of its threads, too
-            self._manager.save(step, args=ocp.args.StandardSave({"state": state, "checksum": _checksum(state)}))
+        """Copies a state on the device, for a thread to write while training continues; then the oldest is removed.
+
+        Waits for the write before, and raises TrainingError where that failed.
+        """
+        self.wait()
+        if parallel.is_first():
+            copy = _copy(jax.tree.map(lambda array: array.addressable_data(0), state))
+            self._written = self._thread.submit(self._write, step, copy)
+
+    def _write(self, step, state):
+        with explained(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            arrays = {name: np.asarray(array, order="C") for name, array in _named(state).items()}
+            write_atomically(self.directory / f"{step:09d}.safetensors", checksums.pack(arrays, {}))
+            for path in self._paths()[:-KEPT]:
+                path.unlink()
+
+    def _paths(self):
+        return sorted(self.directory.glob("*.safetensors"))
 
     def restore(self, state: Any) -> Any:
         """The newest checkpoint, with the structure and sharding of `state`; `state` itself where there is none.
 
         Raises TrainingError for a damaged checkpoint, and for one of another network.
         """
-        step = self._manager.latest_step()
-        if step is None:
+        if not (paths := self._paths()):
             return state
-        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "checksum": _checksum(state)})
         try:
-            with quiet():
-                found = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
-            if (found["checksum"] != _checksum(found["state"])).any():
-                raise ValueError("its checksum differs")
-            return found["state"]
-        except Exception as error:  # of many classes: json, tensorstore and orbax each have their own
+            arrays, _ = checksums.read(paths[-1])
+            expected = _named(state)
+            if {n: (a.shape, a.dtype) for n, a in arrays.items()} != {
+                n: (a.shape, a.dtype) for n, a in expected.items()
+            }:
+                raise ValueError("arrays of another network")
+        except (ValueError, OSError) as error:
             raise TrainingError(
-                f"Expected a whole checkpoint of this network in {self.directory / str(step)}, got one that cannot be "
-                f"read ({first_line(error)}). Usual cause: a truncated copy. Remove that directory and start again: "
-                "training resumes from the previous checkpoint, or restarts."
+                f"Expected a whole checkpoint of this network in {paths[-1]}, got one that cannot be read "
+                f"({first_line(error)}). Usual cause: a truncated copy. Remove that file and start again: training "
+                "resumes from the previous checkpoint, or restarts."
             ) from error
+        leaves = [jax.device_put(arrays[name], leaf.sharding) for name, leaf in expected.items()]
+        return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+    def wait(self) -> None:
+        """Waits for the last write, and raises TrainingError where that failed."""
+        self._written.result()
 
     def close(self) -> None:
-        """Waits for orbax and releases its threads."""
-        self._manager.close()
+        """The same, and releases the thread."""
+        self._thread.shutdown()
+        self.wait()
 
 
-def _checksum(state):
-    """SHA-256 (32,) uint8 of all arrays, since not every byte that orbax writes has a checksum of its own."""
-    found = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        found.update(np.asarray(leaf).tobytes())
-    return jax.device_put(np.frombuffer(found.digest(), np.uint8), parallel.everywhere())
+@jax.jit
+def _copy(state):
+    """On the device, since the next step takes the buffers of the state."""
+    return jax.tree.map(jnp.copy, state)
+
+
+def _named(state):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
 class Log:
@@ -181,7 +201,7 @@ def locked(checkpoint_dir: Path) -> Iterator[None]:
                 locks.acquire(file, wait=True)
         except OSError as error:
             raise TrainingError(f"{error.strerror}, not {excerpt(checkpoint_dir)}.") from error
-        clear_partial(checkpoint_dir, "epochs")
+        clear_partial(checkpoint_dir, "epochs", "checkpoints")
         yield
 
 
@@ -192,14 +212,12 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except jax.errors.JaxRuntimeError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # orbax and tensorstore have no classes of their own
-        full = os.strerror(errno.ENOSPC)
-        reason = full if full in str(error) else first_line(error)
+    except OSError as error:
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise TrainingError(
                 f"Expected a directory at {excerpt(path)}, got a file there, or above it. Choose another directory."
             ) from error
         raise TrainingError(
-            f"Could not write {path}: {reason}. Usual causes: a full disk, or missing permissions. Earlier "
+            f"Could not write {path}: {first_line(error)}. Usual causes: a full disk, or missing permissions. Earlier "
             "files are intact; start again once there is room, and training resumes."
         ) from error

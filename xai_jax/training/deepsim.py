@@ -6,11 +6,13 @@ original in pixels (see `adversarial`). `dgn_am` maximises activations over the 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
@@ -22,12 +24,13 @@ from xai_jax.io.errors import TrainingError, first_line
 from xai_jax.io.files import user_path
 from xai_jax.io.fingerprints import labelled
 from xai_jax.training import adversarial, checkpoints, loop, parallel
-from xai_jax.training.adversarial import TERMS, Recipe, Setting
+from xai_jax.training.adversarial import TERMS, TRAINS, Recipe, Setting
 from xai_jax.weights import safetensors_file
 
 __all__ = ["Recipe", "first_lines", "fit", "shared_dir"]
 
-SAVE_EVERY = 500  # steps
+SAMPLE_EVERY = 500  # steps
+SAMPLES = 8  # images
 PATIENCE = 2000  # maximum number of consecutive steps with one network frozen
 
 
@@ -92,59 +95,63 @@ def _task(generator, discriminator, encode, compare, data, recipe, checkpoint_di
     loop.check_functions(encode=encode, compare=compare, prepare=prepare)
     functions = tuple(map(as_partial, (encode, compare, prepare)))
     common = data, recipe, user_path(checkpoint_dir), seed, transform
-    return _Task(*common, Setting(generator, discriminator, recipe), functions)
+    return _Task(*common, generator, discriminator, functions)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Task(loop.Task):
-    setting: Setting
+    generator: Any
+    discriminator: Any
     functions: tuple[Partial, Partial, Partial]
 
     weights_name: ClassVar[str] = "generator.safetensors"
-
-    @property
-    def save_every(self):
-        return SAVE_EVERY
+    step: ClassVar[Callable] = staticmethod(adversarial.step)
 
     @property
     def steps(self):
         return self.recipe.steps
 
+    @property
+    def setting(self):
+        return Setting(self.generator, self.discriminator, self.recipe)
+
+    @property
+    def constants(self):
+        return np.uint32(self.seed), *self.functions
+
+    def stops(self):
+        return super().stops() | set(range(SAMPLE_EVERY, self.steps, SAMPLE_EVERY))
+
+    def first_images(self, count):
+        """Images of the first batch, (count, H, W, C) uint8."""
+        return next(batches(self.data, self.recipe.batch_size, self.seed, 0, 0, self.transform))[0][:count]
+
     def description(self):
-        networks = {name: labelled(getattr(self.setting, name)) for name in ("generator", "discriminator")}
+        networks = {name: labelled(getattr(self, name)) for name in ("generator", "discriminator")}
         functions = zip(("encode", "compare", "prepare"), map(labelled, self.functions), strict=True)
         recipe = {"recipe": dataclasses.asdict(self.recipe), "transform": labelled(self.transform)}
         return super().description() | networks | recipe | dict(functions)
 
     def initial(self):
         encode, _, prepare = self.functions
-        images = next(batches(self.data, self.recipe.batch_size, self.seed, 0, 0, self.transform))[0][:1]
-        x = jax.eval_shape(prepare, images)
+        x = jax.eval_shape(prepare, self.first_images(1))
         code, keys = jax.eval_shape(encode, x), jax.random.split(jax.random.key(self.seed))
-        generated = _generated(self.setting.generator, keys[0], code)
+        generated = _generated(self.generator, keys[0], code)
         short = [have < want for have, want in zip(generated.shape[1:3], x.shape[1:3], strict=True)]
         if any(short) or generated.shape[3] != x.shape[3]:
             raise ValueError(f"Expected a generator of images of at least {x.shape[1:]}, got {generated.shape[1:]}.")
         begin = jax.jit(adversarial.initial, static_argnums=0, out_shardings=parallel.everywhere())
         return begin(self.setting, keys, code, x)
 
-    def advance(self, state, some):
-        for ((images, _),) in some:
-            arguments = self.functions, state, parallel.split(images), np.uint32(self.seed)
-            state, terms, generated = adversarial.step(self.setting, *arguments)
-            yield state, (terms, images, generated)
-
-    def line(self, step, state, measured):
-        trains = dict(zip(("generator_trains", "discriminator_trains"), map(bool, state.trains), strict=True))
-        return {name: float(measured[0][name]) for name in TERMS} | trains
+    def line(self, step, measured):
+        return {name: measured[name].item() for name in (*TERMS, *TRAINS)}
 
     def refuse_failure(self, state):
         if int(state.frozen) > PATIENCE:
             raise TrainingError(_cause(*map(bool, state.trains)))
 
-    def end_stage(self, state, measured, log):
-        _, images, generated = measured
-        _write_samples(self, int(state.step), images, generated)
+    def end_stage(self, state, log):
+        _write_samples(self, int(state.step), state.params[0])
         return state
 
     def variables(self, state):
@@ -174,12 +181,18 @@ def _cause(generator, discriminator):
     )
 
 
-def _write_samples(task, number, images, generated):
-    """The first images of a batch and what was generated from their codes, as mean-subtracted pixels."""
+def _write_samples(task, number, params):
+    """Images, the same each time, and what is generated from their codes, as mean-subtracted pixels."""
     if not parallel.is_first():
         return
-    directory = task.checkpoint_dir / "samples"
-    pairs = np.stack([np.asarray(jax.jit(task.functions[2])(images[: len(generated)])), np.asarray(generated)])
+    directory, images = task.checkpoint_dir / "samples", task.first_images(SAMPLES)
+    pairs = _pairs(task.setting, jax.tree.map(np.asarray, params), *task.functions[::2], images)
     with checkpoints.explained(directory):
         directory.mkdir(exist_ok=True)
         safetensors_file.write(directory / f"{number:07d}.safetensors", {"pairs": pairs})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pairs(setting, params, encode, prepare, images):
+    x = prepare(images)
+    return jnp.stack([x, adversarial.centre(setting.generator.apply(params, encode(x)), x.shape)])

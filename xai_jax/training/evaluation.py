@@ -61,7 +61,8 @@ def errors(
     """
     per_image.check_rows(net := as_network(net), len(data))
     net, prepare = parallel.everywhere_here((net, as_partial(prepare)))
-    batch_size = math.ceil(batch_size / jax.local_device_count()) * jax.local_device_count()
+    devices = len(parallel.local_devices())
+    batch_size = math.ceil(batch_size / devices) * devices
     wrong = np.zeros(2, np.float32)  # counts, exact up to 16 million
     indices = share(len(data), parallel.part())
     for number, (images, labels) in enumerate(in_order(data, batch_size, transform, parallel.part())):

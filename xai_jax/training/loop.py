@@ -3,16 +3,19 @@
 A checkpoint directory holds training.json (what is trained), metrics.jsonl (a line every few steps), checkpoints/ (the
 newest states) and, in the end, the weights. Killed at any moment and started again, a run ends with the same weights,
 bit for bit: batches and random transforms depend on the seed and the step alone.
+
+On accelerators, images in memory are copied to the device, where one program makes many steps (see `steps`).
 """
 
 import abc
+import bisect
 import contextlib
 import dataclasses
 import itertools
 import math
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,23 +26,25 @@ from tqdm import tqdm
 
 from xai_jax.core.arguments import check_amount, check_count
 from xai_jax.core.messages import quoted
-from xai_jax.data.batches import Transform, batches
+from xai_jax.data.batches import Transform
 from xai_jax.data.dataset_types import check_dataset
 from xai_jax.data.datasets import Dataset
 from xai_jax.io.errors import TrainingError
 from xai_jax.io.files import cache_dir
 from xai_jax.io.fingerprints import fingerprint, labelled
-from xai_jax.training import checkpoints, parallel, preemption
+from xai_jax.training import checkpoints, parallel, preemption, steps
 from xai_jax.weights import safetensors_file
 
 LOG_EVERY = 20  # steps
-
-Shares = list[tuple[np.ndarray, np.ndarray]]  # images (n, H, W, C) uint8 and labels (n,) of each share of a batch
+SAVE_EVERY = 60.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """One run of training: its data, and in subclasses its steps. `recipe` has a `batch_size`."""
+    """One run of training: its data, and in subclasses its steps. `recipe` has a `batch_size`.
+
+    `step`: (setting, state, shares, constants) -> (state, measurements), as `sgd.step`.
+    """
 
     data: Dataset
     recipe: Any
@@ -48,7 +53,7 @@ class Task(abc.ABC):
     transform: Transform | None
 
     weights_name: ClassVar[str]  # of the file with the trained weights
-    save_every: ClassVar[int]  # steps
+    step: ClassVar[Callable]
 
     @property
     @abc.abstractmethod
@@ -65,16 +70,30 @@ class Task(abc.ABC):
         """Number of parts of a batch whose gradients are computed one after another."""
         return 1
 
+    @property
+    @abc.abstractmethod
+    def setting(self) -> Any:
+        """What a step is compiled for; hashable."""
+
+    @property
+    @abc.abstractmethod
+    def constants(self) -> Any:
+        """Arrays and functions that all steps take, a pytree."""
+
     def stops(self) -> set[int]:
-        """Steps after which the state is saved."""
-        return {*range(self.save_every, self.steps, self.save_every), self.steps}
+        """Steps after which `end_stage` is called."""
+        return {self.steps}
+
+    def is_logged(self, step: int) -> bool:
+        """Whether the measurements of a step are logged."""
+        return step % LOG_EVERY == 0 or step == 1 or step == self.steps
 
     def check(self) -> None:
         """Raises ValueError for a recipe that does not fit the data and the devices, TypeError for what is no data."""
         check_dataset(self.data, "data")
         check_functions(transform=self.transform)
         _check_recipe(self.recipe)
-        size, count, devices = self.recipe.batch_size, len(self.data), jax.device_count()
+        size, count, devices = self.recipe.batch_size, len(self.data), len(parallel.devices())
         if not 0 < size <= count or size % devices or self.steps < 1:
             raise ValueError(
                 f"Expected at least one step, and batches of 1 to {count} images that {devices} devices can share "
@@ -96,18 +115,17 @@ class Task(abc.ABC):
         Raises ValueError where networks and data do not fit.
         """
 
-    @abc.abstractmethod
-    def advance(self, state: Any, some: Iterable[Shares]) -> Iterator[tuple[Any, Any]]:
-        """The state after each further batch, with measurements that stay on the device."""
+    def check_labels(self, labels: np.ndarray) -> None:  # noqa: B027, nothing by default
+        """Raises ValueError for labels that do not fit."""
 
     @abc.abstractmethod
-    def line(self, step: int, state: Any, measured: Any) -> dict[str, float]:
+    def line(self, step: int, measured: Any) -> dict[str, float]:
         """Numbers to log after a step, losses among them."""
 
     def refuse_failure(self, state: Any) -> None:  # noqa: B027, nothing by default
         """Raises TrainingError where further steps are useless, although all losses are finite."""
 
-    def end_stage(self, state: Any, measured: Any, log: checkpoints.Log) -> Any:
+    def end_stage(self, state: Any, log: checkpoints.Log) -> Any:
         """Work after each step of `stops`; returns the state to continue with."""
         return state
 
@@ -163,31 +181,44 @@ def fit(task: Task) -> dict[str, Any]:
         return jax.tree.map(jnp.asarray, safetensors_file.unflatten(safetensors_file.read(done)))
 
 
-def first_lines(task: Task, steps: int) -> list[dict[str, float]]:
+def first_lines(task: Task, count: int) -> list[dict[str, float]]:
     """What `fit` would log after each of the first steps, without a checkpoint. Example: `first_lines(task, 2)`."""
-    measured = enumerate(task.advance(task.initial(), itertools.islice(_batches(task, 0), steps)), 1)
-    return [task.line(step, state, found) for step, (state, found) in measured]
+    state, advance, lines = task.initial(), steps.streamed(task, 0), []
+    for step in range(1, count + 1):
+        state, _, measured = advance(state, step - 1, step)
+        lines.append(task.line(step, *measured()))
+    return lines
 
 
 def _train(task, start, done):
     store = checkpoints.Checkpoints(task.checkpoint_dir / "checkpoints")
     with preemption.announced() as must_end, contextlib.closing(store), _bar(task) as bar:
         state = store.restore(start)
-        step = int(state.step)
-        log = checkpoints.Log(task.checkpoint_dir / "metrics.jsonl", step)
+        step, stops, saved = int(state.step), sorted(task.stops()), time.monotonic()
+        parallel.meet(f"training from step {step}")
+        log, advance = checkpoints.Log(task.checkpoint_dir / "metrics.jsonl", step), steps.advance(task, step)
+        write = _writer(task, log, bar, step)
         bar.update(step)
-        some = _batches(task, step)
-        for stop in sorted(stop for stop in task.stops() if stop > step):
-            state, measured, ends = _stage(task, state, itertools.islice(some, stop - step), log, bar, must_end)
-            step = int(state.step)
-            state = task.end_stage(state, measured, log) if step == stop else state
-            store.save(step, state)
+        for number in itertools.count():
+            if step == task.steps:
+                break
+            before, stop = step, stops[bisect.bisect(stops, step)]
+            state, step, measured = advance(state, step, stop)
+            bar.update(step - before)
+            is_read = write(before, step, measured, state)
+            state = task.end_stage(state, log) if step == stop else state
+            ends = must_end(number)
+            if ends or (is_read and parallel.agreed(time.monotonic() - saved >= SAVE_EVERY)):
+                store.save(step, state)
+                saved = time.monotonic()
             if ends:
+                store.wait()
+                parallel.meet("saved")
                 raise TrainingError(f"Ended by SIGTERM after step {step}, which is saved: training resumes from there.")
         write_weights(done, task.variables(state))
         parallel.meet("trained")
     if parallel.is_first():  # a finished run needs its weights alone
-        shutil.rmtree(task.checkpoint_dir / "checkpoints")
+        shutil.rmtree(task.checkpoint_dir / "checkpoints", ignore_errors=True)
 
 
 def _bar(task):
@@ -195,36 +226,30 @@ def _bar(task):
     return tqdm(total=task.steps, desc="compiling", unit="step", mininterval=1, disable=hidden, leave=False)
 
 
-def _batches(task, step) -> Iterator[Shares]:
-    """Batches from number `step` on, each as its shares."""
-    size, shares = task.recipe.batch_size // task.shares, task.shares
-    while True:
-        epoch, done = divmod(step, task.steps_per_epoch)
-        found = batches(task.data, size, task.seed, epoch, done * shares, task.transform, parallel.part())
-        for _ in range(task.steps_per_epoch - done):
-            yield list(itertools.islice(found, shares))
-            step += 1
-
-
-def _stage(task, state, some, log, bar, must_end):
-    """The state after a stage, or when the run has to end, the last measurements, and whether the run has to end.
+def _writer(task, log, bar, step):
+    """A function that logs what was measured in the steps up to `end`; returns whether it read any of them.
 
     Measurements are read rarely, since reading waits for the device.
     """
-    mark, started, stops = int(state.step), time.monotonic(), task.stops()
-    for step, (state, measured) in enumerate(task.advance(state, some), mark + 1):  # noqa: B007, B020
-        bar.update()
-        if step % LOG_EVERY == 0 or step == 1 or step in stops:
-            values = task.line(step, state, measured)
-            speed = (step - mark) * task.recipe.batch_size / (time.monotonic() - started)
-            log.write(step=step, **values, images_per_second=speed)
-            _refuse_divergence(step, values)
-            task.refuse_failure(state)
-            bar.set_description("training, " + ", ".join(f"{name} {v:.3g}" for name, v in values.items()), False)
-            mark, started = step, time.monotonic()
-        if ends := must_end(step):
-            break
-    return state, measured, ends
+    mark, started = step, time.monotonic()
+
+    def write(before, end, measured, state):
+        nonlocal mark, started
+        logged = [number for number in range(before + 1, end + 1) if task.is_logged(number)]
+        if not logged:
+            return False
+        found = measured()
+        speed = (end - mark) * task.recipe.batch_size / (time.monotonic() - started)
+        for number in logged:
+            values = task.line(number, found[number - before - 1])
+            log.write(step=number, **values, images_per_second=speed)
+            _refuse_divergence(number, values)
+        task.refuse_failure(state)
+        bar.set_description("training, " + ", ".join(f"{name} {v:.3g}" for name, v in values.items()), False)
+        mark, started = end, time.monotonic()
+        return True
+
+    return write
 
 
 def _refuse_divergence(step, values):

@@ -13,23 +13,44 @@ from collections.abc import Callable, Iterator
 import jax
 from jax.experimental import multihost_utils
 
+_ending: list[threading.Event] = []  # of each `announced` that the main thread is in
+
 
 @contextlib.contextmanager
 def announced() -> Iterator[Callable[[int], bool]]:
-    """Within, SIGTERM ends no process; yields a function of the step, to be called after each: whether to save and end.
+    """Within, SIGTERM ends no process; yields a function of a count of calls from 0: whether to save and end.
 
-    Processes that train together end after the same step. A process of its own gets the signal afterwards.
+    Processes that train together end after the same call; threads with the main one. A process of its own gets the
+    signal afterwards.
     """
-    if jax.process_count() > 1:  # JAX handles the signal, and agrees on a step
+    if jax.process_count() > 1:  # JAX handles the signal, and agrees on a call
         yield multihost_utils.reached_preemption_sync_point
-        return
-    came = threading.Event()
-    in_main = threading.current_thread() is threading.main_thread()  # others cannot set handlers
-    usual = signal.signal(signal.SIGTERM, lambda *_: came.set()) if in_main else None
+    elif threading.current_thread() is not threading.main_thread():  # which alone can set handlers
+        ending = _ending[-1] if _ending else threading.Event()
+        yield lambda number: ending.is_set()
+    else:
+        yield from _handled()
+
+
+def _handled():
+    received, ending = [], threading.Event()
+
+    def handle(number, frame):
+        received.append(number)
+        ending.set()
+
+    usual = signal.signal(signal.SIGTERM, handle)
+    _ending.append(ending)
     try:
-        yield lambda step: came.is_set()
+        yield lambda number: ending.is_set()
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, usual or signal.SIG_DFL)
-        if came.is_set():
+        _ending.pop()
+        signal.signal(signal.SIGTERM, usual or signal.SIG_DFL)
+        if received:
             signal.raise_signal(signal.SIGTERM)
+
+
+def end() -> None:
+    """Ends what trains in other threads, as SIGTERM does."""
+    if _ending:
+        _ending[-1].set()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,9 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-
-from xai_jax.core.batching import pixels
-from xai_jax.core.pytrees import as_partial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,17 +77,28 @@ def begin(setting: Setting, variables: Any) -> State:
 
 
 def step(
-    setting: Setting, prepare: Callable[[Array], Array] = pixels, augment: Callable[[Array, Array], Array] | None = None
-) -> Callable[[State, Array, Array], State]:
-    """(state, uint8 images (N, H, W, C), labels (N,)) -> state: a step with one share as one function, for dry runs."""
+    setting: Setting, state: State, shares: Sequence[tuple[Array, Array]], constants: tuple
+) -> tuple[State, tuple[Array, Array]]:
+    """One step of training; compiled share by share, or inside of a larger program.
 
-    def run(state, images, labels):
-        share, seeds = (images, labels), (np.uint32(0), state.step)
-        transforms = as_partial(prepare), augment and as_partial(augment)
-        gradient = add_gradient(setting, zeros(state.params), state.params, share, seeds, *transforms)
-        return update(setting, state, gradient)[0]
+    Args:
+      setting: the network and its recipe.
+      state: before the step; its buffers are donated.
+      shares: of a batch, uint8 images (n, H, W, C) and labels (n,) each.
+      constants: the run's seed uint32, `prepare` and `augment` of `add_gradient`.
 
-    return run
+    Returns:
+      The next state, and the loss and the learning rate.
+
+    Raises:
+      TypeError: for images that the network does not take.
+    """
+    seed, *transforms = constants
+    gradient = zeros(state.params)
+    for number, share in enumerate(shares):
+        seeds = seed, state.step, np.int32(number)
+        gradient = add_gradient(setting, gradient, state.params, share, seeds, *transforms)
+    return update(setting, state, gradient)
 
 
 @jax.jit
@@ -108,7 +116,7 @@ def add_gradient(setting, gradient, params, share, seeds, prepare, augment):
       gradient: (loss, gradient) of earlier shares; its buffers are donated.
       params: the parameters.
       share: uint8 images (n, H, W, C) and labels (n,).
-      seeds: the run's seed and the share's number, of augmentation and dropout.
+      seeds: the run's seed, the step and the share's number in it, of augmentation and dropout.
       prepare: images -> the network's input.
       augment: (key, x) -> x, or None.
 
@@ -118,8 +126,9 @@ def add_gradient(setting, gradient, params, share, seeds, prepare, augment):
     Raises:
       TypeError: for images that the network does not take.
     """
-    (images, labels), (seed, number) = share, seeds
-    augmenting, dropping = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+    (images, labels), (seed, step, number) = share, seeds
+    key = jax.random.fold_in(jax.random.key(seed), step * setting.shares + number)
+    augmenting, dropping = jax.random.split(key)
     x = prepare(images)
     x = x if augment is None else augment(augmenting, x)
 
@@ -136,9 +145,9 @@ def _half(tree):
     return jax.tree.map(lambda array: array.astype(jnp.bfloat16), tree)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def update(setting, state, gradient):
-    """(state, (loss, gradient)) -> (state, zeros for the next step, (loss, learning rate))."""
+    """(state, (loss, gradient)) -> (state, (loss, learning rate))."""
     recipe, (loss, gradient) = setting.recipe, gradient
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies integer steps by float learning rates
         transform = optimiser(recipe, setting.steps_per_epoch)
@@ -147,8 +156,7 @@ def update(setting, state, gradient):
     params = jax.tree.map(lambda p, change: p + state.scale * change, state.params, updates)
     if recipe.renormalise is not None:
         params = renormalise(params, recipe.renormalise)
-    state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
-    return state, zeros(params), (loss, learning_rate)
+    return state._replace(params=params, opt_state=opt_state, step=state.step + 1), (loss, learning_rate)
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:

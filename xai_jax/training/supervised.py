@@ -32,8 +32,6 @@ from xai_jax.training.sgd import Recipe
 
 __all__ = ["Recipe", "TrainingError", "epoch_weights", "first_lines", "fit", "metrics", "share_size", "shared_dir"]
 
-SAVE_EVERY = 1000  # steps; also at the end of each epoch
-
 # Images in one gradient on a CPU: of more, XLA's gradient with respect to filters is up to five times slower.
 CPU_SHARE = 32
 
@@ -156,7 +154,7 @@ def epoch_weights(checkpoint_dir: str | Path) -> dict[int, Path]:
 
 def share_size(batch_size: int) -> int:
     """Images in one gradient: the whole batch on accelerators, on CPUs at most `CPU_SHARE` (or one for each device)."""
-    devices = jax.device_count()
+    devices = len(parallel.devices())
     if jax.default_backend() != "cpu":
         return batch_size
     sizes = range(devices, max(CPU_SHARE, devices) + 1, devices)
@@ -173,10 +171,7 @@ class _Task(loop.Task):
     keep_epochs: bool
 
     weights_name: ClassVar[str] = "weights.safetensors"
-
-    @property
-    def save_every(self):
-        return SAVE_EVERY
+    step: ClassVar[Callable] = staticmethod(sgd.step)
 
     @property
     def steps(self):
@@ -190,8 +185,16 @@ class _Task(loop.Task):
     def setting(self):
         return sgd.Setting(self.module, self.recipe, self.steps_per_epoch, self.shares)
 
+    @property
+    def constants(self):
+        return np.uint32(self.seed), self.prepare, self.augment
+
     def stops(self):
-        return super().stops() | set(range(self.steps_per_epoch, self.steps, self.steps_per_epoch))
+        ends = range(self.steps_per_epoch, self.steps, self.steps_per_epoch)
+        return super().stops().union(ends if self.validation is not None or self.keep_epochs else ())
+
+    def is_logged(self, step):
+        return super().is_logged(step) or step % self.steps_per_epoch == 0
 
     def check(self):
         super().check()
@@ -213,7 +216,8 @@ class _Task(loop.Task):
     def initial(self):
         index, count = parallel.part()
         images, labels = next(batches(self.data, count, self.seed, 0, 0, self.transform, (index, count)))
-        variables = _init(self.module)(jax.random.key(self.seed), np.asarray(jax.jit(self.prepare)(images[:1])))
+        init = _init(self.module, parallel.everywhere())
+        variables = init(jax.random.key(self.seed), np.asarray(jax.jit(self.prepare)(images[:1])))
         if set(variables) != {"params"}:
             raise ValueError(
                 f"Expected a network with parameters alone, got {quoted(sorted(variables))}. Usual cause: batch "
@@ -226,21 +230,10 @@ class _Task(loop.Task):
             evaluation.check_fit(net, self.prepare, images, labels, len(self.validation.classes))
         return jax.jit(sgd.begin, static_argnums=0, out_shardings=parallel.everywhere())(self.setting, variables)
 
-    def advance(self, state, some):
-        # Laid out as `update` leaves it, or the first step would be compiled for itself.
-        gradient = jax.jit(sgd.zeros, out_shardings=parallel.everywhere())(state.params)
-        transforms = self.prepare, self.augment
-        for step, shares in enumerate(some, int(state.step)):
-            for _, labels in shares:
-                evaluation.check_labels(labels, len(self.data.classes))
-            for number, share in enumerate(shares, step * len(shares)):
-                seeds = np.uint32(self.seed), np.int32(number)
-                share = tuple(map(parallel.split, share))
-                gradient = sgd.add_gradient(self.setting, gradient, state.params, share, seeds, *transforms)
-            state, gradient, measured = sgd.update(self.setting, state, gradient)
-            yield state, measured
+    def check_labels(self, labels):
+        evaluation.check_labels(labels, len(self.data.classes))
 
-    def line(self, step, state, measured):
+    def line(self, step, measured):
         loss, learning_rate = map(float, measured)
         return {"epoch": self.epoch(step), "loss": loss, "learning_rate": learning_rate}
 
@@ -248,12 +241,9 @@ class _Task(loop.Task):
         """Number of the epoch that a step belongs to, from 1."""
         return math.ceil(step / self.steps_per_epoch)
 
-    def end_stage(self, state, measured, log):
-        step = int(state.step)
-        if step % self.steps_per_epoch and step < self.steps:
-            return state
+    def end_stage(self, state, log):
         if self.keep_epochs:
-            name = f"{self.epoch(step):04d}.safetensors"
+            name = f"{self.epoch(int(state.step)):04d}.safetensors"
             loop.write_weights(self.checkpoint_dir / "epochs" / name, self.variables(state))
         return state if self.validation is None else self.validate(state, log)
 
@@ -269,10 +259,10 @@ class _Task(loop.Task):
 
 
 @functools.cache
-def _init(module):
+def _init(module, sharding):
     """The initialisation, cached for other seeds. It runs once, and optimised for a CPU it takes seconds to compile."""
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(module.init, out_shardings=parallel.everywhere(), compiler_options=options)
+    return jax.jit(module.init, out_shardings=sharding, compiler_options=options)
 
 
 def _after_validation(state, error, patience):

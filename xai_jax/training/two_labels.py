@@ -115,7 +115,7 @@ class _Task(loop.Task):
     prepare: Partial
 
     weights_name: ClassVar[str] = "weights.safetensors"
-    save_every: ClassVar[int] = 500
+    step: ClassVar[Callable] = staticmethod(lambda *arguments: _step(*arguments))
 
     @property
     def steps(self):
@@ -129,6 +129,10 @@ class _Task(loop.Task):
     def setting(self):
         return Setting(self.module, self.recipe, len(self.data.classes), self.shares)
 
+    @property
+    def constants(self):
+        return np.int32(self.seed), self.classes, self.prepare
+
     def description(self):
         others = {name: labelled(getattr(self, name)) for name in ("module", "classes", "prepare")}
         return super().description() | {"recipe": dataclasses.asdict(self.recipe)} | others
@@ -140,19 +144,7 @@ class _Task(loop.Task):
         begin = jax.jit(_begin, static_argnums=0, out_shardings=parallel.everywhere())
         return begin(self.setting, jax.random.key(self.seed), x)
 
-    def advance(self, state, some):
-        classes = jax.device_put(self.classes, parallel.everywhere())
-        for step, shares in enumerate(some, int(state.step)):
-            found = None
-            for number, share in enumerate(shares):
-                images, objects = map(parallel.split, share)
-                labels, seeds = (classes[objects], objects), tuple(map(np.int32, (self.seed, step, number)))
-                part = _gradient(self.setting, state.params, images, labels, seeds, self.prepare)
-                found = part if found is None else jax.tree.map(jnp.add, found, part)
-            losses, gradient = found
-            yield (state := _update(self.setting, state, gradient)), losses
-
-    def line(self, step, state, measured):
+    def line(self, step, measured):
         of_classes, of_objects = map(float, measured)
         return {"loss": of_classes + of_objects, "of_classes": of_classes, "of_objects": of_objects}
 
@@ -186,6 +178,17 @@ def _kernel(name, kernel, bias, gain):
     centred = kernel - kernel.mean(axes)
     wanted = np.float32(2 / np.prod(kernel.shape[:-1]))
     return centred * jax.lax.rsqrt((centred**2).mean(axes) + 1e-8) * gain * wanted**0.5
+
+
+def _step(setting, state, shares, constants):
+    """One step: gradients of the shares of a batch, one after another, and the update; returns the two losses, too."""
+    (seed, classes, prepare), found = constants, None
+    for number, (images, objects) in enumerate(shares):
+        labels, seeds = (classes[objects], objects), (seed, state.step, np.int32(number))
+        part = _gradient(setting, state.params, images, labels, seeds, prepare)
+        found = part if found is None else jax.tree.map(jnp.add, found, part)
+    losses, gradient = found
+    return _update(setting, state, gradient), losses
 
 
 @functools.partial(jax.jit, static_argnums=0)
