@@ -24,7 +24,7 @@ def order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The order of images in an epoch, (count,).
 
     >>> order(3, seed=0, epoch=1).tolist()
-    [2, 1, 0]
+    [2, 0, 1]
     """
     return np.random.default_rng([seed, epoch]).permutation(count)
 
