@@ -78,6 +78,12 @@ def from_images(model: LoadedModel, images: Iterable[np.ndarray], mean: tuple[fl
     return Subject(model, x - jnp.asarray(mean, jnp.float32), mean)
 
 
+def pixels(model: LoadedModel, images: Iterable[np.ndarray]) -> np.ndarray:
+    """Images of a data set at the size of a network's input, (N, H, W, C) uint8."""
+    parts = (model.input.from_network(model.preprocess([image])) for image in images)
+    return np.concatenate([np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in map(np.asarray, parts)])
+
+
 def invert(represent: Callable[[Array], Array], images: Array, form: CVPR | IJCV, batch_size: int, seed: int) -> Array:
     """Pre-images of the representations of all images.
 

@@ -43,8 +43,9 @@ def learned(subject, layer, file, config):
     """Measures of the outputs of a network that is trained to invert the layer."""
     represent, module = subject.represent(layer), UpConv(subject.images.shape[1:], config.width)
     data, key = datasets.load(config.train_data, config.train), jax.random.key(config.seed)
-    images = preimages.from_images(subject.model, (data[i][0] for i in range(config.examples)), config.mean).images
+    images = preimages.pixels(subject.model, (data[i][0] for i in range(config.examples)))
     options = {"steps": config.train_steps, "learning_rate": config.train_learning_rate, "checkpoint": file}
+    options["mean"] = config.mean
     inverse = learned_inversion.fit(represent, images, module, key=key, **options)
     return measured(subject, layer, network.call(inverse, network.call(represent, subject.images)))
 

@@ -38,7 +38,7 @@ def main():
         address, count, index = flag.removeprefix("--process=").split(",")
         parallel.join(address, int(count), int(index))
     for name, method in sorted(globals()[names]().items()):
-        found = compare(method) if names in ("attributions", "few") else {"value": method()}
+        found = compare(method) if names in ("attributions", "optimisations", "few") else {"value": method()}
         print(json.dumps({"method": name} | found), flush=True)
 
 
@@ -51,20 +51,27 @@ def compare(method):
 
     with jax.default_device(jax.local_devices()[0]):
         alone = jax.tree.leaves(method())
-    recorded, original = [], devices.share
-    devices.share = lambda arrays, number: recorded.append(original(arrays, number)) or recorded[-1]
+    recorded, original = set(), devices.share
+
+    def share(arrays, number):  # counted at once, as steps of an optimisation donate their state
+        found = original(arrays, number)
+        recorded.update(len(equal_shares(leaf)) for leaf in jax.tree.leaves(found) if np.shape(leaf)[:1] > (1,))
+        return found
+
+    devices.share = share
     try:
         found = jax.tree.leaves(method())
     finally:
         devices.share = original
     pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(found, alone, strict=True)]
-    arrays = [leaf for tree in recorded for leaf in jax.tree.leaves(tree) if len(leaf) > 1]
     return {
         "difference": max(float(abs(a - b).max() / (abs(b).max() + 1e-12)) for a, b in pairs),
         "same shapes": all(a.shape == b.shape for a, b in pairs),
-        "devices": sorted({len(equal_shares(array)) for array in arrays}),
+        "devices": sorted(recorded),
         "processes": jax.process_count(),
-        "results": sorted({len(equal_shares(array)) for array in found if isinstance(array, jax.Array)}),
+        "results": sorted(
+            {len(equal_shares(array)) for array in found if np.ndim(array) and hasattr(array, "sharding")}
+        ),
     }
 
 
@@ -133,6 +140,72 @@ def attributions():
     }
 
 
+def optimisations():
+    import jax
+    import numpy as np
+
+    from xai_jax import activation_maximisation, cppn, dgn_am, fooling, inversion, targets
+
+    net, x, _ = small(16)
+    key, represent = jax.random.key(0), inversion.of_layer(net, "relu4")
+    classes, codes = targets.logit(np.arange(16) % 5), np.abs(x[:, 0])
+    generate = jax.tree_util.Partial(lambda scale, codes: codes[:, None] * scale, x[:1].transpose(0, 2, 1, 3))
+
+    def maximise(form):
+        problem = activation_maximisation.of_pixels(net), classes, x, key
+        return activation_maximisation.maximise(*problem, form, -9.0, 9.0)
+
+    def evolve(encoding):
+        return fooling.evolve(net, encoding, 3, key, population=16)
+
+    bind = functools.partial
+    forms = (
+        activation_maximisation.Simonyan(steps=3),
+        activation_maximisation.Fourier(steps=3, jitter=0),
+    )  # equal pixels of a padding are ties, of which rounding chooses the maximum
+    return {
+        "inversion, 2015": lambda: inversion.invert(
+            represent, represent(x), x.shape[1:], key, inversion.CVPR(phases=((0.1, 3),))
+        ),
+        "inversion, 2016": lambda: inversion.invert(
+            represent, represent(x), x.shape[1:], key, inversion.IJCV(steps=(3, 2), jitter=3)
+        ),
+        "maximisation": bind(maximise, forms[0]),
+        "maximisation of Fourier coefficients": bind(maximise, forms[1]),
+        "codes of a generator": lambda: dgn_am.maximise(generate, net, classes, codes, dgn_am.DGN(steps=3)),
+        "evolution": bind(evolve, fooling.Direct(x.shape[1:])),
+        "evolution of CPPNs": bind(evolve, cppn.CPPN(x.shape[1:], hidden=3)),
+    }
+
+
+def step(net, x, target, copy, share):
+    """Arguments of a step of gradient ascent."""
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.tree_util import Partial
+
+    from xai_jax.core.pytrees import as_partial
+    from xai_jax.synthesis import fooling, optimize, updates
+
+    rule, start = updates.momentum(1.0, ((1.0, 3),)), jnp.asarray(x)
+    state = optimize._State(share(start), share(rule.init(start)), copy(np.int32(0)))
+    objective = Partial(fooling._probability, net, target)
+    return *copy((objective, as_partial(optimize.identity), optimize._update_of(rule))), state, None
+
+
+def generation(net, copy, share):
+    """Arguments of a generation of an evolution."""
+    import jax
+    import numpy as np
+
+    from xai_jax.synthesis import fooling
+
+    del share
+    elites = fooling.Elites(np.zeros((5, 17, 17, 3), np.float32), np.zeros(5, np.float32), np.int32(0))
+    arguments = fooling.Direct((17, 17, 3)), net, (0.0, 1.0), elites, jax.random.key(0)
+    return *copy(arguments), 32, copy.keywords["number"]
+
+
 def shares():
     """One eighth is the share of its operations that each device has, in the programs of the passes."""
     import jax
@@ -143,6 +216,7 @@ def shares():
     from xai_jax.concepts import activation_cache
     from xai_jax.core import devices
     from xai_jax.core.pytrees import as_partial
+    from xai_jax.synthesis import fooling, optimize
     from xai_jax.units import deconvnet
 
     net, x, target = small(32)
@@ -159,6 +233,8 @@ def shares():
             lambda copy, share: (copy(net), as_partial(deconvnet.as_input), share(x), ("relu4",)),
         ),
         "gradients": (activation_cache._gradients, lambda copy, share: (copy(net), share(x), target, ("relu4",))),
+        "step of an optimisation": (optimize._step, lambda *each: step(net, x, target, *each)),
+        "generation": (fooling._generation, lambda *each: generation(net, *each)),
         "occlusion": (
             occlusion._occluded,
             lambda copy, share: (copy(net), targets.logit(1), *copy((x[:3], fill)), *share((index,) * 3), (4, 4), ()),

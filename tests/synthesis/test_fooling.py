@@ -84,9 +84,9 @@ def test_children_follow_debs_operators():
 
 def test_a_generation_keeps_the_best_child_of_each_class():
     encoding, key = Direct(SHAPE), jax.random.key(7)
-    before = fooling._initial_elites(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30)
+    before = fooling._initial_elites(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), KEY, 30, 1)
     np.testing.assert_allclose(before.confidence, probabilities(before.x)[range(3), range(3)], rtol=1e-4)
-    after, terms = fooling._generation(encoding, 30, Partial(net), (jnp.float32(0), jnp.float32(1)), before, key)
+    after, terms = fooling._generation(encoding, Partial(net), (jnp.float32(0), jnp.float32(1)), before, key, 30, 1)
     drawing, varying = jax.random.split(jax.random.fold_in(key, 0))
     rows = np.asarray(jax.random.randint(drawing, (2, 30), 0, 3))
     elites = np.asarray(before.x)

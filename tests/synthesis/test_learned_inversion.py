@@ -56,7 +56,7 @@ def test_ambiguous_features_give_the_mean_image():
 def test_the_loss_is_the_mean_squared_error_of_scaled_images():
     module, key, scale = UpConv((4, 4, 1), 4), jax.random.key(3), jnp.float32(5.0)
     one = jax.tree.map(lambda leaf: leaf[None], module.init(jax.random.key(0), IMAGES[:1]))
-    arguments = module.apply, Represent(), IMAGES, jnp.float32(2.0), scale
+    arguments = module.apply, Represent(), IMAGES, jnp.float32(0.0), jnp.float32(2.0), scale
     loss = learned_inversion._loss(*arguments, key, one)["distance"]
     x = IMAGES[jax.random.randint(key, (learned_inversion.BATCH_SIZE,), 0, 64)]
     variables = jax.tree.map(lambda leaf: leaf[0], one)
@@ -67,6 +67,16 @@ def test_the_loss_is_the_mean_squared_error_of_scaled_images():
 class Represent:
     def __call__(self, x):
         return both_signs(x)
+
+
+def test_pixels_of_8_bits_are_centred_batch_by_batch():
+    pixels, mean = RNG.integers(0, 256, (64, 4, 4, 1), np.uint8), (7.0,)
+    options = {"steps": 3, "key": jax.random.key(0)}
+    packed = learned_inversion.fit(both_signs, pixels, MODULE, mean=mean, **options)
+    floats = learned_inversion.fit(both_signs, pixels.astype(np.float32) - 7, MODULE, **options)
+    jax.tree.map(np.testing.assert_array_equal, packed.args, floats.args)
+    with pytest.raises(ValueError, match="got shape"):
+        learned_inversion.fit(both_signs, pixels[0], MODULE, **options)
 
 
 def test_an_interrupted_training_resumes_with_the_same_network(resumed):

@@ -36,6 +36,16 @@ def count(arrays: Any, n: int) -> int:
     return 1 if is_traced or any(map(_is_placed, jax.tree.leaves(arrays))) else number
 
 
+def dividing(arrays: Any, n: int) -> int:
+    """`count` for what cannot be padded, such as n problems of an optimisation: 1 where it does not divide n.
+
+    >>> dividing((), 7) in (1, 7)
+    True
+    """
+    number = count(arrays, n)
+    return 1 if n % number else number
+
+
 def _is_placed(leaf):
     """Whether an array is traced, or committed to devices by anybody else."""
     if isinstance(leaf, jax.core.Tracer):
@@ -46,14 +56,23 @@ def _is_placed(leaf):
 
 
 def share(arrays: Any, number: int) -> Any:
-    """Divides arrays (N, ...) of a pytree among devices, whose number divides N; those of one row go to each.
+    """Divides arrays (N, ...) of a pytree among devices, whose number divides N; numbers and single rows go to each.
 
     >>> share(np.zeros((2, 3)), 1).shape
     (2, 3)
     """
     if number == 1:
         return arrays
-    return jax.device_put(arrays, jax.tree.map(lambda a: _sharding(number, len(a) > 1), arrays))
+    return jax.device_put(arrays, jax.tree.map(lambda a: _sharding(number, np.shape(a)[:1] > (1,)), arrays))
+
+
+def constrain(arrays: Any, number: int, divided: bool) -> Any:
+    """`share`, or `copy` unless `divided`, of arrays inside of a compiled function.
+
+    >>> jax.jit(lambda x: constrain(x, 1, divided=True))(np.zeros((2, 3))).shape
+    (2, 3)
+    """
+    return arrays if number == 1 else jax.lax.with_sharding_constraint(arrays, _sharding(number, divided))
 
 
 def copy(net: Any, number: int) -> Any:

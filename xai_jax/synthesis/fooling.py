@@ -23,7 +23,7 @@ import optax
 from jax import Array
 from jax.tree_util import Partial
 
-from xai_jax.core import network, per_image, targets
+from xai_jax.core import devices, network, per_image, targets
 from xai_jax.core.arguments import as_floats, check_count
 from xai_jax.core.batching import check_repeatable
 from xai_jax.core.messages import quoted
@@ -153,10 +153,13 @@ def evolve(
     per_image.refuse(net, "an evolution", "Bind one row for all images, of length 1, as a weight")
     targets.check(net, images, targets.probability(0))
     check_repeatable(net, images, lambda: _shown(encoding, bounds, encoding.sample(initial_key, population)))
-    first = _initial_elites(encoding, net, bounds, initial_key, population)
+    number = devices.dividing((net, encoding, key), population)
+    on_all = devices.copy((encoding, net, bounds), number)
+    first = _initial_elites(*on_all, initial_key, population, number)
 
     def chunk(state, count):
-        return optimize.repeat(lambda s: _generation(encoding, population, net, bounds, s, run_key), state, count)
+        state = devices.copy(state, number)
+        return optimize.repeat(lambda s: _generation(*on_all, s, run_key, population, number), state, count)
 
     problem = net, encoding, key, population, bounds
     state, history = optimize.advance(chunk, first, ["confidence"], generations, problem, checkpoint)
@@ -164,21 +167,22 @@ def evolve(
     return state, history["confidence"]
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _initial_elites(encoding, net, bounds, key, population):
-    genomes = encoding.sample(key, population)
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _initial_elites(encoding, net, bounds, key, population, number):
+    genomes = devices.constrain(encoding.sample(key, population), number, divided=True)
     confidence = _confidence(encoding, net, bounds, genomes)
     best = confidence.argmax(0)
     elites = jax.tree.map(lambda leaf: leaf[best], genomes)
-    return Elites(elites, confidence.max(0), jnp.zeros((), jnp.int32))
+    return devices.constrain(Elites(elites, confidence.max(0), jnp.zeros((), jnp.int32)), number, divided=False)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _generation(encoding, population, net, bounds, state, key):
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _generation(encoding, net, bounds, state, key, population, number):
+    """The elites after a generation, on each device; children are divided among them."""
     parents_key, vary_key = jax.random.split(jax.random.fold_in(key, state.step))
     rows = jax.random.randint(parents_key, (2, population), 0, len(state.confidence))
     parents = tuple(jax.tree.map(lambda leaf, row=row: leaf[row], state.x) for row in rows)
-    children = encoding.vary(vary_key, parents, state.step)
+    children = devices.constrain(encoding.vary(vary_key, parents, state.step), number, divided=True)
     confidence = _confidence(encoding, net, bounds, children)
     best, value = confidence.argmax(0), confidence.max(0)
     better = value > state.confidence
@@ -186,8 +190,8 @@ def _generation(encoding, population, net, bounds, state, key):
     def replace(child, elite):
         return jnp.where(better.reshape(-1, *[1] * (elite.ndim - 1)), child[best], elite)
 
-    elites = jax.tree.map(replace, children, state.x)
-    return Elites(elites, jnp.maximum(state.confidence, value), state.step + 1), {"confidence": state.confidence}
+    elites = Elites(jax.tree.map(replace, children, state.x), jnp.maximum(state.confidence, value), state.step + 1)
+    return devices.constrain(elites, number, divided=False), {"confidence": state.confidence}
 
 
 def _confidence(encoding, net, bounds, genomes):

@@ -13,12 +13,13 @@ where `inversion.invert` finds one of them.
 (8, 4, 4, 1)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
@@ -38,6 +39,7 @@ def fit(
     *,
     steps: int,
     key: Array,
+    mean: float | Sequence[float] = 0.0,
     learning_rate: float = 1e-3,
     checkpoint: Path | None = None,
 ) -> Partial:
@@ -48,10 +50,11 @@ def fit(
 
     Args:
       represent: images (N, H, W, C) -> features (N, ...).
-      images: training images (M, H, W, C).
+      images: training images (M, H, W, C), which stay on the device: floats, or uint8, which take a quarter of it.
       module: a Linen module, features (N, ...) -> images (N, H, W, C).
       steps: number of training steps.
       key: for the initial weights and the batches.
+      mean: colour that is subtracted from a batch of the images, one value for each channel or for all.
       learning_rate: of the first step.
       checkpoint: file from which an interrupted run resumes.
 
@@ -62,17 +65,19 @@ def fit(
       ValueError: if the module gives images of another shape.
       DivergedError: if the learning rate is too large.
     """
-    represent, images = as_partial(represent), as_floats(images, "training images (M, H, W, C)")
-    network.check_images(images)
+    represent, mean = as_partial(represent), as_floats(mean, "a mean colour")
+    is_packed = getattr(images, "dtype", None) == np.uint8
+    images = jnp.asarray(images) if is_packed else as_floats(images, "training images (M, H, W, C)")
+    network.check_images(jax.ShapeDtypeStruct(images.shape, jnp.float32) if is_packed else images)
     setting_key, running = jax.random.split(key)
-    some = images[:256]
+    some = _centred(images[:256], mean)
     features, scale = wide(network.call(represent, some)), some.std()
     strength = jnp.maximum(jnp.sqrt((features**2).mean()), jnp.finfo(jnp.float32).tiny)
     variables = _call(Partial(module.init), setting_key, features[:1])
     made = jax.eval_shape(module.apply, variables, features[:1]).shape
     if made != (1, *images.shape[1:]):
         raise ValueError(f"Expected a module that makes images {images.shape[1:]} of these features, got {made[1:]}.")
-    objective = Partial(_loss, Partial(module.apply), represent, images, strength, scale)
+    objective = Partial(_loss, Partial(module.apply), represent, images, mean, strength, scale)
     one = jax.tree.map(lambda leaf: leaf[None], variables)
     rule = updates.adam(learning_rate, steps)
     found = optimize.minimise(objective, one, rule, steps, running, checkpoint=checkpoint).x
@@ -92,7 +97,11 @@ def _invert(apply, variables, strength, scale, features):
     return scale * apply(variables, wide(features) / strength)
 
 
-def _loss(apply, represent, images, strength, scale, key, variables):
-    x = images[jax.random.randint(key, (BATCH_SIZE,), 0, len(images))]
+def _centred(images, mean):
+    return images.astype(jnp.float32) - mean
+
+
+def _loss(apply, represent, images, mean, strength, scale, key, variables):
+    x = _centred(images[jax.random.randint(key, (BATCH_SIZE,), 0, len(images))], mean)
     found = _invert(apply, _only(variables), strength, scale, wide(represent(x)))
     return {"distance": (((found - x) / scale) ** 2).mean()[None]}

@@ -26,7 +26,7 @@ from jax import Array, lax
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from xai_jax.core import finite
+from xai_jax.core import devices, finite
 from xai_jax.core.arguments import is_integer
 from xai_jax.core.messages import quoted
 from xai_jax.core.pytrees import as_partial
@@ -79,6 +79,7 @@ def minimise(
 ) -> Result:
     """Minimises the sum of an objective's terms by projected gradient descent.
 
+    Problems are divided among all devices whose number divides theirs, see `xai_jax.core.devices`.
     Objective and projection are `jax.tree_util.Partial`s where they hold arrays or numbers; what else they close over
     is compiled into the program. One optimiser object of optax compiles once, those of `updates` once for all numbers.
 
@@ -108,10 +109,12 @@ def minimise(
     objective, project, update = as_partial(objective), as_partial(project), _update_of(optimiser)
     names = _check(objective, x, key)
     state = _State(x, optimiser.init(x), jnp.zeros((), jnp.int32))
-    functions = jax.device_put((objective, project, update))  # their numbers once, and not at each step
+    arguments = jax.device_put((objective, project, update, key))  # their numbers once, and not at each step
+    number = devices.dividing((arguments, x), jax.tree.leaves(x)[0].shape[0])
+    arguments = devices.copy(arguments, number)
 
     def chunk(state, count):
-        return _chunk(*functions, state, key, count)
+        return _chunk(*arguments, devices.share(state, number), count)
 
     state, history = advance(chunk, state, names, steps, (objective, x, optimiser, key, project), checkpoint)
     check_result(state.x)
@@ -192,7 +195,7 @@ def _without_value(update, gradient, opt_state, x, value):
     return update(gradient, opt_state, x)
 
 
-def _chunk(objective, project, update, state, key, count):
+def _chunk(objective, project, update, key, state, count):
     """The state after `count` steps, and the terms (count, N) before each of them.
 
     One program on accelerators; on CPUs, where XLA's convolutions are slow inside loops, and for the last steps, whose
