@@ -284,8 +284,8 @@ def placement():
 
 
 def few():
-    methods = attributions()
-    return {name: methods[name] for name in ("gradient", "occlusion", "top_k", "activations")}
+    names = "gradient", "occlusion", "top_k", "activations", "codes of a generator"
+    return {name: method for name, method in (attributions() | optimisations()).items() if name in names}
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def minimise(
 ) -> Result:
     """Minimises the sum of an objective's terms by projected gradient descent.
 
-    Problems are divided among all devices whose number divides theirs, see `xai_jax.core.devices`.
+    Problems are divided among all devices, if the number of these divides theirs (see `xai_jax.core.devices`).
     Objective and projection are `jax.tree_util.Partial`s where they hold arrays or numbers; what else they close over
     is compiled into the program. One optimiser object of optax compiles once, those of `updates` once for all numbers.
 
