@@ -84,6 +84,7 @@ class TrainingImages(Seeded):
     images: int = 3000  # of the training images
     checked: int = 1000  # of the training and of the validation images each, whose errors are measured
     mean: tuple[float, ...] = (72.9,)  # mean pixel of the training images, subtracted
+    half: bool = False  # training in bfloat16, for accelerators
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -25,6 +25,7 @@ class Networks:
     batch_size: int = 32
     learning_rate: float = 0.02  # falls along half a cosine
     weight_decay: float = 0.0005
+    half: bool = False  # training in bfloat16, for accelerators
 
 
 CLOTHES = Networks(

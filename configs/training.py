@@ -17,6 +17,7 @@ class Training:
     drops: tuple[float, ...] = (200 / 350, 250 / 350, 300 / 350)  # of the epochs: the learning rate falls to a tenth
     batch_size: int = 32  # not in the paper
     weight_decay: float = 0.001  # section 3
+    half: bool = False  # training in bfloat16, for accelerators
     learning_rates: tuple[float, ...] = (0.02, 0.01)  # to choose from (section 3: 0.25, 0.1, 0.05, 0.01)
     seeds: int = 5  # networks of each kind
     seed: int = 0  # of the first of them

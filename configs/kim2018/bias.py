@@ -28,6 +28,7 @@ class Config(base.CAVs):
     batch_size: int = 32
     learning_rate: float = 0.01  # falls along half a cosine
     weight_decay: float = 0.0005
+    half: bool = False  # training in bfloat16, for accelerators
     layers: tuple[str, ...] = ("pool2", "pool3", "relu6")
     shown: str = "pool3"  # the layer whose scores are compared with the truth: the last with positions
     examples: int = 30  # images of each attribute, and of each random set

@@ -33,6 +33,7 @@ class Config(base.CAVs):
     batch_size: int = 32
     learning_rate: float = 0.01  # falls along half a cosine
     weight_decay: float = 0.0005
+    half: bool = False  # training in bfloat16, for accelerators
     layers: tuple[str, ...] = ("pool4", "relu6")
     shown: str = "relu6"  # the layer of the figures: the first without positions, as lesions can be anywhere
     examples: int = 60  # images of each lesion, and of each random set

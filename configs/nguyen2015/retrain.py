@@ -26,6 +26,7 @@ class Config(base.Pixels, base.Seeded):
     batch_size: int = 32
     learning_rate: float = 0.02
     weight_decay: float = 5e-4
+    half: bool = False  # training in bfloat16, for accelerators
     rounds: int = 3  # of retraining (the paper, from memory: 15 on MNIST, 1 on ImageNet)
     chains: int = 3  # networks that begin
     runs: int = 3  # evolutions in each round; every one gives an image for each class

@@ -32,6 +32,7 @@ class Config(base.Network, base.Pixels, base.Seeded):
     batch_size: int = 30
     learning_rate: float = 0.01  # falls along half a cosine
     weight_decay: float = 5e-4
+    half: bool = False  # training in bfloat16, for accelerators
     renormalise: float = 0.0  # largest RMS of a filter (section 3), 0: any
     mean: tuple[float, ...] = (0.0,)  # subtracted from its pixels
     standard_deviation: float = 255.0  # that its pixels are divided by

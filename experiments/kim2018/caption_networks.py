@@ -4,8 +4,11 @@ Two truths about what they rely on: accuracy without captions, as in the paper, 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
@@ -19,7 +22,7 @@ from xai_jax.data import captions, datasets
 from xai_jax.data.captions import Canvas
 from xai_jax.data.datasets import Dataset, InMemory
 from xai_jax.data.drawn import Composites
-from xai_jax.training import supervised
+from xai_jax.training import parallel, supervised
 
 COMPOSITES = "composites"  # value of `data`
 Conflict = tuple[
@@ -66,14 +69,21 @@ def captioned(
 
 def trained(shown: Pictures, config: Any, seed: int, work: Workspace) -> dict[str, Network]:
     """The networks by name. All see the same images in the same order; they are trained once for all experiments."""
-    net, recipe, nets = module(config), small_networks.recipe(config), {}
-    for name, noise in work.progress(noises(config).items(), "networks"):
+    net, recipe = module(config), small_networks.recipe(config)
+
+    def fit(name, noise):
         data = captioned(shown.training, noise, config, 2 * seed)
         label = f"captioned-{name.replace(' ', '-').replace('-%', '')}-{seed}"
         common = {"seed": seed, "prepare": small_networks.inputs}
         checkpoint_dir = supervised.shared_dir(label, net, data, recipe, **common)
-        nets[name] = Partial(net.apply, supervised.fit(net, data, recipe, checkpoint_dir, **common))
-    return nets
+        variables = supervised.fit(net, data, recipe, checkpoint_dir, **common)
+        bar.update()
+        return jax.device_get(variables)
+
+    with work.bar(len(noises(config)), "networks") as bar:
+        found = parallel.independent([partial(fit, name, noise) for name, noise in noises(config).items()])
+    bound = (Partial(net.apply, jax.tree.map(jnp.asarray, variables)) for variables in found)
+    return dict(zip(noises(config), bound, strict=True))
 
 
 def test_images(shown: Pictures, noise: float | None, config: Any, seed: int) -> InMemory:

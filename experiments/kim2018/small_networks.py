@@ -36,7 +36,12 @@ def module(config: Any, classes: int) -> VGG:
 def recipe(config: Any) -> supervised.Recipe:
     """The recipe of its training."""
     return supervised.Recipe(
-        config.epochs, config.batch_size, config.learning_rate, cosine=True, decay=config.weight_decay
+        config.epochs,
+        config.batch_size,
+        config.learning_rate,
+        cosine=True,
+        decay=config.weight_decay,
+        half=config.half,
     )
 
 

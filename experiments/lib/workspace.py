@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ class Workspace:
         self.directory, self.fingerprint = directory, fingerprint
         self.arrays: dict[str, np.ndarray] = {}
         self.seconds = 0.0
+        self._lock = threading.Lock()  # trainings on several devices finish their stages at any time
 
     def stage(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, np.ndarray]:
         """Arrays of one stage: computed, or read back if an earlier run got that far with the same configuration."""
@@ -39,13 +41,15 @@ class Workspace:
                 _write_stage(path, arrays | {"_fingerprint": np.array(self.fingerprint), "_seconds": seconds})
         else:
             seconds = arrays.pop("_seconds")
-        self.seconds += float(seconds)
-        self.arrays |= {f"{name}/{key}": value for key, value in arrays.items()}
+        with self._lock:
+            self.seconds += float(seconds)
+            self.arrays |= {f"{name}/{key}": value for key, value in arrays.items()}
         return arrays
 
     def path(self, name: str) -> Path:
         """Path of a file of the experiment's own, which --overwrite removes; its directory is made."""
-        manifest.add(self.directory, name)
+        with self._lock:
+            manifest.add(self.directory, name)
         path = self.directory / name
         if parallel.is_first():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -105,6 +105,7 @@ def recipe(config: Config) -> sgd.Recipe:
         learning_rate=config.learning_rate,
         cosine=True,
         decay=config.weight_decay,
+        half=config.half,
     )
 
 

@@ -106,7 +106,9 @@ def fit_zca(images: np.ndarray, side: int) -> ZCA:
 def recipe(config: Training, learning_rate: float) -> sgd.Recipe:
     """Section 3: momentum 0.9, and a learning rate that falls to a tenth three times."""
     drops = tuple(config.epochs * share for share in config.drops)
-    return sgd.Recipe(config.epochs, config.batch_size, learning_rate, drops, decay=config.weight_decay)
+    return sgd.Recipe(
+        config.epochs, config.batch_size, learning_rate, drops, decay=config.weight_decay, half=config.half
+    )
 
 
 class Found(NamedTuple):
@@ -141,8 +143,11 @@ def errors(
     best = candidates[0]
     if len(candidates) > 1:
         data = task.selection, task.held_out
-        best = lowest({c: trained(f"rate-{c:g}", c, choosing, *data) for c in candidates})  # lint: keep
-    found = [trained(f"seed-{s}", best, s, task.training, task.test) for s in range(config.seed, choosing)]
+        calls = [functools.partial(trained, f"rate-{c:g}", c, choosing, *data) for c in candidates]  # lint: keep
+        best = lowest(dict(zip(candidates, parallel.independent(calls), strict=True)))
+    whole = task.training, task.test
+    calls = [functools.partial(trained, f"seed-{s}", best, s, *whole) for s in range(config.seed, choosing)]
+    found = parallel.independent(calls)
     folder = work.training(f"{name}-seed-{config.seed}")
     publish(folder, task.zca, work.path(f"training/{name}.safetensors"))
     return Found(best, mask_untrained(np.array(found), len(task.test.classes)))

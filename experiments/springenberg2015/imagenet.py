@@ -66,7 +66,7 @@ def recipe(config: Config) -> sgd.Recipe:
     epoch = config.images // config.batch_size
     drops = tuple(drop / epoch for drop in range(config.drop_every, config.iterations, config.drop_every))
     common = {"batch_size": config.batch_size, "learning_rate": config.learning_rate, "decay": config.weight_decay}
-    return sgd.Recipe(config.iterations / epoch, drops=drops, **common)
+    return sgd.Recipe(config.iterations / epoch, drops=drops, half=config.half, **common)
 
 
 def check(net, task):

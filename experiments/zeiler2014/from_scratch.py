@@ -53,7 +53,7 @@ def build(config: Any, classes: int) -> nn.Module:
 
 def recipe(config: Any) -> sgd.Recipe:
     """As many steps for few images as for many: one epoch of images that are repeated."""
-    limits = {"decay": config.weight_decay, "renormalise": config.renormalise or None}
+    limits = {"decay": config.weight_decay, "renormalise": config.renormalise or None, "half": config.half}
     return sgd.Recipe(1, config.batch_size, config.learning_rate, cosine=True, **limits)
 
 

@@ -97,7 +97,7 @@ def build(row: Row, config: Config) -> nn.Module:
 
 
 def recipe(config: Config) -> sgd.Recipe:
-    schedule = {"cosine": not config.patience, "patience": config.patience}
+    schedule = {"cosine": not config.patience, "patience": config.patience, "half": config.half}
     return sgd.Recipe(
         config.epochs, config.batch_size, config.learning_rate, renormalise=config.renormalise, **schedule
     )
