@@ -63,7 +63,12 @@ def meet(name: str) -> None:
 
 def agreed(value: bool) -> bool:
     """What process 0 says, in every process."""
-    return value if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+    if jax.process_count() == 1:
+        return value
+    try:
+        return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+    except ValueError as error:  # of a process that was lost, where a program fails while it is dispatched
+        raise jax.errors.JaxRuntimeError(str(error)) from error
 
 
 def devices() -> list[jax.Device]:
