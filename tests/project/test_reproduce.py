@@ -169,6 +169,14 @@ def test_everything_runs_on_request(reproduce, toured, arguments):
     assert order == ["alpha2001/one", "beta2002/three"]
 
 
+def test_of_the_tour_the_shortest_comes_first_and_then_the_longest(monkeypatch):
+    module = _reproduce_module(monkeypatch)
+    minutes = {"a": (2, ""), "b": (5, "look"), "c": (1, "look"), "d": (3, "look"), "e": (9, "")}
+    plan = [module.jobs.Job(name, name, [], ROOT, *each) for name, each in minutes.items()]
+    assert [job.name for job in module.in_order(plan)] == list("cbdea")
+    assert [job.name for job in module.in_order(plan[:1] + plan[4:])] == list("ea")
+
+
 def test_the_tour_of_this_project_shows_every_method(monkeypatch):
     experiments = [e for e in _reproduce_module(monkeypatch).discover(ROOT) if e.look]
     papers = {"zeiler2014", "mahendran2015", "springenberg2015", "nguyen2015", "nguyen2016", "kim2018"}
