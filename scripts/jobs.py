@@ -121,6 +121,17 @@ def run_all(
     return failed
 
 
+def in_order(left: Iterable[Job]) -> list[Job]:
+    """The tour, then the others, each from the longest on, which balances the load at the end.
+
+    Of the tour the shortest comes first, so that there is soon something to look at.
+    """
+    found = sorted(left, key=lambda job: (not job.look, -(job.minutes or 0)))
+    if toured := sum(bool(job.look) for job in found):
+        found.insert(0, found.pop(toured - 1))
+    return found
+
+
 def without_needs(waiting: list[Job], failed: list[Failure]) -> list[Skipped]:
     """The jobs that lack something, or need a job that failed."""
     lost = {each.job.name for each in failed}

@@ -240,22 +240,11 @@ def run(
     for job in plan:
         if job.name in done:
             print(f"{job.label}  finished before", flush=True)
-    left = in_order(job for job in plan if job.name not in done)
+    left = jobs.in_order(job for job in plan if job.name not in done)
     command = [sys.executable, "-m", "xai_jax.gallery", results]
     failed = jobs.run_all(left, at_once or jobs.usual(), root, stop, lock, jobs.growing(command, root / results, root))
     gallery = jobs.Job(GALLERY, GALLERY, command, root / results / "logs/gallery.log")
     return failed + jobs.run_all([gallery], 1, root, stop, lock)
-
-
-def in_order(left: Iterable[jobs.Job]) -> list[jobs.Job]:
-    """The tour, then the others, each from the longest on, which balances the load at the end.
-
-    Of the tour the shortest comes first, so that there is soon something to look at.
-    """
-    found = sorted(left, key=lambda job: (not job.look, -(job.minutes or 0)))
-    if toured := sum(bool(job.look) for job in found):
-        found.insert(0, found.pop(toured - 1))
-    return found
 
 
 def conclude(failed: list[jobs.Failure], page: Path) -> int:

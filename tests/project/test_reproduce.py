@@ -173,8 +173,8 @@ def test_of_the_tour_the_shortest_comes_first_and_then_the_longest(monkeypatch):
     module = _reproduce_module(monkeypatch)
     minutes = {"a": (2, ""), "b": (5, "look"), "c": (1, "look"), "d": (3, "look"), "e": (9, "")}
     plan = [module.jobs.Job(name, name, [], ROOT, *each) for name, each in minutes.items()]
-    assert [job.name for job in module.in_order(plan)] == list("cbdea")
-    assert [job.name for job in module.in_order(plan[:1] + plan[4:])] == list("ea")
+    assert [job.name for job in module.jobs.in_order(plan)] == list("cbdea")
+    assert [job.name for job in module.jobs.in_order(plan[:1] + plan[4:])] == list("ea")
 
 
 def test_the_tour_of_this_project_shows_every_method(monkeypatch):
