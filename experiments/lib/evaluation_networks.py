@@ -41,7 +41,7 @@ def load(config: Any) -> EvaluationNetwork:
 def inputs(model: LoadedModel, images: Sequence[np.ndarray]) -> np.ndarray:
     """Images as the network's input, (N, H, W, C), on the host."""
     starts = range(0, len(images), BATCH_SIZE)
-    return np.concatenate([np.asarray(model.preprocess(images[start : start + BATCH_SIZE])) for start in starts])
+    return np.concatenate([np.asarray(model.preprocess(list(images[start : start + BATCH_SIZE]))) for start in starts])
 
 
 def evaluate(evaluator: EvaluationNetwork, pixels: np.ndarray, classes: Any) -> dict[str, np.ndarray]:
@@ -49,7 +49,7 @@ def evaluate(evaluator: EvaluationNetwork, pixels: np.ndarray, classes: Any) -> 
 
     Images (N, H, W, 3) are pixels in [0, 255], as `to_pixels` returns them; `classes` (N,).
     """
-    images, represent = inputs(evaluator.model, list(pixels)), network.features(evaluator.model.net, evaluator.layer)
+    images, represent = inputs(evaluator.model, pixels), network.features(evaluator.model.net, evaluator.layer)
     controls = evaluator.natural[len(evaluator.held_out) :]
     synthesised, reference, controls = (features(represent, x) for x in (images, evaluator.held_out, controls))
     distances, neighbours = realism.nearest(synthesised, reference)

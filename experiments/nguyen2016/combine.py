@@ -5,10 +5,11 @@ from functools import partial
 import numpy as np
 
 from configs.nguyen2016.combine import Config
-from experiments.lib import dry_run, figures, generator_codes, papers, statistics
+from experiments.lib import dry_run, evaluation_networks, figures, generator_codes, papers, statistics
 from experiments.lib.report import Claim, Panel, Report, means
 from experiments.lib.runner import Experiment, Workspace, main
-from xai_jax import models, network, plots, targets
+from xai_jax import models, plots, targets
+from xai_jax.core.batching import call_in_chunks
 from xai_jax.synthesis.dgn_am import DGN
 
 MOST = 0.9  # share of pairs that is claimed
@@ -54,9 +55,10 @@ def predictions(model, evaluator, images, config):
     blends = generator_codes.quantised(model, blends)
 
     def evaluated(x):
-        return network.call(evaluator.net, evaluator.preprocess(list(model.to_pixels(x)))).reshape(*shape, -1)
+        shown = evaluation_networks.inputs(evaluator, model.to_pixels(x))
+        return call_in_chunks(evaluator.net, shown).reshape(*shape, -1)
 
-    blended = network.call(model.net, blends).reshape(*shape, -1)
+    blended = call_in_chunks(model.net, blends).reshape(*shape, -1)
     return {"evaluated": evaluated(joint), "blended": blended, "evaluated blended": evaluated(blends)}
 
 
