@@ -127,9 +127,8 @@ def in_order(left: Iterable[Job]) -> list[Job]:
     Of the tour the shortest comes first, so that there is soon something to look at.
     """
     found = sorted(left, key=lambda job: (not job.look, -(job.minutes or 0)))
-    if toured := sum(bool(job.look) for job in found):
-        found.insert(0, found.pop(toured - 1))
-    return found
+    first = min((job for job in found if job.look), key=lambda job: job.minutes or 0, default=None)
+    return sorted(found, key=lambda job: job is not first)
 
 
 def without_needs(waiting: list[Job], failed: list[Failure]) -> list[Skipped]:
