@@ -118,7 +118,7 @@ def adversarial_step(setting: Setting, functions: tuple, x: jax.Array) -> Callab
 
     def step():
         nonlocal state
-        state, terms, _ = adversarial.step(setting, functions, state, x, np.uint32(0))
+        state, terms = adversarial.step(setting, state, [(x, None)], (np.uint32(0), *functions))
         return terms
 
     return step

@@ -156,8 +156,8 @@ accounts for most of the time.
 Training steps are shared by all devices. Everything else is counted as on one, although attributions, searches and
 activations are divided among all devices, too; different figures can run side by side.
 Early-stopped searches, host-side evaluation and compilation are not included, nor are the classifiers of TCAV: half an
-hour of CPU work each for kim2018/concepts and kim2018/captions, see tcav.md. Data sheets: NVIDIA A100 and H100 (SXM,
-80 GB), Google Cloud TPU v5e.
+hour of CPU work for kim2018/concepts and 22 minutes for kim2018/captions, see tcav.md. Data sheets: NVIDIA A100 and
+H100 (SXM, 80 GB), Google Cloud TPU v5e.
 """
 
 

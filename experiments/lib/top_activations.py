@@ -6,6 +6,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from xai_jax import deconvnet, models, network
+from xai_jax.core import streaming
 from xai_jax.data.dataset_types import OnDisk, labeller
 
 
@@ -40,7 +41,8 @@ def with_progress(data, bar):
 
         return advance
 
-    open = getattr(data, "open", None) and advancing(data.encoded)
+    encoded = streaming.files(data)
+    open = encoded and advancing(encoded)
     return OnDisk("images", len(data), advancing(data.__getitem__), data.classes, labeller(data), open)
 
 

@@ -139,6 +139,16 @@ def test_chunks_fill_the_memory_of_an_accelerator(monkeypatch):
     assert batching.chunk_size(None, 1000, network.as_network(looped), X, number=8) == 128
 
 
+def test_a_network_for_one_number_of_images_serves_on_an_accelerator(monkeypatch):
+    def fixed(x, relu=jax.nn.relu, tap=network.keep):
+        if x.shape[0] != len(X):
+            raise ValueError(f"compiled for {len(X)} images")
+        return relu(x).sum((1, 2))
+
+    monkeypatch.setattr(memory, "_device", lambda x: Device(1 << 30))
+    np.testing.assert_array_equal(saliency.gradient(fixed, X, TARGET), saliency.gradient(net, X, TARGET))
+
+
 def plain(x, relu=None, tap=None):
     return jax.lax.reduce(jnp.maximum(x, 0), np.float32(0), jax.lax.add, (1, 2))
 

@@ -6,14 +6,13 @@ from tests.helpers import devices_child
 from tests.training.test_parallel import address
 
 
-@pytest.fixture(scope="module")
-def children():
-    """All at once: they wait for their compilers for the most part."""
-    return {names: devices_child.start(names) for names in ("attributions", "optimisations", "shares", "placement")}
+def run(names):
+    return devices_child.finish(devices_child.start(names))
 
 
-def test_eight_devices_give_the_results_of_one(children):
-    found = devices_child.finish(children["attributions"])
+@pytest.mark.slow
+def test_eight_devices_give_the_results_of_one():
+    found = run("attributions")
     assert len(found) == 18
     for line in found:
         assert line["difference"] < 1e-5 and line["same shapes"], line
@@ -21,8 +20,9 @@ def test_eight_devices_give_the_results_of_one(children):
     assert sum(line["results"] == [8] for line in found) == 12  # others are on the host, or of three images
 
 
-def test_eight_devices_optimise_as_one_does(children):
-    found = devices_child.finish(children["optimisations"])
+@pytest.mark.slow
+def test_eight_devices_optimise_as_one_does():
+    found = run("optimisations")
     assert len(found) == 7
     for line in found:
         evolves = line["method"].startswith("evolution")  # their children exist inside of a program alone
@@ -30,13 +30,13 @@ def test_eight_devices_optimise_as_one_does(children):
         assert (line["devices"], line["results"]) == (([], [0]) if evolves else ([8], [8])), line
 
 
-def test_each_device_has_an_eighth_of_the_operations(children):
-    for line in devices_child.finish(children["shares"]):
+def test_each_device_has_an_eighth_of_the_operations():
+    for line in run("shares"):
         assert line["value"] == pytest.approx(1 / 8, rel=0.02), line
 
 
-def test_a_placement_by_the_user_has_priority(children):
-    found = {line["method"]: line["value"] for line in devices_child.finish(children["placement"])}
+def test_a_placement_by_the_user_has_priority():
+    found = {line["method"]: line["value"] for line in run("placement")}
     assert found == {
         "free": [*range(8)],
         "of the default device": [*range(8)],

@@ -129,6 +129,14 @@ def test_a_quota_is_refused_likewise(photos, monkeypatch):
         squares.centre_squares(photos, SIDE)
 
 
+def test_a_file_system_that_reserves_no_room_serves(photos, monkeypatch):
+    def unsupported(*_):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    np.testing.assert_array_equal(squares.centre_squares(photos, SIDE).images, _expected(photos))
+
+
 def test_two_at_once_make_one_copy(photos):
     found = []
     threads = [threading.Thread(target=lambda: found.append(squares.centre_squares(photos, SIDE))) for _ in range(2)]

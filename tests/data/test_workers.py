@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from tests.helpers import worker_transforms
-from xai_jax.core import worker_processes
+from xai_jax.core import streaming, worker_processes
 from xai_jax.data import batches, crops, datasets
 
 ROOT = Path(__file__).resolve().parents[2]
 CROP = partial(crops.random_crop, side=20, short=24)
+CENTRE = partial(crops.centre_crop, side=8, short=10)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def photos(tmp_path_factory):
 @pytest.fixture
 def workers(monkeypatch):
     """Sets the number of processes; those of the test end with it."""
+    worker_processes.pool.cache_clear()
     yield lambda count: monkeypatch.setenv(worker_processes.COUNT, str(count))
     worker_processes.pool.cache_clear()
 
@@ -136,6 +138,69 @@ def test_a_stream_that_is_left_early_does_not_disturb_the_next(photos, workers):
         _equal(expected, stream)
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_images_of_several_types_are_those_of_threads(photos, workers, first):
+    """Bytes and floats in one batch become floats, whichever comes first; nothing is left in the pipes."""
+    some = datasets.select(photos, [*range(first, len(photos)), *range(first)])
+    found = []
+    for count in (0, 1, 2):
+        workers(count)
+        found.append(list(batches.in_order(some, 6, worker_transforms.halves_of_some)))
+    assert {images.dtype for images, _ in found[0]} == {np.dtype(np.float64)}
+    for each in found[1:]:
+        for (images, _), (others, _) in zip(found[0], each, strict=True):
+            np.testing.assert_array_equal(images, others)
+            assert images.dtype == others.dtype
+
+
+def test_an_interrupted_reading_leaves_no_worker_out_of_step(photos, workers, monkeypatch):
+    workers(1)
+    expected = list(batches.in_order(photos, 4, CENTRE))
+
+    def full(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming._Batch, "_row", full)
+        with pytest.raises(MemoryError):
+            list(batches.in_order(photos, 4, CENTRE))
+    _equal(expected, batches.in_order(photos, 4, CENTRE))
+
+
+def test_workers_start_where_their_pipes_may_not_grow(photos, workers, monkeypatch):
+    """As of a user who has many: the system refuses large pipes."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    workers(0)
+    expected = list(batches.in_order(photos, 4, CENTRE))
+    monkeypatch.setattr(worker_processes.fcntl, "fcntl", refuse)
+    workers(2)
+    _equal(expected, batches.in_order(photos, 4, CENTRE))
+
+
+def test_a_data_set_may_have_its_own_open_and_images(workers):
+    """Attributes of the same names as ours, such as a method that opens an archive, mean nothing."""
+
+    class Archive:
+        classes = ("a", "b")
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return np.full((2, 2, 3), index, np.uint8), index % 2
+
+        def open(self):
+            raise AssertionError
+
+    workers(2)
+    for data in (Archive(), datasets.select(Archive(), range(5)), datasets.numbered(Archive(), ("b", "a"))):
+        images, labels = next(batches.in_order(data, 5))
+        assert images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4] and len(set(labels.tolist())) == 2
+
+
 def test_prints_of_a_transform_are_no_pixels(photos, workers, capfd):
     workers(1)
     images, _ = next(batches.in_order(photos, 2, worker_transforms.printing))
@@ -171,7 +236,7 @@ def test_by_default_few_cores_have_no_workers_and_many_have_one_each(monkeypatch
 SCRIPT = """
 import os, sys, time
 from functools import partial
-from xai_jax.core import worker_processes
+from xai_jax.core import streaming, worker_processes
 from xai_jax.data import batches, crops, datasets
 
 def own(image, rng):

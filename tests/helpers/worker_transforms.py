@@ -26,3 +26,8 @@ def ending(image):
 
 def failing(image, rng):
     raise KeyError(f"no such thing as {int(rng.integers(1))}")
+
+
+def halves_of_some(image):
+    """Floats of some images, bytes of the others."""
+    return image[:8, :8] / 2 if image.shape[1] // 6 % 2 else image[:8, :8]

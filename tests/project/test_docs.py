@@ -128,7 +128,7 @@ SHOWN = {
     "generator_networks": (3, r"agrees on (8|9|10)\d% of 13 classes.*agrees on [0-6]?\d% of 13 fooling"),
     "guided_backprop": (3, r"'lesser panda', 'tabby'.*guided backprop +correlation .* (1\.00|0\.9\d)"),
     "inversion": (3, r"relu1 .* 0\.0\d+, correlation 0\.[89].*fc8 .*correlation .* 0\.[0-3]"),
-    "tcav": (4, r"significant"),
+    "tcav": (4, r"score [01]\.\d\d, p of the mean"),
 }
 
 

@@ -3,9 +3,12 @@
 import importlib
 import sys
 
+import pytest
+
 from tests.helpers.scripts import ROOT
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX is imported in this process, unlike in the script's
 def test_parallel_jobs_divide_the_gpus(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     jobs = importlib.import_module("jobs")

@@ -1,5 +1,6 @@
 """Fooling images: ascent and evolution against NumPy loops; checkpoints and errors."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -137,3 +138,13 @@ def test_an_interrupted_evolution_resumes_with_the_same_elites(resumed, tmp_path
 def test_invalid_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_an_encoding_that_is_no_pytree_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Own:
+        def sample(self, key, count):
+            return jnp.zeros((count, 2, 2, 1))
+
+    with pytest.raises(TypeError, match="Expected an encoding that is a pytree, such as Direct, got Own. Register"):
+        fooling.evolve(lambda x, relu, tap: x.sum((1, 2)), Own(), 1, jax.random.key(0))

@@ -267,3 +267,14 @@ def test_invalid_targets_and_masks_are_refused(changes, words):
 def test_shapes_that_the_representation_does_not_take_are_refused():
     with pytest.raises(ValueError, match=r"images that the representation takes, got \(4, 4, 2\). It said: "):
         inversion.invert(LINEAR, TARGET, (4, 4, 2), KEY, SHORT)
+
+
+def test_whole_numbers_as_settings_are_those_with_a_point():
+    """An integer's square times the number of values of a photograph exceeds 32 bits."""
+    x = jnp.zeros((1, 224, 224, 3))
+
+    def features(std):
+        return jax.jit(lambda form: form._loss(lambda x: {"features": jnp.ones(len(x))}, x))(CVPR(std=std))["features"]
+
+    np.testing.assert_allclose(features(128), features(128.0), rtol=1e-6)
+    assert float(features(128)[0]) == 128**2 * 224 * 224 * 3

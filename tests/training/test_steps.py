@@ -158,3 +158,22 @@ def test_training_continues_while_a_checkpoint_is_written(every, monkeypatch, tm
     monkeypatch.setattr(checkpoints.checksums, "pack", slow)
     supervise(tmp_path, validation=None, keep_epochs=False)
     assert len(written) == 19 and all(written)  # with the weights
+
+
+class Named:
+    """A data set of the user's, whose `images` are names and not pixels."""
+
+    classes, images = DATA.classes, ["a.png"] * len(DATA)
+
+    def __len__(self):
+        return len(DATA)
+
+    def __getitem__(self, index):
+        return DATA[index]
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_data_set_may_call_other_things_images(length, scanned, monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "at_once", lambda: length)
+    supervise(tmp_path, Named(), validation=None, keep_epochs=False)
+    assert not scanned

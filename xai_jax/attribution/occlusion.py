@@ -127,9 +127,14 @@ def occlude(
         faults.append(bad)
         if start:
             _refuse_bad(rows[-2], faults[-2])
+            parts[-2] = jax.tree.map(np.asarray, parts[-2])  # all outputs may exceed the device's memory
     _refuse_bad(rows[-1], faults[-1])
-    shape = (len(x), len(tops), len(lefts))
-    return jax.tree.map(lambda *p: jnp.concatenate(p)[: image.size].reshape(*shape, *p[0].shape[1:]), *parts)
+    return jax.tree.map(functools.partial(_joined, (len(x), len(tops), len(lefts))), *parts)
+
+
+def _joined(shape, *parts):
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return jnp.asarray(whole[: np.prod(shape)]).reshape(*shape, *whole.shape[1:])
 
 
 def _like(x, n):

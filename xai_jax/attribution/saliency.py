@@ -248,7 +248,7 @@ def _moments(net, x, target, method, samples, noise, key, batch_size):
     key, samples, method = jax.random.key(0) if key is None else key, int(samples), hashable(method)
     if one_program(x) and is_module_level(method):
         step = functools.partial(_sample_all, noise=noise, key=key, method=method, samples=samples)
-        with contextlib.suppress(jax.errors.JAXTypeError):  # of a method that computes with NumPy
+        with contextlib.suppress(jax.errors.JAXTypeError, jax.errors.JAXIndexError):  # of a method by NumPy
             return chunked(step, net, x, target, batch_size)
     net, x = network.as_network(net), jnp.asarray(x)
     net = devices.copy(net, devices.count((net, x, target), len(x)))

@@ -112,7 +112,7 @@ def fit_all(examples: Gram, jobs: Sequence[Job], classifier: Any = CLASSIFIER) -
         equal, size = list(group), solvers.batch_size(sum(sizes), products)
         batches += [equal[start : start + size] for start in range(0, len(equal), size)]
     over = gram.in_threads if solvers.is_on_host(products) else map
-    for found in over(functools.partial(_fit_batch, products, classifier), batches):
+    for found in over(functools.partial(_fit_batch, examples, products, classifier), batches):
         yield from found
 
 
@@ -243,18 +243,18 @@ def _fit_one(examples, classifier, job):
     return _fit(rows, weights, z[held_out] @ coefficients + intercept, labels[held_out])
 
 
-def _fit_batch(products, classifier, jobs):
-    """Fits of a batch of jobs with equal numbers of examples."""
+def _fit_batch(examples, products, classifier, jobs):
+    """Fits of a batch of jobs with equal numbers of examples; where the batched solver fails, by scikit-learn."""
     divided = [_divided(*job) for job in jobs]
     training, others = (np.stack([each[0][each[part]] for each in divided]) for part in (2, 3))
     _, labels, fitted, held_out, _ = divided[0]  # the same in all, as training examples are sorted
     loss, costs = classifiers.objective(classifier, labels[fitted])
     found = solvers.solve(loss, products, training, others, labels[fitted], costs)
     gram.refuse_same(found.spread.min(), training.shape[1])
-    _refuse_missing(found.outputs + found.spread[:, None])
-    if not np.isfinite(found.weights).all():
-        raise ValueError(f"Expected classes that differ in their activations, {classifier} gave a normal of length 0.")
-    return [_fit(*each, labels[held_out]) for each in zip(training, found.weights, found.outputs, strict=True)]
+    solved = zip(jobs, found.sound, training, found.weights, found.outputs, strict=True)
+    return [
+        _fit(*each, labels[held_out]) if sound else _fit_one(examples, classifier, job) for job, sound, *each in solved
+    ]
 
 
 def _divided(positive, negative, seed):

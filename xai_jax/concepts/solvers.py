@@ -20,19 +20,21 @@ import numpy as np
 from jax import Array, lax
 
 LIMITS = {"cpu": (64, 2**26), "gpu": (4096, 2**30)}  # problems of one call, and bytes of their Gram matrices
-PRECISION = 1e-8  # of the squared length of the normal, relative
+PRECISION = 1e-8  # relative, of the objective (logistic) or of the squared length of the normal (hinge)
 MAX_STEPS = 100
 
 
 class Solutions(NamedTuple):
     """B classifiers: `weights` (B, n) of the training examples, whose sum is a unit normal, and `outputs` (B, k).
 
-    `spread` (B,) is the variance of the training examples relative to their mean square.
+    `spread` (B,) is the variance of the training examples relative to their mean square; `sound` (B,) whether a
+    solution was reached, and the rounding of its normal is small.
     """
 
     weights: np.ndarray
     outputs: np.ndarray
     spread: np.ndarray
+    sound: np.ndarray
 
 
 def on_device(products: np.ndarray) -> Array:
@@ -77,7 +79,8 @@ def solve(
       costs: of the loss of each example (n,), where |w|^2 / 2 is the penalty.
 
     Returns:
-      `Solutions`; weights are NaN where the normal is 0.
+      `Solutions`; those that are not `sound` are to be fitted otherwise: with a weak penalty, and more examples than
+      dimensions, the weights of a short normal may be so large that float64 does not suffice.
 
     Raises:
       KeyError: for another loss.
@@ -92,8 +95,8 @@ def solve(
     labels, costs = (np.pad(np.asarray(each, np.float64), (0, training.shape[1] - n)) for each in (labels, costs))
     with jax.enable_x64(True):
         found = jax.device_get(_solve(loss, products, training, others, labels, costs))
-    weights, outputs, spread = (each[:problems] for each in found)
-    return Solutions(weights[:, :n], outputs[:, :k], spread)
+    weights, outputs, spread, sound = (each[:problems] for each in found)
+    return Solutions(weights[:, :n], outputs[:, :k], spread, sound & np.isfinite(outputs[:, :k]).all(1))
 
 
 def _padded(rows, filling):
@@ -115,11 +118,13 @@ def _platform(products):
 def _solve(loss, products, training, others, labels, costs):
     def one(training, others):
         own = lax.optimization_barrier(products[training[:, None], training])  # gathered once, not in each product
-        a, b = LOSSES[loss](own, labels, costs)
+        a, b, converged = LOSSES[loss](own, labels, costs)
         shown = labels**2
         total, mean = shown @ jnp.diagonal(own), shown @ own @ shown / shown.sum()
         spread = jnp.where(total == 0, 0.0, (total - mean) / total)
-        return a / jnp.sqrt(a @ own @ a), products[others[:, None], training] @ a + b, spread
+        square = a @ own @ a
+        sound = converged & (square > PRECISION * (jnp.abs(a) @ jnp.abs(own) @ jnp.abs(a)))
+        return a / jnp.sqrt(square), products[others[:, None], training] @ a + b, spread, sound
 
     return jax.vmap(one)(training, others)
 
@@ -142,11 +147,11 @@ def _equations(products: Array, h: Array) -> Callable[[Array], tuple[Array, Arra
 def _difference(products, labels, costs):
     """Difference of class means, with costs 1 / n of either class; the boundary is half-way between them."""
     a = labels * costs
-    return a, -costs @ (products @ a) / 2
+    return a, -costs @ (products @ a) / 2, True
 
 
 def _squared(products, labels, costs):
-    return _equations(products, costs)(jnp.sqrt(costs) * labels)
+    return *_equations(products, costs)(jnp.sqrt(costs) * labels), True
 
 
 class _Newton(NamedTuple):
@@ -180,7 +185,7 @@ def _logistic(products, labels, costs):
     zeros = jnp.zeros_like(costs)
     start = _Newton(zeros, 0.0, zeros, value(zeros, 0.0, zeros), jnp.inf, 0)
     found = lax.while_loop(lambda now: (now.decrease > PRECISION) & (now.steps < MAX_STEPS), step, start)
-    return found.a, found.b
+    return found.a, found.b, jnp.abs(found.decrease) <= PRECISION
 
 
 class _Interior(NamedTuple):
@@ -232,8 +237,9 @@ def _hinge(products, labels, costs):
         s = 0.999 * longest(*corrected)
         return _Interior(*(x + s * d for x, d in zip(old[:4], corrected, strict=True)), old.steps + 1)
 
-    a = labels * lax.while_loop(unfinished, step, _start(products, labels, costs)).beta
-    return a, _middle(labels - products @ a, labels)
+    found = lax.while_loop(unfinished, step, _start(products, labels, costs))
+    a = labels * found.beta
+    return a, _middle(labels - products @ a, labels), found.steps < MAX_STEPS
 
 
 def _middle(crossings, labels):

@@ -37,7 +37,10 @@ def images_at_once(function: Callable, x: Any) -> int:
     if "bytes_limit" not in stats:
         return ON_CPU
     leaves, tree = jax.tree.flatten(per_image.like(function, 1))
-    needed = _needed(tree, tuple(map(shape_and_dtype, leaves)), (1, *x.shape[1:]), jnp.result_type(x))
+    try:
+        needed = _needed(tree, tuple(map(shape_and_dtype, leaves)), (1, *x.shape[1:]), jnp.result_type(x))
+    except Exception:  # a network for another number of images, or an error that its call explains
+        return ON_CPU
     return fitting(needed, stats["bytes_limit"], stats["bytes_limit"] - stats["bytes_in_use"])
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,7 @@ def is_module_level(function: Callable) -> bool:
     (True, False)
     """
     function = function.function if isinstance(function, _Bound) else function
-    return "<" not in getattr(function, "__qualname__", "<")
+    return "<" not in getattr(function, "__qualname__", "<") and not isinstance(function, types.MethodType)
 
 
 def require_arrays(tree: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -119,8 +119,8 @@ def stream(
 ) -> Iterator[Batch]:
     """One batch for each array of indices, read ahead within bounded memory and in order.
 
-    Image files, of sources with `open`, are decoded by worker processes where these can have the transform; all else is
-    read by threads. The batches are the same. Sources with arrays `images` and `labels` are indexed directly where
+    Image files, of sources with `files`, are decoded by worker processes where these can have the transform; all else
+    is read by threads. The batches are the same. Sources with arrays `images` and `labels` are indexed directly where
     there is no transform.
 
     >>> [len(images) for images, _ in stream(source, [np.array([3, 1])], None)]
@@ -141,12 +141,21 @@ def stream(
     """
     if hasattr(source, "images") and hasattr(source, "labels") and transform is None:
         return ((source.images[group], source.labels[group]) for group in groups)
-    if getattr(source, "open", None) is None:
-        return _by_threads(groups, partial(_read, source.__getitem__, transform, seeds))
-    job = worker_processes.pickled((transform, seeds)) if worker_processes.count() else None
+    encoded = files(source)
+    job = worker_processes.pickled((transform, seeds)) if encoded and worker_processes.count() else None
     if job is None:
-        return _by_threads(groups, partial(_read, source.encoded, transform, seeds))
-    return _by_processes(groups, source.encoded, job)
+        return _by_threads(groups, partial(_read, encoded or source.__getitem__, transform, seeds))
+    return _by_processes(groups, encoded, job)
+
+
+def files(source: Labelled) -> Callable[[int], tuple[Any, int]] | None:
+    """A function from an index to the file and the label, for sources of files: `OnDisk` with `open`.
+
+    >>> files(source) is None
+    True
+    """
+    encoded = getattr(source, "encoded", None)
+    return encoded if encoded and source.open else None
 
 
 def _ahead(groups, submit):
@@ -204,7 +213,7 @@ class _Batch:
 
     def __init__(self, group):
         self.group, self.labels, self.images = group, np.empty(len(group), np.int32), None
-        self.sizes, self.lock = set(), threading.Lock()
+        self.sizes, self.others, self.lock = set(), {}, threading.Lock()
 
     def fill(self, rows, open, worker, job):
         files, self.labels[rows] = zip(*(open(int(index)) for index in self.group[rows]), strict=True)
@@ -216,8 +225,15 @@ class _Batch:
             self.sizes.add(shape)
             if self.images is None:
                 self.images = np.empty((len(self.group), *shape), dtype)
-        return self.images[row] if len(self.sizes) == 1 else np.empty(shape, dtype)
+            if self.images.dtype == dtype and len(self.sizes) == 1:
+                return self.images[row]
+            return self.others.setdefault(row, np.empty(shape, dtype))
 
     def arrays(self, _):
+        """The batch, whose images are of one type, as those of `np.stack` are."""
         worker_processes.check_sizes(self.sizes)
+        if self.others:
+            self.images = self.images.astype(np.result_type(self.images, *self.others.values()))
+        for row, image in self.others.items():
+            self.images[row] = image
         return self.images, self.labels

@@ -10,6 +10,7 @@ Requests and replies are pickles; the pixels of a reply follow as bytes, which t
 """
 
 import contextlib
+import fcntl
 import functools
 import io
 import os
@@ -127,8 +128,11 @@ class Worker:
         """Started by its first images: a batch may have fewer than there are workers."""
         path = [entry for entry in sys.path if isinstance(entry, str)]
         code = f"import sys; sys.path[:] = {path!r}; from {__name__} import serve; serve()"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pipesize": PIPE}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | ENVIRONMENT, **pipes)
+        for pipe in (process.stdin, process.stdout) if hasattr(fcntl, "F_SETPIPE_SZ") else ():
+            with contextlib.suppress(OSError):  # a user's pipes may take 64 MB together, those of about 30 workers
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
         weakref.finalize(self, _end, process)
         return process
 
@@ -147,11 +151,14 @@ class Worker:
                 pixels = allocate(number, shape, dtype)
                 if pixels.nbytes and self.process.stdout.readinto(pixels) < pixels.nbytes:
                     raise EOFError
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as lost:
-            pool.cache_clear()  # the next stream has new ones
+        except Exception as lost:
+            pool.cache_clear()  # replies may be left in the pipe: the next stream has new workers
+            _end(self.process)
+            if not isinstance(lost, EOFError | BrokenPipeError | pickle.UnpicklingError):
+                raise
             raise ChildProcessError(
-                f"Expected images from a worker process, which has ended (exit status {self.process.wait()}). Usual "
-                f"cause: too little memory. {COUNT} sets the number of processes, 0 reads in this one."
+                f"Expected images from a worker process, which has ended (exit status {self.process.returncode}). "
+                f"Usual cause: too little memory. {COUNT} sets the number of processes, 0 reads in this one."
             ) from lost
         if error is not None:
             raise error
@@ -164,7 +171,7 @@ def _end(process):
     process.wait()
 
 
-@functools.lru_cache(2)
+@functools.lru_cache(1)
 def pool(count: int, process_id: int) -> tuple[Worker, ...]:
     """The workers of this process, which must not share them with one that it forks: `pool(count(), os.getpid())`."""
     return tuple(Worker() for _ in range(count))

@@ -26,7 +26,9 @@ def order(count: int, seed: int, epoch: int) -> np.ndarray:
     >>> order(3, seed=0, epoch=1).tolist()
     [2, 0, 1]
     """
-    return np.random.default_rng([seed, epoch]).permutation(count)
+    found = np.random.default_rng([seed, epoch]).permutation(count)
+    found.setflags(write=False)  # later calls return the same array
+    return found
 
 
 def batches(

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xai_jax.core import streaming
 from xai_jax.core.messages import quoted
 from xai_jax.data.decoding import Encoded
 
@@ -159,7 +160,7 @@ def select(dataset: Dataset, indices: Sequence[int], labels: Sequence[int] | Non
     >>> select(InMemory(np.zeros((2, 8, 8, 1), np.uint8), np.int32([0, 1]), ("cat", "dog")), [1, 1])[0][1]
     1
     """
-    name, own, open = getattr(dataset, "name", "a data set"), labeller(dataset), getattr(dataset, "open", None)
+    name, own, open = getattr(dataset, "name", "a data set"), labeller(dataset), streaming.files(dataset)
 
     def relabelled(index, pair):
         return pair if labels is None else (pair[0], labels[index])
@@ -170,7 +171,7 @@ def select(dataset: Dataset, indices: Sequence[int], labels: Sequence[int] | Non
         lambda i: relabelled(i, dataset[int(indices[i])]),
         tuple(dataset.classes),
         labels.__getitem__ if labels is not None else lambda i: own(int(indices[i])),
-        open and (lambda i: relabelled(i, dataset.encoded(int(indices[i])))),
+        open and (lambda i: relabelled(i, open(int(indices[i])))),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xai_jax.core import streaming
 from xai_jax.core.messages import listed, quoted
 from xai_jax.data import class_names, composites, cutouts, digits, drawn, fashion_mnist, folder, photographs
 from xai_jax.data.dataset_types import Dataset as Dataset
@@ -136,7 +137,8 @@ def numbered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     def renumbered(pair):
         return pair[0], numbers[pair[1]]
 
-    open = getattr(dataset, "open", None) and (lambda index: renumbered(dataset.encoded(index)))
+    encoded = streaming.files(dataset)
+    open = encoded and (lambda index: renumbered(encoded(index)))
     read, number = (lambda index: renumbered(dataset[index])), (lambda index: numbers[label(index)])
     return OnDisk(name, len(dataset), read, classes, number, open)
 

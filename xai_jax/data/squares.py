@@ -6,6 +6,7 @@ bit for bit those of the images (Zeiler & Fergus 2014, section 3: shorter side 2
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -128,14 +129,17 @@ def _write(data, shape, directory):
 
 def _reserve(path, size):
     """Makes a file as large as it becomes, so that a full disk shows at once and not after hours."""
-    with open(path, "ab") as file:
-        free = shutil.disk_usage(path.parent).free
-        if size - os.fstat(file.fileno()).st_size > free:
+    path.touch()
+    with open(path, "r+b") as file:
+        free, present = shutil.disk_usage(path.parent).free, os.fstat(file.fileno()).st_size
+        if size - present > free:
             raise _no_room(size, free, path.parent)
         try:
             os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
-        except OSError as error:  # a quota
-            raise _no_room(size, free, path.parent) from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _no_room(size, free, path.parent) from error
+            file.truncate(max(size, present))  # the file system reserves no room
 
 
 def _no_room(size, free, directory):

@@ -63,7 +63,8 @@ def identify(problem: Any) -> Mark:
 
 
 def _is_rounded(array):
-    return jnp.issubdtype(array.dtype, jnp.floating) and bool(jnp.isfinite(array).all())
+    """Whether an array may be a result of a device; single numbers are settings."""
+    return array.ndim > 0 and jnp.issubdtype(array.dtype, jnp.floating) and bool(jnp.isfinite(array).all())
 
 
 def _projections(array):

@@ -143,8 +143,14 @@ def evolve(
 
     Raises:
       ValueError: for images that do not fit the network, and networks with one logit.
+      TypeError: the encoding is no pytree.
     """
     net = network.as_network(net)
+    if any(leaf is encoding for leaf in jax.tree.leaves(encoding)):
+        raise TypeError(
+            f"Expected an encoding that is a pytree, such as Direct, got {type(encoding).__name__}. Register its class "
+            "by jax.tree_util.register_dataclass, or by register_static where it has no numbers."
+        )
     check_count(generations, "generations")
     check_count(population, "children in a generation")
     bounds = tuple(jnp.asarray(each, jnp.float32) for each in (lower, upper))

@@ -85,7 +85,7 @@ class CVPR:
 
     def _loss(self, terms, x):
         """All terms are sigma squared times the paper's, as in the code, so that its learning rates hold."""
-        sigma = self.std**2 * x[0].size
+        sigma = float(x[0].size) * self.std**2  # beyond int32 for an integer
         return {name: sigma * value for name, value in terms(x).items()} | {
             "norm": self.norm / 2 * priors.alpha_norm(x, self.alpha),
             "total_variation": self.total_variation / 2 * priors.total_variation(x, self.beta),

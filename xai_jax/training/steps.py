@@ -35,8 +35,9 @@ def advance(task: Any, step: int) -> Advance:
     `read()` waits for the measurements of each of them. `task` is a `loop.Task`.
     """
     images, most = getattr(task.data, "images", None), at_once()
-    fits = images is not None and RESIDENT * images.nbytes <= parallel.memory()
-    return _resident(task, most) if most > 1 and fits and task.transform is None else streamed(task, step)
+    resident = most > 1 and task.transform is None and isinstance(images, np.ndarray) and hasattr(task.data, "labels")
+    fits = resident and RESIDENT * images.nbytes <= parallel.memory()
+    return _resident(task, most) if fits else streamed(task, step)
 
 
 def streamed(task: Any, step: int) -> Advance:
