@@ -21,6 +21,7 @@ import pytest
 import timing
 
 from xai_jax.core.network import layer_names
+from xai_jax.data import photographs
 
 TINY = benchmark_cases.Case(8, 4, widths=(3, 4), stages=(1, 2), hidden=16, classes=6)
 FASHION = benchmark_cases.TRAINED._replace(widths=(2, 3, 4))
@@ -290,6 +291,7 @@ def test_growth_is_measured_in_processes_of_their_own():
 
 
 @pytest.mark.benchmark
+@pytest.mark.skipif(photographs.PACKAGE.find() is None, reason="Debian's packages of images are not installed")
 def test_tiny_loader(given):
     assert {"loader random crop", "loader one of ten"} <= set(_names(benchmark_loader.loading(given, {}, 2, 64)))
 

@@ -220,7 +220,8 @@ def _merge(best, maps, by_row, first, count):
     peaks = jnp.concatenate([rows.max(1).astype(jnp.float32) for rows in by_row], axis=1)
     peaks = jnp.where(peaks == 0, 0, peaks)  # top_k orders 0 before -0
     both = jnp.concatenate([best.values, jnp.where(there, peaks, -jnp.inf).T], axis=1)
-    values, position = lax.optimization_barrier(lax.top_k(both, k))  # without the barrier XLA's CPU backend sorts all
+    # Without barriers XLA's CPU backend sorts all; one for both ends the process in JAX 0.10 on several devices.
+    values, position = map(lax.optimization_barrier, lax.top_k(both, k))
     image = jnp.maximum(position - k, 0)
     ends = np.cumsum([m.shape[-1] for m in maps])[:-1].tolist()
     positions = map(_position, maps, by_row, jnp.split(image, ends), jnp.split(values, ends))
