@@ -143,9 +143,8 @@ def test_without_torch_the_message_says_how_and_the_rest_runs(tmp_path, monkeypa
 
 @pytest.mark.parametrize("path", ["/none/python", "/bin/true"])
 def test_a_wrong_python_is_named(path):
-    with pytest.raises(benchmark.Missing, match=path):
-        with timing.torch_process(path, "benchmark_torch.py"):
-            pass
+    with pytest.raises(benchmark.Missing, match=path), timing.torch_process(path, "benchmark_torch.py"):
+        pass
 
 
 @pytest.mark.parametrize("arguments", [["--repeats", "0"], ["--out", "/none/benchmark.json"], ["--only", "speed"]])
@@ -285,13 +284,13 @@ def test_growth_is_measured_in_processes_of_their_own():
     assert benchmark_growth.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
     result = benchmark_growth.growth_with("images (maps)", (1, 2))
     assert len(result.notes["seconds at each size"]) == 2 and result.notes["growth"].startswith("1: ")
-    assert " (exponent)" in timing.line(result) and "2: " in timing.line(result)
+    assert all(part in timing.line(result) for part in (" (exponent)", "2: "))
     with pytest.raises(RuntimeError, match="none 1 failed"):
         benchmark_growth.growth_with("none", (1,))
 
 
 @pytest.mark.benchmark
-@pytest.mark.skipif(photographs.PACKAGE.find() is None, reason="Debian's packages of images are not installed")
+@pytest.mark.skipif(not photographs.PACKAGE.find(), reason="Debian's photographs are not installed")
 def test_tiny_loader(given):
     assert {"loader random crop", "loader one of ten"} <= set(_names(benchmark_loader.loading(given, {}, 2, 64)))
 

@@ -127,13 +127,18 @@ def occlude(
         faults.append(bad)
         if start:
             _refuse_bad(rows[-2], faults[-2])
-            parts[-2] = jax.tree.map(np.asarray, parts[-2])  # all outputs may exceed the device's memory
+            parts[-2] = jax.tree.map(_on_host, parts[-2])  # all outputs may exceed the device's memory
     _refuse_bad(rows[-1], faults[-1])
     return jax.tree.map(functools.partial(_joined, (len(x), len(tops), len(lefts))), *parts)
 
 
+def _on_host(part):
+    return part if isinstance(part, jax.core.Tracer) else np.asarray(part)
+
+
 def _joined(shape, *parts):
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    numpy = jnp if isinstance(parts[0], jax.core.Tracer) else np
+    whole = parts[0] if len(parts) == 1 else numpy.concatenate(parts)
     return jnp.asarray(whole[: np.prod(shape)]).reshape(*shape, *whole.shape[1:])
 
 
