@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import photo_files
 from xai_jax.data import batches, crops, datasets, squares
 from xai_jax.io.fingerprints import fingerprint
 
@@ -25,12 +26,7 @@ SIDE = 16
 def photos(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(squares, "BATCH", 4)
-    rng = np.random.default_rng(0)
-    for number in range(11):
-        small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
-        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:02}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small.resize((40 + 3 * number, 70 - 2 * number), Image.Resampling.BICUBIC).save(path, quality=90)
+    photo_files.write(tmp_path / "photos", 11)
     return datasets.load(f"folder:{tmp_path / 'photos'}", "all")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import worker_transforms
+from tests.helpers import photo_files, worker_transforms
 from xai_jax.core import streaming, worker_processes
 from xai_jax.data import batches, crops, datasets
 
@@ -24,13 +24,8 @@ CENTRE = partial(crops.centre_crop, side=8, short=10)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """JPEG of different sizes in two classes, smooth so that compression leaves differences."""
-    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for number in range(23):
-        small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
-        path = root / "train" / "ab"[number % 2] / f"{number:02}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small.resize((40 + 3 * number, 70 - 2 * number), Image.Resampling.BICUBIC).save(path, quality=90)
+    root = tmp_path_factory.mktemp("photos")
+    photo_files.write(root / "train", 23)
     return datasets.load(f"folder:{root}", "train")
 
 
