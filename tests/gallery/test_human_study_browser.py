@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.browser import attributes, click, evaluate, find, fits, keys, set_width
+from tests.helpers.browser import attributes, click, evaluate, find, fits, keys, reload, set_width
 from tests.helpers.small_study import build, content, tasks
 from xai_jax.gallery import human_study, human_study_answers
 
@@ -29,7 +29,7 @@ def open_first(browser, file):
     """Opens a page as on a first visit."""
     browser.get(file.as_uri())
     browser.execute_script("localStorage.clear()")
-    browser.refresh()
+    reload(browser)
     browser.get_log("browser")
 
 
@@ -143,7 +143,7 @@ def test_browser_keeps_progress_and_half_a_task_over_a_reload(page):
     fill_in(page, 2)
     click(page, "input[name=caption][value='9']")
     before, order = stored(page), attributes(page, "img", "src")
-    page.refresh()
+    reload(page)
     assert heading(page) == "Task 3 of 6" and stored(page) == before and len(before["answers"]) == 2
     assert attributes(page, "img", "src") == order
     assert attributes(page, "input:checked", "name", "value") == [["caption", "9"]]
@@ -204,7 +204,7 @@ def test_browser_cannot_send_anything(page):
 def test_browser_without_storage_says_so_and_still_works(page):
     spoil = {"source": "Storage.prototype.setItem = Storage.prototype.getItem = () => { throw new Error('denied') }"}
     script = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", spoil)
-    page.refresh()
+    reload(page)
     page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     assert "does not keep your answers" in find(page, "#forgetful").text
     fill_in(page)
@@ -214,7 +214,7 @@ def test_browser_without_storage_says_so_and_still_works(page):
 def test_browser_restarts_from_storage_it_cannot_use(page):
     for unusable in ("{", "null", "[]", '{"study": "other"}'):
         page.execute_script("localStorage.setItem(localStorage.key(0), arguments[0])", unusable)
-        page.refresh()
+        reload(page)
         assert heading(page) == "What does the program rely on?" and stored(page)["answers"] == []
         assert page.get_log("browser") == []
 

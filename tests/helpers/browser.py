@@ -25,6 +25,15 @@ def attributes(browser, selector, *names):
     return evaluate(browser, f"[...document.querySelectorAll({selector!r})].map(n => {read})")
 
 
+def reload(browser):
+    """Reloads the page, and waits until the new one is there: `refresh` alone may return before its scripts ran."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.execute_script("window.old = true")
+    browser.refresh()
+    WebDriverWait(browser, 30).until(lambda _: evaluate(browser, "!window.old && document.readyState === 'complete'"))
+
+
 def find(browser, selector):
     return browser.find_element("css selector", selector)
 
