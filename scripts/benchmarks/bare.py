@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_cases import CLASS, TRAINED, Case, build, class_cotangent, forward, training, vjp
+from benchmarks.cases import CLASS, TRAINED, Case, build, class_cotangent, forward, training, vjp
+from benchmarks.timing import AS_FAST, Result, loop, side_by_side
 from jax.tree_util import Partial
-from timing import AS_FAST, Result, loop, side_by_side
 
 from xai_jax import activation_cache, activation_maximisation, fooling, inversion, network, saliency, targets
 from xai_jax.architectures.deepsim import Discriminator, Generator

@@ -97,3 +97,7 @@ def training(case: Case, net: Network, x: jax.Array, labels: np.ndarray) -> Call
         return measured
 
     return step
+
+
+def notes_of(case: Case) -> dict:
+    return {"batch": case.batch, "widths": case.widths}

@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from benchmark_bare import adversarial_setting, adversarial_step, evolved, maximised, uncached
-from benchmark_cases import CLASS, TRAINED, build, training
-from benchmark_optimising import class_maximisation, logit_inversion
-from timing import Goal, Result, child, loop
+from benchmarks.bare import adversarial_setting, adversarial_step, evolved, maximised, uncached
+from benchmarks.cases import CLASS, TRAINED, build, training
+from benchmarks.optimising import class_maximisation, logit_inversion
+from benchmarks.timing import Goal, Result, child, loop
 
 from xai_jax import activation_maximisation, deconvnet, saliency, targets
 from xai_jax.synthesis.fooling import Direct
@@ -26,7 +26,7 @@ STEPS = 2
 
 def compile_times(given, _: dict) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as directory:
-        compiled, cached = child(__file__, directory), child(__file__, directory)
+        compiled, cached = child(__name__, directory), child(__name__, directory)
     for name, seconds in compiled.items():
         notes = {"seconds of compiling": seconds, "seconds of reading the program from disk": cached[name]}
         ours, other = [max(cached[name], 1e-3)], [seconds]

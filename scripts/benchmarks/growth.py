@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from benchmark_cases import CLASS, TRAINED, build, training
-from benchmark_optimising import logit_inversion, unit_maximisation
-from benchmark_tcav import Layer, activations
-from timing import Goal, Result, child, loop, peak_memory, take_turns
+from benchmarks.cases import CLASS, TRAINED, build, training
+from benchmarks.optimising import logit_inversion, unit_maximisation
+from benchmarks.tcav import Layer, activations
+from benchmarks.timing import Goal, Result, child, loop, peak_memory, take_turns
 
 from xai_jax import deconvnet, saliency, sampling, targets
 from xai_jax.concepts.layer_scores import score_layer
@@ -52,7 +52,7 @@ def measured(name: str, size: int) -> dict[str, float]:
     flags = os.environ.get("XLA_FLAGS", "")
     if name == DEVICES:
         flags = f"{flags} --xla_force_host_platform_device_count={size}".strip()
-    return child(__file__, name, str(size), XLA_FLAGS=flags)
+    return child(__name__, name, str(size), XLA_FLAGS=flags)
 
 
 def maps(size: int) -> Callable[[], Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from timing import Goal, Missing, Result, Timed, cores, loop, side_by_side
+from benchmarks.timing import Goal, Missing, Result, Timed, cores, loop, side_by_side
 
 from xai_jax.core import worker_processes
 from xai_jax.data import batches, crops, datasets, photographs

@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
-from benchmark_cases import CLASS, TRAINED, Case, build, class_cotangent, forward, vjp
+from benchmarks.cases import CLASS, TRAINED, Case, build, class_cotangent, forward, vjp
+from benchmarks.timing import (
+    AS_FAST,
+    BESIDE_TORCH,
+    TOLERANCE,
+    Goal,
+    Result,
+    layouts,
+    loop,
+    side_by_side,
+    timed_by,
+    torch_side,
+)
 from jax.tree_util import Partial
-from timing import AS_FAST, Goal, Result, layouts, loop, side_by_side, timed_by, torch_side
 
 from xai_jax import dgn_am, inversion, network, optimize, targets
 from xai_jax.architectures import deepsim
@@ -16,7 +27,6 @@ from xai_jax.synthesis.dgn_am import DGN
 from xai_jax.synthesis.inversion import CVPR
 from xai_jax.weights import safetensors_file
 
-TOLERANCE = 1e-4
 FACTOR = 0.1  # of the paper's first learning rate, at which networks of random weights diverge
 INVERTED = ((TRAINED._replace(batch=16), 400), (Case(224, 1), 20))  # with the number of steps
 GENERATOR = deepsim.Generator((7, 7, 64), (256, 256), (), ((64, 64),), 1)  # 28x28 pixels from fc6
@@ -40,7 +50,7 @@ def inversions(given: argparse.Namespace, torch_versions: dict, cases=INVERTED) 
                 notes |= same_descent(logit_inversion(case, 5)().history, request(do="invert", steps=5)["losses"])
                 sides = loop(logit_inversion(case, steps)), timed_by(request, f"invert {steps}")
                 name = f"inversion {case.side} px{suffix}"
-                yield side_by_side(given.repeats, name, Goal(">=", 1.2, "x"), sides, "PyTorch", notes)
+                yield side_by_side(given.repeats, name, BESIDE_TORCH[layout], sides, "PyTorch", notes)
 
 
 def logit_inversion(case: Case, steps: int) -> Callable[[], optimize.Result]:
@@ -87,7 +97,7 @@ def dgn_steps(given, torch_versions: dict, case: Case = TRAINED, steps: int = 10
             notes |= same_descent(ours, request(do="maximise", steps=3)["losses"])
             sides = loop(class_maximisation(case, steps)), timed_by(request, f"maximise {steps}")
             name = f"dgn {case.side} px{suffix}"
-            yield side_by_side(given.repeats, name, Goal(">=", 1.2, "x"), sides, "PyTorch", notes)
+            yield side_by_side(given.repeats, name, BESIDE_TORCH[layout], sides, "PyTorch", notes)
 
 
 def dgn_arrays(case: Case) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Measurements of benchmark.py: TCAV against scikit-learn in all dimensions, and against captum.
 
-`python scripts/benchmark_tcav.py LAYER` prints the peak memory of a process that fits all CAVs of a layer.
+`python scripts/tcav.py LAYER` prints the peak memory of a process that fits all CAVs of a layer.
 """
 
 import json
@@ -11,16 +11,27 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from benchmarks.timing import (
+    TOLERANCE,
+    Goal,
+    Result,
+    child,
+    cores,
+    loop,
+    once,
+    peak_memory,
+    side_by_side,
+    timed_by,
+    torch_side,
+)
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
-from timing import Goal, Result, child, cores, loop, once, peak_memory, side_by_side, timed_by, torch_side
 
 from xai_jax import cav, sampling
 from xai_jax.concepts.classifiers import Hinge, MeanDifference
 from xai_jax.concepts.layer_scores import score_layer
 from xai_jax.concepts.sampling import Sets
 
-TOLERANCE = 1e-4
 SOLVED = LogisticRegression(), Ridge(), MeanDifference(), Hinge()
 
 
@@ -59,13 +70,13 @@ def concept_scores(given, torch_versions: dict, layer: Layer = PAPER) -> Iterato
     yield many_runs(given, layer)
     examples = activations(layer)
     yield beside_all_dimensions(given, layer, examples)
-    with torch_side(given, torch_versions, "benchmark_torch_tcav.py") as (request, directory):
+    with torch_side(given, torch_versions, "torch_tcav.py") as (request, directory):
         yield from beside_captum(given, request, directory, layer, examples)
 
 
 def required_memory(layer: Layer) -> Result:
     """Peak of a process that creates the activations, keeps them in memory, and fits all CAVs."""
-    gigabytes = child(__file__, json.dumps(layer))["peak"] / 1e9
+    gigabytes = child(__name__, json.dumps(layer))["peak"] / 1e9
     size = 4 * (layer.concepts + layer.sets) * layer.images * layer.dimensions
     notes = layer._asdict() | {"gigabytes of activations": size / 1e9}
     return Result(f"tcav peak memory, {layer.cavs} CAVs", Goal("<=", 4, " GB"), [gigabytes], [], "", 0.0, notes)

@@ -1,12 +1,10 @@
 """Timing for benchmark.py: two sides in turns, the share of the cores taken by others, goals, and the report."""
 
 import contextlib
-import datetime
 import functools
 import json
 import math
 import os
-import platform
 import re
 import resource
 import statistics
@@ -18,17 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
-import jaxlib
-import numpy as np
 
-import xai_jax
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = ("contiguous", "channels last")  # of PyTorch's arrays
 LEAST_SECONDS = 0.3  # of work in one timing
 PAUSE = 0.03  # between timings: worker threads spin for a moment after their last work
+TOLERANCE = 1e-4  # relative differences between the results of two sides
 BUSY = 0.05  # share of the cores that others may take
 
 Timed = Callable[[int], float]
@@ -52,6 +46,7 @@ class Goal(NamedTuple):
 
 
 AS_FAST = Goal("<=", 1.1, "x")
+BESIDE_TORCH = dict(zip(LAYOUTS, (Goal(">=", 1.2, "x"), Goal(">=", 1.0, "x")), strict=True))
 
 
 class Result(NamedTuple):
@@ -162,17 +157,18 @@ def peak_memory() -> int:
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def child(script: str, *arguments: str, **environment: str) -> Any:
-    """What a benchmark script prints, as JSON, in a process of its own; RuntimeError where it fails."""
-    command = [sys.executable, str(Path(script).resolve()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+def child(module: str, *arguments: str, **environment: str) -> Any:
+    """What a module of benchmarks prints, as JSON, in a process of its own; RuntimeError where it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")} | environment
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     if done.returncode:
-        raise RuntimeError(f"{Path(script).name} {' '.join(arguments)} failed:\n{done.stderr}")
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr}")
     return json.loads(done.stdout)
 
 
 @contextlib.contextmanager
-def torch_side(given, versions: dict, script: str = "benchmark_torch.py") -> Iterator[tuple[Callable, Path]]:
+def torch_side(given, versions: dict, script: str = "torch_maps.py") -> Iterator[tuple[Callable, Path]]:
     """A PyTorch process and a temporary directory: `(request, directory)`; notes the libraries' versions."""
     with torch_process(given.torch_python, script) as (request, found), tempfile.TemporaryDirectory() as directory:
         versions.update(found)
@@ -188,7 +184,7 @@ def layouts(request: Callable, directory: Path) -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def torch_process(python: str | None, script: str) -> Iterator[tuple[Callable, dict]]:
-    """Starts benchmark_torch.py, or a script with its protocol: `(request, versions)`; `request` returns the reply.
+    """Starts torch_maps.py, or a script with its protocol: `(request, versions)`; `request` returns the reply.
 
     None means this Python. Raises Missing if it has no torch or captum.
     """
@@ -233,58 +229,3 @@ def timed_by(request: Callable, method: str) -> Timed:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def summary(values: Sequence[float]) -> dict[str, Any] | None:
-    if not values:
-        return None
-    return {"min": min(values), "median": statistics.median(values), "max": max(values), "all": list(values)}
-
-
-def line(result: Result) -> str:
-    """One line of the printed table: the value with its range, the goal, and times in milliseconds."""
-    median = statistics.median(result.values)
-    verdict = {True: "reached", False: "NOT reached", None: "no verdict"}[result.reached]
-    value = f"{median:.2f}{result.goal.unit} ({min(result.values):.2f} .. {max(result.values):.2f})"
-    sides = [("ours", result.ours), (result.other_name, result.other)] if result.goal.unit in ("x", " s") else []
-    times = [f"{name} {_milliseconds(seconds)}" for name, seconds in sides if seconds]
-    notes = [f"at best {result.at_best:.2f}{result.goal.unit}"]
-    notes += [f"{key} {note:.1f}" for key, note in result.notes.items() if key.startswith("seconds of")]
-    notes += [result.notes["growth"]] if "growth" in result.notes else []
-    notes += [f"OTHERS TOOK {result.busy:.0%} OF THE CORES"] if result.busy > BUSY else []
-    return f"{result.name:48} {value:24} goal {str(result.goal):8} {verdict:12} {'; '.join(times + notes)}"
-
-
-def _milliseconds(seconds):
-    middle, least, most = (1e3 * s for s in (statistics.median(seconds), min(seconds), max(seconds)))
-    return f"{middle:.1f} ms ({least:.1f} .. {most:.1f})"
-
-
-def report(results: list[Result], left_out: dict, torch_versions: dict, load: float, seconds: float) -> str:
-    versions = {"xai_jax": xai_jax.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    versions |= {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "flax": flax.__version__}
-    facts = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": cores(), "processor": platform.processor() or platform.machine(), "load_before": load},
-        "versions": versions,
-        "torch_side": torch_versions,
-        "seconds": seconds,
-        "results": [_record(result) for result in results],
-        "left_out": left_out,
-    }
-    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
-
-
-def _record(result):
-    return {
-        "name": result.name,
-        "goal": str(result.goal),
-        "reached": result.reached,
-        "value": summary(result.values),
-        "at_best": result.at_best,
-        "cores_taken_by_others": result.busy,
-        "ours_seconds": summary(result.ours),
-        "other": result.other_name or None,
-        "other_seconds": summary(result.other),
-        "notes": result.notes,
-    }

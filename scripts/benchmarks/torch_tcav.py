@@ -1,6 +1,6 @@
-"""The captum side of benchmark_tcav.py: captum's TCAV with its default classifier, from activations on disk.
+"""The captum side of tcav.py: captum's TCAV with its default classifier, from activations on disk.
 
-Protocol of benchmark_torch.py. Needs scikit-learn beside torch and captum, for captum's classifier.
+Protocol of torch_maps.py. Needs scikit-learn beside torch and captum, for captum's classifier.
 
     {"do": "load", "folder": F, "threads": 2}    activations of a concept and of random sets from F/examples.npz
     {"do": "time", "method": "tcav", "loops": 1}    replies {"seconds": for the concept against all sets}; "classifier"
@@ -14,10 +14,10 @@ import sys
 import time
 
 try:
-    import benchmark_torch
     import numpy as np
     import sklearn
     import torch
+    import torch_maps
     from captum.concept import TCAV, Concept
     from captum.concept._utils.classifier import DefaultClassifier
     from torch.utils.data import DataLoader, TensorDataset
@@ -86,4 +86,4 @@ def reply(side, request):
 
 
 if __name__ == "__main__":
-    benchmark_torch.main(reply, sklearn=sklearn.__version__)
+    torch_maps.main(reply, sklearn=sklearn.__version__)
