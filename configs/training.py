@@ -19,6 +19,7 @@ class Training:
     weight_decay: float = 0.001  # section 3
     half: bool = False  # training in bfloat16, for accelerators
     learning_rates: tuple[float, ...] = (0.02, 0.01)  # to choose from (section 3: 0.25, 0.1, 0.05, 0.01)
+    chosen: tuple[tuple[str, float], ...] = ()  # name and learning rate of networks for which an earlier run chose
     seeds: int = 5  # networks of each kind
     seed: int = 0  # of the first of them
 

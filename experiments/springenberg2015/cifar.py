@@ -129,7 +129,7 @@ def errors(
       name: of the stages.
       module: the network.
       task: the data.
-      config: candidate learning rates, seeds and the schedule.
+      config: candidate learning rates or the chosen one, seeds and the schedule.
       work: the workspace.
       augment: random augmentation of a batch of inputs, if any.
     """
@@ -139,7 +139,7 @@ def errors(
         compute = functools.partial(error, module, settings, training, test, task, folder, seed, augment)
         return float(work.stage(f"{name}-{label}", lambda: {"error": compute()})["error"])
 
-    candidates, choosing = config.learning_rates, config.seed + config.seeds
+    candidates, choosing = candidate_learning_rates(name, config), config.seed + config.seeds
     best = candidates[0]
     if len(candidates) > 1:
         data = task.selection, task.held_out
@@ -151,6 +151,11 @@ def errors(
     folder = work.training(f"{name}-seed-{config.seed}")
     publish(folder, task.zca, work.path(f"training/{name}.safetensors"))
     return Found(best, mask_untrained(np.array(found), len(task.test.classes)))
+
+
+def candidate_learning_rates(name: str, config: Training) -> tuple[float, ...]:
+    """Learning rates to choose from; one, where an earlier run chose it."""
+    return next(((value,) for network, value in config.chosen if network == name), config.learning_rates)
 
 
 def error(
@@ -242,10 +247,16 @@ def parameters(module: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def plan(
-    name: str, module: nn.Module, data: str, config: Training, augment: Augment | None = None, canvas: int | None = None
+    name: str,
+    title: str,
+    module: nn.Module,
+    data: str,
+    config: Training,
+    augment: Augment | None = None,
+    canvas: int | None = None,
 ) -> list[dry_run.Step]:
-    """Steps of training for all learning rates and seeds, and of measuring errors; arguments as of `errors`."""
-    candidates, (height, width, channels) = config.learning_rates, shape(data)
+    """Steps of training for all learning rates and seeds, and of measuring errors, with a `title` for people."""
+    candidates, (height, width, channels) = candidate_learning_rates(name, config), shape(data)
     settings = recipe(config, candidates[0])
     setting = sgd.Setting(module, settings, config.images // settings.batch_size)
     see, size = inputs(config.side, canvas), config.side**2 * channels
@@ -267,6 +278,6 @@ def plan(
     labels = jax.ShapeDtypeStruct((settings.batch_size,), jnp.int32)
     tests = networks * -(-config.tested // evaluation.BATCH_SIZE)
     return [
-        dry_run.Step(f"step, {name}", step, (state, zca, batch(settings.batch_size), labels), steps),
-        dry_run.Step(f"errors, {name}", forward, (state.params, zca, batch(evaluation.BATCH_SIZE)), tests),
+        dry_run.Step(f"step, {title}", step, (state, zca, batch(settings.batch_size), labels), steps),
+        dry_run.Step(f"errors, {title}", forward, (state.params, zca, batch(evaluation.BATCH_SIZE)), tests),
     ]

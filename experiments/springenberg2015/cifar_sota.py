@@ -221,7 +221,7 @@ def plan(config: Config) -> list[dry_run.Step]:
     steps = []
     for name, job in jobs(config).items():
         title = f"{SETTINGS[name].network}, {name}"
-        steps += cifar.plan(title, job.module, job.data, job.training, job.augment, job.canvas)
+        steps += cifar.plan(name, title, job.module, job.data, job.training, job.augment, job.canvas)
     return steps
 
 

@@ -208,8 +208,8 @@ def claim(comparison: Comparison, values: np.ndarray, config: Config) -> Claim:
 
 def plan(config: Config) -> list[dry_run.Step]:
     """The steps of training and the errors of all networks."""
-    names = chosen(config)
-    return [step for name in names for step in cifar.plan(ROWS[name].title, build(name, config), config.data, config)]
+    pairs = [(name, build(name, config)) for name in chosen(config)]
+    return [step for name, net in pairs for step in cifar.plan(name, ROWS[name].title, net, config.data, config)]
 
 
 EXPERIMENT = Experiment[Config](
@@ -225,7 +225,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=12,
+    minutes=7,
 )
 
 if __name__ == "__main__":

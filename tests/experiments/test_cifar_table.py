@@ -107,6 +107,25 @@ def test_learning_rates_are_chosen_by_held_out_images_alone(held_out, chosen, tm
     assert found.learning_rate == chosen and list(found.errors) == [10.0, 11.0]
 
 
+def test_learning_rates_that_an_earlier_run_chose_are_taken_without_training(tmp_path, some_data, monkeypatch):
+    def error(module, settings, training, test, task, folder, seed, augment):
+        assert test is task.test
+        return settings.learning_rate
+
+    monkeypatch.setattr(cifar, "error", error)
+    working, config = run(tmp_path), dataclasses.replace(TINY, chosen=(("model_b", 0.02), ("model_a", 0.005)))
+    task = cifar.load("table", "digits", config, working)
+    found = cifar.errors("model_a", AllCNN("A", "base"), task, config, working)
+    assert found.learning_rate == 0.005 and list(found.errors) == [0.005, 0.005]
+    searched, known = (cifar_table.plan(each)[0].repeats for each in (TINY, config))
+    assert (searched, known) == (4 * 6, 2 * 6)
+
+
+def test_by_default_a_learning_rate_is_known_for_every_network():
+    assert [name for name, _ in get_config("default").chosen] == list(cifar_table.ROWS)
+    assert get_config("paper").chosen == ()
+
+
 def test_untrained_networks_are_left_out_and_counted():
     found = cifar.mask_untrained(np.array([10.0, 80.9, 81.0, 90.0, np.nan]), 10)
     np.testing.assert_array_equal(found, [10, 80.9, np.nan, np.nan, np.nan])
