@@ -22,7 +22,7 @@ class Config(Networks, base.CAVs):
     runs: int = 3
     controls: int = 12  # random sets substituted for a concept, for the test
     explained: int = 100  # test pictures of each class, whose derivatives over the words of other classes count
-    seeds: tuple[int, ...] = tuple(range(10, 15))  # networks of every noise for each; settings were chosen on 0 to 2
+    seeds: tuple[int, ...] = (10, 11, 12)  # networks of every noise for each; settings were chosen on 0 to 2
 
 
 get_config = base.tiers(
