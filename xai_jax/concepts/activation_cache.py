@@ -7,13 +7,14 @@ weights, the images, the layer and the target. A change of any of them changes t
 import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import logging
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class ActivationCache:
         if missing := tuple(layer for layer in self.layers if found[layer] is None):
             files = {layer: (paths[layer], sizes[layer], wide_dtype(shapes[layer].dtype)) for layer in missing}
             _compute(function, self.net, x, target, files, self.batch_size)
-            found |= {layer: _read(paths[layer], sizes[layer]) for layer in missing}
+            found |= {layer: np.load(paths[layer], mmap_mode="r") for layer in missing}
         return found
 
 
@@ -170,7 +171,7 @@ def _compute(function, net, x, target, files, batch_size):
         check_counts(net, x, size)
     net = devices.copy(net, number)
     with contextlib.ExitStack() as stack:
-        arrays = {layer: stack.enter_context(_new(*each)) for layer, each in files.items()}
+        append = {layer: stack.enter_context(_new(*each)) for layer, each in files.items()}
         for start in tqdm(range(0, n, size), "activations", delay=2, leave=False):
             rows = np.minimum(np.arange(start, start + size), n - 1)
             images = x[rows]
@@ -178,10 +179,10 @@ def _compute(function, net, x, target, files, batch_size):
             images, own = devices.share(images, number), devices.share_rows(per_image.rows(net, rows), number)
             computed, logits = function(own, images, target and target.rows(rows), tuple(files))
             targets.check_logits(logits[: n - start], first=start)
-            for layer, array in arrays.items():
+            for layer, write in append.items():
                 values = np.asarray(computed[layer])[: n - start]
                 _refuse_not_finite(values, layer, start)
-                array[start : start + size] = values
+                write(values)
 
 
 def _refuse_not_finite(values, layer, start):
@@ -253,30 +254,39 @@ def _hash(parts):
 
 
 @contextlib.contextmanager
-def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[np.ndarray]:
-    """Array on disk that is renamed to `path` only when complete; the file ends with a checksum.
+def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[Callable[[np.ndarray], None]]:
+    """Function that appends rows to an array on disk, renamed to `path` only when complete; it ends with a checksum.
 
-    Its space is reserved first: writing to a mapped file on a full disk would kill the process.
+    Its space is reserved first, so that a full disk is noticed before hours of work.
     """
-    partial = partial_path(path)
+    partial, checksum, start = partial_path(path), hashlib.blake2b(digest_size=_CHECKSUM_BYTES), io.BytesIO()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(start, header)
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        _reserve(partial, path)
-        yield array
-        array.flush()
-        with open(partial, "ab") as file:
-            file.write(_checksum(np.memmap(partial, np.uint8, "r")))
+        with open(partial, "wb") as file:
+
+            def append(part):
+                checksum.update(part)
+                with _naming(path):
+                    file.write(part)
+
+            with _naming(path):
+                size = start.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
+                os.posix_fallocate(file.fileno(), 0, size)
+            append(start.getvalue())
+            yield lambda rows: append(np.ascontiguousarray(rows, dtype).data)
+            append(checksum.digest())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _reserve(partial, path):
-    with open(partial, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            raise OSError(error.errno, f"{os.strerror(error.errno)}, for activations", str(path)) from error
+@contextlib.contextmanager
+def _naming(path):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{os.strerror(error.errno)}, for activations", str(path)) from error
 
 
 def _read(path, shape):
