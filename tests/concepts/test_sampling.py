@@ -21,14 +21,25 @@ def test_negatives_are_random_images_outside_the_controls():
         assert len({tuple(sorted(rows)) for rows in sets.negatives}) == 7
 
 
+def check_case(sets, own, others, runs, controls, first_random):
+    """A case of `own` rows against `others`, and control pairs of both sizes, of random images that none share."""
+    ((_, rows),) = sets.positives.items()
+    assert rows.tolist() == sorted(own) and len(sets.negatives) == runs and len(sets.controls) == controls
+    assert all(set(negative) <= set(others) and len(set(negative)) == len(negative) for negative in sets.negatives)
+    drawn = min(len(own), len(others))
+    assert {len(negative) for each in (sets.negatives, *sets.control_negatives) for negative in each} == {drawn}
+    groups = [*sets.controls, *({*np.concatenate(each)} for each in sets.control_negatives)]
+    assert len({row for each in groups for row in each}) == sum(map(len, groups))  # nothing is shared
+    assert all(first_random <= row for each in groups for row in each)
+    assert {len(rows) for rows in sets.controls} == {len(own)}
+    assert [len(each) for each in sets.control_negatives] == [runs] * controls
+
+
 def test_relative_negatives_are_images_of_the_other_concepts():
-    sampled = sampling.sample_relative(SIZES, 20, runs=5, controls=3)
+    sampled = sampling.sample_relative(SIZES, 48, runs=5, controls=3)
     assert [list(sets.positives) for sets in sampled] == [["stripes"], ["dots"], ["meshes"]]
-    for sets in sampled:
-        ((name, rows),) = sets.positives.items()
-        others = set(range(16)) - set(rows)
-        assert all(set(negative) <= others and len(negative) == SIZES[name] for negative in sets.negatives)
-        assert all(16 <= row < 36 for control in sets.controls for row in control)
+    for sets, own in zip(sampled, (range(6), range(6, 10), range(10, 16)), strict=True):
+        check_case(sets, own, set(range(16)) - set(own), runs=5, controls=3, first_random=16)
     two = sampling.sample_relative({"stripes": 6, "dots": 4}, 0, runs=2, controls=0)
     assert [len(rows) for rows in two[0].negatives] == [4, 4]
 
@@ -36,18 +47,9 @@ def test_relative_negatives_are_images_of_the_other_concepts():
 def test_pairs_are_of_two_concepts_and_their_controls_of_random_images_alone():
     pairs = [("stripes", "meshes"), ("dots", "stripes")]
     sampled = sampling.sample_pairs(SIZES, pairs, 40, runs=5, controls=3)
-    assert [len(sets.control_negatives) for sets in sampled] == [3, 3]
     assert [list(sets.positives) for sets in sampled] == [["stripes vs meshes"], ["dots vs stripes"]]
-    for sets, own, other in zip(sampled, (range(6), range(6, 10)), (range(10, 16), range(6)), strict=True):
-        ((_, rows),) = sets.positives.items()
-        assert rows.tolist() == list(own) and len(sets.negatives) == 5
-        assert all(set(negative) <= set(other) and len(negative) == len(own) for negative in sets.negatives)
-        groups = [*sets.controls, *({*np.concatenate(each)} for each in sets.control_negatives)]
-        assert len({*np.concatenate([[*each] for each in groups])}) == sum(map(len, groups))  # nothing is shared
-        assert all(16 <= row < 56 for each in groups for row in each)
-        assert {len(rows) for rows in sets.controls} == {len(own)}
-        for negatives in sets.control_negatives:
-            assert len(negatives) == 5 and {len({*rows}) for rows in negatives} == {min(len(own), len(other))}
+    for sets, own, others in zip(sampled, (range(6), range(6, 10)), (range(10, 16), range(6)), strict=True):
+        check_case(sets, own, others, runs=5, controls=3, first_random=16)
     (few,) = sampling.sample_pairs({"stripes": 6, "dots": 4}, [("stripes", "dots")], 10, runs=2, controls=1)
     assert [len(rows) for rows in (*few.negatives, *few.control_negatives[0])] == [4] * 4
     (none,) = sampling.sample_pairs(SIZES, [("stripes", "dots")], 0, runs=2, controls=0)
@@ -76,7 +78,7 @@ def test_sets_are_a_function_of_the_seed():
         (sampling.sample, ({"one": 1, "two": 2}, 60, 3, 2), "two images or more of each concept, got {'one': 1}"),
         (sampling.sample, (SIZES, 29, 3, 3), "Expected at least 30 random images: 3 control sets of 6 .* got 29"),
         (sampling.sample_relative, ({"one": 4}, 60, 3, 2), "two concepts or more"),
-        (sampling.sample_relative, (SIZES, 11, 3, 2), "Expected at least 12 random images"),
+        (sampling.sample_relative, (SIZES, 31, 3, 2), "Expected at least 32 random images for 2 control pairs, got 31"),
         (_pair, (SIZES, 23, 3, 2), "Expected at least 24 random images for 2 control pairs, got 23"),
         (sampling.sample_pairs, (SIZES, [], 60, 3, 2), "one or more"),
         (sampling.sample_pairs, (SIZES, [("dots", "dots")], 60, 3, 2), "two different concepts"),

@@ -254,14 +254,20 @@ def test_type_one_error_is_the_level():
     check_type_one_error(null_concepts(MeanDifference(), groups=10, seed=0))
 
 
-def test_type_one_error_of_pairs_is_the_level():
-    """Random images against random images, each pair with controls of its own."""
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda *rest: sampling.sample_pairs({"a": 10, "b": 20}, [("a", "b")], *rest),
+        lambda *rest: sampling.sample_relative(dict.fromkeys("abc", 10), *rest)[:1],
+    ],
+)
+def test_type_one_error_of_relative_cavs_is_the_level(sample):
+    """Random images against random images, each case with controls of its own."""
     rng, p = np.random.default_rng(0), []
     mix, gradients = rng.normal(size=(60, 60)) / 8, (0.3 + rng.normal(size=(40, 60))).astype(np.float32)
     for number in range(200):
         x = np.maximum(rng.normal(size=(240, 60)) @ mix + 0.2, 0).astype(np.float32)
-        sets = sampling.sample_pairs({"a": 10, "b": 20}, [("a", "b")], 210, 2, 7, number)
-        (found,) = score_layer([x], [gradients], sets, MeanDifference(), number).values()
+        (found,) = score_layer([x], [gradients], sample(210, 2, 7, number), MeanDifference(), number).values()
         p.append(significance.against_controls(found.values[2, 0], found.controls[2, 0]).p)
     low, high = stats.binom.interval(0.99, 200, 0.05)
     assert low <= (np.array(p) <= 0.05).sum() <= high

@@ -184,7 +184,7 @@ def test_relative_cavs_separate_concepts():
     concepts = {"corner": images(20, 1.0, 7), "none": images(20, 0, 8)}
     classes = {"dependent": (targets.logit(0), SHOWN)}
     given = {"runs": 4, "controls": 6, "classifier": MeanDifference(), "relative": True}
-    found = tcav.measure(planted(4.0), ["hidden"], concepts, images(120, 0, 10), classes, **given)
+    found = tcav.measure(planted(4.0), ["hidden"], concepts, images(240, 0, 10), classes, **given)
     np.testing.assert_allclose(found.values[0, 0, 0].mean(1), [1, 0])
 
 

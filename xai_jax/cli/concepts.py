@@ -10,8 +10,8 @@ from jax import Array
 from tqdm import tqdm
 
 from xai_jax import cav, significance, targets, tcav
-from xai_jax.cli import charts, common, concepts_page, layers
-from xai_jax.cli.concepts_page import Sorting
+from xai_jax.cli import charts, common, concepts_page, layers, relative
+from xai_jax.cli.concepts_page import Sorting, Tested
 from xai_jax.concepts import advice, classifiers
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.significance import Row
@@ -23,8 +23,9 @@ from xai_jax.io.errors import UserError
 from xai_jax.io.files import cache_dir, user_path, write_atomically
 from xai_jax.models import LoadedModel
 
+ABOUT = "Does the logit rise along the concept, more than along directions of random images?"
 RUNS, MOST_CONTROLS, FEWEST_CONTROLS = 20, 20, 3
-TABLE, CHART, PAGE = "scores.csv", "scores.png", "index.html"
+TABLE, CHARTS, PAGE = "scores.csv", ("scores.png", "relative_scores.png"), "index.html"
 
 
 class Images(NamedTuple):
@@ -56,16 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     names = arguments.layers or layers.of_concepts(model.net, random.x)
     cache = ActivationCache(model.net, names, cache_dir("activations"))
     with common.user_errors(), classifiers.stopping_early():
-        examples = {name: each.x for name, each in concepts.items()}
-        pairs = {name: (targets.logit(k), each.x) for name, (k, each) in classes.items()}
-        rows = significance.table(tcav.score(cache, examples, random.x, pairs, plan), tested="mean")
-        sortings = list(_sortings(cache, concepts, random, classes, rows))
-    chart = charts.bar_chart(rows)
-    html = concepts_page.render(arguments.model, rows, chart, sortings, plan, len(random.files))
+        tested = list(_tested(cache, concepts, random, classes, plan))
+        sortings = list(_sortings(cache, concepts, random, classes, tested[0].rows))
+    drawn = [charts.bar_chart(each.rows) for each in tested if each.rows]
+    html = concepts_page.render(arguments.model, tested, drawn, sortings)
     with common.user_errors():
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / TABLE, csv_file.encode(_lines(rows)))
-        write_atomically(out / CHART, charts.png(chart))
+        write_atomically(out / TABLE, csv_file.encode(_lines(tested)))
+        for name, chart in zip(CHARTS, drawn, strict=False):
+            write_atomically(out / name, charts.png(chart))
+        for name in CHARTS[len(drawn) :]:
+            (out / name).unlink(missing_ok=True)  # of an earlier run
         write(out / PAGE, html)
     print(out / PAGE)
     return 0
@@ -124,6 +126,21 @@ def _plan(concepts: Mapping[str, Images], random: Images) -> tcav.Plan:
     return tcav.Plan(runs=RUNS, controls=controls)
 
 
+def _tested(cache, concepts, random, classes, plan) -> Iterator[Tested]:
+    """Scores against random images, and of several concepts against each other."""
+    examples = {name: each.x for name, each in concepts.items()}
+    pairs = {name: (targets.logit(k), each.x) for name, (k, each) in classes.items()}
+    scores = tcav.score(cache, examples, random.x, pairs, plan)
+    note = (
+        f"TCAV score: share of the class's images whose logit rises along the concept, mean of {plan.runs} runs, with "
+        f"its 95 % interval. Filled and starred where significant. The thick line is the mean of {plan.controls} sets "
+        f"of as many of the {len(random.files)} random images, in place of the concept."
+    )
+    yield Tested("Scores", ABOUT, note, significance.table(scores, tested="mean"), significance.table(scores, "mean"))
+    if len(concepts) > 1:
+        yield relative.measure(cache, examples, random.x, pairs, RUNS, MOST_CONTROLS)
+
+
 def _sortings(cache, concepts, random, classes, rows: Sequence[Row]) -> Iterator[Sorting]:
     """Images of all classes, sorted by a CAV of each concept in the layer that separates it best."""
     files = [file for _, each in classes.values() for file in each.files]
@@ -136,6 +153,7 @@ def _sortings(cache, concepts, random, classes, rows: Sequence[Row]) -> Iterator
         yield Sorting(name, own.layer, own.accuracy, files, similarity)
 
 
-def _lines(rows):
-    """The table with its header, and advice in the last column."""
+def _lines(tested):
+    """The table with its header, scores before mean derivatives, and advice in the last column."""
+    rows = [row for each in tested for row in (*each.rows, *each.means)]
     return [(*Row._fields, "advice"), *((*row, advice.of_row(row)) for row in rows)]

@@ -11,12 +11,22 @@ from xai_jax.cli.page import figure, panels, table
 from xai_jax.cli.parts import Picture, Table
 from xai_jax.concepts import advice
 from xai_jax.concepts.significance import Row
-from xai_jax.concepts.tcav import Plan
 from xai_jax.data import decoding
 from xai_jax.data.pictures import fit
 from xai_jax.gallery import page
 
 SHOWN, SIDE, QUALITY = 6, 160, 75  # images of either end, their pixels, and the quality of WebP
+
+
+class Tested(NamedTuple):
+    """A section on scores: `rows` of scores and of the same tests `means`, mean derivatives, or a `reason` for none."""
+
+    title: str
+    about: str
+    note: str = ""
+    rows: Sequence[Row] = ()
+    means: Sequence[Row] = ()
+    reason: str = ""
 
 
 class Sorting(NamedTuple):
@@ -29,18 +39,14 @@ class Sorting(NamedTuple):
     similarity: np.ndarray
 
 
-def render(
-    network: str, rows: Sequence[Row], chart: np.ndarray, sortings: Sequence[Sorting], plan: Plan, random_count: int
-) -> str:
+def render(network: str, tested: Sequence[Tested], charts: Sequence[np.ndarray], sortings: Sequence[Sorting]) -> str:
     """The page, without links to other files.
 
     Args:
       network: its name.
-      rows: of `significance.table`.
-      chart: the bar chart (H, W, 3) uint8.
+      tested: a section each; the first has the names of all classes and concepts.
+      charts: the bar chart (H, W, 3) uint8 of each that has rows.
       sortings: one for each concept.
-      plan: number of runs and controls.
-      random_count: number of random images.
 
     Returns:
       HTML.
@@ -48,35 +54,40 @@ def render(
     Raises:
       ValueError: if an image has changed since it was read.
 
-    Example: `render("vgg16", rows, chart, sortings, plan, 500)`.
+    Example: `render("vgg16", [tested], [chart], sortings)`.
     """
-    note = (
-        f"TCAV score: share of the class's images whose logit rises along the concept, mean of {plan.runs} runs, with "
-        f"its 95 % interval. Filled and starred where significant. The thick line is the mean of {plan.controls} sets "
-        f"of as many of the {random_count} random images, in place of the concept. p-values are those of mean "
-        "derivatives, corrected for all comparisons (Holm)."
-    )
-    lines = "".join(f'<p class="left-out">{escape(line)}</p>' for line in advice.of_table(rows))
+    rows, drawn = tested[0].rows, iter(charts)
     names = ", ".join(dict.fromkeys(row.label for row in rows))
     concepts = ", ".join(dict.fromkeys(row.concept for row in rows))
+    sections = "".join(_scores(each, drawn) for each in tested)
     body = (
         f"<header><h1>Concepts in {escape(network)}</h1>"
         f'<p class="lead">Does the logit of {escape(names)} depend on {escape(concepts)}?</p></header>'
-        f"<article><section><h3>Scores</h3>{figure(Picture(chart, '', note, wide=True), QUALITY)}{lines}"
-        f"{table(_table(rows))}</section>{''.join(map(_sorted, sortings))}</article>{page.DIALOG}"
+        f"<article>{sections}{''.join(map(_sorted, sortings))}</article>{page.DIALOG}"
     )
     fields = {"title": escape(f"Concepts in {network}"), "links": "", "label": "Contents", "body": body}
     return page.render("page.html", ["report.css"], ["script.js"], **fields)
 
 
-def _table(rows):
-    header = ["concept", "class", "layer", "score", "random sets", "p", "accuracy of the CAV", "advice"]
-    return Table(header, [_cells(row) for row in rows])
+def _scores(tested, charts):
+    """Chart, advice and table of a section."""
+    head = f"<section><h3>{escape(tested.title)}</h3><p>{escape(tested.about)}</p>"
+    if not tested.rows:
+        return f'{head}<p class="left-out"><b>Left out.</b> {escape(tested.reason)}</p></section>'
+    lines = "".join(f'<p class="left-out">{escape(line)}</p>' for line in advice.of_table(tested.rows))
+    note = f"{tested.note} p-values are those of mean derivatives, corrected for all comparisons of the table (Holm)."
+    chart = figure(Picture(next(charts), "", note, wide=True), QUALITY)
+    return f"{head}{chart}{lines}{table(_table(tested))}</section>"
 
 
-def _cells(row):
+def _table(tested):
+    header = ["concept", "class", "layer", "score", "random sets", "mean derivative", "p", "accuracy", "advice"]
+    return Table(header, [_cells(*both) for both in zip(tested.rows, tested.means, strict=True)])
+
+
+def _cells(row, mean):
     p = f"{row.adjusted:.2g}{' *' if row.significant else ''}"
-    numbers = [f"{row.value:.2f}", f"{row.null:.2f}", p, f"{100 * row.accuracy:.0f} %"]
+    numbers = [f"{row.value:.2f}", f"{row.null:.2f}", f"{mean.value:.2g}", p, f"{100 * row.accuracy:.0f} %"]
     return [row.concept, row.label, row.layer, *numbers, advice.of_row(row)]
 
 

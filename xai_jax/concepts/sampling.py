@@ -67,11 +67,13 @@ def sample(sizes: Mapping[str, int], random_count: int, runs: int, controls: int
 def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, controls: int, seed: int = 0) -> list[Sets]:
     """Sets of each concept against images of the other concepts (relative CAVs, section 3.6).
 
+    Controls are as of `sample_pairs`: random images in place of the concept, and others in place of the union.
+
     Args:
       sizes: number of images of each concept, n; two concepts or more.
       random_count: number of random images, which serve as controls only.
       runs: number of negative sets, of up to n images from the union of the other concepts.
-      controls: number of control sets, of n random images each.
+      controls: number of control pairs, of as many random images as all concepts have.
       seed: of NumPy's generator.
 
     Returns:
@@ -87,15 +89,11 @@ def sample_relative(sizes: Mapping[str, int], random_count: int, runs: int, cont
     own, random = _rows(sizes, random_count, runs, controls)
     if len(sizes) < 2:
         raise ValueError(f"Expected two concepts or more for relative CAVs, got {len(sizes)}.")
-    if random_count < (needed := controls * max(sizes.values())):
-        raise ValueError(f"Expected at least {needed} random images for {controls} controls, got {random_count}.")
-    sampled = []
-    for number, (name, rows) in enumerate(own.items()):
-        rng, size = np.random.default_rng([seed, number]), len(rows)
-        union = np.concatenate([others for other, others in own.items() if other != name])
-        substitutes = rng.permutation(random)[: controls * size]
-        sampled.append(Sets({name: rows}, _draw(rng, union, size, runs), list(substitutes.reshape(controls, size))))
-    return sampled
+    cases = {
+        name: (rows, np.concatenate([others for other, others in own.items() if other != name]))
+        for name, rows in own.items()
+    }
+    return _sample_cases(cases, random, runs, controls, seed)
 
 
 def sample_pairs(
@@ -131,16 +129,8 @@ def sample_pairs(
     """
     own, random = _rows(sizes, random_count, runs, controls)
     _check_pairs(pairs, sizes)
-    if random_count < (needed := controls * max(sizes[first] + sizes[second] for first, second in pairs)):
-        raise ValueError(f"Expected at least {needed} random images for {controls} control pairs, got {random_count}.")
-    sampled = []
-    for number, (first, second) in enumerate(pairs):
-        rng, size = np.random.default_rng([seed, number]), sizes[first]
-        each = size + sizes[second]
-        both = rng.permutation(random)[: controls * each].reshape(controls, each)
-        negatives, *others = (_draw(rng, rows, size, runs) for rows in (own[second], *both[:, size:]))
-        sampled.append(Sets({pair_name(first, second): own[first]}, negatives, list(both[:, :size]), others))
-    return sampled
+    cases = {pair_name(first, second): (own[first], own[second]) for first, second in pairs}
+    return _sample_cases(cases, random, runs, controls, seed)
 
 
 def pair_name(first: str, second: str) -> str:
@@ -150,6 +140,20 @@ def pair_name(first: str, second: str) -> str:
     'stripes vs dots'
     """
     return f"{first} vs {second}"
+
+
+def _sample_cases(cases, random, runs, controls, seed):
+    """`Sets` of positives against others, {name: (rows, rows of the others)}, with pairs of random sets as controls."""
+    if len(random) < (needed := controls * max(sum(map(len, case)) for case in cases.values())):
+        raise ValueError(f"Expected at least {needed} random images for {controls} control pairs, got {len(random)}.")
+    sampled = []
+    for number, (name, (rows, others)) in enumerate(cases.items()):
+        rng, size = np.random.default_rng([seed, number]), len(rows)
+        each = size + len(others)
+        both = rng.permutation(random)[: controls * each].reshape(controls, each)
+        negatives, *substitutes = (_draw(rng, some, size, runs) for some in (others, *both[:, size:]))
+        sampled.append(Sets({name: rows}, negatives, list(both[:, :size]), substitutes))
+    return sampled
 
 
 def _check_pairs(pairs, names):

@@ -48,7 +48,7 @@ class Plan:
       controls: number of random image sets substituted for the concept to form the null distribution.
       relative: relative CAVs (section 3.6). Pairs (first, second) of concepts are measured instead of the concepts, by
         CAVs that separate the first from the second; controls are pairs of random sets. True for each concept against
-        the union of the others, with random images in place of the concept as controls.
+        the union of the others, with controls of the same kind.
       classifier: linear scikit-learn classifier, see `cav.fit`.
       seed: of NumPy's generators.
 
