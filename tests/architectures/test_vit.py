@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from tests.architectures import golden
-from tests.helpers import float64, torch_networks
+from tests.helpers import torch_networks
 from xai_jax import deconvnet, saliency, targets
 from xai_jax.architectures import vit
 from xai_jax.core.network import capture, head, layer_names
@@ -62,13 +62,13 @@ def test_residual_sums_are_those_of_the_paper():
 
 
 def compare(module, shapes, pixels):
-    """Logits and input gradient of a network with random weights, here and in PyTorch, to 1e-4 of the largest."""
-    x, state = golden.normalised(pixels), torch_networks.entries(shapes)
+    """Float32 logits and input gradients with random weights, here and in PyTorch, to 1e-4 of the largest."""
+    x, state = golden.normalised(pixels).astype("f"), torch_networks.entries(shapes)
     net = Partial(module.apply, variables_of(module, state, x))
     twin = functools.partial(torch_networks.vit, heads=module.heads)
     logits, gradient = torch_networks.logits_and_gradient(twin, state, x, 3)
     assert np.abs(gradient).max() > 0 and np.ptp(logits) > 0
-    found = jax.jit(net)(x), float64.gradient(net, x, 3)
+    found = jax.jit(net)(x), saliency.gradient(net, x, targets.logit(3))
     for ours, theirs in zip(found, (logits, gradient), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 

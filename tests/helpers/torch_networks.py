@@ -21,12 +21,12 @@ def entries(variables: dict, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: draw(name, shape) for name, shape in variables.items()}
 
 
-def logits_and_gradient(network, state: dict, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, K) and the input gradient (N, H, W, C) of logit k, for images (N, H, W, C); all in float64."""
+def logits_and_gradient(network, state: dict, x: np.ndarray, k: int, dtype="f8") -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, K) and the input gradient (N, H, W, C) of logit k, for images (N, H, W, C)."""
     import torch
 
-    x = torch.tensor(x.transpose(0, 3, 1, 2).astype(float), requires_grad=True)
-    logits = network({name: torch.tensor(array.astype(float)) for name, array in state.items()}, x)
+    x = torch.tensor(x.transpose(0, 3, 1, 2).astype(dtype), requires_grad=True)
+    logits = network({name: torch.tensor(array.astype(dtype)) for name, array in state.items()}, x)
     logits[:, k].sum().backward()
     return logits.detach().numpy(), x.grad.numpy().transpose(0, 2, 3, 1)
 
@@ -44,11 +44,11 @@ def _convolve(state, name, x, stride=1, padding=0):
     return (x - mean) / (variance + 1e-5) ** 0.5 * scale + shift
 
 
-def resnet(state: dict, x):
+def resnet(state: dict, x, relu=lambda x: x.relu()):
     """He et al. 2016, Table 1 and Figure 5; the stride of a block is that of its first 3x3 convolution."""
     from torch.nn import functional
 
-    x = functional.max_pool2d(_convolve(state, "conv1", x, 2, 3).relu(), 3, 2, 1)
+    x = functional.max_pool2d(relu(_convolve(state, "conv1", x, 2, 3)), 3, 2, 1)
     blocks = dict.fromkeys(found[0] for name in state if (found := re.match(r"layer\d\.\d+", name)))
     for block in blocks:
         stride = first = 2 if block.endswith(".0") and not block.startswith("layer1") else 1
@@ -58,10 +58,10 @@ def resnet(state: dict, x):
             side = state[f"{name}.weight"].shape[-1]
             y = _convolve(state, name, y, stride if side == 3 else 1, side // 2)
             stride = 1 if side == 3 else stride
-            y = y if name == names[-1] else y.relu()
+            y = y if name == names[-1] else relu(y)
         if f"{block}.downsample.0.weight" in state:
             x = _convolve(state, f"{block}.downsample.0", x, first)
-        x = (x + y).relu()
+        x = relu(x + y)
     return functional.linear(x.mean((2, 3)), state["fc.weight"], state["fc.bias"])
 
 
