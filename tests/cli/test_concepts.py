@@ -132,15 +132,19 @@ def changed(**given):
 
 
 MISTAKES = {
-    "a folder that is missing": (changed(concept=["brigth"]), "which is not a folder"),
+    "a folder that is missing": (changed(concept=["brigth"]), "not a folder. The current folder has"),
     "a folder without images": (changed(random=["."]), "directly in ., got none"),
     "a class without a folder": (changed(**{"class": ["eights"]}), "such as zebra=photos/zebra"),
+    "a class without the name of a folder": (changed(**{"class": ["8="]}), "such as zebra=photos/zebra"),
+    "a class of two folders": (changed(**{"class": ["8=eights", "8=dark"]}), "got several of '8'"),
     "a class that is missing": (changed(**{"class": ["eleven=eights"]}), "Expected a class of the network"),
     "a layer that is missing": (changed(layers=["relu9"]), "Did you mean 'relu"),
     "too few random images": (changed(random=["eights"]), "Expected at least 40 random images"),
     "the same folder twice": (changed(concept=["bright", "./bright"]), "two called 'bright'"),
     "a concept among the random images": (changed(concept=["random"], random=["random"]), "random images"),
     "a file in place of a folder": (changed(out=["random/000.png"]), "Expected a folder to write"),
+    "a folder inside a file": (changed(out=["random/000.png/found"]), "Not a directory"),
+    "a folder that cannot be written": (changed(out=["/proc/found"]), "Expected a folder that can be written"),
 }
 
 

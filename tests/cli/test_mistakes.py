@@ -39,7 +39,7 @@ def refused(capsys, tmp_path, monkeypatch):
 
 def test_a_file_that_is_no_image(refused, tmp_path):
     (tmp_path / "notes.jpg").write_text("no image")
-    assert "Expected a readable image" in refused("explain", "notes.jpg", "--model", "digits")
+    assert refused("explain", "notes.jpg", "--model", "digits").endswith("notes.jpg, got: cannot identify image file\n")
     assert "No such file" in refused("explain", "missing.jpg", "--model", "digits")
     assert "expected a file, got a device, a pipe or a directory" in refused("explain", tmp_path, "--model", "digits")
 
@@ -61,7 +61,15 @@ def test_weights_name_their_network(photograph, tmp_path, refused):
     assert common.network_of(path) == "digits"
     safetensors_file.write(path, {"params/other/kernel": np.zeros((2, 2), np.float32)})
     assert "which fits none" in refused("explain", photograph, "--weights", path)
+    assert "got an image" in refused("explain", photograph, "--weights", photograph)
     assert "missing.pth" in refused("explain", photograph, "--weights", "missing.pth")
+
+
+def test_weights_of_another_network_are_compared_in_one_line(refused, photograph, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    safetensors_file.write(path, safetensors_file.flatten(models.load("digits").variables))
+    message = refused("explain", photograph, "--model", "photo_maxpool", "--weights", path)
+    assert "that differ: missing: " in message and "They fit digits." in message and "\\n" not in message
 
 
 def test_a_network_without_classes(monkeypatch, refused, photograph):
@@ -74,6 +82,8 @@ def test_methods_and_files(refused, photograph, tmp_path):
     assert "got 'map'" in refused("explain", photograph, "--model", "digits", "--methods", "map,units")
     assert "folder that exists" in refused("explain", photograph, "--model", "digits", "--out", "no/where.html")
     assert "got the folder" in refused("explain", photograph, "--model", "digits", "--out", tmp_path)
+    unwritable = refused("explain", photograph, "--model", "digits", "--out", "/proc/page.html")  # also for root
+    assert "Expected a folder that can be written" in unwritable and "/proc" in unwritable
 
 
 @pytest.mark.parametrize("arguments", [[], ["explain"], ["explane", "a.jpg"], ["explain", "a.jpg", "--colour"]])

@@ -4,6 +4,9 @@ import argparse
 import contextlib
 import difflib
 import importlib.util
+import os
+import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +19,7 @@ from xai_jax.data import decoding
 from xai_jax.io.errors import UserError
 from xai_jax.io.files import user_path
 from xai_jax.models import LoadedModel
+from xai_jax.weights import safetensors_file
 
 LONGEST = 600  # characters of a message
 DEFAULT, SHIPPED, PRETRAINED = "efficientnet_lite0", "photo_maxpool", "pretrained"
@@ -36,12 +40,15 @@ def user_errors() -> Iterator[None]:
     >>> with user_errors():
     ...     open("missing.jpg")
     Traceback (most recent call last):
-    xai_jax.io.errors.UserError: [Errno 2] No such file or directory: 'missing.jpg'
+    xai_jax.io.errors.UserError: No such file or directory: 'missing.jpg'
     """
     try:
         yield
     except (ValueError, TypeError, OSError, ImportError) as error:
-        raise UserError(excerpt(error, LONGEST)) from error
+        text = re.sub(r"^\[Errno \d+\] ", "", str(error))
+        for lines, line in ((":\n  ", ": "), ("\n  ", ", "), ("\n", ". ")):
+            text = text.replace(lines, line)
+        raise UserError(excerpt(text, LONGEST)) from error
 
 
 def default_network() -> str:
@@ -80,6 +87,7 @@ def network_of(path: str) -> str:
 
     Raises ValueError for a file that fits none or several, OSError for one that cannot be read.
     """
+    safetensors_file.read(user_path(path))
     found = [name for name in models.names() if _fits(name, path)]
     if len(found) != 1:
         raise ValueError(
@@ -124,7 +132,7 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     near = lower.index(difflib.get_close_matches(wanted, lower, n=1, cutoff=0)[0])
     raise UserError(
         f"Expected a class of the network, by name or number (0 to {len(classes) - 1}), got {quoted(name)}. "
-        f"Did you mean {quoted(classes[near])}?"
+        f"Did you mean {quoted(classes[near])}? Classes: {listed(classes)}."
     )
 
 
@@ -136,4 +144,15 @@ def output_file(path: str) -> Path:
             raise ValueError(f"Expected a file to write, got the folder {excerpt(path, 200)}.")
         if not file.parent.is_dir():
             raise ValueError(f"Expected a file in a folder that exists, got {excerpt(path, 200)}.")
+        check_writable(file.parent)
     return file
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where no file can be written to a folder. Example: `check_writable(Path("results"))`."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Expected a folder that can be written, got: {os.strerror(error.errno)}", str(folder)
+        ) from error

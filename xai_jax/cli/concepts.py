@@ -78,6 +78,7 @@ def _out(path):
         out = user_path(path)
         if out.exists() and not out.is_dir():
             raise ValueError(f"Expected a folder to write, got the file {excerpt(path, 200)}.")
+        common.check_writable(next(each for each in (out, *out.absolute().parents) if each.exists()))
     return out
 
 
@@ -105,11 +106,15 @@ def _concepts(paths: Sequence[str], model: LoadedModel) -> dict[str, Images]:
 
 def _classes(pairs: Sequence[str], model: LoadedModel) -> Iterator[tuple[str, tuple[int, Images]]]:
     """Index and images of each class, by its name in the network."""
+    seen = set()
     for pair in pairs:
         name, separator, path = pair.partition("=")
-        if not separator:
+        if not separator or not path:
             raise UserError(f"Expected a class and its folder, such as zebra=photos/zebra, got {quoted(pair)}.")
         number = common.find_class(name, model.classes)
+        if number in seen:
+            raise UserError(f"Expected one folder of each class, got several of {quoted(model.classes[number])}.")
+        seen.add(number)
         yield model.classes[number], (number, _images(path, model))
 
 

@@ -163,6 +163,7 @@ def _image_file(file, content):
 def _unreadable(content, error):
     name = content if isinstance(content, Path) else f"an example of {len(content)} bytes"
     reason = f"more than 8 bits for each channel, {error}" if isinstance(error, BitDepthError) else error
+    reason = "cannot identify image file" if isinstance(error, UnidentifiedImageError) else reason
     return ValueError(
         f"Expected a readable image ({', '.join(FORMATS)}) of 8 bits for each channel in {excerpt(name, 220)}, "
         f"got: {excerpt(reason, 220)}"

@@ -54,7 +54,8 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
 def _require_folder(root, what):
     if not root.is_dir():
         beside = _folders_in(root.parent) if root.parent.is_dir() else []
-        has = f" {excerpt(root.parent)} has the folders {listed(beside)}." if beside else ""
+        where = excerpt(root.parent) if root.parent.name else "The current folder"
+        has = f" {where} has the folders {listed(beside)}." if beside else ""
         raise FileNotFoundError(f"Expected {what}, got {excerpt(root)}, which is not a folder.{has}")
 
 
