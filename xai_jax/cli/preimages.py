@@ -1,6 +1,8 @@
 """Pre-images of photographs from layers, for the page of `explain`."""
 
+import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,8 @@ def parts(subject: Subject) -> list[Part]:
 def _invert(subject, layer):
     represent = inversion.of_layer(subject.model.net, layer, subject.to_network)
     target = network.call(network.features(subject.model.net, layer), subject.x)
-    form = FORM.__class__(**{**vars(FORM), "jitter": _jitter(subject, layer)})
+    steps = tuple(math.ceil(subject.share * count) for count in FORM.steps)
+    form = dataclasses.replace(FORM, steps=steps, jitter=_jitter(subject, layer))
     found = inversion.invert(represent, target, subject.x.shape[1:], jax.random.key(0), form).x
     error = np.sqrt(inversion.distance(represent, target, jnp.ones(()), found))
     pixels = np.clip(np.rint(found + subject.mean), 0, 255).astype(np.uint8)

@@ -17,6 +17,7 @@ from xai_jax.core.targets import Target
 from xai_jax.models import LoadedModel
 
 GREY = 127.5
+AFFORDABLE = 18e9  # FLOPs of a prediction; optimisations of larger networks, such as VGG-16, take fewer steps
 
 
 class Subject(NamedTuple):
@@ -60,6 +61,12 @@ class Subject(NamedTuple):
     def grey(self) -> Array:
         """The network's input (C,) for the mean colour, which occlusion and baselines of paths show."""
         return self.to_network(jnp.zeros(self.x.shape[-1]))
+
+    @property
+    def share(self) -> float:
+        """Share of an optimisation's work that a page has time for: 1, less for large networks."""
+        lowered = jax.jit(lambda net, x: net(x)).lower(self.model.net, self.x[:1])
+        return min(1.0, AFFORDABLE / ((lowered.cost_analysis() or {}).get("flops") or 1.0))
 
     def class_names(self) -> list[str]:
         """The names of `classes`."""
