@@ -63,8 +63,8 @@ def write_stage(folder):
 
 
 def write_activations(folder):
-    with activation_cache._new(folder / "file", (3, 4), np.float32) as array:
-        array[:] = np.arange(12).reshape(3, 4)
+    with activation_cache._new(folder / "file", (3, 4), np.dtype("f4")) as append:
+        append(np.arange(12).reshape(3, 4))
 
 
 def write_result(name):

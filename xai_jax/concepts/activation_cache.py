@@ -267,26 +267,18 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[Callable[[n
 
             def append(part):
                 checksum.update(part)
-                with _naming(path):
-                    file.write(part)
+                file.write(part)
 
-            with _naming(path):
-                size = start.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
-                os.posix_fallocate(file.fileno(), 0, size)
+            size = len(start.getvalue()) + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
+            os.posix_fallocate(file.fileno(), 0, size)
             append(start.getvalue())
             yield lambda rows: append(np.ascontiguousarray(rows, dtype).data)
             append(checksum.digest())
         os.replace(partial, path)
+    except OSError as error:  # such as a full disk, which is reported without the file's name
+        raise OSError(error.errno, f"{error.strerror}, for activations", str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _naming(path):
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, f"{os.strerror(error.errno)}, for activations", str(path)) from error
 
 
 def _read(path, shape):
@@ -295,7 +287,8 @@ def _read(path, shape):
         return None
     try:
         content = np.memmap(path, np.uint8, "r")
-        if _checksum(content[:-_CHECKSUM_BYTES]) != content[-_CHECKSUM_BYTES:].tobytes():
+        checksum = hashlib.blake2b(content[:-_CHECKSUM_BYTES], digest_size=_CHECKSUM_BYTES)
+        if checksum.digest() != content[-_CHECKSUM_BYTES:].tobytes():
             raise ValueError("its checksum differs")
         array = np.load(path, mmap_mode="r")
         if array.shape != shape:
@@ -304,7 +297,3 @@ def _read(path, shape):
         logging.getLogger(__name__).warning("%s is damaged (%s), recomputing", path, error)
         return None
     return array
-
-
-def _checksum(content):
-    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
