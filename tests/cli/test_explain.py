@@ -109,6 +109,19 @@ def test_the_class_is_the_predicted_one_by_default(photographs):
     assert of_digits(photographs, "7").classes.tolist() == [7, 7]
 
 
+def test_large_networks_take_a_share_of_the_work(photographs, monkeypatch):
+    own = of_digits(photographs)
+    assert own.share == 1
+    whole = {name: len(module.parts(own)) for name, module in {"maps": maps, "layers": preimages}.items()}
+    starts = len(preferred.parts(own)[0].compute()[0])
+    monkeypatch.setattr(subject, "AFFORDABLE", 1.0)
+    small = of_digits(photographs)
+    assert 0 < small.share < 1e-3
+    assert (len(maps.parts(small)), len(preimages.parts(small))) == (whole["maps"], 1) and whole["layers"] == 3
+    assert (len(preferred.parts(small)[0].compute()[0]), starts) == (1, preferred.STARTS)
+    assert [compute(part).reason for part in (*maps.parts(small), *preimages.parts(small))] == [""] * 8
+
+
 def test_layers_are_the_last_of_each_size(photographs):
     own = of_digits(photographs)
     assert layers.stages(own.model.net, own.x, 9) == ["relu1", "relu2", "logits"]

@@ -1,6 +1,7 @@
 """Attribution maps of photographs, for the page of `explain`."""
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ SAMPLES, STEPS = 20, 32  # of SmoothGrad and of integrated gradients
 def parts(subject: Subject) -> list[Part]:
     """One part for each method."""
     net, x, target = subject.model.net, subject.x, subject.target
+    patch = max(1, min(x.shape[1] // 7, 32))
+    stride = max(1, min(int(patch / 2 / math.sqrt(subject.share)), patch))
     methods = {
         "Gradient": (saliency.gradient, strength, "how much each pixel changes the logit"),
         "SmoothGrad": (
@@ -38,7 +41,7 @@ def parts(subject: Subject) -> list[Part]:
         ),
         "Deconvnet": (saliency.deconvnet, colours, "signal rectified on the way back, nearly the same for every class"),
         "Occlusion": (
-            functools.partial(saliency.occlusion, fill=subject.grey),
+            functools.partial(saliency.occlusion, patch=patch, stride=stride, fill=subject.grey),
             signs,
             "red: a grey square here lowers the logit; blue: it raises it",
         ),

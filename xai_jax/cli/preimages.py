@@ -20,7 +20,7 @@ FORM = IJCV(weight=100.0, total_variation=2.0, steps=(STEPS, 0))
 
 def parts(subject: Subject) -> list[Part]:
     """One part for each layer, from below to the logits."""
-    found = layers.stages(subject.model.net, subject.x, LAYERS)
+    found = layers.stages(subject.model.net, subject.x, round(subject.share * LAYERS) or 1)
     return [Part(layer, functools.partial(_invert, subject, layer)) for layer in found]
 
 

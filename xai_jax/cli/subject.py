@@ -13,18 +13,19 @@ from jax.tree_util import Partial
 
 from xai_jax import network, targets
 from xai_jax.cli import common
+from xai_jax.core.network import Network
 from xai_jax.core.targets import Target
 from xai_jax.models import LoadedModel
 
 GREY = 127.5
-AFFORDABLE = 18e9  # FLOPs of a prediction; optimisations of larger networks, such as VGG-16, take fewer steps
+AFFORDABLE = 18e9  # FLOPs of a prediction; of larger networks, such as VGG-16, a page shows less, to take minutes
 
 
 class Subject(NamedTuple):
     """A network, called `name` in the registry, and N photographs with the class that is explained of each.
 
     `photographs` are uint8 (H, W, 3), `x` (N, S, S, C) the network's input, `classes` (N,) indices, `probabilities`
-    (N, K). `published`: whether the weights are the network's own.
+    (N, K). `published`: whether the weights are the network's own. `share`: see `share`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Subject(NamedTuple):
     classes: np.ndarray
     probabilities: np.ndarray
     published: bool
+    share: float
 
     @property
     def target(self) -> Target:
@@ -62,12 +64,6 @@ class Subject(NamedTuple):
         """The network's input (C,) for the mean colour, which occlusion and baselines of paths show."""
         return self.to_network(jnp.zeros(self.x.shape[-1]))
 
-    @property
-    def share(self) -> float:
-        """Share of an optimisation's work that a page has time for: 1, less for large networks."""
-        lowered = jax.jit(lambda net, x: net(x)).lower(self.model.net, self.x[:1])
-        return min(1.0, AFFORDABLE / ((lowered.cost_analysis() or {}).get("flops") or 1.0))
-
     def class_names(self) -> list[str]:
         """The names of `classes`."""
         return [self.model.classes[k] for k in self.classes]
@@ -90,7 +86,18 @@ def load(arguments: Any) -> Subject:
         probabilities = np.asarray(jax.nn.softmax(network.call(model.net, x)))
     classes = probabilities.argmax(1) if chosen is None else np.full(len(x), chosen)
     published = arguments.weights == common.PRETRAINED
-    return Subject(arguments.model, model, files, photographs, x, classes, probabilities, published)
+    images, predicted = (files, photographs, x), (classes, probabilities)
+    return Subject(arguments.model, model, *images, *predicted, published, share(model.net, x))
+
+
+def share(net: Network, x: Array) -> float:
+    """Share of a small network's optimisations that a page has time for: 1, less where a prediction is expensive.
+
+    >>> share(lambda x: x.sum((1, 2)), jnp.zeros((1, 8, 8, 3)))
+    1.0
+    """
+    lowered = jax.jit(lambda net, x: network.as_network(net)(x)).lower(network.as_network(net), x[:1])
+    return min(1.0, AFFORDABLE / ((lowered.cost_analysis() or {}).get("flops") or 1.0))
 
 
 def channels(pixels: np.ndarray, count: int) -> np.ndarray:
