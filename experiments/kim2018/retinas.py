@@ -1,5 +1,6 @@
 """Images of retinas for graders of diabetic retinopathy, and of lesions as concepts: drawn, or of data sets."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def test_images(config: Any, wrong: Mislabelled | None, seed: int) -> Dataset:
 
 def _graded(config, split, count, wrong, seed):
     if config.data == DRAWN:
-        drawn = retina.graded(count, config.side, seed, wrong)
-        return InMemory(*drawn.arrays(), drawn.classes)
+        return _mislabelled(_drawn(count, config.side, seed), wrong, config.side, seed)
     data = datasets.load(config.data, datasets.splits(config.data)[split])
     few = training_task.first(data, count)
     found = OnDisk(
@@ -41,6 +41,23 @@ def _graded(config, split, count, wrong, seed):
         datasets.labeller(data),
     )
     return relabelled(found, wrong, seed) if wrong else found
+
+
+@lru_cache(maxsize=2)  # images to learn and to test with, of one seed
+def _drawn(count, side, seed):
+    """`retina.graded` with right labels, drawn once for both graders."""
+    drawn = retina.graded(count, side, seed)
+    return InMemory(*drawn.arrays(), drawn.classes)
+
+
+def _mislabelled(data, wrong, side, seed):
+    """The same with wrong labels: only images with one label differ."""
+    if wrong is None:
+        return data
+    drawn, images = retina.graded(len(data), side, seed, wrong), data.images.copy()
+    for index in np.flatnonzero(data.labels == wrong[0]):
+        images[index], _ = drawn[int(index)]
+    return InMemory(images, data.labels, data.classes)
 
 
 def relabelled(data: Dataset, wrong: Mislabelled, seed: int) -> Dataset:

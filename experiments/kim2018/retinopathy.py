@@ -247,7 +247,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=10.5,
+    minutes=6.5,
 )
 
 if __name__ == "__main__":

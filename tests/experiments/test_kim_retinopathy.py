@@ -39,7 +39,8 @@ def test_drawn_images_have_the_configured_labels():
     for wrong in (None, (1, 2, 0.8)):
         data = retinas.training_images(CONFIG, wrong, 3)
         expected = retina.graded(CONFIG.images, CONFIG.side, 6, wrong)
-        np.testing.assert_array_equal(data[11][0], expected[11][0])
+        for actual, wanted in zip(data.arrays(), expected.arrays(), strict=True):
+            np.testing.assert_array_equal(actual, wanted)
     assert (retinas.test_images(CONFIG, None, 3)[0][0] != data[0][0]).any()
     shown, healthy = retinas.lesions(CONFIG, 3)
     assert list(shown) == list(CONFIG.lesions) and len(healthy) == 6 * CONFIG.examples
