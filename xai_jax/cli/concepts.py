@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from xai_jax import cav, significance, targets, tcav
 from xai_jax.cli import charts, common, concepts_page, layers, relative
-from xai_jax.cli.concepts_page import Sorting, Tested
+from xai_jax.cli.concepts_page import Measured, Sorting
 from xai_jax.concepts import advice, classifiers
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.significance import Row
@@ -57,13 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     names = arguments.layers or layers.of_concepts(model.net, random.x)
     cache = ActivationCache(model.net, names, cache_dir("activations"))
     with common.user_errors(), classifiers.stopping_early():
-        tested = list(_tested(cache, concepts, random, classes, plan))
-        sortings = list(_sortings(cache, concepts, random, classes, tested[0].rows))
-    drawn = [charts.bar_chart(each.rows) for each in tested if each.rows]
-    html = concepts_page.render(arguments.model, tested, drawn, sortings)
+        measured = list(_measured(cache, concepts, random, classes, plan))
+        sortings = list(_sortings(cache, concepts, random, classes, measured[0].rows))
+    drawn = [charts.bar_chart(each.rows) for each in measured if each.rows]
+    html = concepts_page.render(arguments.model, measured, drawn, sortings)
     with common.user_errors():
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / TABLE, csv_file.encode(_lines(tested)))
+        write_atomically(out / TABLE, csv_file.encode(_lines(measured)))
         for name, chart in zip(CHARTS, drawn, strict=False):
             write_atomically(out / name, charts.png(chart))
         for name in CHARTS[len(drawn) :]:
@@ -131,7 +131,7 @@ def _plan(concepts: Mapping[str, Images], random: Images) -> tcav.Plan:
     return tcav.Plan(runs=RUNS, controls=controls)
 
 
-def _tested(cache, concepts, random, classes, plan) -> Iterator[Tested]:
+def _measured(cache, concepts, random, classes, plan) -> Iterator[Measured]:
     """Scores against random images, and of several concepts against each other."""
     examples = {name: each.x for name, each in concepts.items()}
     pairs = {name: (targets.logit(k), each.x) for name, (k, each) in classes.items()}
@@ -141,7 +141,7 @@ def _tested(cache, concepts, random, classes, plan) -> Iterator[Tested]:
         f"its 95 % interval. Filled and starred where significant. The thick line is the mean of {plan.controls} sets "
         f"of as many of the {len(random.files)} random images, in place of the concept."
     )
-    yield Tested("Scores", ABOUT, note, significance.table(scores, tested="mean"), significance.table(scores, "mean"))
+    yield Measured("Scores", ABOUT, note, significance.table(scores, tested="mean"), significance.table(scores, "mean"))
     if len(concepts) > 1:
         yield relative.measure(cache, examples, random.x, pairs, RUNS, MOST_CONTROLS)
 
@@ -158,7 +158,7 @@ def _sortings(cache, concepts, random, classes, rows: Sequence[Row]) -> Iterator
         yield Sorting(name, own.layer, own.accuracy, files, similarity)
 
 
-def _lines(tested):
+def _lines(measured):
     """The table with its header, scores before mean derivatives, and advice in the last column."""
-    rows = [row for each in tested for row in (*each.rows, *each.means)]
+    rows = [row for each in measured for row in (*each.rows, *each.means)]
     return [(*Row._fields, "advice"), *((*row, advice.of_row(row)) for row in rows)]

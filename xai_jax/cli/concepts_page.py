@@ -18,7 +18,7 @@ from xai_jax.gallery import page
 SHOWN, SIDE, QUALITY = 6, 160, 75  # images of either end, their pixels, and the quality of WebP
 
 
-class Tested(NamedTuple):
+class Measured(NamedTuple):
     """A section on scores: `rows` of scores and of the same tests `means`, mean derivatives, or a `reason` for none."""
 
     title: str
@@ -39,12 +39,14 @@ class Sorting(NamedTuple):
     similarity: np.ndarray
 
 
-def render(network: str, tested: Sequence[Tested], charts: Sequence[np.ndarray], sortings: Sequence[Sorting]) -> str:
+def render(
+    network: str, measured: Sequence[Measured], charts: Sequence[np.ndarray], sortings: Sequence[Sorting]
+) -> str:
     """The page, without links to other files.
 
     Args:
       network: its name.
-      tested: a section each; the first has the names of all classes and concepts.
+      measured: a section each; the first has the names of all classes and concepts.
       charts: the bar chart (H, W, 3) uint8 of each that has rows.
       sortings: one for each concept.
 
@@ -54,12 +56,12 @@ def render(network: str, tested: Sequence[Tested], charts: Sequence[np.ndarray],
     Raises:
       ValueError: if an image has changed since it was read.
 
-    Example: `render("vgg16", [tested], [chart], sortings)`.
+    Example: `render("vgg16", [measured], [chart], sortings)`.
     """
-    rows, drawn = tested[0].rows, iter(charts)
+    rows, drawn = measured[0].rows, iter(charts)
     names = ", ".join(dict.fromkeys(row.label for row in rows))
     concepts = ", ".join(dict.fromkeys(row.concept for row in rows))
-    sections = "".join(_scores(each, drawn) for each in tested)
+    sections = "".join(_scores(each, drawn) for each in measured)
     body = (
         f"<header><h1>Concepts in {escape(network)}</h1>"
         f'<p class="lead">Does the logit of {escape(names)} depend on {escape(concepts)}?</p></header>'
@@ -69,20 +71,20 @@ def render(network: str, tested: Sequence[Tested], charts: Sequence[np.ndarray],
     return page.render("page.html", ["report.css"], ["script.js"], **fields)
 
 
-def _scores(tested, charts):
+def _scores(measured, charts):
     """Chart, advice and table of a section."""
-    head = f"<section><h3>{escape(tested.title)}</h3><p>{escape(tested.about)}</p>"
-    if not tested.rows:
-        return f'{head}<p class="left-out"><b>Left out.</b> {escape(tested.reason)}</p></section>'
-    lines = "".join(f'<p class="left-out">{escape(line)}</p>' for line in advice.of_table(tested.rows))
-    note = f"{tested.note} p-values are those of mean derivatives, corrected for all comparisons of the table (Holm)."
+    head = f"<section><h3>{escape(measured.title)}</h3><p>{escape(measured.about)}</p>"
+    if not measured.rows:
+        return f'{head}<p class="left-out"><b>Left out.</b> {escape(measured.reason)}</p></section>'
+    lines = "".join(f'<p class="left-out">{escape(line)}</p>' for line in advice.of_table(measured.rows))
+    note = f"{measured.note} p-values are those of mean derivatives, corrected for all comparisons of the table (Holm)."
     chart = figure(Picture(next(charts), "", note, wide=True), QUALITY)
-    return f"{head}{chart}{lines}{table(_table(tested))}</section>"
+    return f"{head}{chart}{lines}{table(_table(measured))}</section>"
 
 
-def _table(tested):
-    header = ["concept", "class", "layer", "score", "random sets", "mean derivative", "p", "accuracy", "advice"]
-    return Table(header, [_cells(*both) for both in zip(tested.rows, tested.means, strict=True)])
+def _table(measured):
+    header = ["concept", "class", "layer", "score", "random sets", "mean derivative", "p", "CAV's accuracy", "advice"]
+    return Table(header, [_cells(*both) for both in zip(measured.rows, measured.means, strict=True)])
 
 
 def _cells(row, mean):

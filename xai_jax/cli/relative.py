@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from jax import Array
 
 from xai_jax import significance, tcav
-from xai_jax.cli.concepts_page import Tested
+from xai_jax.cli.concepts_page import Measured
 from xai_jax.concepts.activation_cache import ActivationCache
 from xai_jax.concepts.tcav import Classes, Plan
 from xai_jax.core.messages import excerpt
@@ -22,7 +22,7 @@ ABOUT = (
 
 def measure(
     cache: ActivationCache, concepts: Mapping[str, Array], random: Array, classes: Classes, runs: int, most: int
-) -> Tested:
+) -> Measured:
     """Scores of each concept against the union of the others; of two concepts, of the first against the second.
 
     Args:
@@ -45,7 +45,7 @@ def measure(
         plan = _plan({name: len(x) for name, x in concepts.items()}, len(random), runs, most)
         scores = tcav.score(cache, concepts, random, classes, plan)
     except ValueError as error:
-        return Tested(TITLE, ABOUT, reason=excerpt(error, 400))
+        return Measured(TITLE, ABOUT, reason=excerpt(error, 400))
     if plan.relative is True:
         scores = scores._replace(concepts=tuple(f"{name} vs others" for name in scores.concepts))
     note = (
@@ -53,7 +53,7 @@ def measure(
         f"its 95 % interval. Filled and starred where significant. The thick line is the mean of {plan.controls} pairs "
         "of sets of random images, one in place of the concept and one in place of the others."
     )
-    return Tested(TITLE, ABOUT, note, significance.table(scores, tested="mean"), significance.table(scores, "mean"))
+    return Measured(TITLE, ABOUT, note, significance.table(scores, tested="mean"), significance.table(scores, "mean"))
 
 
 def _plan(sizes, random_count, runs, most):

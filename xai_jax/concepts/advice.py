@@ -16,7 +16,7 @@ def of_row(row: Row) -> str:
     """One sentence on a score that is no evidence, or easily misread; "" where there is nothing to add.
 
     >>> of_row(row)
-    'It is not shown that the layer separates the concept from random images (accuracy 55 %): ...'
+    "It is not shown that the layer separates the concept's images from the others (accuracy 55 %): ..."
     """
     if row.silent > SILENT:
         return (
@@ -25,7 +25,7 @@ def of_row(row: Row) -> str:
         )
     if row.accuracy_p > LEVEL:
         return (
-            "It is not shown that the layer separates the concept from random images (accuracy "
+            "It is not shown that the layer separates the concept's images from the others (accuracy "
             f"{100 * row.accuracy:.0f} %): its direction may mean nothing. More images of the concept help."
         )
     if not row.significant:
