@@ -144,7 +144,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=8.5,
+    minutes=7,
 )
 
 if __name__ == "__main__":
