@@ -35,10 +35,11 @@ growth      growth of time and memory with images, units, concepts, runs, and de
 compile     seconds of compiling in the first call of each method, as a multiple: with a warm compilation cache, of
             those with an empty one
 
-All on the CPU, each side with all cores. The two sides take turns, run by run, each idle while the other runs, and
-ratios are taken pair by pair; a goal is reached if the median reaches it. Other load on the machine still biases them,
-since PyTorch's threads wait for each other and lose more than XLA's when one is delayed: where other processes took
-more than a twentieth of the cores, the line says so and has no verdict. "At best" compares the fastest runs.
+All on the CPU, each side with all cores; PyTorch has its usual allocator, ours keeps freed memory, as all programs of
+this package. The two sides take turns, run by run, each idle while the other runs, and ratios are taken pair by pair; a
+goal is reached if the median reaches it. Other load on the machine still biases them, since PyTorch's threads wait for
+each other and lose more than XLA's when one is delayed: where other processes took more than a twentieth of the cores,
+the line says so and has no verdict. "At best" compares the fastest runs.
 
 Arrays are in memory before the clock starts. Before a comparison with captum, the two maps must agree in float64: in
 float32, rounding occasionally flips a ReLU or a switch on either side, which changes a map by up to a percent (in the
@@ -58,11 +59,13 @@ from benchmarks.bare import bare_passes
 from benchmarks.reporting import DOCS, documented, line, report, table
 from benchmarks.timing import Missing, cores
 
+from xai_jax.core.allocation import keep_freed_memory
 from xai_jax.io.files import user_path, write_atomically
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
+    keep_freed_memory()
     jax.config.update("jax_platforms", "cpu")
     started, load = time.perf_counter(), os.getloadavg()[0]
     print(f"{cores()} cores, load before the start {load:.1f}; JAX {jax.__version__}", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from xai_jax.core.allocation import keep_freed_memory
 from xai_jax.io.files import cache_dir
 from xai_jax.models import generators
 from xai_jax.models.pretrained import fashion, photographs, shipped
@@ -60,6 +61,7 @@ def main():
     parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--out", type=Path, default=Path("."), help="folder of the files (default: this one)")
     arguments = parser.parse_args()
+    keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names:
         variables, about = trained(name)

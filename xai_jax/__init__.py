@@ -5,7 +5,7 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = {
-    "core": "network targets rules pooling convolution pytrees batching streaming",
+    "core": "allocation network targets rules pooling convolution pytrees batching streaming",
     "adapters": "adapt",
     "attribution": "saliency metrics occlusion sanity_checks",
     "units": "deconvnet receptive_field",

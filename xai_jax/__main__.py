@@ -5,6 +5,7 @@ import sys
 
 from xai_jax.cli import concepts, explain, models
 from xai_jax.cli.common import LONGEST, Parser
+from xai_jax.core.allocation import keep_freed_memory
 from xai_jax.core.messages import excerpt
 from xai_jax.io.errors import UserError
 
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     chosen = parser.parse_args(words)
     chosen.command = shlex.join(["python", "-m", "xai_jax", *words])
+    keep_freed_memory()
     try:
         return chosen.run(chosen)
     except UserError as error:

@@ -31,6 +31,7 @@ from experiments.lib import compilation_cache, configuration, dry_run, manifest,
 from experiments.lib.completion import description, is_finished
 from experiments.lib.report import Report
 from experiments.lib.workspace import Workspace, packed
+from xai_jax.core.allocation import keep_freed_memory
 from xai_jax.core.messages import quoted
 from xai_jax.io import checksums, locks
 from xai_jax.io.errors import TrainingError, UserError, differences
@@ -86,6 +87,7 @@ class Experiment(Generic[Config]):
 
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line."""
+    keep_freed_memory()
     flags.mark_flag_as_required("config")
     app.run(lambda argv: _main(experiment, argv), flags_parser=lambda argv: configuration.parse(argv, experiment.name))
 

@@ -19,10 +19,12 @@ def depthwise_scipy(x, kernel, stride):
     return np.moveaxis(np.array(maps), 1, -1)[:, ::stride, ::stride]
 
 
-@pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 1), (5, 2)])
+@pytest.mark.parametrize(
+    "size, stride, height", [(3, 1, 8), (3, 2, 8), (5, 1, 8), (5, 2, 8), (5, 2, 3), (2, 1, 8), (1, 2, 7), (3, 4, 9)]
+)
 @highest()
-def test_both_forms_equal_scipy(size, stride):
-    rng, shape = np.random.default_rng(0), (2, 8, 7, 3)
+def test_both_forms_equal_scipy(size, stride, height):
+    rng, shape = np.random.default_rng(0), (2, height, 7, 3)
     x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")
     expected = depthwise_scipy(x, kernel, stride)
     forms = (
@@ -54,7 +56,6 @@ def test_transformations():
 
     expected = depthwise_scipy(np.asarray(x), np.asarray(kernel), 2)
     np.testing.assert_allclose(jax.jit(jax.vmap(f))(x[:, None])[:, 0], expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(jax.jvp(f, (x,), (x,))[1], expected, rtol=1e-4, atol=1e-5)
     assert jax.eval_shape(f, x).shape == expected.shape
 
 

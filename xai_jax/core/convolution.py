@@ -8,6 +8,7 @@ program exported on a CPU machine for an accelerator contains the grouped form.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -15,6 +16,7 @@ from jax import Array, lax
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_convolution(x: Array, kernel: Array, stride: int) -> Array:
     """Convolves each channel of `x` (N, H, W, C) with its own filter, `kernel` (k, k, 1, C), with same padding.
 
@@ -68,14 +70,67 @@ def _depthwise(x, kernel, stride):
 
 
 def _shifted_products(x, kernel, stride):
-    n, height, width, channels = x.shape
-    size = kernel.shape[0]
-    padding = lax.padtype_to_pads((height, width), (size, size), (stride, stride), "SAME")
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    rows, columns = ((-(-pixels // stride) - 1) * stride + 1 for pixels in (height, width))
-    total = jnp.zeros((), x.dtype)
-    for i, j in np.ndindex(size, size):
-        shifted = lax.slice(x, (0, i, j, 0), (n, i + rows, j + columns, channels), (1, stride, stride, 1))
+    pads, size = _geometry(x, kernel, stride)
+    return _sum_of_shifts(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, (0, 0), size, stride)
+
+
+def _shifted_gradients(gradient, kernel, x, stride):
+    """Gradient with respect to `x`: each pixel of a block of stride x stride ones has every stride-th filter value."""
+    pads, size = _geometry(x, kernel, stride)
+    blocks = [-(-(pixels + low) // stride) for pixels, (low, _) in zip(x.shape[1:3], pads, strict=True)]
+    border = -(-kernel.shape[0] // stride) - 1
+    around = ((0, 0), *((border, count - pixels) for count, pixels in zip(blocks, size, strict=True)), (0, 0))
+    gradient = jnp.pad(gradient, around)
+    parts = []
+    for i, j in np.ndindex(stride, stride):
+        taps = jnp.flip(kernel[i::stride, j::stride], (0, 1))
+        start = tuple(border + 1 - count for count in taps.shape[:2])
+        parts.append(_sum_of_shifts(gradient, taps, start, blocks, 1))
+    rows = [jnp.stack(parts[i : i + stride], 3) for i in range(0, len(parts), stride)]
+    padded = jnp.stack(rows, 2).reshape(len(x), blocks[0] * stride, blocks[1] * stride, -1)
+    (top, _), (left, _) = pads
+    return padded[:, top : top + x.shape[1], left : left + x.shape[2]]
+
+
+def _sum_of_shifts(x, kernel, start, size, stride):
+    """Without barriers XLA computes what comes before and after it again for each of the products."""
+    x = lax.optimization_barrier(x)
+    n, channels, (rows, columns) = x.shape[0], x.shape[3], ((pixels - 1) * stride + 1 for pixels in size)
+    total = jnp.zeros((n, *size, channels), x.dtype)
+    for i, j in np.ndindex(kernel.shape[:2]):
+        row, column = start[0] + i, start[1] + j
+        shifted = lax.slice(x, (0, row, column, 0), (n, row + rows, column + columns, channels), (1, stride, stride, 1))
         total = total + shifted * kernel[i, j, 0]
-    # Without the barrier XLA recomputes the following layers for each of the products: gradients take twice as long.
     return lax.optimization_barrier(total)
+
+
+def _geometry(x, kernel, stride):
+    """Padding and size of the output."""
+    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+    return pads, [-(-pixels // stride) for pixels in x.shape[1:3]]
+
+
+def _forward(x, kernel, stride):
+    return depthwise_convolution(x, kernel, stride), (x, kernel)
+
+
+def _backward(stride, kept, gradient):
+    x, kernel = kept
+
+    def transposed(form):
+        return lambda x, kernel, gradient: jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)[1](gradient)
+
+    by_filter = lax.platform_dependent(
+        x, kernel, gradient, cpu=transposed(_shifted_products), default=transposed(_depthwise)
+    )[1]
+    by_pixel = lax.platform_dependent(
+        x,
+        kernel,
+        gradient,
+        cpu=lambda x, kernel, gradient: _shifted_gradients(gradient, kernel, x, stride),
+        default=lambda *inputs: transposed(_depthwise)(*inputs)[0],
+    )
+    return by_pixel, by_filter
+
+
+depthwise_convolution.defvjp(_forward, _backward)
