@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from scipy.signal import correlate2d
 
 from xai_jax import convolution
@@ -27,8 +28,9 @@ def test_both_forms_equal_scipy(size, stride, height):
     rng, shape = np.random.default_rng(0), (2, height, 7, 3)
     x, kernel = rng.normal(size=shape).astype("f"), rng.normal(size=(size, size, 1, shape[3])).astype("f")
     expected = depthwise_scipy(x, kernel, stride)
+    padding = tuple(lax.padtype_to_pads(shape[1:3], (size, size), (stride, stride), "SAME"))
     forms = (
-        convolution.depthwise_convolution,
+        lambda *arguments: convolution.depthwise_convolution(*arguments[:3]),
         convolution._shifted_products,
         convolution._depthwise,
     )
@@ -37,7 +39,7 @@ def test_both_forms_equal_scipy(size, stride, height):
 
         @jax.jit
         def run(x, kernel, form=form):
-            y, pull = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+            y, pull = jax.vjp(lambda x, kernel: form(x, kernel, stride, padding), x, kernel)
             return y, pull(jnp.sin(y))
 
         y, gradient = run(x, kernel)
@@ -65,3 +67,31 @@ def test_exported_programs_contain_the_form_of_their_platform(platform, grouped)
     f = jax.jit(lambda x, kernel: convolution.depthwise_convolution(x, kernel, 1))
     text = jax.export.export(f, platforms=[platform])(x, kernel).mlir_module()
     assert text.count("feature_group_count = 4") == grouped
+
+
+@pytest.mark.parametrize("shape, window, strides, padding", [
+    ((4, 4), (3, 3), (1, 1), "SAME"), ((5, 6), (3, 5), (1, 1), "VALID"), ((6, 6), (6, 6), (1, 1), "VALID"),
+    ((14, 13), (1, 1), (1, 1), "SAME"), ((20, 9), (1, 1), (2, 3), "SAME"), ((7, 7), (1, 1), (2, 2), ((1, 0), (0, 2))),
+])  # fmt: skip
+@highest()
+def test_products_equal_convolutions(shape, window, strides, padding):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, *shape, 3)).astype("f"), rng.normal(size=(*window, 3, 4)).astype("f")
+
+    def run(form):
+        y, pull = jax.vjp(lambda x, k: form(x, k, strides, padding, dimension_numbers=convolution._LAYOUT), x, kernel)
+        return y, pull(jnp.sin(y))
+
+    assert "dot_general" in str(jax.make_jaxpr(lambda: run(convolution.convolution))())
+    actual, expected = run(convolution.convolution), run(lax.conv_general_dilated)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), actual, expected)
+
+
+@highest()
+def test_products_of_many_channels():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(1, 6, 5, 256)).astype("f"), rng.normal(size=(3, 3, 256, 256)).astype("f")
+    arguments, options = (x, kernel, (1, 1), "SAME"), {"dimension_numbers": convolution._LAYOUT}
+    assert "dot_general" in str(jax.make_jaxpr(lambda: convolution.convolution(*arguments, **options))())
+    expected = lax.conv_general_dilated(*arguments, **options)
+    np.testing.assert_allclose(convolution.convolution(*arguments, **options), expected, rtol=1e-4, atol=1e-3)

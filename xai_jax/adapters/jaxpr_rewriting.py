@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, Literal, jaxpr_as_fun
 
 from xai_jax.adapters import module_outputs
+from xai_jax.adapters.convolution_equations import fast_convolution
 from xai_jax.adapters.jaxpr_parts import (
     INLINED,
     OPAQUE,
@@ -163,11 +164,11 @@ class Pass:
         return call.replace(invars=eqn.invars, outvars=eqn.outvars)
 
     def substitute(self, eqn) -> Callable | None:
-        """The substitute of an equation that is a ReLU or a max-pool, else None."""
+        """The substitute of an equation that is a ReLU, a max-pool or a convolution that CPUs run slowly, else None."""
         kind = self.rectifier(eqn)
         pool = None if kind else fast_pool(eqn)
         if kind is None and pool is None:
-            return None
+            return fast_convolution(eqn)
         self.sites["relu" if kind else "pool"] += 1
         if kind == "relu6":
             return lambda x: rules.relu6(x, self.relu)

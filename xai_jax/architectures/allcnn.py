@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 
 from xai_jax.architectures.zfnet import check_sides, complete_pool
+from xai_jax.core.convolution import convolution
 from xai_jax.core.messages import listed, quoted
 from xai_jax.core.network import keep
 
@@ -130,7 +131,7 @@ class AllCNN(nn.Module):
 
 
 def _convolution(layer, number, **start):
-    start = {"kernel_init": _he} | start
+    start = {"kernel_init": _he, "conv_general_dilated": convolution} | start
     return nn.Conv(layer.channels, (layer.side,) * 2, layer.stride, layer.padding, name=f"conv{number}", **start)
 
 

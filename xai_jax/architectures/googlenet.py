@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xai_jax.architectures.zfnet import check_sides, complete_pool
+from xai_jax.core.convolution import convolution
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
 
@@ -55,7 +56,8 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        conv = nn.Conv(self.width, self.window, self.stride, self.padding, use_bias=False, kernel_init=_he, name="conv")
+        options = {"use_bias": False, "kernel_init": _he, "conv_general_dilated": convolution, "name": "conv"}
+        conv = nn.Conv(self.width, self.window, self.stride, self.padding, **options)
         return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=self.epsilon, name="norm")(conv(x))
 
 

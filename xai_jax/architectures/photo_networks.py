@@ -10,6 +10,7 @@ import flax.linen as nn
 
 from xai_jax.architectures.allcnn import Layer
 from xai_jax.architectures.zfnet import check_sides
+from xai_jax.core.convolution import convolution
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
 
@@ -44,7 +45,8 @@ class PhotoNet(nn.Module):
                 continue
             number += 1
             shape, name = (layer.side,) * 2, f"conv{number}"
-            x = tap(name, nn.Conv(layer.channels, shape, layer.stride, layer.padding, name=name)(x))
+            options = {"conv_general_dilated": convolution, "name": name}
+            x = tap(name, nn.Conv(layer.channels, shape, layer.stride, layer.padding, **options)(x))
             x = tap(f"relu{number}", relu(x))
         x = x.reshape(len(x), -1) if self.hidden else tap("mean", x.mean((1, 2)))
         for number, width in enumerate(self.hidden, 6):

@@ -11,29 +11,11 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from xai_jax.architectures.zfnet import check_sides, classify, renamed
+from xai_jax.core.convolution import convolution
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
-
-_SMALL = 4  # pixels each way
-
-
-def _convolve(x, kernel, *geometry, **options):
-    """On maps of a few pixels XLA's CPU convolution is up to 20 times slower than a matrix product."""
-    return lax.platform_dependent(
-        x, kernel, cpu=_as_product, default=lambda x, kernel: lax.conv_general_dilated(x, kernel, *geometry, **options)
-    )
-
-
-def _as_product(x, kernel):
-    """3x3 convolution, stride 1, same padding."""
-    n, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    patches = [padded[:, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(9 * channels, -1)
-
 
 _he = nn.initializers.he_normal()
 
@@ -57,8 +39,7 @@ class VGG(nn.Module):
         self._check(x)
         for stage, (depth, width) in enumerate(zip(self.stages, self.widths, strict=True), 1):
             for layer in range(1, depth + 1):
-                convolve = _convolve if max(x.shape[1:3]) <= _SMALL else None
-                options = {"kernel_init": _he, "conv_general_dilated": convolve}
+                options = {"kernel_init": _he, "conv_general_dilated": convolution}
                 x = tap(f"conv{stage}_{layer}", nn.Conv(width, (3, 3), name=f"conv{stage}_{layer}", **options)(x))
                 x = tap(f"relu{stage}_{layer}", relu(x))
             x = tap(f"pool{stage}", max_pool(x, 2))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from xai_jax.core.convolution import grouped_convolution
+from xai_jax.core.convolution import convolution, grouped_convolution
 from xai_jax.core.network import keep
 from xai_jax.core.pooling import max_pool
 from xai_jax.weights.safetensors_file import channels_last
@@ -135,8 +135,8 @@ class ZFNet(nn.Module):
     def _convolution(self, number):
         side, stride, padding, groups = self.convolutions[number - 1]
         options = {"kernel_init": nn.initializers.normal(INITIAL_STD if number == 1 else self.initial_std)}
-        if groups > 1:
-            options |= {"feature_group_count": groups, "conv_general_dilated": grouped_convolution}
+        options |= {"feature_group_count": groups}
+        options |= {"conv_general_dilated": grouped_convolution if groups > 1 else convolution}
         return nn.Conv(self.widths[number - 1], (side, side), stride, padding, name=f"conv{number}", **options)
 
     def _dense(self, number, size):

@@ -1,4 +1,4 @@
-"""Depthwise and grouped convolutions in the form that each platform runs fast.
+"""Convolutions in the form that each platform runs fast: depthwise, grouped, and over maps of few pixels.
 
 XLA's grouped convolutions are slow on CPU. The form is chosen at lowering time by `jax.lax.platform_dependent`, so a
 program exported on a CPU machine for an accelerator contains the grouped form.
@@ -7,30 +7,41 @@ program exported on a CPU machine for an accelerator contains the grouped form.
 """
 
 import functools
+import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise_convolution(x: Array, kernel: Array, stride: int) -> Array:
-    """Convolves each channel of `x` (N, H, W, C) with its own filter, `kernel` (k, k, 1, C), with same padding.
+def depthwise_convolution(x: Array, kernel: Array, stride: int, padding: str | Pads = "SAME") -> Array:
+    """Convolves each channel of `x` (N, H, W, C) with its own filter, `kernel` (k, l, 1, C).
 
-    On CPU it is a sum of k*k shifted products.
+    On CPU it is a sum of k*l shifted products, and so is its gradient with respect to `x`.
 
     >>> depthwise_convolution(x, kernel, 2)[0, ..., 0].tolist()
     [[9.0, 6.0], [6.0, 4.0]]
+
+    Args:
+      x, kernel: maps and filters.
+      stride: vertical and horizontal stride.
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+
+    Returns:
+      Maps (N, h, w, C).
     """
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(_shifted_products, stride=stride),
-        default=functools.partial(_depthwise, stride=stride),
-    )
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+    options = {"stride": stride, "padding": tuple(padding)}
+    cpu, default = (functools.partial(form, **options) for form in (_shifted_products, _depthwise))
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
 def grouped_convolution(x: Array, kernel: Array, *geometry, feature_group_count: int, **options) -> Array:
@@ -64,32 +75,100 @@ def grouped_convolution(x: Array, kernel: Array, *geometry, feature_group_count:
     return lax.platform_dependent(x, kernel, cpu=separate, default=grouped)
 
 
-def _depthwise(x, kernel, stride):
+def convolution(x: Array, kernel: Array, strides: Pair, padding: str | Pads, **options) -> Array:
+    """`lax.conv_general_dilated`, on CPU as a product of patches and filters where that is faster: see `is_product`.
+
+    >>> convolution(x, jnp.ones((1, 1, 2, 3)), (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")).shape
+    (1, 2, 2, 3)
+
+    Args:
+      x, kernel: maps (N, H, W, C) and filters (k, l, C, O).
+      strides: vertical and horizontal stride.
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+      **options: further arguments of `lax.conv_general_dilated`.
+
+    Returns:
+      Maps (N, h, w, O).
+    """
+
+    def default(x, kernel):
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    if not is_product(jax.eval_shape(default, x, kernel).shape, kernel.shape, strides):
+        return default(x, kernel)
+    cpu = functools.partial(_product, strides=strides, padding=padding, precision=options.get("precision"))
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
+
+
+def is_product(shape: Sequence[int], kernel: Sequence[int], strides: Pair) -> bool:
+    """Whether a convolution with maps of this shape, (N, h, w, O), is faster on CPU as a product with its patches.
+
+    docs/decisions.md has the measurements: filters of one pixel and many channels over maps of 14 x 14 pixels, and all
+    filters over maps of 4 x 4.
+
+    >>> is_product((8, 14, 14, 32), (1, 1, 16, 32), (2, 2)), is_product((8, 14, 14, 32), (3, 3, 16, 32), (1, 1))
+    (True, False)
+    """
+    pixels, window = math.prod(shape[1:3]), math.prod(kernel[:2])
+    if window == 1:
+        return pixels <= 196
+    return set(strides) == {1} and pixels <= (196 if window <= 9 and min(kernel[2:]) >= 256 else 16)
+
+
+def _product(x, kernel, strides, padding, precision=None):
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = ((n - k) // s * s + 1 for n, k, s in zip(x.shape[1:3], kernel.shape[:2], strides, strict=True))
+    patches = [x[:, i : i + rows : strides[0], j : j + columns : strides[1]] for i, j in np.ndindex(kernel.shape[:2])]
+    product = functools.partial(jnp.matmul, precision=precision)
+    return product(jnp.concatenate(patches, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _depthwise(x, kernel, stride, padding):
     options = {"dimension_numbers": _LAYOUT, "feature_group_count": x.shape[-1]}
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", **options)
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, **options)
 
 
-def _shifted_products(x, kernel, stride):
-    pads, size = _geometry(x, kernel, stride)
-    return _sum_of_shifts(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, (0, 0), size, stride)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shifted_products(x, kernel, stride, padding):
+    return _products(x, kernel, stride, padding)
 
 
-def _shifted_gradients(gradient, kernel, x, stride):
-    """Gradient with respect to `x`: each pixel of a block of stride x stride ones has every stride-th filter value."""
-    pads, size = _geometry(x, kernel, stride)
-    blocks = [-(-(pixels + low) // stride) for pixels, (low, _) in zip(x.shape[1:3], pads, strict=True)]
-    border = -(-kernel.shape[0] // stride) - 1
-    around = ((0, 0), *((border, count - pixels) for count, pixels in zip(blocks, size, strict=True)), (0, 0))
-    gradient = jnp.pad(gradient, around)
+def _products(x, kernel, stride, padding):
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    size = [(n - k) // stride + 1 for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
+    return _sum_of_shifts(x, kernel, (0, 0), size, stride)
+
+
+def _forward(x, kernel, stride, padding):
+    return _products(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(stride, padding, kept, gradient):
+    x, kernel = kept
+    by_filter = jax.vjp(lambda kernel: _products(x, kernel, stride, padding), kernel)[1](gradient)[0]
+    return _shifted_gradients(gradient, kernel, x.shape, stride, padding), by_filter
+
+
+_shifted_products.defvjp(_forward, _backward)
+
+
+def _shifted_gradients(gradient, kernel, shape, stride, padding):
+    """Gradient with respect to the maps: a pixel of each block of stride x stride has every stride-th filter value."""
+    (top, _), (left, _) = padding
+    blocks = [-(-(shape[1] + top) // stride), -(-(shape[2] + left) // stride)]
+    borders = [-(-size // stride) - 1 for size in kernel.shape[:2]]
+    around = [(border, b - n, 0) for border, b, n in zip(borders, blocks, gradient.shape[1:3], strict=True)]
+    gradient = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), *around, (0, 0, 0)))
     parts = []
     for i, j in np.ndindex(stride, stride):
         taps = jnp.flip(kernel[i::stride, j::stride], (0, 1))
-        start = tuple(border + 1 - count for count in taps.shape[:2])
+        start = tuple(border + 1 - count for border, count in zip(borders, taps.shape[:2], strict=True))
         parts.append(_sum_of_shifts(gradient, taps, start, blocks, 1))
     rows = [jnp.stack(parts[i : i + stride], 3) for i in range(0, len(parts), stride)]
-    padded = jnp.stack(rows, 2).reshape(len(x), blocks[0] * stride, blocks[1] * stride, -1)
-    (top, _), (left, _) = pads
-    return padded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    padded = jnp.stack(rows, 2).reshape(shape[0], blocks[0] * stride, blocks[1] * stride, -1)
+    return padded[:, top : top + shape[1], left : left + shape[2]]
 
 
 def _sum_of_shifts(x, kernel, start, size, stride):
@@ -102,35 +181,3 @@ def _sum_of_shifts(x, kernel, start, size, stride):
         shifted = lax.slice(x, (0, row, column, 0), (n, row + rows, column + columns, channels), (1, stride, stride, 1))
         total = total + shifted * kernel[i, j, 0]
     return lax.optimization_barrier(total)
-
-
-def _geometry(x, kernel, stride):
-    """Padding and size of the output."""
-    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
-    return pads, [-(-pixels // stride) for pixels in x.shape[1:3]]
-
-
-def _forward(x, kernel, stride):
-    return depthwise_convolution(x, kernel, stride), (x, kernel)
-
-
-def _backward(stride, kept, gradient):
-    x, kernel = kept
-
-    def transposed(form):
-        return lambda x, kernel, gradient: jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)[1](gradient)
-
-    by_filter = lax.platform_dependent(
-        x, kernel, gradient, cpu=transposed(_shifted_products), default=transposed(_depthwise)
-    )[1]
-    by_pixel = lax.platform_dependent(
-        x,
-        kernel,
-        gradient,
-        cpu=lambda x, kernel, gradient: _shifted_gradients(gradient, kernel, x, stride),
-        default=lambda *inputs: transposed(_depthwise)(*inputs)[0],
-    )
-    return by_pixel, by_filter
-
-
-depthwise_convolution.defvjp(_forward, _backward)
