@@ -36,6 +36,9 @@ def depthwise_convolution(x: Array, kernel: Array, stride: int, padding: str | P
 
     Returns:
       Maps (N, h, w, C).
+
+    Raises:
+      TypeError: the shapes do not match.
     """
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
@@ -89,6 +92,9 @@ def convolution(x: Array, kernel: Array, strides: Pair, padding: str | Pads, **o
 
     Returns:
       Maps (N, h, w, O).
+
+    Raises:
+      TypeError: the shapes do not match, as in `lax.conv_general_dilated`.
     """
 
     def default(x, kernel):
