@@ -24,13 +24,14 @@ def explained(root):
 
 
 def concept_tested(root):
-    """The page of a concept, whose images have hostile names."""
+    """The page of two concepts, whose images have hostile names."""
     images = digits.arrays()[0]
-    for folder, part in (("bright", images[:5]), ("random", images[5:45]), ("eights", images[50:58])):
+    parts = {"bright": images[:5], "random": images[5:45], "eights": images[50:58], "other": images[60:65]}
+    for folder, part in parts.items():
         for number, image in enumerate(part):
             save(root / folder / f"{number}{NAME}", np.minimum(1.5 * image, 1) if folder == "bright" else image)
-    folders = ["--concept", f"{root}/bright", "--random", f"{root}/random", "--class", f"8={root}/eights"]
-    return root / "out/index.html", ["concepts", *folders, "--out", str(root / "out")]
+    folders = ["--concept", f"{root}/bright", f"{root}/other", "--random", f"{root}/random"]
+    return root / "out/index.html", ["concepts", *folders, "--class", f"8={root}/eights", "--out", str(root / "out")]
 
 
 @pytest.fixture(scope="module", params=[explained, concept_tested], ids=["explain", "concepts"])
