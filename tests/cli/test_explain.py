@@ -112,6 +112,7 @@ def test_the_class_is_the_predicted_one_by_default(photographs):
 def test_large_networks_take_a_share_of_the_work(photographs, monkeypatch):
     own = of_digits(photographs)
     assert own.share == 1
+    monkeypatch.setattr(preimages, "FEWEST_LAYERS", 1)
     whole = {name: len(module.parts(own)) for name, module in {"maps": maps, "layers": preimages}.items()}
     starts = len(preferred.parts(own)[0].compute()[0])
     monkeypatch.setattr(subject, "AFFORDABLE", 1.0)

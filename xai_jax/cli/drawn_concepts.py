@@ -18,7 +18,7 @@ from xai_jax.data import crops, textures
 from xai_jax.data.textures import KINDS
 
 TITLES = {"any colour": "Colours", "any texture": "Textures"}
-EXAMPLES, RUNS, CONTROLS = 15, 5, 15
+EXAMPLES, RUNS, CONTROLS, FEWEST_CONTROLS = 15, 5, 15, 5
 CROPPED = 0.875  # side of the crops, of the centre square
 
 
@@ -31,7 +31,8 @@ def _measured(subject, kind):
     size, depth = subject.x.shape[1], subject.x.shape[-1]
     if kind == "any colour" and depth == 1:
         raise ValueError("Expected a network that sees colours, got one for grey images.")
-    (drawn,) = textures.kinds(KINDS[kind], EXAMPLES, (CONTROLS + 2) * EXAMPLES, size, seed=0)
+    controls = min(CONTROLS, max(FEWEST_CONTROLS, round(subject.share * CONTROLS)))
+    (drawn,) = textures.kinds(KINDS[kind], EXAMPLES, (controls + 2) * EXAMPLES, size, seed=0)
     concepts = {name: _inputs(subject, images) for name, images in drawn.concepts.items() if name != drawn.null}
     classes = {
         f"{number}": (targets.logit(int(k)), _crops(subject, photograph))
@@ -45,7 +46,7 @@ def _measured(subject, kind):
             _inputs(subject, drawn.random),
             classes,
             runs=RUNS,
-            controls=CONTROLS,
+            controls=controls,
         )
     rows = significance.table(scores, tested="mean")
     return [_contents(rows, str(number), name, kind) for number, name in enumerate(subject.class_names())]

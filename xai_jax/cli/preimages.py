@@ -14,13 +14,13 @@ from xai_jax.cli.parts import Part, Picture, Section
 from xai_jax.cli.subject import Subject
 from xai_jax.synthesis.inversion import IJCV
 
-LAYERS, STEPS = 7, 150
+LAYERS, FEWEST_LAYERS, STEPS = 7, 3, 150
 FORM = IJCV(weight=100.0, total_variation=2.0, steps=(STEPS, 0))
 
 
 def parts(subject: Subject) -> list[Part]:
     """One part for each layer, from below to the logits."""
-    found = layers.stages(subject.model.net, subject.x, round(subject.share * LAYERS) or 1)
+    found = layers.stages(subject.model.net, subject.x, max(FEWEST_LAYERS, round(subject.share * LAYERS)))
     return [Part(layer, functools.partial(_invert, subject, layer)) for layer in found]
 
 

@@ -18,7 +18,7 @@ from xai_jax.core.targets import Target
 from xai_jax.models import LoadedModel
 
 GREY = 127.5
-AFFORDABLE = 18e9  # FLOPs of a prediction; of larger networks, such as VGG-16, a page shows less, to take minutes
+AFFORDABLE = 12e9  # FLOPs of a prediction; of larger networks, such as VGG-16, a page shows less, to take minutes
 
 
 class Subject(NamedTuple):
