@@ -176,20 +176,22 @@ def _peaks(layers, net, x):
 def areas(activations: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """Areas under the ROC curve (C, count): how often activations (N, C) are higher for a label than for others.
 
-    At chance level they are 1/2; ties count half.
+    At chance level they are 1/2, as of labels that no activation has; ties count half.
     """
     ranks, found = stats.rankdata(np.asarray(activations), axis=0), []
     for label in range(count):
         own = labels == label
         n, others = own.sum(), (~own).sum()
-        found.append((ranks[own].sum(0) - n * (n + 1) / 2) / (n * others))
+        chance = np.full(ranks.shape[1], 0.5)
+        found.append((ranks[own].sum(0) - n * (n + 1) / 2) / (n * others) if n and others else chance)
     return np.stack(found, 1)
 
 
 def bounds(sizes: np.ndarray, tests: int) -> np.ndarray:
     """Significance bounds of areas for `sizes` (concepts, 2) as above, with Bonferroni's correction for `tests`.
 
-    By Mann and Whitney's normal approximation.
+    By Mann and Whitney's normal approximation. Of a concept without images it is 1, which no area exceeds.
     """
     n, others = np.asarray(sizes, np.float64).T
-    return 0.5 + stats.norm.isf(LEVEL / tests) * np.sqrt((n + others + 1) / (12 * n * others))
+    deviation = np.sqrt((n + others + 1) / (12 * np.maximum(n * others, 1)))
+    return np.where(n * others > 0, 0.5 + stats.norm.isf(LEVEL / tests) * deviation, 1.0)

@@ -88,6 +88,15 @@ def test_sheets_have_a_row_for_each_unit():
     np.testing.assert_array_equal(found, colour.reshape(20, 6, 3))
 
 
+def test_a_class_without_images_is_detected_by_no_unit():
+    activations = np.random.default_rng(0).normal(size=(60, 4))
+    found = unit_panels.areas(activations, np.arange(60) % 2, 3)
+    limits = unit_panels.bounds(np.array([[30, 30], [30, 30], [0, 60]]), 1)
+    np.testing.assert_array_equal(found[:, 2], 0.5)
+    np.testing.assert_allclose(limits[:2], unit_panels.bounds(np.array([[30, 30]] * 2), 1))
+    assert limits[2] == 1 and np.isfinite(limits).all()
+
+
 def test_the_box_is_what_the_unit_in_the_middle_sees():
     rows = np.array([[0, 2], [1, 4], [3, 6]])
     field = ReceptiveField((3, 3), (2, 2), (-1, -1), rows, rows + 2)
