@@ -18,6 +18,7 @@ class Config(base.Network):
     concepts: tuple[str, ...] = ("red", "stripes", "dots", "zigzags", "meshes")
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # mean colour of ImageNet, taken off
     form: Fourier = Fourier(0.05, 48, 17)  # learning rate, steps, pixels of jitter
+    steps: float = 1.0  # multiplies its number of steps
     examples: int = 20  # images of each concept of its CAV
     images: str = "photographs"  # and cut-outs on them, or a data set, as negatives
     random: int = 40  # of these its CAV separates them from, and as many of other concepts at most

@@ -13,6 +13,7 @@ from configs import base
 
 @dataclasses.dataclass(kw_only=True)
 class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
+    classes: tuple[int, ...] = ()  # none means all
     starts: int = 10  # codes from noise for each class
     shown: int = 3  # of them, in the figure
     # The code's 8 and 0.99, of codes whose units reach up to 11.85 on average, saturate the images of our generator,

@@ -23,6 +23,7 @@ class Config(base.EvaluationNetwork, base.Generator, base.Seeded):
     strong: float = 20.0  # logit, for the form that wants shares of it
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
     dgn: DGN = DGN(learning_rate=0.6, steps=100, decay_factor=0.95)  # as in classes.py
+    steps: float = 1.0  # multiplies the numbers of steps of all forms
     batch_size: int = 125  # images at once
 
 

@@ -47,6 +47,7 @@ class Config(base.Network, base.Photographs, base.Seeded):
     groups: int = 1
     strong: float = 20.0  # logit, for the form that wants shares of it
     baselines: Baselines = dataclasses.field(default_factory=lambda: BRIEF)
+    steps: float = 1.0  # multiplies the numbers of steps of all forms
     batch_size: int = 5  # images at once
 
 

@@ -65,7 +65,8 @@ def one_seed(model: LoadedModel, size: int, config: Config, seed: int) -> dict[s
 def dream(model: LoadedModel, direction: CAV, start: Array, config: Config, seed: int) -> np.ndarray:
     """The image whose activations extend farthest along a CAV, (1, S, S, 3) uint8."""
     target = targets.direction(direction.layer, direction.vector)
-    found = maximisation_baselines.maximise(model, config.mean, target, start, config.form, 1, seed)
+    form = maximisation_baselines.shortened(config.form, config.steps)
+    found = maximisation_baselines.maximise(model, config.mean, target, start, form, 1, seed)
     return model.to_pixels(found["images"])
 
 
@@ -196,7 +197,8 @@ def plan(config: Config) -> list[dry_run.Step]:
     def gradient(net: Any, x: Array) -> Array:
         return jax.grad(lambda x: network.features(net, config.layer)(x).sum())(x)
 
-    steps = len(config.seeds) * len(config.concepts) * config.form.steps
+    form = maximisation_baselines.shortened(config.form, config.steps)
+    steps = len(config.seeds) * len(config.concepts) * form.steps
     return [
         sorting.activations_step(config, len(config.concepts) * (config.examples + config.held_out)),
         dry_run.forward(config.network, 1, steps, gradient, name="steps of dreams"),

@@ -1,7 +1,8 @@
 """Activation maximisation with hand-designed priors, for experiments that compare them with each other and DGN-AM."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from xai_jax.data.datasets import Dataset
 from xai_jax.models import LoadedModel
 from xai_jax.synthesis.activation_maximisation import Form
 
+AnyForm = TypeVar("AnyForm")
 AVERAGED = 15  # images per mean image, as in the paper's code
 BATCH_SIZE = 100  # images whose features are computed at once
 
@@ -145,5 +147,20 @@ def plan(name: str, forms: Mapping[str, Form], images: int, batch_size: int) -> 
 
 
 def forms(config: Any) -> dict[str, Form]:
-    """The forms of a configuration's `baselines` that are not None, by their names in figures."""
-    return {name.replace("_", " "): form for name, form in vars(config.baselines).items() if form is not None}
+    """The forms of a configuration's `baselines` that are not None, by their names in figures, with its `steps`."""
+    found = {name.replace("_", " "): form for name, form in vars(config.baselines).items() if form is not None}
+    return {name: shortened(form, config.steps) for name, form in found.items()}
+
+
+def shortened(form: AnyForm, steps: float) -> AnyForm:
+    """A form of optimisation with its numbers of steps, or those of its stages, multiplied by `steps`; at least one.
+
+    >>> from configs.maximisation_baselines import PAPERS
+    >>> shortened(PAPERS.TV, 0.001).steps
+    (1, 0)
+    """
+    if hasattr(form, "stages"):
+        return dataclasses.replace(form, stages=tuple(shortened(stage, steps) for stage in form.stages))
+    own = form.steps if isinstance(form.steps, tuple) else (form.steps,)
+    numbers = tuple(number and max(1, round(number * steps)) for number in own)
+    return dataclasses.replace(form, steps=numbers if isinstance(form.steps, tuple) else numbers[0])

@@ -18,11 +18,11 @@ COLUMNS = 13  # classes in the figure, the first
 def run(config: Config, work: Workspace) -> Report:
     """Finds codes for every class from several starts, and evaluates their images with another network."""
     (generator, model), evaluator = generator_codes.load(config), evaluation_networks.load(config)
-    classes = np.tile(np.arange(len(model.classes)), config.starts)
+    classes = np.tile(config.classes or np.arange(len(model.classes)), config.starts)
     found = work.stage("codes", partial(preferred, generator, model, classes, config))
     pixels = model.to_pixels(found["images"])
     evaluated = work.stage("evaluated", partial(evaluation_networks.evaluate, evaluator, pixels, classes))
-    panel = classes_panel(model, evaluator, found, evaluated, config)
+    panel = classes_panel(model, evaluator, found, evaluated, classes, config)
     return Report(*findings(found, evaluated, classes, config), [panel])
 
 
@@ -36,15 +36,15 @@ def preferred(generator, model, classes, config):
     return {"images": found["images"], "confidence": confidence, "logit": logit}
 
 
-def classes_panel(model, evaluator, found, evaluated, config):
+def classes_panel(model, evaluator, found, evaluated, classes, config):
     """A column for each class: preferred inputs from several starts, and the natural image nearest to the first."""
-    shown, columns = min(config.shown, config.starts), min(COLUMNS, len(model.classes))
-    grid = np.arange(config.starts * len(model.classes)).reshape(config.starts, -1)[:shown, :columns]
+    shown = min(config.shown, config.starts)
+    grid = np.arange(len(classes)).reshape(config.starts, -1)[:shown, :COLUMNS]
     panels = [list(model.to_pixels(found["images"][row]) / 255) for row in grid]
     nearest = np.asarray(evaluator.held_out)[evaluated["neighbour"][grid[0]]]
     panels.append(list(evaluator.model.to_pixels(nearest) / 255))
     rows = [*(f"from noise {start + 1}" for start in range(shown)), "nearest\nnatural image"]
-    figure, axes = plots.grid(panels, model.classes[:columns], rows, 1.1)
+    figure, axes = plots.grid(panels, [model.classes[k] for k in classes[grid[0]]], rows, 1.1)
     for index, axis in zip(grid.ravel(), axes[:shown].ravel(), strict=True):
         axis.set_xlabel(f"{100 * found['confidence'][index]:.1f} %", fontsize=7, labelpad=2)
     caption = (
@@ -85,7 +85,7 @@ def findings(found, evaluated, classes, config):
 
 def plan(config: Config) -> list[dry_run.Step]:
     """The steps of all codes."""
-    count = generator_codes.class_count(config.generator) * config.starts
+    count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
     return [generator_codes.code_steps(config, "steps of codes", targets.logit(0), count, config.steps)]
 
 

@@ -49,7 +49,8 @@ def baseline(model, layer, classes, name, config):
 def with_generator(generator, model, classes, config):
     """Images of DGN."""
     starts = generator_codes.initial_codes(generator, len(classes), config.seed)
-    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, config.dgn, config.batch_size)
+    form = maximisation_baselines.shortened(config.dgn, config.steps)
+    found = generator_codes.maximise(generator, model, targets.logit(classes), starts, form, config.batch_size)
     return generator_codes.as_pixels(model, found)
 
 
@@ -75,7 +76,8 @@ def plan(config: Config) -> list[dry_run.Step]:
     """The steps of DGN's codes, and of every baseline's images."""
     count = (len(config.classes) or generator_codes.class_count(config.generator)) * config.starts
     forms, explained = maximisation_baselines.forms(config), generators.network_of(config.generator)
-    steps = generator_codes.code_steps(config, f"steps, {OURS}", targets.logit(0), count, config.dgn.steps)
+    form = maximisation_baselines.shortened(config.dgn, config.steps)
+    steps = generator_codes.code_steps(config, f"steps, {OURS}", targets.logit(0), count, form.steps)
     return [steps, *maximisation_baselines.plan(explained, forms, count, config.batch_size)]
 
 

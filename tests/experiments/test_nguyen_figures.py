@@ -60,3 +60,15 @@ def test_features_are_means_over_positions_in_any_batches():
     x = RNG.normal(size=(150, 2, 2, 3)).astype("f")
     np.testing.assert_allclose(evaluation_networks.features(lambda x: x, x), x.mean((1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(evaluation_networks.features(lambda x: x.sum((1, 2)), x).shape, (150, 3))
+
+
+def test_some_classes_may_be_named():
+    config = dataclasses.replace(CONFIG, classes=(2, 0), starts=2, shown=1)
+    model = LoadedModel(net, Input(2, 1.0, (99.0,) * 3, (99.0,) * 3), "abc", None, {})
+    x, classes = RNG.normal(size=(6, 2, 2, 3)).astype("f"), np.array([2, 0, 2, 0])
+    evaluator = evaluation_networks.EvaluationNetwork(model, x, "relu2", CONFIG.seed)
+    found, evaluated = {"images": x[:4], "confidence": np.full(4, 0.5)}, {"neighbour": np.array([0, 1, 2, 0])}
+    panel = experiment.classes_panel(model, evaluator, found, evaluated, classes, config)
+    assert [axis.get_title() for axis in panel.figure.axes[:2]] == ["c", "a"]
+    smoke = dataclasses.replace(get_config("smoke"), classes=(2, 0))
+    assert experiment.plan(smoke)[0].arguments[2].shape[0] == 2 * smoke.starts

@@ -222,3 +222,16 @@ def test_seeds_give_the_same_starts_again():
     first, again = (maximisation_baselines.initial_images(Fourier(), (72.9,), (3, 8, 8, 1), 4) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert jnp.issubdtype(first.dtype, jnp.floating) and isinstance(first, jax.Array)
+
+
+def test_forms_are_shortened_by_one_number():
+    papers = config.get_config("paper")
+    papers.steps = 0.1
+    forms = maximisation_baselines.forms(papers)
+    assert {name: form.step_count for name, form in forms.items() if name in ("L2", "blur", "TV", "Fourier")} == {
+        name: round(getattr(papers.baselines, name).step_count / 10) for name in ("L2", "blur", "TV", "Fourier")
+    }
+    assert forms["TV"].steps[1] == 0 and maximisation_baselines.shortened(papers.dgn, 0.001).steps == 1
+    whole = papers.baselines.centre_bias
+    assert [stage.steps for stage in forms["centre bias"].stages] == [round(s.steps / 10) for s in whole.stages]
+    assert maximisation_baselines.shortened(whole, 1.0) == whole
