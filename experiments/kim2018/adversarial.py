@@ -30,11 +30,13 @@ from xai_jax.data import datasets, textures
 from xai_jax.io.errors import UserError
 from xai_jax.models import LoadedModel
 
-FOLDS = 5
+FOLDS = 5  # or as many as images of a group
 
 
 def run(config: Config, work: Workspace) -> Report:
     """Synthesises adversarial images of each class, and compares derivatives along concepts with natural images."""
+    if config.images < 2:
+        raise UserError(f"Expected --config.images of at least 2, to cross-validate on, got {config.images}.")
     model, found = models.load(config.network, config.weights), []
     for seed in work.progress(config.seeds, "seeds"):
         found.append(work.stage(f"seed-{seed}", partial(one_seed, model, config, seed)))
@@ -173,10 +175,10 @@ def areas(along: np.ndarray) -> np.ndarray:
 
 def _area(first, second):
     """Cross-validated."""
-    model = make_pipeline(StandardScaler(), LogisticRegression())
+    model, folds = make_pipeline(StandardScaler(), LogisticRegression()), min(FOLDS, len(first))
     labels = np.repeat([0, 1], [len(first), len(second)])
     with gram.single_threaded_blas():
-        return cross_val_score(model, np.concatenate([first, second]), labels, cv=FOLDS, scoring="roc_auc").mean()
+        return cross_val_score(model, np.concatenate([first, second]), labels, cv=folds, scoring="roc_auc").mean()
 
 
 def numbers(found: list[dict[str, np.ndarray]], distance: np.ndarray, area: np.ndarray) -> list[Number]:

@@ -121,6 +121,8 @@ def test_derivatives_that_differ_distinguish_held_out_images():
     along[:, 3, :, 0] += 3
     area = adversarial.areas(along)
     assert area.shape == (1, len(GROUPS) - 1, 2)
+    few = adversarial.areas(along[:, :, :2])  # as many folds as images
+    assert few.shape == area.shape and few[0, 2, 0] == 1
     assert area[0, 2, 0] > 0.99 and abs(area[0, 2, 1] - 0.5) < 0.3 and abs(area[0, 0] - 0.5).max() < 0.3
 
 
