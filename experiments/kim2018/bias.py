@@ -234,7 +234,7 @@ def plan(config: Config) -> list[dry_run.Step]:
     """Training and evaluation of all networks, and activations of layers."""
     images = (config.controls + 4) * config.examples + len(config.classes) * config.explained + 5 * config.checked
     networks = len(config.shares) * len(config.seeds)
-    return small_networks.plan(config, len(config.classes), config.side, networks, images)
+    return small_networks.plan(config, len(config.classes), config.side, networks, images, resident=config.images)
 
 
 EXPERIMENT = Experiment[Config](

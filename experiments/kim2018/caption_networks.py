@@ -113,7 +113,8 @@ def followed(net: Network, conflicting: list[Conflict]) -> np.ndarray:
 def plan(config: Any) -> list[dry_run.Step]:
     """Training and evaluation of all networks of one seed."""
     canvas, count = Canvas(*config.canvas), len(noises(config))
-    steps = training_task.plan("the networks", module(config), small_networks.recipe(config), config, canvas.shape, 1)
+    recipe, shape = small_networks.recipe(config), canvas.shape
+    steps = training_task.plan("the networks", module(config), recipe, config, shape, 1, resident=config.images)
     return [step._replace(repeats=step.repeats * count) for step in steps]
 
 

@@ -66,10 +66,22 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     return confusion_matrix(labels, predicted, labels=range(classes), normalize="true")
 
 
-def plan(config: Any, classes: int, side: int, networks: int, images: int) -> list[dry_run.Step]:
-    """Training and evaluation of `networks` networks, and activations of a layer for `images` images of each."""
+def plan(config: Any, classes: int, side: int, networks: int, images: int, resident: int = 0) -> list[dry_run.Step]:
+    """The steps of several networks.
+
+    Args:
+      config: of the experiment.
+      classes: number of classes.
+      side: of the images.
+      networks: number of networks, each of which is trained and evaluated.
+      images: images whose activations of layers each network computes.
+      resident: images that stay on the device in training, if they do.
+
+    Returns:
+      The steps of the plan.
+    """
     net, shape = module(config, classes), (side, side, 3)
-    steps = training_task.plan("the networks", net, recipe(config), config, shape, 1)
+    steps = training_task.plan("the networks", net, recipe(config), config, shape, 1, resident)
     steps.append(activations_step(net, config.layers, shape, images))
     return [step._replace(repeats=step.repeats * networks) for step in steps]
 

@@ -15,13 +15,18 @@ import numpy as np
 from experiments.lib import catalogue, compilation_cache, dry_run
 from experiments.lib.dry_run import UTILISATION, Cost, Device, Step
 from xai_jax.io.files import user_path, write_atomically
+from xai_jax.synthesis import optimize
+from xai_jax.training import steps
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_BANDWIDTH = 0.6  # assumed fraction of the peak memory bandwidth
-PER_CORE = 100.0  # photographs read, decoded and cropped per core and second
+PER_CORE = 520.0  # photographs read, decoded and cropped per core and second; measured on two, docs/accelerators.md
 IN_MEMORY = 20_000.0  # images of data sets in memory, such as CIFAR's, batched per core and second
-CALL = 1e-4  # seconds of the host per dispatched call
+CALL = 1e-4  # seconds of the host per dispatched program
 READERS = ("search", "features", "activations", "training the inverse")  # steps whose float images are a data set's
+OPTIMISATION = ("steps", "units", "pre-images", "preferred", "generations", "training the inverse")
+# Steps of training and of an optimisation in one program, on accelerators
+TRAINED, OPTIMISED = steps.TOGETHER, optimize.CHUNK
 
 # Mean bytes of an image on disk: training files of ILSVRC 2012, 138 GB of 1,281,167 photographs; archives of
 # Caltech-101, 131 MB of 9,145, and of Caltech-256, 1.2 GB of 30,607; CIFAR's are plain arrays.
@@ -47,9 +52,13 @@ MACHINES = (
 
 
 class Need(NamedTuple):
-    """Requirements of all calls of a step; `images` from disk or memory; `shared` if all devices share a call."""
+    """Requirements of all calls of a step.
 
-    calls: int
+    `programs` are what the host dispatches, `images` what it reads, from disk or memory; `shared` if all devices share
+    a call.
+    """
+
+    programs: int
     flops: float
     memory: float
     traffic: float
@@ -64,9 +73,16 @@ def need(step: Step, cost: Cost, data: object = "") -> Need:
     images, size = read(step)
     small = size <= SMALL or data in ARRAYS
     kind = next((name for name in ON_DISK if name in step.name), "arrays" if small else "photographs")
-    total, calls = images * step.repeats, step.repeats
+    calls, total = step.repeats, step.resident or images * step.repeats
     totals = cost.flops * calls, cost.memory, cost.traffic * calls
-    return Need(calls, *totals, total, total * ON_DISK[kind], small, is_training(step))
+    return Need(-(-calls // together(step)), *totals, total, total * ON_DISK[kind], small, is_training(step))
+
+
+def together(step: Step) -> int:
+    """Number of calls in one program of an accelerator."""
+    if step.name.split(": ")[-1].split("/")[-1].startswith(OPTIMISATION):
+        return OPTIMISED
+    return TRAINED if step.resident else 1
 
 
 def read(step: Step) -> tuple[int, int]:
@@ -94,7 +110,7 @@ def seconds(each: Need, machine: Machine) -> dict[str, float]:
         "compute": each.flops / (devices * machine.device.peak * UTILISATION),
         "memory bandwidth": each.traffic / (devices * machine.device.bandwidth * OF_BANDWIDTH),
         "input pipeline": each.images / per_second,
-        "host loop": each.calls * CALL,
+        "host loop": each.programs * CALL,
     }
 
 
@@ -149,9 +165,12 @@ accounts for most of the time.
   (TF32 on GPUs, bfloat16 on TPUs).
 - **memory bandwidth**: bytes moved by the program, at {of_bandwidth:.0%} of the data sheet's bandwidth. They are
   counted in the program compiled for a CPU, as is peak memory; other compilers fuse more.
-- **input pipeline**: photographs read, decoded and cropped, {per_core:.0f} per second and core of the host;
-  {in_memory:,.0f} for small images in memory. "GB read" counts every pass over the files, at their mean size.
-- **host loop**: {call:.1g} s per call dispatched by the host.
+- **input pipeline**: photographs read, decoded and cropped, {per_core:.0f} per second and core of the host, as
+  [measured](accelerators.md#input) on two cores (more were not measured); an assumed {in_memory:,.0f} for small images
+  in memory. "GB read" counts every pass over the files, at their mean size. Images that stay on the device are read
+  once: those of CIFAR without crops, of kim2018/captions and bias, and those that mahendran2015/learned trains on.
+- **host loop**: an assumed {call:.1g} s per program that the host dispatches: {trained} steps of training on images
+  that stay on the device, one on others; {optimised} steps of an optimisation.
 
 Training steps are shared by all devices. Everything else is counted as on one, although attributions, searches and
 activations are divided among all devices, too; different figures can run side by side.
@@ -163,7 +182,7 @@ H100 (SXM, 80 GB), Google Cloud TPU v5e.
 
 def _assumptions():
     assumed = {"utilisation": UTILISATION, "of_bandwidth": OF_BANDWIDTH, "per_core": PER_CORE}
-    return assumed | {"in_memory": IN_MEMORY, "call": CALL}
+    return assumed | {"in_memory": IN_MEMORY, "call": CALL, "trained": TRAINED, "optimised": OPTIMISED}
 
 
 def main() -> None:

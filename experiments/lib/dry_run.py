@@ -37,12 +37,16 @@ DEVICES = {
 
 
 class Step(NamedTuple):
-    """`function(*arguments)`, called `repeats` times; arguments are pytrees of `jax.ShapeDtypeStruct`."""
+    """`function(*arguments)`, called `repeats` times; arguments are pytrees of `jax.ShapeDtypeStruct`.
+
+    Of training, `resident` is the number of images that stay on the device; 0 where the host reads every batch.
+    """
 
     name: str
     function: Callable
     arguments: tuple
     repeats: int = 1
+    resident: int = 0
 
 
 def forward(

@@ -91,9 +91,28 @@ def plans(modules: Mapping[str, nn.Module], recipe: sgd.Recipe, config: Any, cro
 
 
 def plan(
-    name: str, module: nn.Module, recipe: sgd.Recipe, config: Any, shape: tuple[int, int, int], crops: int
+    name: str,
+    module: nn.Module,
+    recipe: sgd.Recipe,
+    config: Any,
+    shape: tuple[int, int, int],
+    crops: int,
+    resident: int = 0,
 ) -> list[dry_run.Step]:
-    """The steps of training of one network, and its errors over `crops` of each image of `shape` (H, W, C)."""
+    """The steps of training of one network, and of measuring its errors.
+
+    Args:
+      name: of the network in the report.
+      module: the network.
+      recipe: the schedule of training.
+      config: has `images`, `checked` and `batch_size`.
+      shape: of an image, (H, W, C).
+      crops: of each image whose errors are measured.
+      resident: images that stay on the device in training, if they do.
+
+    Returns:
+      Two steps of the plan.
+    """
     per_epoch = config.images // recipe.batch_size
     setting, inputs = sgd.Setting(module, recipe, per_epoch), partial(prepare, mean=(0.0,), std=(1.0,))
     variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
@@ -107,7 +126,7 @@ def plan(
 
     steps, batches = round(recipe.epochs * per_epoch), 2 * -(-config.checked // BATCH)  # of both splits
     return [
-        dry_run.Step(f"step, {name}", step(setting, inputs), (state, images, labels), steps),
+        dry_run.Step(f"step, {name}", step(setting, inputs), (state, images, labels), steps, resident),
         dry_run.Step(f"errors, {name}", classify, (variables, seen), batches),
     ]
 

@@ -125,7 +125,7 @@ def plan(config: Config) -> list[dry_run.Step]:
             return jax.value_and_grad(lambda trained: ((inverse.apply(trained, represent(x)) - x) ** 2).mean())(trained)
 
         name = f"training the inverse of {layer}"
-        steps.append(dry_run.Step(name, step, (trained, variables, x), config.train_steps))
+        steps.append(dry_run.Step(name, step, (trained, variables, x), config.train_steps, config.examples))
     return steps
 
 

@@ -278,6 +278,6 @@ def plan(
     labels = jax.ShapeDtypeStruct((settings.batch_size,), jnp.int32)
     tests = networks * -(-config.tested // evaluation.BATCH_SIZE)
     return [
-        dry_run.Step(f"step, {title}", step, (state, zca, batch(settings.batch_size), labels), steps),
+        dry_run.Step(f"step, {title}", step, (state, zca, batch(settings.batch_size), labels), steps, config.images),
         dry_run.Step(f"errors, {title}", forward, (state.params, zca, batch(evaluation.BATCH_SIZE)), tests),
     ]

@@ -15,6 +15,7 @@ import numpy as np
 from xai_jax.data.batches import batches, order
 from xai_jax.training import parallel
 
+TOGETHER = 100  # steps of one program on an accelerator, at most
 RESIDENT = 4  # images stay on devices with at least this many times their bytes: networks need memory, too
 
 Shares = list[tuple[np.ndarray, np.ndarray]]  # images (n, H, W, C) uint8 and labels (n,) of each share of a batch
@@ -26,7 +27,7 @@ def at_once() -> int:
 
     One on a CPU, where XLA runs loops no faster than the host does.
     """
-    return 1 if jax.default_backend() == "cpu" else 100
+    return 1 if jax.default_backend() == "cpu" else TOGETHER
 
 
 def advance(task: Any, step: int) -> Advance:
