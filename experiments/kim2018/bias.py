@@ -135,8 +135,9 @@ def example_rows(shown: Pictures, config: Config) -> dict[str, np.ndarray]:
     for share in (config.shares[0], config.shares[-1]):
         data = planted.planted(shown.training, chances(share, config), config.side, 2 * seed)
         for label in (0, 1):
-            some = [data[i][0] for i in range(40 * len(config.classes)) if data.label(i) == label]
-            rows[f"{config.biased} on {100 * share:.0f} %:\n{config.classes[label]}"] = np.stack(some)
+            own = [i for i in range(len(data)) if data.label(i) == label][: bias_figures.COLUMNS]
+            title = f"{config.biased} on {100 * share:.0f} %:\n{config.classes[label]}"
+            rows[title] = np.stack([data[i][0] for i in own])
     concepts, random = concept_sets(shown.training, config, seed)
     return rows | {f"concept\n{name}": images for name, images in concepts.items()} | {"random": random}
 

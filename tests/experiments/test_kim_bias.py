@@ -1,6 +1,7 @@
 """Planted biases: associations, effects of pasting, correlations with both, and claims."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -78,6 +79,13 @@ def test_tcav_finds_what_such_a_network_relies_on():
     measured = bias.explained(reddish, usual, sets, config, 0)
     values, controls = (measured[name][None, over_seeds.MEAN] for name in ("values", "controls"))
     np.testing.assert_array_equal(over_seeds.signs(values, controls)[0, 0, :, 0], [1, 0, -1])
+
+
+def test_examples_of_both_classes_are_shown_of_data_sorted_by_class():
+    order = np.argsort(LABELS, kind="stable")
+    shown = SimpleNamespace(training=InMemory(PICTURES.images[order], LABELS[order], CONFIG.classes))
+    rows = bias.example_rows(shown, CONFIG)
+    assert [len(images) for name, images in rows.items() if ":" in name] == [bias_figures.COLUMNS] * 4
 
 
 def test_signs_are_those_of_holms_tests_within_a_seed():
