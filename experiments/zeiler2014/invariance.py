@@ -32,7 +32,7 @@ def run(config: Config, work: Workspace) -> Report:
     for kind in work.progress(KINDS, "transformations"):
         found[kind] = work.stage(kind, lambda k=kind: measure(model.net, x, data.labels, k, amounts[k], config))
     correct = np.asarray(network.call(model.net, x)).argmax(1) == data.labels
-    shown = np.flatnonzero(correct)[: config.shown]
+    shown = np.argsort(~correct, kind="stable")[: config.shown]  # those that are classified correctly first
     names = [model.classes[data.labels[n]] for n in shown]
     panel = invariance_panel(model, x[shown], found, amounts, dict(zip(shown, names, strict=True)), config)
     return Report(*findings(found, amounts, correct, config), [panel])
@@ -159,12 +159,13 @@ def layers_claim(gaps, first, last):
 
 def stability_claim(stable):
     """That rotation lowers the class's probability more than translation and scale do."""
+    remaining = [f"{kind} {values.mean():.2f}" for kind, values in stable.items() if len(values)]
     return Claim(
         "The output is stable to translation and scale, but not to rotation.",
         "section 4.1 and Fig. 5",
         statistics.t_test(np.mean([stable["translation"], stable["scale"]], axis=0), stable["rotation"]),
         "mean share of the true class's probability that remains: "
-        + ", ".join(f"{kind} {values.mean():.2f}" for kind, values in stable.items())
+        + (", ".join(remaining) or "unknown")
         + "; tested is that it is lower under rotation, on images that the network classifies correctly",
     )
 

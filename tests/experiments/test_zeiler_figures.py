@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from configs.zeiler2014 import correspondence as correspondence_config
+from configs.zeiler2014 import invariance as invariance_config
 from experiments.lib import runner, top_activations
 from experiments.lib.report import paired_claim
 from experiments.zeiler2014 import correspondence, evolution, features, invariance, switches
@@ -96,6 +97,18 @@ def test_transformations_move_enlarge_and_turn():
     assert (invariance.transform(image, "scale", 2.0) > 0.5).sum() > 2 * image.sum()
     for kind, none in (("translation", 0), ("scale", 1), ("rotation", 0)):
         np.testing.assert_allclose(invariance.transform(image, kind, none), image, atol=1e-6)
+
+
+def test_transformed_images_are_shown_of_a_network_that_names_none_of_them(tmp_path, monkeypatch):
+    config, load = invariance_config.get_config("smoke"), invariance.examples.load
+
+    def wrong(*arguments):
+        found = load(*arguments)
+        return found._replace(labels=(found.labels + 1) % 10)
+
+    monkeypatch.setattr(invariance.examples, "load", wrong)
+    report = invariance.run(config, runner.Workspace(tmp_path, ""))
+    assert report.panels[0].figure.axes and "remains: unknown" in report.claims[1].measured
 
 
 def test_distances_are_shares_of_those_between_images(digits):
