@@ -25,6 +25,7 @@ SHOWN = (
     *("Eskimo dog", "bell pepper", "mask", "library", "leaf beetle", "lipstick", "beacon"),
 )  # classes of ImageNet that have images
 EACH = 4  # images of each class and split
+MORE = 12 * ["mask"]  # to train on: the mean images of nguyen2016/priors are of 15
 CONCEPTS = ("red", "yellow", "blue", "green", "striped", "dotted", "zigzagged", "siberian husky", "arms")
 PARTS = ("left eye", "right eye", "nose")
 NETWORKS = ("caffenet", "googlenet", "vgg16")
@@ -65,15 +66,14 @@ def prepare(root: Path, name: str, splits: dict[str, list[dict]]) -> None:
 def write_data(root: Path) -> None:
     """The data sets of TFDS."""
     rng, classes = np.random.default_rng(0), class_names.imagenet()
-    labels = [classes.index(name) for _ in range(EACH) for name in SHOWN]
 
-    def imagenet():
+    def imagenet(*more):
         return [
-            {"image": io.BytesIO(picture(rng, 240, 256)), "label": k, "file_name": f"{i}.JPEG"}
-            for i, k in enumerate(labels)
+            {"image": io.BytesIO(picture(rng, 240, 256)), "label": classes.index(name), "file_name": f"{i}.JPEG"}
+            for i, name in enumerate([*EACH * SHOWN, *more])
         ]
 
-    prepare(root, "imagenet2012", {"train": imagenet(), "validation": imagenet()})
+    prepare(root, "imagenet2012", {"train": imagenet(*MORE), "validation": imagenet()})
     for name, count in (("cifar10", 10), ("cifar100", 100)):
         fine = {"coarse_label": 0} if name == "cifar100" else {}
         splits = {
@@ -99,9 +99,9 @@ def caltech(rng, each):
 
 
 def scenes(rng, count):
-    """Two objects each, so that every class is in several."""
+    """One object each, or two, so that every class is in several."""
     box = tfds.features.BBox(ymin=0.1, xmin=0.1, ymax=0.6, xmax=0.6)
-    objects = [[i % 20, (i + 7) % 20] for i in range(count)]
+    objects = [[i % 20] if i % 4 else [i % 20, (i + 7) % 20] for i in range(count)]
     return [
         {
             "image": io.BytesIO(picture(rng, 80, 100)),
