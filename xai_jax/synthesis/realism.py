@@ -61,11 +61,15 @@ def frechet(features: Any, natural: Any) -> float:
     a, b = _flat(features, natural)
     if min(len(a), len(b)) < 2:
         raise ValueError(f"Expected two images or more on both sides, got {len(a)} and {len(b)}.")
-    means, (first, second) = a.mean(0) - b.mean(0), (np.atleast_2d(np.cov(each, rowvar=False)) for each in (a, b))
-    values, vectors = np.linalg.eigh(first)
-    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
-    return float(means @ means + np.trace(first) + np.trace(second) - 2 * shared)
+    means, (first, second) = a.mean(0) - b.mean(0), map(_factor, (a, b))
+    shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()  # trace of the root of the covariances' product
+    return float(means @ means + (first**2).sum() + (second**2).sum() - 2 * shared)
+
+
+def _factor(x):
+    """A matrix F of at most D rows whose F^T F is the covariance of features (N, D), which may be fewer than D."""
+    centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
+    return np.linalg.qr(centred, mode="r") if len(x) > x.shape[1] else centred
 
 
 def _flat(features, natural):
