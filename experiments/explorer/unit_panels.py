@@ -193,5 +193,5 @@ def bounds(sizes: np.ndarray, tests: int) -> np.ndarray:
     By Mann and Whitney's normal approximation. Of a concept without images it is 1, which no area exceeds.
     """
     n, others = np.asarray(sizes, np.float64).T
-    deviation = np.sqrt((n + others + 1) / (12 * np.maximum(n * others, 1)))
-    return np.where(n * others > 0, 0.5 + stats.norm.isf(LEVEL / tests) * deviation, 1.0)
+    std = np.sqrt((n + others + 1) / (12 * np.maximum(n * others, 1)))
+    return np.where(n * others > 0, 0.5 + stats.norm.isf(LEVEL / tests) * std, 1.0)
