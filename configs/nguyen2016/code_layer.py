@@ -33,7 +33,7 @@ class Config(base.EvaluationNetwork, base.SmallNetwork, base.Seeded):
     share: float = 0.13
     steps: int = 200
     keep: float = 0.99  # that codes are multiplied by at each step
-    batch_size: int = 125  # codes at once
+    batch_size: int = 100  # codes at once
 
 
 # The classes of the paper's tier are units of the paper's script.

@@ -32,6 +32,14 @@ def test_only_significant_bars_are_filled_and_starred():
     assert [[text.get_text() for text in axis.texts] for axis in axes[0]] == [["*"], ["*", "*"], []]
 
 
+def test_concepts_of_a_colour_have_it_and_no_other_has():
+    names = ["red", "stripes", "blue"]
+    _, ((axis,),) = concept_plots.bars([row("relu1", name, 0.9, True) for name in names])
+    drawn = dict(zip(names, (bar.get_facecolor() for bar in axis.patches), strict=True))
+    assert [drawn[name] for name in ("red", "blue")] == [matplotlib.colors.to_rgba(f"tab:{n}") for n in ("red", "blue")]
+    assert len(set(drawn.values())) == 3
+
+
 def test_only_markers_of_significant_scores_are_filled():
     _, (axis,) = concept_plots.curves(ROWS)
     markers = [line for line in axis.lines if line.get_marker() == "o"]

@@ -3,9 +3,9 @@
 Significant scores are filled and starred; all others are pale, dotted outlines.
 """
 
+import itertools
 from collections.abc import Sequence
 
-import matplotlib
 import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from xai_jax.concepts.significance import Row
 from xai_jax.plots.figure import Figure
 
-COLOURS = matplotlib.colormaps["tab10"].colors
+COLOURS = tuple(matplotlib.colors.TABLEAU_COLORS.values())
 PALE = "0.65"
 
 
@@ -33,10 +33,10 @@ def bars(rows: Sequence[Row], size: float = 2.2) -> tuple[Figure, np.ndarray]:
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(layers) + 0.8, 0.8 * size * len(labels) + 0.6), layout="constrained")
-    axes = figure.subplots(len(labels), len(layers), squeeze=False, sharey=True)
+    axes, colours = figure.subplots(len(labels), len(layers), squeeze=False, sharey=True), _colours(concepts)
     for row in rows:
-        at = concepts.index(row.concept)
-        _bar(axes[labels.index(row.label), layers.index(row.layer)], at, row, COLOURS[at % len(COLOURS)])
+        axis = axes[labels.index(row.label), layers.index(row.layer)]
+        _bar(axis, concepts.index(row.concept), row, colours[row.concept])
     for column, layer in enumerate(layers):
         axes[0, column].set_title(layer, fontsize=9)
         axes[-1, column].set_xticks(range(len(concepts)), concepts, rotation=50, ha="right", fontsize=8)
@@ -61,20 +61,27 @@ def curves(rows: Sequence[Row], size: float = 3.2) -> tuple[Figure, np.ndarray]:
     """
     labels, layers, concepts = (_names(rows, field) for field in ("label", "layer", "concept"))
     figure = Figure(figsize=(size * len(labels) + 1.4, 0.9 * size), layout="constrained")
-    axes = figure.subplots(1, len(labels), squeeze=False, sharey=True)[0]
+    axes, colours = figure.subplots(1, len(labels), squeeze=False, sharey=True)[0], _colours(concepts)
     for axis, label in zip(axes, labels, strict=True):
         for number, concept in enumerate(concepts):
             own = [row for row in rows if (row.label, row.concept) == (label, concept)]
             shift = 0.08 * (number - (len(concepts) - 1) / 2)
-            _curve(axis, layers, own, shift, COLOURS[number % len(COLOURS)])
+            _curve(axis, layers, own, shift, colours[concept])
         axis.set_title(label, fontsize=9)
         axis.set_xticks(range(len(layers)), layers, rotation=50, ha="right", fontsize=8)
         _frame(axis, rows)
     axes[0].set_ylabel(_title(rows), fontsize=8)
-    keys = [Line2D([], [], color=COLOURS[n % len(COLOURS)], marker="o", label=name) for n, name in enumerate(concepts)]
+    keys = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in colours.items()]
     keys.append(Line2D([], [], color="0.6", marker="o", mfc="white", ls=":", label="not significant"))
     figure.legend(handles=keys, loc="outside right upper", frameon=False, fontsize=8)
     return figure, axes
+
+
+def _colours(concepts):
+    """A colour for each concept: concepts of a colour have their own."""
+    own = {name: matplotlib.colors.TABLEAU_COLORS.get(f"tab:{name}") for name in concepts}
+    others = itertools.cycle([colour for colour in COLOURS if colour not in own.values()] or COLOURS)
+    return {name: colour or next(others) for name, colour in own.items()}
 
 
 def _bar(axis: Axes, at: int, row: Row, colour: str) -> None:
