@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = time.perf_counter() - started
     every = [result for rows in results.values() for result in rows]
     write_atomically(given.out, report(every, left_out, torch_versions, load, seconds).encode())
-    if given.docs:
+    if given.docs and not left_out:
         write_atomically(DOCS, table(results).encode())
     print(f"{given.out} written after {seconds:.0f} s")
     return 1 if left_out and (given.only or given.torch_python) else 0
@@ -107,6 +107,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(f"--repeats: expected at least 1, got {given.repeats}")
     if not given.out.parent.is_dir():
         parser.error(f"--out: expected a file in an existing directory, got {given.out}")
+    if given.docs and given.only:
+        parser.error("--docs: expected all measurements, got --only")
     return given
 
 

@@ -14,10 +14,12 @@ here() {
   "$VENV/bin/python" -c "import sys; from xai_jax.data import $1 as data; sys.exit(not data.PACKAGE.find())"
 }
 
-# A fresh container lacks the package lists, which only root can update, one process at a time.
+# A fresh container lacks the package lists, which only root can update, once.
 download() {
-  apt-get -q download "$1" ||
-    { [[ "$(id -u)" == 0 ]] && flock "$scratch" apt-get -q update && apt-get -q download "$1"; }
+  apt-get -q download "$1" && return
+  [[ "$(id -u)" == 0 ]] || return 1
+  flock "$scratch" bash -c '[[ -e "$1" ]] || { apt-get -q update && touch "$1"; }' _ "$scratch/updated" &&
+    apt-get -q download "$1"
 }
 
 # fetch PACKAGE FOLDER FILES...: keeps the files of share/FOLDER that match one of the patterns. The last step is atomic.
@@ -64,7 +66,7 @@ if [[ ! -x "$VENV/bin/python" ]]; then
 fi
 scratch="$(mktemp -d "$VENV/data.XXXXXX")"
 set -m # gives each background job a process group, which an interruption ends as a whole
-trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; rm -rf "$scratch"' EXIT
+trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; wait; rm -rf "$scratch"' EXIT
 get fashion_mnist dataset-fashion-mnist 29 datasets/fashion-mnist '*.gz' &
 get photographs gcompris-qt-data 44 gcompris-qt/rcc \
   erase.rcc explore_farm_animals.rcc explore_world_animals.rcc explore_monuments.rcc categorization.rcc details.rcc &

@@ -1,4 +1,4 @@
-"""Measurement of benchmark.py: compile time of each method. `python scripts/benchmark_compile.py DIRECTORY`
+"""Measurement of benchmark.py: compile time of each method. `python -m benchmarks.compiling DIRECTORY`
 
 That is the child process: it prints as JSON the seconds of the first call less a later one, by method. It runs twice
 with the same directory as compilation cache, which is empty the first time.
@@ -18,6 +18,7 @@ from benchmarks.optimising import class_maximisation, logit_inversion
 from benchmarks.timing import Goal, Result, child, loop
 
 from xai_jax import activation_maximisation, deconvnet, saliency, targets
+from xai_jax.core.allocation import keep_freed_memory
 from xai_jax.synthesis.fooling import Direct
 
 CASE = TRAINED._replace(batch=32)
@@ -53,6 +54,7 @@ def calls() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def main(directory: str) -> None:
+    keep_freed_memory()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,4 +1,4 @@
-"""Measurement of benchmark.py: growth of time and memory. `python scripts/benchmark_growth.py NAME SIZE`
+"""Measurement of benchmark.py: growth of time and memory. `python -m benchmarks.growth NAME SIZE`
 
 Each size runs in a process of its own, whose peak memory is recorded; this file is both sides. The child prints JSON:
 {"seconds": of the second or third call, the faster one, "peak": bytes, "busy": share of the cores taken by others}.
@@ -19,6 +19,7 @@ from benchmarks.timing import Goal, Result, child, loop, peak_memory, take_turns
 
 from xai_jax import deconvnet, saliency, sampling, targets
 from xai_jax.concepts.layer_scores import score_layer
+from xai_jax.core.allocation import keep_freed_memory
 
 SIZES = (1, 2, 4, 8)
 LINEAR = Goal("<=", 1.1, " (exponent)")
@@ -106,6 +107,7 @@ GROWING = {
 
 
 def main(name: str, size: int) -> None:
+    keep_freed_memory()
     jax.config.update("jax_platforms", "cpu")
     (seconds,), busy = take_turns([loop(GROWING[name](size))], 3)
     print(json.dumps({"seconds": min(seconds), "peak": peak_memory(), "busy": busy}))

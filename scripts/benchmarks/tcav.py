@@ -1,6 +1,6 @@
 """Measurements of benchmark.py: TCAV against scikit-learn in all dimensions, and against captum.
 
-`python scripts/tcav.py LAYER` prints the peak memory of a process that fits all CAVs of a layer.
+`python -m benchmarks.tcav LAYER` prints the peak memory of a process that fits all CAVs of a layer.
 """
 
 import json
@@ -31,6 +31,7 @@ from xai_jax import cav, sampling
 from xai_jax.concepts.classifiers import Hinge, MeanDifference
 from xai_jax.concepts.layer_scores import score_layer
 from xai_jax.concepts.sampling import Sets
+from xai_jax.core.allocation import keep_freed_memory
 
 SOLVED = LogisticRegression(), Ridge(), MeanDifference(), Hinge()
 
@@ -166,6 +167,7 @@ def agreement(layer: Layer, examples: Examples) -> float:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     jax.config.update("jax_platforms", "cpu")
     activations(Layer(*json.loads(sys.argv[1]))).tcav()
     print(json.dumps({"peak": peak_memory()}))

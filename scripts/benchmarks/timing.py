@@ -1,4 +1,4 @@
-"""Timing for benchmark.py: two sides in turns, the share of the cores taken by others, goals, and the report."""
+"""Timing for benchmark.py: two sides in turns, the share of the cores taken by others, and goals."""
 
 import contextlib
 import functools
@@ -137,13 +137,27 @@ def side_by_side(
 
 
 def work_of_others(stat: Path = Path("/proc/stat")) -> float:
-    """Seconds of work of all cores less those of this process; 0 where the system does not report them."""
+    """Seconds of work of all cores less those of this process and its children; 0 where they are not reported."""
     try:
         user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
     except (OSError, ValueError):
         return 0.0
     ticks = user + nice + system + irq + softirq + steal
-    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+    ended = os.times()
+    own = time.process_time() + ended.children_user + ended.children_system
+    return (ticks - sum(map(_ticks, _children()))) / os.sysconf("SC_CLK_TCK") - own
+
+
+def _children() -> list[str]:
+    return [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+
+
+def _ticks(pid: str) -> int:
+    """Work of a running process; 0 if it has just ended."""
+    try:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    except OSError:
+        return 0
 
 
 def peak_memory() -> int:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -196,14 +197,19 @@ def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    reserved = []
+
     def full(descriptor, offset, size):
         assert size > 5 * 4 * 4  # the whole array
-        raise OSError(errno.ENOSPC, "No space left on device")
+        reserved.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if len(reserved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"No space left on device, for activations: .*\.npy") as caught:
-        ActivationCache(tiny(), "hidden", tmp_path).activations(IMAGES)
+        ActivationCache(tiny(), ("hidden", "logits"), tmp_path).activations(IMAGES)
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+    assert str(caught.value).count("for activations") == 1 and Path(caught.value.filename).stem in reserved[1]
 
 
 def softmaxed(x, relu=jax.nn.relu, tap=network.keep):

@@ -95,3 +95,35 @@ def test_products_of_many_channels():
     assert "dot_general" in str(jax.make_jaxpr(lambda: convolution.convolution(*arguments, **options))())
     expected = lax.conv_general_dilated(*arguments, **options)
     np.testing.assert_allclose(convolution.convolution(*arguments, **options), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rhs_dilation": (2, 2)},
+        {"dimension_numbers": ("NCHW", "OIHW", "NCHW")},
+        {"preferred_element_type": jnp.float64},
+        {"feature_group_count": 2},
+    ],
+)
+def test_options_of_other_convolutions_are_kept(options):
+    rng, options = np.random.default_rng(0), {"dimension_numbers": ("NHWC", "HWIO", "NHWC")} | options
+    channels = 2 if "feature_group_count" in options else 4
+    shape = (4, 4, 3, 3) if "O" in options["dimension_numbers"][1][:1] else (3, 3, channels, 4)
+    x, kernel = rng.normal(size=(2, 4, 4, 4)).astype("f"), rng.normal(size=shape).astype("f")
+    with jax.enable_x64(True):
+        expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", **options)
+        found = convolution.convolution(jnp.asarray(x), jnp.asarray(kernel), (1, 1), "SAME", **options)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 1, 1), (3, 3, 2, 3)])
+def test_filters_of_other_channels_are_refused_without_jit(shape):
+    with pytest.raises(ValueError, match="feature"):
+        convolution.depthwise_convolution(jnp.ones((1, 5, 5, 3)), jnp.ones(shape), 1)
+
+
+def test_large_filters_stay_convolutions():
+    assert not convolution.is_product((1, 1, 1, 8), (64, 64, 3, 8), (1, 1))
+    assert convolution.is_product((1, 4, 4, 8), (7, 7, 3, 8), (1, 1))

@@ -118,7 +118,7 @@ def test_distances_are_of_fractions_of_positive_derivatives():
 
 def test_derivatives_that_differ_distinguish_held_out_images():
     along = RNG.normal(size=(1, len(GROUPS), 40, 2, 1, 3))
-    along[:, 3, :, 0] += 3
+    along[:, 3, :, 0] += 30
     area = adversarial.areas(along)
     assert area.shape == (1, len(GROUPS) - 1, 2)
     few = adversarial.areas(along[:, :, :2])  # as many folds as images

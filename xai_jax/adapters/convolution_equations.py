@@ -8,6 +8,7 @@
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -55,6 +56,9 @@ def _form(eqn):
         return None
     maps, filters, outputs = p["dimension_numbers"]
     channels, kernel = eqn.invars[0].aval.shape[maps[1]], eqn.invars[1].aval.shape
+    window = [kernel[axis] for axis in filters[2:]]
+    if math.prod(window) > convolution.LARGEST_WINDOW:
+        return None
     if groups == channels == output.shape[outputs[1]] and strides[0] == strides[1]:
         return functools.partial(convolution.depthwise_convolution, stride=strides[0], padding=pads)
     options = {"dimension_numbers": _LAYOUT, "precision": p["precision"]}
@@ -63,6 +67,6 @@ def _form(eqn):
             x, kernel, strides, pads, feature_group_count=groups, **options
         )
     shape = [output.shape[a] for a in (outputs[0], *outputs[2:])]
-    if groups == 1 and convolution.is_product(shape, [kernel[a] for a in (*filters[2:], *filters[1::-1])], strides):
+    if groups == 1 and convolution.is_product(shape, [*window, *(kernel[a] for a in filters[1::-1])], strides):
         return lambda x, kernel: convolution.convolution(x, kernel, strides, pads, **options)
     return None

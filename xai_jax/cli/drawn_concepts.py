@@ -49,15 +49,18 @@ def _measured(subject, kind):
             controls=controls,
         )
     rows = significance.table(scores, tested="mean")
-    return [_contents(rows, str(number), name, kind) for number, name in enumerate(subject.class_names())]
+    sets = f"{controls} random sets, {kind}"
+    if controls < CONTROLS:
+        sets += "; with so few, as the network is large, only strong effects are significant"
+    return [_contents(rows, str(number), name, kind, sets) for number, name in enumerate(subject.class_names())]
 
 
-def _contents(rows: Sequence[Row], label: str, name: str, kind: str):
+def _contents(rows: Sequence[Row], label: str, name: str, kind: str, sets: str):
     """A chart and a table of the rows of one photograph."""
     own = [row._replace(label=name) for row in rows if row.label == label]
     note = (
         f"share of crops whose logit of {name} rises along the concept, with its 95 % interval; filled and starred "
-        f"where significant. The thick line is the mean of random sets, {kind}. {' '.join(advice.of_table(own))}"
+        f"where significant. The thick line is the mean of {sets}. {' '.join(advice.of_table(own))}"
     )
     figure = Picture(bar_chart(own), TITLES[kind], note, wide=True)
     header = ["concept", "layer", "score", "p", "", ""]

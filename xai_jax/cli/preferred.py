@@ -27,7 +27,7 @@ def parts(subject: Subject) -> list[Part]:
 def _preferred(subject, function):
     """Images for each class once, in the order of the photographs."""
     classes = np.unique(subject.classes)
-    repeated = np.repeat(classes, max(1, int(subject.share * STARTS)))
+    repeated = np.repeat(classes, max(1, round(subject.share * STARTS)))
     images, how = function(subject, repeated)
     confidence = subject.confidence(images, repeated)
     rows = {k: np.flatnonzero(repeated == k) for k in classes}

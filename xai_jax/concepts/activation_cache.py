@@ -260,8 +260,7 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[Callable[[n
     Its space is reserved first, so that a full disk is noticed before hours of work.
     """
     partial, checksum, start = partial_path(path), hashlib.blake2b(digest_size=_CHECKSUM_BYTES), io.BytesIO()
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(start, header)
+    np.lib.format.write_array_header_1_0(start, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     try:
         with open(partial, "wb") as file:
 
@@ -269,13 +268,15 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[Callable[[n
                 checksum.update(part)
                 file.write(part)
 
-            size = len(start.getvalue()) + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
-            os.posix_fallocate(file.fileno(), 0, size)
+            size = start.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
+            getattr(os, "posix_fallocate", lambda *_: None)(file.fileno(), 0, size)  # macOS has none
             append(start.getvalue())
             yield lambda rows: append(np.ascontiguousarray(rows, dtype).data)
             append(checksum.digest())
         os.replace(partial, path)
-    except OSError as error:  # such as a full disk, which is reported without the file's name
+    except OSError as error:
+        if error.filename or error.errno is None:
+            raise
         raise OSError(error.errno, f"{error.strerror}, for activations", str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

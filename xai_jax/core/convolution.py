@@ -19,12 +19,14 @@ Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_FACTORS = "lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"
+LARGEST_WINDOW = 49  # filter values; programs of more products are long, and slow to compile
 
 
 def depthwise_convolution(x: Array, kernel: Array, stride: int, padding: str | Pads = "SAME") -> Array:
     """Convolves each channel of `x` (N, H, W, C) with its own filter, `kernel` (k, l, 1, C).
 
-    On CPU it is a sum of k*l shifted products, and so is its gradient with respect to `x`.
+    On CPU it is a sum of k*l shifted products, and so is its gradient with respect to `x`. It has no forward mode.
 
     >>> depthwise_convolution(x, kernel, 2)[0, ..., 0].tolist()
     [[9.0, 6.0], [6.0, 4.0]]
@@ -38,12 +40,14 @@ def depthwise_convolution(x: Array, kernel: Array, stride: int, padding: str | P
       Maps (N, h, w, C).
 
     Raises:
-      TypeError: the shapes do not match.
+      ValueError: the channels do not match.
+      TypeError: the dtypes do not match.
     """
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
     options = {"stride": stride, "padding": tuple(padding)}
     cpu, default = (functools.partial(form, **options) for form in (_shifted_products, _depthwise))
+    jax.eval_shape(default, x, kernel)  # products would broadcast
     return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
@@ -100,17 +104,26 @@ def convolution(x: Array, kernel: Array, strides: Pair, padding: str | Pads, **o
     def default(x, kernel):
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
-    if not is_product(jax.eval_shape(default, x, kernel).shape, kernel.shape, strides):
+    shape = jax.eval_shape(default, x, kernel).shape
+    if not (_is_plain(x, kernel, options) and is_product(shape, kernel.shape, strides)):
         return default(x, kernel)
     cpu = functools.partial(_product, strides=strides, padding=padding, precision=options.get("precision"))
     return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
+def _is_plain(x, kernel, options):
+    """Whether the channels come last, and nothing is dilated, grouped or of another dtype."""
+    layouts = (options.get("dimension_numbers"), _LAYOUT)
+    given, last = (lax.conv_dimension_numbers(x.shape, kernel.shape, layout) for layout in layouts)
+    alone = all(set(np.ravel(options.get(name) or 1)) == {1} for name in _FACTORS)
+    return given == last and alone and options.get("preferred_element_type") in (None, x.dtype)
+
+
 def is_product(shape: Sequence[int], kernel: Sequence[int], strides: Pair) -> bool:
     """Whether a convolution with maps of this shape, (N, h, w, O), is faster on CPU as a product with its patches.
 
-    docs/decisions.md has the measurements: filters of one pixel and many channels over maps of 14 x 14 pixels, and all
-    filters over maps of 4 x 4.
+    docs/decisions.md has the measurements: filters of one pixel, and those of 3 x 3 with 256 channels or more, over
+    maps of up to 14 x 14 pixels; all but large ones over maps of up to 4 x 4.
 
     >>> is_product((8, 14, 14, 32), (1, 1, 16, 32), (2, 2)), is_product((8, 14, 14, 32), (3, 3, 16, 32), (1, 1))
     (True, False)
@@ -118,7 +131,9 @@ def is_product(shape: Sequence[int], kernel: Sequence[int], strides: Pair) -> bo
     pixels, window = math.prod(shape[1:3]), math.prod(kernel[:2])
     if window == 1:
         return pixels <= 196
-    return set(strides) == {1} and pixels <= (196 if window <= 9 and min(kernel[2:]) >= 256 else 16)
+    if window > LARGEST_WINDOW or set(strides) != {1}:
+        return False
+    return pixels <= (196 if window <= 9 and min(kernel[2:]) >= 256 else 16)
 
 
 def _product(x, kernel, strides, padding, precision=None):
@@ -173,7 +188,7 @@ def _shifted_gradients(gradient, kernel, shape, stride, padding):
         start = tuple(border + 1 - count for border, count in zip(borders, taps.shape[:2], strict=True))
         parts.append(_sum_of_shifts(gradient, taps, start, blocks, 1))
     rows = [jnp.stack(parts[i : i + stride], 3) for i in range(0, len(parts), stride)]
-    padded = jnp.stack(rows, 2).reshape(shape[0], blocks[0] * stride, blocks[1] * stride, -1)
+    padded = jnp.stack(rows, 2).reshape(shape[0], blocks[0] * stride, blocks[1] * stride, shape[3])
     return padded[:, top : top + shape[1], left : left + shape[2]]
 
 

@@ -54,7 +54,7 @@ def scan(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
 def _require_folder(root, what):
     if not root.is_dir():
         beside = _folders_in(root.parent) if root.parent.is_dir() else []
-        where = excerpt(root.parent) if root.parent.name else "The current folder"
+        where = "The current folder" if root.parent == Path() else excerpt(root.parent)
         has = f" {where} has the folders {listed(beside)}." if beside else ""
         raise FileNotFoundError(f"Expected {what}, got {excerpt(root)}, which is not a folder.{has}")
 
