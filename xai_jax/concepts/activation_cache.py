@@ -268,7 +268,7 @@ def _new(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[Callable[[n
                 checksum.update(part)
                 file.write(part)
 
-            size = start.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
+            size = len(start.getvalue()) + dtype.itemsize * int(np.prod(shape, dtype=np.int64)) + _CHECKSUM_BYTES
             getattr(os, "posix_fallocate", lambda *_: None)(file.fileno(), 0, size)  # macOS has none
             append(start.getvalue())
             yield lambda rows: append(np.ascontiguousarray(rows, dtype).data)
