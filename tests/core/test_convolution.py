@@ -79,7 +79,7 @@ def test_products_equal_convolutions(shape, window, strides, padding):
     x, kernel = rng.normal(size=(2, *shape, 3)).astype("f"), rng.normal(size=(*window, 3, 4)).astype("f")
 
     def run(form):
-        y, pull = jax.vjp(lambda x, k: form(x, k, strides, padding, dimension_numbers=convolution._LAYOUT), x, kernel)
+        y, pull = jax.vjp(lambda x, k: form(x, k, strides, padding, dimension_numbers=convolution.LAYOUT), x, kernel)
         return y, pull(jnp.sin(y))
 
     assert "dot_general" in str(jax.make_jaxpr(lambda: run(convolution.convolution))())
@@ -91,7 +91,7 @@ def test_products_equal_convolutions(shape, window, strides, padding):
 def test_products_of_many_channels():
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(1, 6, 5, 256)).astype("f"), rng.normal(size=(3, 3, 256, 256)).astype("f")
-    arguments, options = (x, kernel, (1, 1), "SAME"), {"dimension_numbers": convolution._LAYOUT}
+    arguments, options = (x, kernel, (1, 1), "SAME"), {"dimension_numbers": convolution.LAYOUT}
     assert "dot_general" in str(jax.make_jaxpr(lambda: convolution.convolution(*arguments, **options))())
     expected = lax.conv_general_dilated(*arguments, **options)
     np.testing.assert_allclose(convolution.convolution(*arguments, **options), expected, rtol=1e-4, atol=1e-3)

@@ -19,7 +19,6 @@ from jax.extend.core import JaxprEqn
 from xai_jax.core import convolution
 
 _MOST_GROUPS = 32
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 _PARAMETERS = (
     *("window_strides", "padding", "dimension_numbers"),
     *("feature_group_count", "precision", "preferred_element_type"),
@@ -61,7 +60,7 @@ def _form(eqn):
         return None
     if groups == channels == output.shape[outputs[1]] and strides[0] == strides[1]:
         return functools.partial(convolution.depthwise_convolution, stride=strides[0], padding=pads)
-    options = {"dimension_numbers": _LAYOUT, "precision": p["precision"]}
+    options = {"dimension_numbers": convolution.LAYOUT, "precision": p["precision"]}
     if 1 < groups <= _MOST_GROUPS:
         return lambda x, kernel: convolution.grouped_convolution(
             x, kernel, strides, pads, feature_group_count=groups, **options

@@ -18,7 +18,7 @@ from jax import Array, lax
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 _FACTORS = "lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"
 LARGEST_WINDOW = 49  # filter values; programs of more products are long, and slow to compile
 
@@ -113,7 +113,7 @@ def convolution(x: Array, kernel: Array, strides: Pair, padding: str | Pads, **o
 
 def _is_plain(x, kernel, options):
     """Whether the channels come last, and nothing is dilated, grouped or of another dtype."""
-    layouts = (options.get("dimension_numbers"), _LAYOUT)
+    layouts = (options.get("dimension_numbers"), LAYOUT)
     given, last = (lax.conv_dimension_numbers(x.shape, kernel.shape, layout) for layout in layouts)
     alone = all(set(np.ravel(options.get(name) or 1)) == {1} for name in _FACTORS)
     return given == last and alone and options.get("preferred_element_type") in (None, x.dtype)
@@ -147,7 +147,7 @@ def _product(x, kernel, strides, padding, precision=None):
 
 
 def _depthwise(x, kernel, stride, padding):
-    options = {"dimension_numbers": _LAYOUT, "feature_group_count": x.shape[-1]}
+    options = {"dimension_numbers": LAYOUT, "feature_group_count": x.shape[-1]}
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, **options)
 
 
