@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -173,10 +172,10 @@ def test_interrupted_downloads_end_and_leave_nothing(without_images, tree, machi
     without_images("exit 1")
     command(tmp_path / "bin/apt-get", f'echo $$ >> "{running}"; exec sleep 60')
     link(tmp_path / "tools", "sleep flock")
-    # A test run in the background ignores SIGINT, and its children with it.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    command_line = ["bash", f"{tree}/scripts/data.sh"]
-    process = subprocess.Popen(command_line, env=machine, start_new_session=True, preexec_fn=heard)
+    # A test run in the background ignores SIGINT, and its children with it. `preexec_fn` would fork, which JAX forbids.
+    heard = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp('bash', sys.argv[1:])"
+    command_line = [sys.executable, "-c", heard, "bash", f"{tree}/scripts/data.sh"]
+    process = subprocess.Popen(command_line, env=machine, start_new_session=True)
     wait_until(lambda: running.exists() and len(running.read_text().split()) == 3)
     process.send_signal(sent)
     assert process.wait(10) != 0
