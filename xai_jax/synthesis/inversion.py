@@ -225,4 +225,4 @@ def error(represent: Represent, x: Array, target: Array, others: Array | None = 
     """
     target, others = wide((target, target if others is None else others))
     between = 2 * sum_each((others - others.mean(0)) ** 2).mean()  # the mean over all pairs, without making them
-    return sum_each((wide(represent(x)) - target) ** 2) / between
+    return sum_each((wide(network.call(represent, x)) - target) ** 2) / between
