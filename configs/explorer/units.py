@@ -2,7 +2,7 @@
 
     python -m experiments.explorer.units --config=configs/explorer/units.py:default --workdir=results/explorer/units
 
-smoke: seconds. default: six minutes on 2 cores. paper: hours on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: nine minutes on 2 cores. paper: hours on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.kim2018.concepts \\
         --config=configs/kim2018/concepts.py:default --workdir=results/kim2018/concepts
 
-smoke: seconds. default: five minutes on 2 cores. paper: an hour on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: three minutes on 2 cores. paper: an hour on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

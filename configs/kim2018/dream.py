@@ -3,7 +3,7 @@
     python -m experiments.kim2018.dream \\
         --config=configs/kim2018/dream.py:default --workdir=results/kim2018/dream
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

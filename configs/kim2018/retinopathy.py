@@ -3,7 +3,7 @@
     python -m experiments.kim2018.retinopathy \\
         --config=configs/kim2018/retinopathy.py:default --workdir=results/kim2018/retinopathy
 
-smoke: seconds. default: six minutes on 2 cores. paper: hours on one A100. The paper's grader (Krause et al. 2017)
+smoke: seconds. default: five minutes on 2 cores. paper: hours on one A100. The paper's grader (Krause et al. 2017)
 and its images are not public. Its inputs: docs/paper_tier.md.
 """
 

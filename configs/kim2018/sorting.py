@@ -3,7 +3,7 @@
     python -m experiments.kim2018.sorting \\
         --config=configs/kim2018/sorting.py:default --workdir=results/kim2018/sorting
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: a minute on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

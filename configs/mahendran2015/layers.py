@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.layers \\
         --config=configs/mahendran2015/layers.py:default --workdir=results/mahendran2015/layers
 
-smoke: seconds. default: about eight minutes on 2 cores. paper: less than an hour on one A100. Its inputs:
+smoke: seconds. default: about nine minutes on 2 cores. paper: less than an hour on one A100. Its inputs:
 docs/paper_tier.md.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.learned \\
         --config=configs/mahendran2015/learned.py:default --workdir=results/mahendran2015/learned
 
-smoke: seconds. default: about four minutes on 2 cores. paper: hours on one A100; its training images must fit into
+smoke: seconds. default: about seven minutes on 2 cores. paper: hours on one A100; its training images must fit into
 memory. Its inputs: docs/paper_tier.md.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.receptive_field \\
         --config=configs/mahendran2015/receptive_field.py:default --workdir=results/mahendran2015/receptive_field
 
-smoke: seconds. default: about a minute on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about half a minute on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

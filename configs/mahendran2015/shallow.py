@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.shallow \\
         --config=configs/mahendran2015/shallow.py:default --workdir=results/mahendran2015/shallow
 
-smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about a minute on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

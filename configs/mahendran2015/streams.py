@@ -3,7 +3,7 @@
     python -m experiments.mahendran2015.streams \\
         --config=configs/mahendran2015/streams.py:default --workdir=results/mahendran2015/streams
 
-smoke: seconds. default: about two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.nguyen2015.cppn \\
         --config=configs/nguyen2015/cppn.py:default --workdir=results/nguyen2015/cppn
 
-smoke: seconds. default: five minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: four minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

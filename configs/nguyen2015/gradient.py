@@ -3,7 +3,7 @@
     python -m experiments.nguyen2015.gradient \\
         --config=configs/nguyen2015/gradient.py:default --workdir=results/nguyen2015/gradient
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.nguyen2015.retrain \\
         --config=configs/nguyen2015/retrain.py:default --workdir=results/nguyen2015/retrain
 
-smoke: seconds. default: about six minutes on 2 cores. paper: about a day on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about four minutes on 2 cores. paper: about a day on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.nguyen2016.code_layer \\
         --config=configs/nguyen2016/code_layer.py:default --workdir=results/nguyen2016/code_layer
 
-smoke: seconds. default: three minutes on 2 cores, and once seven minutes to train five generators, besides the
+smoke: seconds. default: two minutes on 2 cores, and once five minutes to train five generators, besides the
 network and the evaluation network. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.nguyen2016.priors \\
         --config=configs/nguyen2016/priors.py:default --workdir=results/nguyen2016/priors
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: four minutes on 2 cores. paper: minutes on one A100. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.springenberg2015.cifar_sota \\
         --config=configs/springenberg2015/cifar_sota.py:default --workdir=results/springenberg2015/cifar_sota
 
-smoke: seconds. default: about two minutes on 2 cores; narrow networks, on few images of Fashion-MNIST at half its
+smoke: seconds. default: about a minute on 2 cores; narrow networks, on few images of Fashion-MNIST at half its
 size. paper: a day or two on one A100. Its inputs: docs/paper_tier.md.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.springenberg2015.cifar_table \\
         --config=configs/springenberg2015/cifar_table.py:default --workdir=results/springenberg2015/cifar_table
 
-smoke: seconds. default: about seven minutes on 2 cores; a quarter of the networks' width, on Fashion-MNIST at half its
+smoke: seconds. default: about six minutes on 2 cores; a quarter of the networks' width, on Fashion-MNIST at half its
 size. paper: about half a day on one A100 (12 networks, nine times each), with CIFAR-10 prepared by TFDS.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.springenberg2015.imagenet \\
         --config=configs/springenberg2015/imagenet.py:default --workdir=results/springenberg2015/imagenet
 
-smoke: seconds. default: about four minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
+smoke: seconds. default: about three minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
 paper: about a day on one A100 (both networks, three times each), with ImageNet prepared by TFDS.
 """
 

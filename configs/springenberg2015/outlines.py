@@ -3,7 +3,7 @@
     python -m experiments.springenberg2015.outlines \\
         --config=configs/springenberg2015/outlines.py:default --workdir=results/springenberg2015/outlines
 
-smoke: seconds. default: about three minutes on 2 cores. paper: a minute on one GPU. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about two minutes on 2 cores. paper: a minute on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.ablation \\
         --config=configs/zeiler2014/ablation.py:default --workdir=results/zeiler2014/ablation
 
-smoke: seconds. default: about seven minutes on 2 cores. paper: minutes on one A100; the table itself, on ImageNet, is
+smoke: seconds. default: about four minutes on 2 cores. paper: minutes on one A100; the table itself, on ImageNet, is
 that of zeiler2014/imagenet. Its inputs: docs/paper_tier.md.
 """
 

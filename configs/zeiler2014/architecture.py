@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.architecture \\
         --config=configs/zeiler2014/architecture.py:default --workdir=results/zeiler2014/architecture
 
-smoke: seconds. default: about four minutes on 2 cores. paper: about nine hours on one A100. Its inputs:
+smoke: seconds. default: about two minutes on 2 cores. paper: about nine hours on one A100. Its inputs:
 docs/paper_tier.md.
 """
 

@@ -3,8 +3,8 @@
     python -m experiments.zeiler2014.correspondence \\
         --config=configs/zeiler2014/correspondence.py:default --workdir=results/zeiler2014/correspondence
 
-smoke: seconds. default: a minute on 2 cores. paper: minutes on one GPU. The paper's dogs are not published. Its
-inputs: docs/paper_tier.md.
+smoke and default: seconds. paper: minutes on one GPU. The paper's dogs are not published. Its inputs:
+docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.evolution \\
         --config=configs/zeiler2014/evolution.py:default --workdir=results/zeiler2014/evolution
 
-smoke: seconds. default: about three minutes on 2 cores, and once 4 minutes to train the network. paper: hours on one
+smoke: seconds. default: about four minutes on 2 cores, most of them to train the network. paper: hours on one
 GPU. Its inputs: docs/paper_tier.md.
 """
 

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.features \\
         --config=configs/zeiler2014/features.py:default --workdir=results/zeiler2014/features
 
-smoke: seconds. default: a quarter of an hour on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: seven minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.imagenet \\
         --config=configs/zeiler2014/imagenet.py:default --workdir=results/zeiler2014/imagenet
 
-smoke: seconds. default: about five minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
+smoke: seconds. default: about three minutes on 2 cores; an eighth of the networks' width, on Fashion-MNIST enlarged.
 paper: about three weeks on one A100 (12 networks, five times each; --config.seeds=1 trains each once), with ImageNet
 prepared by TFDS.
 """

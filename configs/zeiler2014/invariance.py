@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.invariance \\
         --config=configs/zeiler2014/invariance.py:default --workdir=results/zeiler2014/invariance
 
-smoke: seconds. default: two minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: half a minute on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

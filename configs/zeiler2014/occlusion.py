@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.occlusion \\
         --config=configs/zeiler2014/occlusion.py:default --workdir=results/zeiler2014/occlusion
 
-smoke: seconds. default: about five minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: about three minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

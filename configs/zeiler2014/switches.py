@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.switches \\
         --config=configs/zeiler2014/switches.py:default --workdir=results/zeiler2014/switches
 
-smoke: seconds. default: three minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
+smoke: seconds. default: two minutes on 2 cores. paper: minutes on one GPU. Its inputs: docs/paper_tier.md.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     python -m experiments.zeiler2014.transfer \\
         --config=configs/zeiler2014/transfer.py:default --workdir=results/zeiler2014/transfer
 
-smoke: seconds. default: about four minutes on 2 cores. paper: an hour on one A100 for the networks and, not measured,
+smoke: seconds. default: about two minutes on 2 cores. paper: an hour on one A100 for the networks and, not measured,
 longer for the linear
 classifiers on its CPU, with some 30 GB of memory. Its inputs: docs/paper_tier.md.
 """

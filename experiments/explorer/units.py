@@ -99,7 +99,8 @@ def sample_panel(found, network, concepts, bounds, seed):
         axis.title.set_fontsize(7)
     caption = (
         f"Some units of each layer of {network}, drawn at random. Patches: the unit's receptive field in the three "
-        "images that activate it most, white beyond the border. Deconvnet and guided: what activates it there. "
+        "images that activate it most, white beyond the border. Deconvnet and guided: what activates it there; without "
+        "max-pooling the deconvnet hardly depends on the image, nor do both in the first layer. "
         "Preimage: an image, optimised from noise, with the activations of the unit's whole channel for the first "
         "image. Preferred: an image of the generator that maximises the activation; in layers with positions, of the "
         "unit in the middle. Right: the concept that the unit detects best, with the area under the ROC curve; one "
@@ -125,14 +126,15 @@ def measures_panel(found, classes):
             axis.boxplot(values, tick_labels=list(layers), showfliers=False)
             axis.axhline(HIGH_ERROR if label == labels[2] else 0.5, c="0.6", lw=0.8)
             axis.set_ylabel(label, fontsize=9)
+            axis.set_title(name, fontsize=10)
             axis.tick_params(axis="x", labelrotation=50, labelsize=8)
             figures.hide_spines(axis)
-        axes[1].set_title(name, fontsize=10)
     caption = (
         "By layer, over all units that some image activates. Left and middle: area under the ROC curve of the class, "
         "or of the texture or colour, that the unit detects best; the line is one half, the chance level of a single "
         "concept. Right: "
-        f"normalised squared error of the pre-image's activations; the line is at {HIGH_ERROR:g}."
+        f"normalised squared error of the pre-image's activations; the line is at {HIGH_ERROR:g}. Boxes are "
+        "quartiles, whiskers reach at most 1.5 times as far; units beyond are not drawn."
     )
     return Panel("measures", figure, caption, "Boxes by layer in three panels for each network.")
 
@@ -207,7 +209,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=6,
+    minutes=9,
 )
 
 if __name__ == "__main__":

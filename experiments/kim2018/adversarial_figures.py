@@ -27,8 +27,8 @@ def images_panel(found: Mapping[str, np.ndarray], names: Sequence[str]) -> Panel
         for axis, value in zip(row, found["confidence"][:, group, 0], strict=False):
             axis.set_xlabel(f"{100 * value:.1f} %", fontsize=7, labelpad=2)
     caption = (
-        "A natural image of each class; an image of another class before and after the attack; noise after the same "
-        "attack. Below each, the network's confidence in the class above."
+        f"A natural image of {len(few)} of {len(names)} classes; an image of another class before and after the "
+        "attack; noise after the same attack. Below each, the network's confidence in the class above."
     )
     return Panel("images", figure, caption, "Rows of small images: natural, before and after an attack, and noise.")
 
@@ -52,9 +52,10 @@ def scores_panel(found: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]
     keys = [Line2D([], [], color=COLOURS[n], marker="o", ls="", ms=4, label=name) for n, name in enumerate(GROUPS)]
     figure.legend(handles=keys, loc="outside right upper", frameon=False, fontsize=8)
     caption = (
-        "TCAV scores of each group's images, a dot for each seed. Single scores are not tested; tested is whether "
-        "scores of adversarial images differ from natural images' more than those of other natural images do, over all "
-        "classes, layers and textures."
+        f"TCAV scores of each group's images for {few} of {len(names)} classes, a dot for each of {len(found)} "
+        "seed(s); the grey line is one half. Single scores are not tested; tested is whether scores of adversarial "
+        "images differ from natural images' more than those of other natural images do, over all classes, layers and "
+        "textures."
     )
     return Panel("scores", figure, caption, "Panels of dots, five colours for five groups of images.")
 
@@ -78,7 +79,7 @@ def distinction_panel(distance: np.ndarray, area: np.ndarray) -> Panel:
         figures.hide_spines(axis)
     for axis in axes[1:]:
         axis.axvline(0.5, color="0.7", ls="--", lw=1, zorder=0)
-        axis.set_xlim(0.25, 1.03)
+        axis.set_xlim(min(0.25, np.nanmin(area) - 0.03), 1.03)
     axes[0].set_yticks(range(len(GROUPS) - 1), GROUPS[1:])
     axes[0].set_ylim(len(GROUPS) - 1.5, -0.5)
     caption = (

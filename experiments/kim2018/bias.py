@@ -250,7 +250,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=2.5,
 )
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def strengths_panel(found: dict[str, np.ndarray], signs: np.ndarray, config: Con
         f"Above: TCAV scores of networks with a {config.biased} on increasing shares of the training images of "
         f"{config.classes[0]}, and on decreasing ones of the others; a {config.irrelevant} is on half of all. Below, "
         "the ground truth: the change of the class's probability when the attribute is pasted on. Means over seeds; "
-        "thin lines are the range."
+        "thin lines are the range. Below, nothing is tested."
     )
     alt = "Curves of two attributes' scores, and of their effects, for three classes."
     return Panel("strengths", figure, caption, alt)
@@ -46,8 +46,10 @@ def strengths_panel(found: dict[str, np.ndarray], signs: np.ndarray, config: Con
 
 def _curve(axis: Axes, values: np.ndarray, signs: np.ndarray, which: int, config: Config) -> None:
     colour = COLOURS[which]
-    axis.plot(config.shares, values.mean(0), color=colour, lw=1, ls=":", zorder=1)
-    for share, own, significant in zip(config.shares, values.T, signs, strict=True):
+    shares = np.array(config.shares) + 0.016 * which - 0.008  # or one attribute's ranges would hide the other's
+    axis.plot(shares, values.mean(0), color=colour, lw=1, ls=":", zorder=1)
+    axis.set_xticks(config.shares, [f"{share:.0%}" for share in config.shares])
+    for share, own, significant in zip(shares, values.T, signs, strict=True):
         axis.plot([share, share], [own.min(), own.max()], color=colour, lw=1, zorder=2)
         axis.plot(share, own.mean(), "o", mec=colour, mfc=colour if significant else "white", ms=5.5, zorder=3)
 
@@ -62,8 +64,8 @@ def _frame(axis, null, limits=None):
 
 def _legend(figure, config):
     names = config.biased, f"{config.irrelevant} (on half of all)"
-    keys = [Line2D([], [], color=COLOURS[n], marker="o", label=name) for n, name in enumerate(names)]
-    keys.append(Line2D([], [], color="0.5", marker="o", mfc="white", ls=":", label="not significant in every seed"))
+    keys = [Line2D([], [], color=COLOURS[n], marker="o", ls=":", label=name) for n, name in enumerate(names)]
+    keys.append(Line2D([], [], color="0.5", marker="o", mfc="white", ls="", label="not significant in every seed"))
     figure.legend(handles=keys, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
 
 

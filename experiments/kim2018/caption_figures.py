@@ -44,11 +44,11 @@ def doses_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
         axis.set_yticks(np.arange(0, 1.01, 0.2))
     mean.axhline(0, color="0.8", lw=0.8, zorder=0)
     caption = (
-        "What networks rely on, by the share of wrong captions in training, and what TCAV reads from "
-        f"{config.shown}: means over {len(config.words)} classes and {len(config.seeds)} seeds; thin lines are seeds. "
-        "Truth: predictions without captions, and where picture and caption show different classes. Both TCAV scores "
-        "are near 1 for nearly all networks: they count the signs of derivatives, however small. Mean derivatives, and "
-        "CAVs of the image against the caption, show which of the two matters more."
+        f"What networks rely on, by the share of wrong captions in training, and what TCAV reads from {config.shown}: "
+        f"means over {len(config.words)} classes and {len(config.seeds)} seeds; thin lines are seeds. Truth: "
+        "predictions without captions, and where picture and caption show different classes. Networks at 'none' had no "
+        "captions. Both TCAV scores are near 1 for nearly all networks: they count the signs of derivatives, however "
+        "small. Mean derivatives, and CAVs of the image against the caption, show which of the two matters more."
     )
     alt = "Curves over the noise: two truths, TCAV scores, mean derivatives, relative TCAV."
     return Panel("doses", figure, caption, alt)
@@ -160,7 +160,10 @@ def layers_panel(found: dict[str, np.ndarray], config: Config) -> Panel:
         axis.axhline(0, color="0.8", lw=0.8, zorder=0)
         figures.label(axis, truth, "layer", "rank correlation")
     axes[0].legend(fontsize=7, frameon=False, loc="best")
-    caption = "Rank correlations of the readings with both truths, over networks and classes; small dots are seeds."
+    caption = (
+        "Rank correlations of the readings with both truths, over networks and classes: means over seeds, which are "
+        "the small dots."
+    )
     return Panel("layers", figure, caption, "Curves of rank correlations over the layers for three readings.")
 
 

@@ -187,7 +187,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=7.5,
+    minutes=6.5,
 )
 
 if __name__ == "__main__":

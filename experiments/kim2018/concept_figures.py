@@ -21,9 +21,9 @@ COLUMNS = 4  # classes in a row of the figure
 EXAMPLES = 8  # images of each set
 MEANING = (
     "Bars are TCAV scores, means over seeds, from the lowest layer (pale) to the one nearest to the logits (dark red); "
-    "thin lines are intervals, short thick ones the score of random images of the same kind. Filled: the mean "
-    "derivative differs significantly from random images', after correction for all tests (of the claims, for the "
-    "concept in bold; of the experiment, for the others)"
+    "thin lines are 95 % intervals (not corrected), short thick ones the score of random images of the same kind. "
+    "Filled: the mean derivative differs significantly from random images', after correction for all tests (of the "
+    "claims, for the concept in bold; of the experiment, for the others)"
 )
 
 

@@ -223,7 +223,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=5,
+    minutes=3,
     look="which concepts count for zebras, fire engines and others, beside random concepts.",
 )
 

@@ -150,13 +150,14 @@ def claims(own: np.ndarray, others: np.ndarray) -> list[Claim]:
             "A dream is more similar to its own concept than to any other, to the layer.",
             source,
             statistics.binomial(nearest),
-            f"dreams; of drawn images {(own[:, 1] > others[:, 1]).mean():.0%} of concepts, by their means",
+            "dreams of all concepts and seeds, by the cosine with the concepts' CAVs; so are "
+            f"{(own[:, 1] > others[:, 1]).mean():.0%} of the means of drawn images",
         ),
         Claim(
             "A dream is more similar to its concept than images of the concept are, to the layer.",
             source,
             statistics.binomial(beyond),
-            "dreams",
+            "dreams of all concepts and seeds, by the cosine with the CAV, against the mean of drawn images",
         ),
     ]
 
@@ -225,7 +226,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=2.5,
 )
 
 if __name__ == "__main__":

@@ -87,9 +87,10 @@ def claim(objects: Objects | None, similarity: np.ndarray | None) -> Claim:
         values = excess(similarity, objects.own)
         verdict = statistics.t_test(values)
         text = (
-            f"grey images of {len(values)} objects are {values.mean():+.2f} standard deviations more similar to the "
-            "CAV of the colour that they lack than to others'; with 80% power, a mean of "
-            f"{statistics.detectable(len(values)):.2f} standard deviations between objects is found"
+            f"grey images of {len(values)} objects are {abs(values.mean()):.2f} standard deviations "
+            f"{'more' if values.mean() > 0 else 'less'} similar to the CAV of the colour that they lack than to "
+            f"others'; with 80% power, a mean of {statistics.detectable(len(values)):.2f} standard deviations between "
+            "objects is found"
         )
     source = "section 4.1.1 (CEOs by stripes, models by neckties); the test is ours"
     return Claim("Sorting reveals biases of the network.", source, verdict, text)

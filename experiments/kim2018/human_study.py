@@ -64,7 +64,8 @@ def tasks_panel(study: list[Task], config: Config) -> Panel:
     figure, _ = plots.grid(panels, rows=rows, size=1.1)
     caption = (
         "Images shown to people, without the names: four images of a class, and maps of a network by one method. "
-        "People rate how important the image and the caption were to it."
+        "People rate how important the image and the caption were to it. Names: the noise of the captions that it was "
+        "trained on, and the method."
     )
     return Panel("tasks", figure, caption, "Rows of images with captions, each above its maps.")
 

@@ -169,8 +169,9 @@ def claims(
         "Where the grader is accurate, TCAV agrees with the definition of the levels.",
         "the section on diabetic retinopathy; the count is ours",
         statistics.where(ready and len(agreeing) >= FEWEST, statistics.binomial(agreeing, AGREED), UNTRAINED),
-        f"significant scores with the sign of the definition, out of {comparable} (levels with an accuracy of "
-        f"{100 * ACCURATE:g} % or more, lesions with an association of {CLEAR:g} or more, {len(config.seeds)} seeds)",
+        f"of {comparable} comparable scores, those that are significant, with the sign of the definition (levels with "
+        f"an accuracy of {100 * ACCURATE:g} % or more, lesions with an association of {CLEAR:g} or more, "
+        f"{len(config.seeds)} seeds)",
     )
     level_4 = level_4_claims(found, signs, tests, ready, config)
     return [definition, *level_4, *level_1_claims(tests, ready, config)]
@@ -247,7 +248,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=6.5,
+    minutes=5,
 )
 
 if __name__ == "__main__":

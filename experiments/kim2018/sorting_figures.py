@@ -17,7 +17,7 @@ def sorted_panel(name: str, images: np.ndarray, similarity: np.ndarray, config: 
     """Images (N, S, S, 3) by their similarities (C, N) with each concept."""
     caption = (
         f"{description}, sorted by the cosine similarity of their activations in {config.layer} with the CAV of each "
-        "concept. None of them was used to fit a CAV."
+        "concept, which falls from left to right. None of them was used to fit a CAV."
     )
     alt = "A row of photographs for each concept, the most similar and the least similar ones."
     return Panel(name, ends(images, similarity, config.concepts), caption, alt)
@@ -28,7 +28,7 @@ def grey_panel(objects: Objects, similarity: np.ndarray, config: Config) -> Pane
     caption = (
         "Objects, shown in colour, sorted by their grey images: by the similarity of activations in "
         f"{config.layer} with the CAV of each colour. If the network associates objects with their colours, those of "
-        "the row's colour are on the left. Last row: some of the grey images."
+        "the row's colour are on the left. Last row, not sorted: some of the grey images."
     )
     figure = ends(objects.colour, similarity, objects.hues, objects.grey)
     return Panel("grey", figure, caption, "A row of objects for each colour, those most and least similar to it.")

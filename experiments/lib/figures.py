@@ -114,8 +114,8 @@ def error_lines(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[st
 
 
 def boxes(axis: Axes, groups: Mapping[str, np.ndarray], y: str = "", width: float = 0.5) -> None:
-    """A box of quartiles for each named group of values, without outliers, from 0 upwards or from the least value."""
-    axis.boxplot(list(groups.values()), tick_labels=list(groups), widths=width, showfliers=False)
+    """A box of quartiles for each named group of values, outliers as dots, from 0 upwards or from the least value."""
+    axis.boxplot(list(groups.values()), tick_labels=list(groups), widths=width, flierprops={"marker": ".", "ms": 2})
     axis.set_ylabel(y, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.set_ylim(min(0, *(np.min(values) for values in groups.values())), None)

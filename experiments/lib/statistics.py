@@ -127,7 +127,8 @@ def wilcoxon(greater: ArrayLike, less: ArrayLike = 0.0) -> Verdict:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the normal approximation in small samples with ties
         p, opposite_p = _both_sides(lambda side: stats.wilcoxon(values, alternative=side).pvalue)
-    few = "" if np.count_nonzero(values) >= 5 else "; at least 5 pairs needed to be significant"
+    differing = np.count_nonzero(values)
+    few = "" if differing >= 5 else f"; {differing} pairs differ, at least 5 needed to be significant"
     return decide(p, opposite_p, f"Wilcoxon signed-rank test, n = {len(values)}, {_p(p, opposite_p)}{few}")
 
 
@@ -179,7 +180,7 @@ def welch(terms: Sequence[tuple[float, ArrayLike]]) -> Verdict:
     spread = sum(part**2 / (len(sample) - 1) for part, (_, sample) in zip(parts, samples, strict=True))
     error = math.sqrt(sum(parts))
     p = float(stats.t.cdf(value / error, sum(parts) ** 2 / spread))
-    return decide(p, text=f"{value:+.3g} ± {error:.2g}, Welch's t-test, {_p(p)}")
+    return decide(p, text=f"{value:+.3g} ± {error:.2g} (standard error), Welch's t-test, {_p(p)}")
 
 
 def page_trend(falling: ArrayLike) -> Verdict:
@@ -211,7 +212,9 @@ def within(interval: "Interval", low: float, high: float) -> Verdict:
     """
     inside, outside = low < interval.low and interval.high < high, interval.high < low or interval.low > high
     decision = "supported" if inside else "not supported" if outside else "inconclusive"
-    return Verdict(decision, None, None, f"{interval}, required inside of {low:.3g} to {high:.3g}")
+    required = f"above {low:.3g}" if high == math.inf else f"{low:.3g} to {high:.3g}"
+    required = f"below {high:.3g}" if low == -math.inf else required
+    return Verdict(decision, None, None, f"{interval}, required: {required}")
 
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
@@ -221,7 +224,7 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     pairs = [_p_values(verdict) for verdict in verdicts]
     opposite_p = min(1.0, len(verdicts) * min(opposite for _, opposite in pairs))
     p, texts = max(p for p, _ in pairs), list(dict.fromkeys(verdict.text for verdict in verdicts))
-    text = "; ".join(texts) if len(texts) <= 3 else f"{len(verdicts)} tests, all with p <= {p:.2g}"
+    text = "; ".join(texts) if len(texts) <= 3 else f"{len(verdicts)} tests, the largest p = {p:.2g}"
     found = decide(p, opposite_p, text)
     found = dataclasses.replace(found, tested=any(verdict.tested for verdict in verdicts))
     return dataclasses.replace(found, p=None, opposite_p=None) if any(v.p is None for v in verdicts) else found

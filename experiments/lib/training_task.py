@@ -139,7 +139,7 @@ def step(setting: sgd.Setting, prepare: Callable, augment: Callable | None = Non
 
 def error_claim(text: str, source: str, formula: str, terms: Sequence[tuple[float, np.ndarray]]) -> report.Claim:
     """A claim that some errors are lower than others: that `formula`, a weighted sum of mean errors, is below zero."""
-    return report.Claim(text, source, statistics.welch(terms), f"claimed below zero: {formula}")
+    return report.Claim(text, source, statistics.welch(terms), f"claimed below zero, mean over networks: {formula}")
 
 
 def spreads(values: np.ndarray) -> list[str]:

@@ -163,7 +163,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=4.5,
 )
 
 if __name__ == "__main__":

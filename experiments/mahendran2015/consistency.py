@@ -55,7 +55,8 @@ def preimages_panel(subject, found, config):
     images, rows = subject.rows(config.shown, stacks)
     caption = (
         "Pre-images in the form of the second paper: by layer, and by the weight C of the loss relative to the priors. "
-        "With a small weight the prior dominates, with a large one the features do. Each is scaled to its full range."
+        "With a small weight the prior dominates, with a large one the features do, as far as the steps suffice. Each "
+        "is scaled to its full range."
     )
     alt = "Rows of an image and its pre-images from layer to layer."
     return figures.image_panel("preimages", images, ["image", *config.layers], rows, caption, alt, 1.2)
@@ -106,7 +107,7 @@ def claims(found, config):
             "classification consistency (the claim is ours)",
             statistics.wilcoxon(heavy.mean(0), light.mean(0)),
             f"{100 * light.mean():.0f} % at C = {min(config.weights_of_loss):g}, {100 * heavy.mean():.0f} % at "
-            f"C = {max(config.weights_of_loss):g}; the share of layers, over images",
+            f"C = {max(config.weights_of_loss):g}; tested over images, each with its share of layers",
         ),
     ]
 
@@ -129,7 +130,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=2.5,
 )
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ def preimages_panel(subject, found, names, config):
 def correlations_panel(similarity, names, config):
     """Correlation of each image's pre-images with all images."""
     figure, ((axis,),) = figures.axes(1, 1, (5.6, 4.6))
-    figure.colorbar(figures.matrix(axis, similarity, [], [], (-1, 1), "RdBu_r"), label="correlation")
+    most = np.abs(similarity).max()
+    figure.colorbar(figures.matrix(axis, similarity, [], [], (-most, most), "RdBu_r"), label="correlation")
     middles = np.arange(len(names)) * config.each + (config.each - 1) / 2
     axis.set_xticks(middles, names, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(middles, names, fontsize=8)
@@ -113,9 +114,10 @@ def correlations_panel(similarity, names, config):
     axis.set(xlabel="image", ylabel="pre-images of")
     caption = (
         f"Correlation of pre-images (rows, means over {config.restarts} of each image) with all images (columns), by "
-        "class. A pre-image that resembles its own image most has its row's maximum on the diagonal."
+        f"class, {config.each} of each. A pre-image that resembles its own image most has its row's maximum on the "
+        "diagonal."
     )
-    return Panel("correlations", figure, caption, "A square of correlations, higher in blocks along its diagonal.")
+    return Panel("correlations", figure, caption, "A square of correlations, some of them higher on its diagonal.")
 
 
 def numbers(found, identified, distances):
@@ -145,7 +147,7 @@ def claims(identified, distances, config):
             statistics.where(config.each > 1, matched, "one image of each class"),
             f"all pre-images of {within.all(1).sum()} of {len(within)} images resemble their image more than the "
             f"others of its class; {100 * among.mean():.0f} % of pre-images resemble their image most of all images, "
-            f"at chance level {100 / len(among):.0f} %",
+            f"at chance level {100 / len(among):.1f} %",
         ),
         paired_claim(
             "Pre-images are diverse because images are: within a class they differ more than those of one image.",
@@ -175,7 +177,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1,
+    minutes=1.5,
 )
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3.5,
+    minutes=7,
 )
 
 if __name__ == "__main__":

@@ -51,9 +51,9 @@ def preimages_panel(subject, found, config):
     caption = (
         "Images with the same features as the one on the left, in the layer named, each optimised from different "
         "noise and scaled to its full range of values. The layer has retained what they share and discarded what "
-        "differs."
+        "differs. Claims compare pixels as they are, of which low contrast lowers the distances."
     )
-    alt = "Rows of an image and of several pictures that agree with it more in upper rows than in lower."
+    alt = "Rows of an image and of several pictures that agree with it more in upper rows of a block than in lower."
     return figures.image_panel("multiple", images, titles, rows, caption, alt, 1.4)
 
 
@@ -89,8 +89,9 @@ def claims(found, config):
             "The deeper the layer, the more its pre-images differ.",
             "Fig. 7",
             statistics.wilcoxon(last["pixels"], first["pixels"]),
-            f"distance of restarts {last['pixels'].mean():.2f} in {config.layers[-1]}, {first['pixels'].mean():.2f} in "
-            f"{config.layers[0]}, larger for {(last['pixels'] > first['pixels']).sum()} of {config.count} images",
+            f"distance of restarts in pixels {last['pixels'].mean():.2f} in {config.layers[-1]}, "
+            f"{first['pixels'].mean():.2f} in {config.layers[0]}, larger for "
+            f"{(last['pixels'] > first['pixels']).sum()} of {config.count} images",
         ),
     ]
 
@@ -113,7 +114,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=4,
     look="images that give a layer the same code: deeper layers leave more of them open.",
 )
 

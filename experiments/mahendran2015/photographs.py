@@ -127,6 +127,7 @@ def classes(config: PhotographInversion) -> str:
 
 def prediction_label(name: str, probability: float) -> str:
     """A class, shortened to 19 letters, and its probability."""
+    name = name.replace("_", " ")
     return f"{name if len(name) < 20 else name[:18] + '…'}: {probability:.2f}"
 
 
@@ -138,9 +139,9 @@ def measures_panel(before, found, weight, config):
         GAIN: stacked(found, "probability") - before["probability"][:, None],
     }
     caption = (
-        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {counts(config)}, and "
-        "their mean. Error: distance of the features from the target ones as a share of their norm. Right: gain in "
-        "the probability of the class that the network predicts for the photograph."
+        f"What pre-images with C = {weight:g} retain, by layer: a dot for each of {counts(config)}, and their mean. "
+        "Error: distance of the features from the target ones as a share of their norm. Middle: in pixels. Right: gain "
+        "in the probability of the class that the network predicts for the photograph."
     )
     return dots_panel(f"measures-{weight:g}", table, columns(config), caption)
 
@@ -155,7 +156,9 @@ def stacked(found: Mapping[str, Mapping[str, np.ndarray]], key: str) -> np.ndarr
 def counts(config: PhotographInversion) -> str:
     """How many photographs a figure's caption says there are."""
     inner = image_count(config.layers[1], config)
-    return f"{config.count} photographs" + (f" ({inner} between the ends)" if inner < config.count else "")
+    return f"{config.count} photographs" + (
+        f" ({inner} in layers between the first and the last)" if inner < config.count else ""
+    )
 
 
 def dots_panel(name: str, table: Mapping[str, np.ndarray], layers: Sequence[str], caption: str) -> Panel:

@@ -111,7 +111,7 @@ def claim(found):
         "Fig. 9",
         statistics.where(len(gaps) > 0, statistics.t_test(gaps), "the field is the whole image in every layer"),
         f"correlation of image and pre-image inside of the field minus that outside: {gaps.mean():.2f} over "
-        f"{len(gaps)} pre-images of all layers"
+        f"{len(gaps)} pre-images of layers whose field is smaller than the image"
         if len(gaps)
         else "",
     )

@@ -55,7 +55,7 @@ def preimages_panel(name, subject, found, layer, config):
     """A block of rows for each image, a row for each power, a column for each weight."""
     stacks = {f"beta {b:g}": [found[layer, b, s]["images"] for s in config.total_variations] for b in config.betas}
     images, rows = subject.rows(config.shown, stacks)
-    titles = ["image", *(f"penalty {s:g}" for s in config.total_variations)]
+    titles = ["image", *(f"weight {s:g}" for s in config.total_variations)]
     caption = (
         f"Pre-images of {layer} by the weight of the total variation prior (columns) and its power beta (rows). The "
         "same weight penalises less with a lower power, which has other units. Each is scaled to its full range."
@@ -74,19 +74,25 @@ def claims(found, config):
     """Of the power in the lower layer, and of the weight in the upper one; paired over images."""
     low, high, strong = min(config.betas), max(config.betas), max(config.total_variations)
     sharp, smooth = (found[config.lower, beta, strong]["spikes"] for beta in (low, high))
+    blur = " and ".join(f"{100 * found[config.lower, beta, strong]['error'].mean():.0f} %" for beta in (low, high))
+    errors = f"errors of features {blur}"
     weak, firm = (found[config.upper, high, s]["roughness"] for s in (min(config.total_variations), strong))
     return [
         paired_claim(
             f"A prior with beta {low:g} leaves spikes, one with beta {high:g} does not.",
             "Fig. 2",
-            (sharp, f"share of pre-images of {config.lower} that a median filter removes: {sharp.mean():.2f}"),
-            (smooth, f"{smooth.mean():.2f} with beta {high:g}, at the same weight"),
+            (
+                sharp,
+                f"share of pre-images of {config.lower} that a median filter removes: {sharp.mean():.2f} with beta "
+                f"{low:g}",
+            ),
+            (smooth, f"{smooth.mean():.2f} with beta {high:g}, both at the weight {strong:g}; {errors}"),
         ),
         paired_claim(
             "The stronger the prior, the smoother the pre-images of the last layer.",
             "Fig. 8",
             (weak, f"RMS difference of neighbours over the standard deviation: {weak.mean():.2f} at the lowest weight"),
-            (firm, f"{firm.mean():.2f} at the highest"),
+            (firm, f"{firm.mean():.2f} at the highest, both with beta {high:g}"),
         ),
     ]
 
@@ -111,7 +117,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=3,
 )
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=5,
+    minutes=4,
 )
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=3.5,
 )
 
 if __name__ == "__main__":

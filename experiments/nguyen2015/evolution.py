@@ -20,6 +20,7 @@ from xai_jax.models import LoadedModel
 from xai_jax.synthesis.fooling import Encoding
 
 Published = tuple[float, str]  # a median in %, and what it is of
+FLOOR = 1e-7  # of what is drawn on a logarithmic axis, about float32's resolution at 1
 
 
 def report(encoding: Encoding, images: str, paper: Mapping[str, Published], config: Any, work: Workspace) -> Report:
@@ -78,8 +79,9 @@ def images_panel(model, evaluator, found, evaluated, images, config):
     neighbours = evaluated["neighbour"][: len(model.classes)]
     figure = fooling_scores.image_grid(model, evaluator, found, neighbours, model.classes, rows)
     caption = (
-        f"{images} that the network classifies as the class above, with its confidence. Below, the natural image that "
-        "is nearest to the first in the features of another network."
+        f"{images} evolved for the class above, with the network's confidence in it, of {len(rows)} of {config.seeds} "
+        "runs, successful or not. Below, the natural image that is nearest to the first in the features of another "
+        "network."
     )
     return Panel(
         "images", figure, caption, "Rows of synthesised images, one for each class, and a row of natural ones."
@@ -90,7 +92,7 @@ def generations_panel(history: np.ndarray, config: Any) -> Panel:
     """The median over classes by generation, (seeds, generations, K): median and range over seeds."""
     figure, ((left, right),) = figures.axes(1, 2, (4, 3))
     medians, count = np.median(history, 2), np.arange(history.shape[1])
-    for axis, values in ((left, 100 * medians), (right, np.maximum(1 - medians, 1e-7))):
+    for axis, values in ((left, 100 * medians), (right, np.maximum(1 - medians, FLOOR))):
         axis.fill_between(count, values.min(0), values.max(0), color="tab:red", alpha=0.25, lw=0)
         axis.plot(count, np.median(values, 0), c="tab:red")
         axis.set_xlabel("generation")
@@ -104,7 +106,8 @@ def generations_panel(history: np.ndarray, config: Any) -> Panel:
     )
     caption = (
         f"Confidence in the best image found for a class: the median over classes, as the median of {config.seeds} "
-        "runs; shaded, from the lowest to the highest run. Right, the same subtracted from 1."
+        "runs; shaded, from the lowest to the highest run. Right, the same subtracted from 1, and "
+        f"drawn at {FLOOR:g} where it is less."
     )
     alt = "Two curves over generations: confidence that rises, and its difference from 1, which falls."
     return Panel("generations", figure, caption, alt)

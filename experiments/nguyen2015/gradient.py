@@ -68,9 +68,9 @@ def images_panel(model, evaluator, found, evaluated, classes, config):
     titles = [model.classes[k] for k in classes[:count]]
     figure = fooling_scores.image_grid(model, evaluator, by_start, evaluated["neighbour"][:count], titles, rows)
     caption = (
-        "Images that the network classifies as the class above, with its confidence, found by gradient ascent on the "
-        "probability from the mean image and a little noise. Below, the natural image that is nearest to the first in "
-        "the features of another network."
+        f"Images found for the class above by gradient ascent on its probability, from {len(rows)} of {config.starts} "
+        "starts at the mean image with a little noise, and the network's confidence in the class, high or not. Below, "
+        "the natural image that is nearest to the first in the features of another network."
     )
     return Panel(
         "images", figure, caption, "Rows of synthesised images, one for each class, and a row of natural ones."
@@ -96,7 +96,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=2,
     look="noise that the network takes for a class with 99 % confidence.",
 )
 

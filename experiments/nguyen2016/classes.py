@@ -48,8 +48,9 @@ def classes_panel(model, evaluator, found, evaluated, classes, config):
     for index, axis in zip(grid.ravel(), axes[:shown].ravel(), strict=True):
         axis.set_xlabel(f"{100 * found['confidence'][index]:.1f} %", fontsize=7, labelpad=2)
     caption = (
-        "Images of a generator that maximise each class's logit; under each, the network's confidence in the class. "
-        "Below, the natural image that is nearest to the first in the features of another network."
+        f"Images of a generator that maximise each class's logit, from {shown} of {config.starts} starts; under each, "
+        "the network's confidence in the class. Below, the natural image, of any class, that is nearest to the first "
+        "in the features of another network."
     )
     alt = "Rows of images of one object for each class, and a row of natural images."
     return Panel("classes", figure, caption, alt)

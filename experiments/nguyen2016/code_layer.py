@@ -111,7 +111,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=11.5,
+    minutes=6.5,
 )
 
 if __name__ == "__main__":

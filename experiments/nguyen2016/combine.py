@@ -119,8 +119,8 @@ def measures_panel(model, tables, config):
             axis.text(j, i, f"{both[i, j]:.2f}", ha="center", va="center", fontsize=6.5, color=colour)
         axis.set_title(f"sum of {name}", fontsize=9)
     caption = (
-        "For every pair of classes, the fraction of starts for which the two most probable classes of another network "
-        "are the pair's."
+        f"For every pair of classes, the fraction of {config.starts} starts for which the two most probable classes of "
+        "another network are the pair's."
     )
     return Panel("measures", figure, caption, "Two square tables of numbers between 0 and 1, coloured by value.")
 

@@ -198,7 +198,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1.5,
+    minutes=1,
 )
 
 if __name__ == "__main__":

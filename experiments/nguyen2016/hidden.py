@@ -105,7 +105,7 @@ def layer_panel(shown, layer, config):
     caption = (
         f"Left, an image that maximises one unit of {layer}, with its activation relative to the largest one in "
         f"natural images; {seen}right, the natural {'patches' if partial_view else 'images'} that activate the unit "
-        "most, the strongest first."
+        "most, the strongest first. White: beyond the image."
     )
     alt = f"Rows of a preferred input of a unit of {layer} and of the natural images that activate it most."
     return Panel(layer, figure, caption, alt)
@@ -223,7 +223,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=1.5,
 )
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def claim(
     value, beaten = measures[ours][name].mean(), len(tests) - len(open_cases)
     measured = f"{ours} has {value:.3g} and is significantly better than {beaten} of {len(tests)}"
     if open_cases:
-        measured += f", not {', '.join(open_cases)}"
+        measured += f", not {', '.join(f'{n} ({measures[n][name].mean():.3g})' for n in open_cases)}"
     verdict = statistics.all_of(list(tests.values()))
     return Claim(text, source, statistics.where(independent, verdict, generator_codes.DEPENDENT), measured)
 

@@ -95,7 +95,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3,
+    minutes=4,
 )
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=6,
+    minutes=3.5,
 )
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from xai_jax.models import LoadedModel, generators
 from xai_jax.models.generators import LoadedGenerator
 from xai_jax.synthesis.dgn_am import DGN
 
-OWN, OTHER = "the generator's own network", "another network"
+OWN, OTHER = "the generator's own network", "the other network"
 
 
 def run(config: Config, work: Workspace) -> Report:

@@ -225,7 +225,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=7,
+    minutes=6.5,
 )
 
 if __name__ == "__main__":

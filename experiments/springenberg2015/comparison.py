@@ -156,7 +156,7 @@ def sanity_panel(sanity):
     for axis, (measure, title) in zip(axes[0], titles.items(), strict=True):
         figures.error_lines(axis, {name: sanity[f"{measure} {name}"] for name in METHODS}, ticks)
         axis.set_title(f"similarity to the original: {title}", fontsize=9)
-    axes[0, 0].set_xlabel("layers randomised, from the top down to this one", fontsize=8)
+        axis.set_xlabel("layers randomised, from the top down to this one", fontsize=8)
     axes[0, 0].legend(fontsize=8, frameon=False)
     return Panel(
         "sanity",
@@ -216,7 +216,7 @@ def claims(found, pooled, config):
             "Guided backprop gives the cleanest maps of the three: they follow the image's structure.",
             memory,
             statistics.all_of([statistics.wilcoxon(edges["guided backprop"], other) for other in others.values()]),
-            f"rank correlation with the image's edges: {listed(edges)}",
+            f"rank correlation with the image's edges: {listed(edges)}; tests against {', then '.join(others)}",
         ),
         Claim(
             "Guided backprop is less sensitive to the randomisation of upper layers than the gradient.",

@@ -153,7 +153,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=2.5,
 )
 
 if __name__ == "__main__":

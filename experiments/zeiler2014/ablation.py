@@ -144,7 +144,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=7,
+    minutes=4,
 )
 
 if __name__ == "__main__":

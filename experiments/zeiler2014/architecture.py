@@ -180,8 +180,9 @@ CONTRASTS = (
 
 def lower_claim(found, text, measure, less, more):
     """The claim that a measure is lower for one kind of network than for another."""
-    formula, terms = f"{MEASURES[measure][0]}: {less} - {more}", [(1, found[less]), (-1, found[more])]
-    samples = [(weight, kinds[measure]) for weight, kinds in terms]
+    names = [KINDS[kind].title.replace("\n", " ") for kind in (less, more)]
+    samples = [(1, found[less][measure]), (-1, found[more][measure])]
+    formula = f"{MEASURES[measure][0]}, {' - '.join(names)}"
     return training_task.error_claim(text, "section 4.1 and Fig. 6", formula, samples)
 
 
@@ -215,7 +216,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=4,
+    minutes=2,
 )
 
 if __name__ == "__main__":

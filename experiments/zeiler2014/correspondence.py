@@ -270,7 +270,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=1,
+    minutes=0.5,
 )
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,7 +48,7 @@ def projections(model, data, found, layer, config):
     """
     alive = active(found, layer)
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
-    channels = np.sort(rng.permutation(alive)[: config.maps])
+    channels = np.sort(rng.permutation(alive)[: shown_maps(model, layer, config)])
     images, rows, columns = (found[f"{layer} {name}"][channels].ravel() for name in ("images", "rows", "columns"))
     x = np.stack([as_input(model, data[int(i)][0]) for i in images])
     down, field = projected_tiles(model.net, layer, jnp.asarray(x), np.repeat(channels, config.k), rows, columns)
@@ -56,6 +57,13 @@ def projections(model, data, found, layer, config):
     shape = len(channels), config.k
     down, patches = (np.stack(tiles).reshape(*shape, *tiles[0].shape) for tiles in (down, patches))
     return {"channels": channels, "projections": down.astype(np.float32), "patches": patches.astype(np.float32)}
+
+
+def shown_maps(model, layer, config):
+    """A quarter of the maps where units see most of the image: their projections need more pixels of the figure."""
+    x = jax.ShapeDtypeStruct((1, *model.input.shape), jnp.float32)
+    field = deconvnet.receptive_field(model.net, layer, x)
+    return config.maps if 2 * field.size[0] < x.shape[1] else max(1, config.maps // 4)
 
 
 def active(found, layer):
@@ -83,9 +91,10 @@ def layer_panel(shown, layer, k):
         axis.set_title(f"{layer}: {key}", fontsize=11)
     numbers = ", ".join(map(str, shown["channels"]))
     caption = (
-        f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over all images, at most one "
-        "per image, projected to pixel space by the deconvnet (left; zero is grey, each on its own scale), and "
-        f"the patches of {h}x{w} pixels, the receptive field, that caused them (right). Maps {numbers}, row by row."
+        f"The {k} strongest activations of {len(shown['channels'])} maps of {layer} over all images, at most one per "
+        "image, projected to pixel space by the deconvnet (left; zero is grey, each on its own scale), and the patches "
+        f"of {h}x{w} pixels, the receptive field, white beyond the image, that caused them (right). Maps {numbers}, "
+        "row by row."
     )
     alt = f"Blocks of {k} small images each: structures detected by maps of {layer}, and the patches."
     return Panel(layer, figure, caption, alt)
@@ -176,7 +185,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=16,
+    minutes=7.5,
 )
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def invariance_panel(model, x, found, amounts, names, config):
             for number, name in names.items():
                 axis.plot(amounts[kind], found[kind][key][number], lw=1.2, label=name)
             axis.plot(amounts[kind], found[kind][key].mean(0), "k--", lw=1.6, label=f"mean of {len(found[kind][key])}")
-            figures.label(axis, key if label == "distance" else label, words)
+            figures.label(axis, key if label == "distance" else label, words, label if label == "distance" else "")
             axis.set_ylim(bottom=0)
         highest = max(found[kind][layer].max() for layer in config.layers)
         for axis in row[1:3]:
@@ -114,7 +114,8 @@ def invariance_panel(model, x, found, amounts, names, config):
     caption = (
         "Translated, scaled and rotated images. Distance of their features from those of the original image, in the "
         "first and in the last layer, as a share of the mean distance between different images; and the probability of "
-        "the true class. Pixels from outside repeat the image's border."
+        "the true class. A coloured line for each image on the left, the dashed one is the mean. Pixels from outside "
+        "repeat the image's border."
     )
     alt = "Three rows: example images, two panels of distances and one of probabilities against the amount."
     return Panel("invariance", figure, caption, alt)
@@ -196,7 +197,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=2,
+    minutes=0.5,
 )
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ EXPERIMENT = Experiment[Config](
     ),
     run=run,
     plan=plan,
-    minutes=3.5,
+    minutes=2,
 )
 
 if __name__ == "__main__":

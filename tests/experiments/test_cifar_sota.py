@@ -73,7 +73,7 @@ def difference(values):
 def test_augmentation_helps_only_where_seeds_agree(gain, decision):
     claim = difference(20 + gain + np.array([0.1, -0.1, 0.2, -0.2]))
     assert claim.verdict.decision == decision and f"{gain:+.2f} (95 % interval" in claim.verdict.text
-    assert "paper: -1.83" in claim.measured
+    assert "-1.83 on CIFAR-10" in claim.measured
 
 
 def test_one_large_network_decides_nothing():

@@ -167,7 +167,7 @@ def test_halves_that_hardly_differ_are_no_streams():
         each["frequency"][0] = 0
     claim = streams.control(found, ["frequency"])
     assert claim.verdict.decision == "supported" and claim.verdict.p == pytest.approx(0.5**19)
-    assert "differ as much: 19 in a, 19 in b." in claim.measured
+    assert "of 19 random halves, those that differ as much in frequency: 19 in a, 19 in b." in claim.measured
 
 
 def test_few_splits_or_images_are_inconclusive():

@@ -74,7 +74,7 @@ def test_missing_values_and_equal_samples_decide_nothing():
     assert statistics.wilcoxon(missing) == statistics.wilcoxon(RISING)
     for found in (statistics.wilcoxon(RISING, RISING), statistics.t_test(RISING, RISING), statistics.binomial([])):
         assert found.decision == "inconclusive" and not found.tested
-    assert "at least 5 pairs needed" in statistics.wilcoxon(RISING[:4]).text
+    assert "4 pairs differ, at least 5 needed" in statistics.wilcoxon(RISING[:4]).text
     assert "too few samples" in statistics.binomial([True] * 4).text
     assert "too few samples" not in statistics.binomial([True] * 5).text
 
