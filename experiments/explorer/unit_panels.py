@@ -17,7 +17,6 @@ from experiments.lib import generator_codes, preimages
 from experiments.lib.statistics import LEVEL
 from experiments.lib.top_activations import reading, tile
 from xai_jax import deconvnet, dgn_am, inversion, network, plots, saliency, targets
-from xai_jax.core.precision import highest
 from xai_jax.data import textures
 from xai_jax.data.batches import in_order
 from xai_jax.data.datasets import Dataset
@@ -109,8 +108,7 @@ def inverted(model: LoadedModel, data: Dataset, some: Units, config: Config) -> 
     wanted = network.call(represent, subject.images)
     form = IJCV(weight=config.weight_of_loss, total_variation=config.total_variation, steps=config.inversion)
     x = inversion.invert(represent, wanted, subject.images.shape[1:], jax.random.key(config.seed), form).x
-    with highest():
-        error = inversion.distance(represent, wanted, jnp.ones(()), x)
+    error = network.call(Partial(inversion.distance, represent, wanted, jnp.ones(())), x)
     return {"preimage": pixels(model, subject.inputs(x)), "error": error}
 
 
@@ -127,7 +125,8 @@ def preferred(generator: LoadedGenerator, model: LoadedModel, some: Units, confi
     target = targets.neuron(some.layer, some.channels, some.at)
     form = DGN(learning_rate=config.learning_rate, steps=config.steps, decay_factor=config.keep)
     images = generator_codes.maximise(bounded, model, target, starts, form, config.chunk)["images"]
-    return {"preferred": pixels(model, images), "activation": targets.evaluate(model.net, images, target)[0]}
+    activation, _ = network.call(Partial(targets.evaluate, model.net, target=target), images)
+    return {"preferred": pixels(model, images), "activation": activation}
 
 
 def reduced(images: np.ndarray, longest: int) -> np.ndarray:

@@ -123,9 +123,8 @@ def measures_panel(found, classes):
         layers = {layer: each for (network, layer), each in found.items() if network == name}
         for axis, label in zip(axes, labels, strict=True):
             values = [by_unit(each, classes)[label] for each in layers.values()]
-            axis.boxplot(values, tick_labels=list(layers), showfliers=False)
+            figures.boxes(axis, dict(zip(layers, values, strict=True)), label)
             axis.axhline(HIGH_ERROR if label == labels[2] else 0.5, c="0.6", lw=0.8)
-            axis.set_ylabel(label, fontsize=9)
             axis.set_title(name, fontsize=10)
             axis.tick_params(axis="x", labelrotation=50, labelsize=8)
             figures.hide_spines(axis)
@@ -134,7 +133,7 @@ def measures_panel(found, classes):
         "or of the texture or colour, that the unit detects best; the line is one half, the chance level of a single "
         "concept. Right: "
         f"normalised squared error of the pre-image's activations; the line is at {HIGH_ERROR:g}. Boxes are "
-        "quartiles, whiskers reach at most 1.5 times as far; units beyond are not drawn."
+        "quartiles, whiskers reach at most 1.5 times as far, and dots are units beyond."
     )
     return Panel("measures", figure, caption, "Boxes by layer in three panels for each network.")
 

@@ -118,7 +118,7 @@ def boxes(axis: Axes, groups: Mapping[str, np.ndarray], y: str = "", width: floa
     axis.boxplot(list(groups.values()), tick_labels=list(groups), widths=width, flierprops={"marker": ".", "ms": 2})
     axis.set_ylabel(y, fontsize=8)
     axis.tick_params(labelsize=8)
-    axis.set_ylim(min(0, *(np.min(values) for values in groups.values())), None)
+    axis.set_ylim(min(0, *(1.05 * np.min(values) for values in groups.values())), None)
 
 
 def bars(axis: Axes, series: Mapping[str, np.ndarray], ticks: Sequence[str]) -> None:

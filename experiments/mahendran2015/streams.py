@@ -107,7 +107,7 @@ def differences_panel(found, kinds):
     axes[-1].legend(frameon=False, fontsize=8, loc="upper right")
     caption = (
         "Absolute difference between pre-images of one half of a layer's channels and of the other, mean over images: "
-        f"red for the first and the second half, a grey dot for each of {len(differences(found, kinds[0])) - 1} random "
+        f"red for the first and the second half, a grey dot for each of {len(random)} random "
         "splits in halves."
     )
     return Panel("gaps", figure, caption, "Columns of grey dots, one for each layer, and a red diamond in each.")
@@ -186,20 +186,20 @@ def control(found, kinds):
     """Without groups of filters, the halves are arbitrary."""
     values = {kind: differences(found, kind) for kind in kinds}
     verdicts = [statistics.binomial(at_least_as_different(each)[1:]) for each in values.values()]
-    counts = {kind: [at_least_as_different(c[:, None])[1:].sum() for c in each.T] for kind, each in values.items()}
-    listed = {
-        kind: ", ".join(f"{n} in {layer}" for layer, n in zip(found, own, strict=True)) for kind, own in counts.items()
-    }
+    splits, counts = len(values[kinds[0]]) - 1, []
+    for kind, each in values.items():
+        columns = zip(found, each.T, strict=True)
+        own = [f"{at_least_as_different(column[:, None])[1:].sum()} in {layer}" for layer, column in columns]
+        counts.append(f"{kind}: {', '.join(own)}")
     significant = np.stack([paired_p_values(found, kind) for kind in kinds]) < statistics.LEVEL
     return Claim(
         f"Without groups of filters, most random halves differ in {' and '.join(kinds)} as much as the two halves do.",
         "control for Fig. 10, not in the paper",
         statistics.all_of(verdicts),
-        f"of {len(differences(found, kinds[0])) - 1} random halves, those that differ as much in "
-        f"{'; in '.join(f'{kind}: {text}' for kind, text in listed.items())}. A paired t-test over images would not "
-        f"show streams: it is significant for {100 * significant[:, 1:].mean():.0f} % of random halves, and for the "
-        f"first and the second half in {significant[:, 0].sum()} of {significant[:, 0].size} cases; tests of all "
-        f"layers together, of {', then '.join(kinds)}",
+        f"of {splits} random halves, those that differ as much in {'; in '.join(counts)}. A paired t-test over images "
+        f"would not show streams: it is significant for {100 * significant[:, 1:].mean():.0f} % of random halves, and "
+        f"for the first and the second half in {significant[:, 0].sum()} of {significant[:, 0].size} cases; tests of "
+        f"all layers together, of {', then '.join(kinds)}",
     )
 
 

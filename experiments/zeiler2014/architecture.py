@@ -133,7 +133,8 @@ def projections(net, top, task, config):
     channels = np.sort(np.random.default_rng(config.seed).permutation(alive)[: config.maps])
     images, rows, columns = (getattr(top, name)[channels].ravel() for name in ("images", "rows", "columns"))
     x = jax.jit(task.prepare)(np.stack([task.centre(task.validation[int(i)][0]) for i in images]))
-    tiles, _ = features.projected_tiles(net, "relu2", x, np.repeat(channels, 9), rows, columns)
+    field = deconvnet.receptive_field(net, "relu2", x)
+    tiles = features.projected_tiles(net, "relu2", field, x, np.repeat(channels, 9), rows, columns)
     return np.stack(tiles).reshape(len(channels), 9, *tiles[0].shape).astype(np.float32)
 
 

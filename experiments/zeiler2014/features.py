@@ -48,10 +48,14 @@ def projections(model, data, found, layer, config):
     """
     alive = active(found, layer)
     rng = np.random.default_rng([config.seed, config.layers.index(layer)])
-    channels = np.sort(rng.permutation(alive)[: shown_maps(model, layer, config)])
+    field = deconvnet.receptive_field(model.net, layer, jax.ShapeDtypeStruct((1, *model.input.shape), jnp.float32))
+    # Projections of units that see most of the image need more pixels of the figure.
+    large = 2 * field.size[0] >= model.input.shape[0]
+    channels = np.sort(rng.permutation(alive)[: max(1, config.maps // 4) if large else config.maps])
     images, rows, columns = (found[f"{layer} {name}"][channels].ravel() for name in ("images", "rows", "columns"))
     x = np.stack([as_input(model, data[int(i)][0]) for i in images])
-    down, field = projected_tiles(model.net, layer, jnp.asarray(x), np.repeat(channels, config.k), rows, columns)
+    of = np.repeat(channels, config.k), rows, columns
+    down = projected_tiles(model.net, layer, field, jnp.asarray(x), *of)
     pixels = model.to_pixels(x) / 255
     patches = [tile(p, field, *at, fill=1.0) for p, *at in zip(pixels, rows, columns, strict=True)]
     shape = len(channels), config.k
@@ -59,23 +63,15 @@ def projections(model, data, found, layer, config):
     return {"channels": channels, "projections": down.astype(np.float32), "patches": patches.astype(np.float32)}
 
 
-def shown_maps(model, layer, config):
-    """A quarter of the maps where units see most of the image: their projections need more pixels of the figure."""
-    x = jax.ShapeDtypeStruct((1, *model.input.shape), jnp.float32)
-    field = deconvnet.receptive_field(model.net, layer, x)
-    return config.maps if 2 * field.size[0] < x.shape[1] else max(1, config.maps // 4)
-
-
 def active(found, layer):
     """Numbers of the maps that at least k images activate."""
     return np.flatnonzero(found[f"{layer} values"][:, -1] > 0)
 
 
-def projected_tiles(net, layer, x, channels, rows, columns):
-    """Projections of one neuron of each image, cut to its receptive field, and the receptive fields of the layer."""
+def projected_tiles(net, layer, field, x, channels, rows, columns):
+    """Projections of one neuron of each image, cut to its receptive field, of those (`field`) of the layer."""
     maps = deconvnet.project(net, x, targets.neuron(layer, channels, (rows, columns)), batch_size=BATCH)
-    field = deconvnet.receptive_field(net, layer, x)
-    return [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)], field
+    return [plots.signed(tile(m, field, *at)) for m, *at in zip(np.asarray(maps), rows, columns, strict=True)]
 
 
 def layer_panel(shown, layer, k):

@@ -123,18 +123,18 @@ def claims(measured, layer):
             f"Switches keep the image's structure: without them projections from {layer} follow its edges less.",
             "section 2.1",
             (own, f"correlation with the image's edges {np.nanmean(own):.3f} by its switches"),
-            (none, f"{np.nanmean(none):.3f} without{unlike(own, none)}"),
+            (none, f"{np.nanmean(none):.3f} without{remark(own, none)}"),
         ),
         paired_claim(
             f"Another image's switches bring that image's structure into projections from {layer}.",
             "section 2.1",
             (lent, f"correlation with the other's edges {np.nanmean(lent):.3f} by the other's switches"),
-            (kept, f"{np.nanmean(kept):.3f} by the image's own{unlike(lent, kept)}"),
+            (kept, f"{np.nanmean(kept):.3f} by the image's own{remark(lent, kept)}"),
         ),
     ]
 
 
-def unlike(*correlations):
+def remark(*correlations):
     """A remark where no projection follows edges: the claim is then on which follows them less."""
     return "; neither follows the edges" if max(map(np.nanmean, correlations)) <= 0 else ""
 

@@ -213,7 +213,7 @@ def test_forms_have_their_own_generators_and_starts(monkeypatch):
     def problem(name):
         return montavon.problem(CUT, MODEL, name, 0.3, mean, classes, config)
 
-    z = RNG.normal(size=(2, 5)).astype("f")
+    z = np.random.default_rng(0).normal(size=(2, 5)).astype("f")  # not RNG's, which depends on the tests before
     images = np.asarray(CUT.generate(z))
     pixels, start, target, form = problem("pixels")
     assert start.shape == (2, 4, 4, 1) and 0 <= start.min() and start.max() <= 1 and start.std() > 0.2
@@ -221,7 +221,7 @@ def test_forms_have_their_own_generators_and_starts(monkeypatch):
     assert form == Montavon(config.pixel_learning_rate, config.steps, 0.3)
     logits, k = np.asarray(net(WEIGHTS, images), np.float64), np.arange(2)
     expected = logits[k, classes] - np.log(np.exp(logits).sum(1))
-    np.testing.assert_allclose(target(jnp.asarray(logits, jnp.float32), {}), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(target(jnp.asarray(logits, jnp.float32), {}), expected, rtol=1e-4)
     np.testing.assert_allclose(problem("codes")[0].generate(z), images)
     np.testing.assert_allclose(problem("codes less their mean")[0].generate(z - mean), images, atol=1e-5)
     bounded = problem("DGN")
